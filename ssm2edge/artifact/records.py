@@ -1,0 +1,213 @@
+"""The manifest as values: what was built, from what, with which figures.
+
+Every class is a JSON object with exactly these keys.  Times are in seconds, sizes in bytes, accuracies from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+"""Version of the manifest; raised whenever a key is added, removed or changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was built from.
+
+    Attributes
+    ----------
+    path
+        Model directory or file, as the user gave it.
+    factory
+        ``file.py:function`` or ``package.module:function``.
+    sha256
+        Hash of every file read, by name.
+    """
+
+    path: str
+    factory: str
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One reduced layer.
+
+    Attributes
+    ----------
+    name
+        Path of the layer in the model, ``layers.0``.
+    library
+        Whose layer it is.
+    kind
+        Shape of the system: ``siso`` (a bank of channels), ``mimo``, with quadratic outputs ``lqo``.
+    channels
+        Independent systems in the layer.
+    order_before, order_after
+        Real states per system.
+    horizon
+        Taps of the norm; None for the infinite horizon.
+    h2_error, h2_error_relative
+        Norm of the difference over the whole layer, and relative to the norm of the original.
+    spectral_radius
+        Largest pole magnitude after reduction.
+    outcomes
+        How the reductions ended, and how many of the channels each way.
+    """
+
+    name: str
+    library: str
+    kind: str
+    channels: int
+    order_before: int
+    order_after: int
+    horizon: int | None
+    h2_error: float
+    h2_error_relative: float
+    spectral_radius: float
+    outcomes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Real parameters, of the SSM parts alone and of the whole model, before and after."""
+
+    ssm_before: int
+    ssm_after: int
+    model_before: int
+    model_after: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers on the held-out samples that carry labels."""
+
+    original: float
+    artifact: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A latency relative to a baseline's, with its confidence interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latencies measured in one run, interleaved.
+
+    Attributes
+    ----------
+    device
+        Name of the machine's processor.
+    threads
+        Threads each candidate may use.
+    original
+        Median of the original model, in seconds; None where it was not run.
+    artifact
+        Median of the artifact on whole sequences, in seconds.
+    ratios
+        By candidate: its latency relative to the original's.
+    """
+
+    device: str
+    threads: int
+    original: float | None
+    artifact: float
+    ratios: Mapping[str, Ratio]
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """Whether there is a ``stream.onnx``.
+
+    Attributes
+    ----------
+    available
+        Whether the model can run on blocks.
+    block
+        Samples per block; None if it cannot.
+    reason
+        Why it cannot; None if it can.
+    """
+
+    available: bool
+    block: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class StateRecord:
+    """One state of the streaming graph; shape without the batch axis."""
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    initial: float
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of the artifact, as it must be found."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything ``manifest.json`` says.
+
+    Attributes
+    ----------
+    tool
+        Versions: ``ssm2edge``, ``torch``, ``onnx``, ``onnxruntime``, ...
+    source
+        What was built from.
+    options
+        Options of the build, as they can be given again.
+    layers
+        One record per reduced layer, in the model's order.
+    parameters
+        Before and after.
+    bound
+        Bound on the output error with what it rests on; None if none was computed.
+    task
+        ``{"metric": "accuracy"}`` and the like; None without a task.
+    accuracy
+        None without labels.
+    parity
+        Verdict on the graphs at build time, as `Verdict.to_json` gives it.
+    latency
+        None where it was not measured.
+    streaming
+        Whether there is a streaming graph, and its block.
+    states
+        Of the streaming graph.
+    files
+        Every file but the manifest itself; `seal` fills it.
+    schema
+        Version of this layout.
+    """
+
+    tool: Mapping[str, str]
+    source: Source
+    options: Mapping[str, Any]
+    layers: tuple[LayerRecord, ...]
+    parameters: Parameters
+    bound: Mapping[str, Any] | None
+    task: Mapping[str, Any] | None
+    accuracy: Accuracy | None
+    parity: Mapping[str, Any] | None
+    latency: Latency | None
+    streaming: Streaming
+    states: tuple[StateRecord, ...]
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    schema: int = SCHEMA

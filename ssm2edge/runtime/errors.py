@@ -1,0 +1,19 @@
+"""What can go wrong on the device: three kinds, one root, each text one sentence for people."""
+
+from __future__ import annotations
+
+
+class EdgeError(Exception):
+    """Root of the errors that this room raises."""
+
+
+class GraphError(EdgeError):
+    """The file is damaged, foreign, of another schema, or not of the kind (offline, stream) that was asked for."""
+
+
+class InputError(EdgeError):
+    """An array has the wrong name, shape or dtype, or a call does not fit the state of the stream."""
+
+
+class SnapshotError(EdgeError):
+    """The bytes are no snapshot, are damaged, or were taken from another model, batch or block."""

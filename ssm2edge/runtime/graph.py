@@ -1,0 +1,139 @@
+"""Opening a graph file: one read of its bytes, so that what is hashed is what runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from .errors import GraphError
+from .ports import Signature, read_signature
+
+LARGEST_FILE = 2 << 30
+"""Bytes; onnx itself cannot hold more in one file."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How onnxruntime runs a graph; nothing is left to defaults that differ between versions.
+
+    Attributes
+    ----------
+    threads
+        Threads within an operator. One is fastest for single streams.
+    flush_subnormals
+        Ask the processor to treat subnormal numbers as zero. Off, because the graphs keep their states out of that range by
+        themselves, because onnxruntime obeys only the first session of a process, and because it would change the
+        arithmetic of the calling thread for everything else in the process.
+    """
+
+    threads: int = 1
+    flush_subnormals: bool = False
+
+    def options(self) -> onnxruntime.SessionOptions:
+        """The same as onnxruntime's own value."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.add_session_config_entry("session.set_denormal_as_zero", "1" if self.flush_subnormals else "0")
+        return options
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """An opened graph.
+
+    Attributes
+    ----------
+    path
+        File it was read from.
+    sha256
+        Hash of the file's bytes, hexadecimal.
+    signature
+        Its inputs, outputs and states.
+    session
+        The onnxruntime session.
+    """
+
+    path: Path
+    sha256: str
+    signature: Signature
+    session: onnxruntime.InferenceSession
+
+
+def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings) -> Graph:
+    """Read, hash and load one graph.
+
+    Parameters
+    ----------
+    path
+        An ONNX file, or a build directory, of which ``<kind>.onnx`` is taken and compared with the manifest's SHA-256.
+    kind
+        ``"offline"`` or ``"stream"``.
+    settings
+        Threads and arithmetic.
+
+    Raises
+    ------
+    GraphError
+        If there is no such file, if it is damaged or foreign, or of the other kind.
+    """
+    given = Path(path)
+    file = given / f"{kind}.onnx" if given.is_dir() else given
+    try:
+        size = file.stat().st_size
+        if size > LARGEST_FILE:
+            raise GraphError(f"{file} has {size} bytes, more than the {LARGEST_FILE} that an ONNX file can have.")
+        content = file.read_bytes()
+    except OSError as fault:
+        raise GraphError(_unreadable(given, file, kind, fault)) from fault
+    sha256 = hashlib.sha256(content).hexdigest()
+    if given.is_dir():
+        expected = _expected_sha256(given, file.name)
+        if sha256 != expected:
+            raise GraphError(f"{file} is not the file that was built: its SHA-256 differs from the manifest's; copy it again.")
+    try:
+        session = onnxruntime.InferenceSession(content, settings.options(), providers=["CPUExecutionProvider"])
+    except Exception as fault:  # onnxruntime's exceptions share no base class of their own
+        reason = " ".join(str(fault).split())[:200]
+        raise GraphError(f"onnxruntime {onnxruntime.__version__} cannot load {file}: {reason}") from fault
+    signature = read_signature(
+        str(file),
+        session.get_modelmeta().custom_metadata_map,
+        [(value.name, value.type, value.shape) for value in session.get_inputs()],
+        [(value.name, value.type, value.shape) for value in session.get_outputs()],
+    )
+    if signature.kind != kind:
+        wanted = "whole sequences" if kind == "offline" else "streaming"
+        raise GraphError(f"{file} is a graph of kind {signature.kind}, not one for {wanted}: give {kind}.onnx.")
+    return Graph(file, sha256, signature, session)
+
+
+def _unreadable(given: Path, file: Path, kind: str, fault: OSError) -> str:
+    if given.is_dir() and not file.exists():
+        manifest = _manifest(given)
+        reason = (manifest.get("streaming") or {}).get("reason") if kind == "stream" else None
+        return f"{given} has no {file.name}" + (f": {reason}" if reason else "; is it a build directory?")
+    return f"{file} cannot be read ({fault.strerror or fault})."
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _expected_sha256(directory: Path, name: str) -> str:
+    try:
+        return str(_manifest(directory)["files"][name]["sha256"])
+    except (KeyError, TypeError) as fault:
+        raise GraphError(f"{directory} has no readable manifest.json that lists {name}: is it a build directory?") from fault

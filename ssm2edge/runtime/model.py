@@ -1,0 +1,94 @@
+"""Whole sequences: one call, every sample at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from .errors import EdgeError, InputError
+from .graph import Graph, Settings, open_graph
+from .ports import Array, Port
+
+
+class Model:
+    """An offline graph, any batch size and any length.
+
+    Parameters
+    ----------
+    path
+        Build directory, or an ``offline.onnx``.
+    threads
+        Threads within an operator.
+    flush_subnormals
+        See `Settings`.
+
+    Raises
+    ------
+    GraphError
+        If the file is damaged, foreign, of another schema, or a streaming graph.
+
+    Examples
+    --------
+    >>> with Model("build/digits") as model:                    # doctest: +SKIP
+    ...     scores = model.run(pixels)["output"]                # pixels: float32 [batch, time, 1]
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1, flush_subnormals: bool = False) -> None:
+        self._graph: Graph | None = open_graph(path, "offline", Settings(threads, flush_subnormals))
+        self._names = [port.name for port in self._graph.signature.outputs]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """What `run` takes."""
+        return self._open().signature.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """What `run` gives."""
+        return self._open().signature.outputs
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the graph's file."""
+        return self._open().sha256
+
+    def run(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of whole sequences, by name.
+
+        Parameters
+        ----------
+        samples
+            ``[batch, time, ...]``, or one array per input name where the model has several.
+
+        Raises
+        ------
+        InputError
+            If a name, dtype or shape does not fit, or there is no sample at all.
+        """
+        graph = self._open()
+        values = graph.signature.gather(samples)
+        if graph.signature.length(values) == 0:
+            raise InputError("The sequence has no sample: give at least one.")
+        feed = {port.name: value for port, value in zip(graph.signature.inputs, values, strict=True)}
+        try:
+            results = graph.session.run(self._names, feed)
+        except Exception as fault:  # onnxruntime's exceptions share no base class of their own
+            raise EdgeError(f"onnxruntime could not run {graph.path}: {' '.join(str(fault).split())[:200]}") from fault
+        return dict(zip(self._names, results, strict=True))
+
+    def close(self) -> None:
+        """Give the session's memory back; the model cannot run afterwards."""
+        self._graph = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> Graph:
+        if self._graph is None:
+            raise EdgeError("The model is closed: open it again.")
+        return self._graph

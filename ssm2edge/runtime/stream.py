@@ -1,0 +1,291 @@
+"""Streams: samples in as they come, outputs out as soon as they are known.
+
+The graph takes blocks of T samples.  `Stream.push` takes any number, runs every block that is full, and keeps the rest until
+more come.  Two kinds of output follow from this:
+
+* an output that runs along time comes back for every sample whose block was run; `flush` gives the rest at the end;
+* a running answer (the class scores of a mean-pooled classifier, say) is the answer over all whole blocks so far.  It is absent
+  before the first whole block, and samples that never fill a block do not enter it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from .block import BoundBlock
+from .errors import EdgeError, GraphError, InputError, SnapshotError
+from .graph import Graph, Settings, open_graph
+from .ports import Array, Port
+from .snapshot import Snapshot
+
+
+class Stream:
+    """One or several streams in lockstep, through a streaming graph.  Not safe to share between threads.
+
+    Parameters
+    ----------
+    path
+        Build directory, or a ``stream.onnx``.
+    batch
+        Number of streams, one row each.
+    threads
+        Threads within an operator.
+    flush_subnormals
+        See `Settings`.
+
+    Raises
+    ------
+    GraphError
+        If the file is damaged, foreign, of another schema, an offline graph, or absent because the model cannot stream.
+    InputError
+        If ``batch`` is less than one.
+
+    Examples
+    --------
+    >>> with Stream("build/digits") as stream:                  # doctest: +SKIP
+    ...     for sample in pixels:                               # float32 [1]
+    ...         scores = stream.push(sample[None, None])["output"]
+    """
+
+    def __init__(self, path: str | os.PathLike[str], batch: int = 1, *, threads: int = 1, flush_subnormals: bool = False) -> None:
+        if batch < 1:
+            raise InputError(f"A stream with {batch} rows cannot run: give a batch of at least 1.")
+        graph = open_graph(path, "stream", Settings(threads, flush_subnormals))
+        signature = graph.signature
+        for port in signature.inputs:
+            if isinstance(port.shape[0], int) and port.shape[0] != batch:
+                raise GraphError(f"{graph.path} was built for {port.shape[0]} streams at a time, not {batch}.")
+        self._graph: Graph | None = graph
+        self._bound = BoundBlock(graph, batch)
+        self.batch = batch
+        self.block = signature.block or 1
+        self.pending = 0
+        """Samples that wait for their block to fill."""
+        self._answered = False
+        self._results = tuple(zip((port.name for port in signature.outputs), self._bound.outputs, strict=True))
+        # The whole cost of a step of one sample is a few microseconds, so what `push` compares is laid out once.
+        single = len(signature.inputs) == 1
+        self._whole = self._bound.inputs[0].shape if single else None
+        self._dtype = self._bound.inputs[0].dtype
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """What `push` takes; the time axis there may have any length."""
+        return self._open().signature.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """What `push` gives: with a time axis the part of the sequence, without one a running answer."""
+        return self._open().signature.outputs
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the graph's file."""
+        return self._open().sha256
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """Copies of the states after the last whole block, ``[batch, ...]``, by the graph's input names."""
+        signature = self._open().signature
+        return {state.input: value.copy() for state, value in zip(signature.states, self._bound.states, strict=True)}
+
+    def push(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """Take samples, run the blocks they fill.
+
+        Parameters
+        ----------
+        samples
+            ``[batch, n, ...]`` with any n >= 0, or one such array per input name where the model has several.
+
+        Returns
+        -------
+        dict
+            By name: the newly known part of each output that runs along time (possibly of length 0), and each running
+            answer as of the last whole block (absent before the first).
+
+        Raises
+        ------
+        InputError
+            If a name, dtype or shape does not fit; nothing was taken then.
+        """
+        if (
+            self.pending == 0
+            and type(samples) is np.ndarray
+            and samples.shape == self._whole
+            and samples.dtype == self._dtype
+            and self._graph is not None
+        ):
+            self._bound.inputs[0][...] = samples
+            self._bound.advance()
+            self._answered = True
+            return {name: value.copy() for name, value in self._results}
+        return self._push(samples)
+
+    def flush(self) -> dict[str, Array]:
+        """End the sequences: the outputs of the pending samples, then a fresh start as by `reset`.
+
+        Outputs that run along time are causal, so a block filled up with zeros gives them exactly; running answers are those of
+        the last whole block, because the filling would enter them.
+        """
+        signature = self._open().signature
+        outputs = {port.name: self._empty(port, value) for port, value in self._along_time()} | self._answers()
+        if self.pending and any(port.time_axis is not None for port in signature.outputs):
+            for port, buffer in zip(signature.inputs, self._bound.inputs, strict=True):
+                if port.time_axis is not None:
+                    buffer[port.along_time(self.pending, self.block)] = 0
+            self._bound.advance()
+            for port, value in self._along_time():
+                known = self.pending * value.shape[port.time_axis or 0] // self.block
+                outputs[port.name] = value[port.along_time(0, known)].copy()
+        self.reset()
+        return outputs
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Forget the past: of all rows, with pending samples and answers, or of the given rows only.
+
+        Raises
+        ------
+        InputError
+            If a row does not exist, or rows are given while samples are pending, which belong to all rows.
+        """
+        self._open()
+        if rows is None:
+            self._bound.reset()
+            self.pending = 0
+            self._answered = False
+            return
+        index = self._rows(rows, "reset")
+        self._bound.reset(index)
+        for port, value in zip(self.outputs, self._bound.outputs, strict=True):
+            if port.time_axis is None:
+                value[index] = np.nan if value.dtype.kind == "f" else 0
+
+    def snapshot(self, rows: Sequence[int] | None = None) -> bytes:
+        """States, pending samples and running answers as bytes, of all rows or of the given ones in the given order.
+
+        Raises
+        ------
+        InputError
+            If a row does not exist.
+        """
+        graph = self._open()
+        index = np.arange(self.batch) if rows is None else self._rows(rows, "snapshot", pending=True)
+        arrays = {key: value[index] for key, value in self._stored().items()}
+        return Snapshot(graph.sha256, len(index), self.block, self.pending, self._answered, arrays).to_bytes()
+
+    def restore(self, data: bytes, rows: Sequence[int] | None = None) -> None:
+        """Go on where `snapshot` was taken, with all rows, or with the given rows while the others stay as they are.
+
+        Raises
+        ------
+        SnapshotError
+            If the bytes are damaged, of another model or number of rows, or (for given rows) have other pending samples.
+        InputError
+            If a row does not exist.
+        """
+        graph = self._open()
+        stored = Snapshot.from_bytes(data)
+        if stored.model != graph.sha256:
+            raise SnapshotError("The snapshot was taken from another model: restore it into the stream.onnx it came from.")
+        index = np.arange(self.batch) if rows is None else self._rows(rows, "restore", pending=True)
+        if stored.batch != len(index):
+            raise SnapshotError(f"The snapshot holds {stored.batch} rows, but {len(index)} are to be restored: name as many.")
+        if rows is not None and (stored.pending != self.pending or stored.answered != self._answered):
+            raise SnapshotError(
+                f"The snapshot has {stored.pending} pending samples and the stream {self.pending}, or only one of them has an "
+                "answer: rows can join only at the same point of a block."
+            )
+        # Pending samples fill the front of the buffers, so their number comes first.
+        before, self.pending = self.pending, stored.pending
+        places = self._stored()
+        if {key: value.shape[1:] for key, value in places.items()} != {
+            key: value.shape[1:] for key, value in stored.arrays.items()
+        } or any(value.dtype != stored.arrays[key].dtype for key, value in places.items()):
+            self.pending = before
+            raise SnapshotError("The snapshot's arrays do not fit this stream: take it again.")
+        for key, value in places.items():
+            value[index] = stored.arrays[key]
+        self._answered = stored.answered
+
+    def close(self) -> None:
+        """Give the session's memory back; the stream cannot run afterwards."""
+        self._graph = None
+        del self._bound, self._results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        if self._graph is not None:
+            self.close()
+
+    def _push(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
+        signature = self._open().signature
+        values = signature.gather(samples)
+        if values[0].shape[0] != self.batch:
+            raise InputError(f"The samples have {values[0].shape[0]} rows, but the stream has {self.batch}.")
+        length, block, start = signature.length(values), self.block, 0
+        blocks = (self.pending + length) // block
+        parts = {port.name: self._empty(port, value, blocks) for port, value in self._along_time()}
+        for number in range(blocks + 1):
+            stop = min(start + block - self.pending, length)
+            for port, value, buffer in zip(signature.inputs, values, self._bound.inputs, strict=True):
+                if port.time_axis is None:
+                    buffer[...] = value
+                else:
+                    filled = port.along_time(self.pending, self.pending + stop - start)
+                    buffer[filled] = value[port.along_time(start, stop)]
+            self.pending += stop - start
+            start = stop
+            if self.pending < block:
+                break
+            self._bound.advance()
+            self.pending = 0
+            self._answered = True
+            for port, value in self._along_time():
+                size = value.shape[port.time_axis or 0]
+                parts[port.name][port.along_time(number * size, (number + 1) * size)] = value
+        return parts | self._answers()
+
+    def _along_time(self) -> list[tuple[Port, Array]]:
+        pairs = zip(self.outputs, self._bound.outputs, strict=True)
+        return [(port, value) for port, value in pairs if port.time_axis is not None]
+
+    def _answers(self) -> dict[str, Array]:
+        pairs = zip(self.outputs, self._bound.outputs, strict=True)
+        return {port.name: value.copy() for port, value in pairs if port.time_axis is None} if self._answered else {}
+
+    def _stored(self) -> dict[str, Array]:
+        """Views of everything a snapshot holds, batch first."""
+        signature = self._open().signature
+        views = {f"state {state.input}": value for state, value in zip(signature.states, self._bound.states, strict=True)}
+        for port, buffer in zip(signature.inputs, self._bound.inputs, strict=True):
+            views[f"input {port.name}"] = buffer if port.time_axis is None else buffer[port.along_time(0, self.pending)]
+        for port, value in zip(signature.outputs, self._bound.outputs, strict=True):
+            if port.time_axis is None:
+                views[f"answer {port.name}"] = value
+        return views
+
+    @staticmethod
+    def _empty(port: Port, value: Array, blocks: int = 0) -> Array:
+        shape = list(value.shape)
+        shape[port.time_axis or 0] *= blocks
+        return np.empty(shape, value.dtype)
+
+    def _rows(self, rows: Sequence[int], purpose: str, pending: bool = False) -> Array:
+        index = np.asarray(rows, dtype=np.int64)
+        if index.ndim != 1 or len(set(index.tolist())) != len(index) or any(not 0 <= row < self.batch for row in index):
+            raise InputError(f"The rows {list(rows)} cannot be {purpose}: give different rows from 0 to {self.batch - 1}.")
+        if self.pending and not pending:
+            raise InputError(f"{self.pending} samples are pending: single rows can be {purpose} only between whole blocks.")
+        return index
+
+    def _open(self) -> Graph:
+        if self._graph is None:
+            raise EdgeError("The stream is closed: open it again.")
+        return self._graph

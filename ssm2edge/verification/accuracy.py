@@ -1,0 +1,59 @@
+"""Right answers on the held-out samples, of the original and of the artifact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..artifact import Accuracy
+from .check import Array, Check
+from .subject import Subject
+
+
+def measure(subject: Subject) -> Accuracy | None:
+    """Accuracies, from the first output as class scores ``[samples, classes]``; None without labels or such an output."""
+    labels, name = subject.reference.labels, next(iter(subject.reference.original))
+    scores = subject.reference.original[name]
+    if labels is None or scores.ndim != 2:
+        return None
+    original, artifact = (float(np.mean(right)) for right in _right(subject, labels, name))
+    return Accuracy(original, artifact, len(labels))
+
+
+def accuracy(subject: Subject, measured: Accuracy) -> Check:
+    """The loss is within its limit, and the accuracies are the ones the manifest tells.
+
+    The interval is for paired samples: with b samples only the original gets right and c only the artifact, the loss is
+    (b - c) / n with variance ((b + c) - (b - c)^2 / n) / n^2.
+    """
+    labels, name = subject.reference.labels, next(iter(subject.reference.original))
+    assert labels is not None
+    before, after = _right(subject, labels, name)
+    lost, gained = int(np.sum(before & ~after)), int(np.sum(after & ~before))
+    count = len(labels)
+    drop = 100.0 * (lost - gained) / count
+    margin = 196.0 * math.sqrt(max((lost + gained) - (lost - gained) ** 2 / count, 0.0)) / count
+    detail = (
+        f"original {measured.original:.4f}, artifact {measured.artifact:.4f} on {count} samples: a loss of {drop:.2f} points, "
+        f"95 % interval {drop - margin:.2f} to {drop + margin:.2f}"
+    )
+    limit, recorded = subject.limits.drop, subject.recorded
+    passed = limit is None or drop <= limit
+    if recorded is not None:
+        # The original's answers are in the pack; the artifact's may turn on rounding, which differs between processors.
+        slack = max(1.0, 0.001 * count) / count + 1e-9
+        agrees = (
+            recorded.samples == count
+            and abs(recorded.original - measured.original) < 1e-9
+            and abs(recorded.artifact - measured.artifact) <= slack
+        )
+        if not agrees:
+            passed = False
+            detail += f"; the manifest says {recorded.original:.4f} and {recorded.artifact:.4f} on {recorded.samples}"
+    return Check("accuracy", drop, limit, passed, detail)
+
+
+def _right(subject: Subject, labels: Array, name: str) -> tuple[Array, Array]:
+    original, artifact = subject.reference.original[name], subject.outputs[name]
+    return np.argmax(original, axis=1) == labels, np.argmax(artifact, axis=1) == labels

@@ -1,0 +1,100 @@
+"""What a verification says: named checks, each with its figure and its limit, and the verdict on all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import Accuracy
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One result.
+
+    Attributes
+    ----------
+    name
+        ``group.property``, such as ``streaming.carried``.
+    figure
+        What was measured; None where it was not finite or there is nothing to measure.
+    limit
+        What the figure must not exceed; None for a figure that is only told.
+    passed
+        Whether it is within the limit.
+    detail
+        One sentence for people.
+    """
+
+    name: str
+    figure: float | None
+    limit: float | None
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of one artifact.
+
+    Attributes
+    ----------
+    checks
+        In the order they ran.
+    accuracy
+        Of the original and of the artifact on the held-out samples; None without labels.
+    """
+
+    checks: tuple[Check, ...]
+    accuracy: Accuracy | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, every number finite."""
+        return {
+            "passed": self.passed,
+            "checks": [asdict(check) for check in self.checks],
+            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+        }
+
+
+def within(name: str, figure: float, limit: float, detail: str) -> Check:
+    """A check that passes if the figure is at most the limit; one that is not finite fails."""
+    if not math.isfinite(figure):
+        return Check(name, None, limit, False, f"{detail}; the figure is not finite")
+    return Check(name, figure, limit, figure <= limit, detail)
+
+
+def relative_error(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
+    """Largest absolute difference relative to the largest expected magnitude, over the worst output.
+
+    Not finite if a shape differs, an output is missing, or any value is not finite.
+    """
+    worst = 0.0
+    for name, wanted in expected.items():
+        if name not in actual or actual[name].shape != wanted.shape:
+            return math.inf
+        if wanted.size == 0:
+            continue
+        difference = np.abs(actual[name].astype(np.float64) - wanted).max()
+        scale = np.abs(wanted.astype(np.float64)).max()
+        if not np.isfinite(difference):
+            return math.inf
+        worst = max(worst, float(difference if difference == 0.0 else difference / max(scale, np.finfo(np.float32).tiny)))
+    return worst

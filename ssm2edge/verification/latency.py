@@ -1,0 +1,146 @@
+"""Comparing latencies on a noisy machine.
+
+Sequential timing of two identical sessions can differ by a factor of two, because the machine changes in between.  Here every
+round times each candidate once, in random order, so that the members of a pair see the same machine; the ratio is the
+exponential of the median of the logarithms of the pairs' ratios, and its interval comes from resampling the rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import Ratio
+
+SHORTEST = 1e-3
+"""Seconds a single timing lasts at least; calls are repeated within it, so that the clock's own cost does not count."""
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Timings of several candidates that took turns.
+
+    Attributes
+    ----------
+    baseline
+        Whom the ratios are relative to.
+    seconds
+        By candidate, ``[rounds]`` float64: time of one call in each round.
+    """
+
+    baseline: str
+    seconds: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def rounds(self) -> int:
+        """Number of timings of each candidate."""
+        return len(self.seconds[self.baseline])
+
+    def median(self, name: str) -> float:
+        """Median time of one call, in seconds."""
+        return float(np.median(self.seconds[name]))
+
+    def percentile(self, name: str, percent: float) -> float:
+        """Percentile of the time of one call, in seconds."""
+        return float(np.percentile(self.seconds[name], percent))
+
+    def ratio(self, name: str, confidence: float = 0.95) -> Ratio:
+        """Time of a candidate relative to the baseline's, with a bootstrap interval over the rounds."""
+        logarithms = np.log(self.seconds[name] / self.seconds[self.baseline])
+        generator = np.random.default_rng(0)
+        picks = generator.integers(0, self.rounds, size=(RESAMPLES, self.rounds))
+        medians = np.median(logarithms[picks], axis=1)
+        low, high = np.quantile(medians, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+        return Ratio(float(np.exp(np.median(logarithms))), float(np.exp(low)), float(np.exp(high)))
+
+    def ratios(self) -> dict[str, Ratio]:
+        """The ratio of every candidate but the baseline."""
+        return {name: self.ratio(name) for name in self.seconds if name != self.baseline}
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    baseline: str,
+    rounds: int = 40,
+    warmup: int = 3,
+    budget: float = math.inf,
+    seed: int = 0,
+) -> Comparison:
+    """Time candidates in turns.
+
+    Parameters
+    ----------
+    candidates
+        Calls without arguments, by name.
+    baseline
+        One of the names.
+    rounds
+        Timings of each candidate.
+    warmup
+        Calls of each before the first timing.
+    budget
+        Seconds after which no new round begins, but never before the eighth.
+    seed
+        Of the order within the rounds.
+
+    Raises
+    ------
+    ValueError
+        If the baseline is not among the candidates, or there is no round.
+    """
+    if baseline not in candidates or rounds < 1:
+        raise ValueError(f"The baseline {baseline!r} must be one of the candidates, and there must be at least one round.")
+    repeats = {name: _repeats(call, warmup) for name, call in candidates.items()}
+    order = np.random.default_rng(seed)
+    names = list(candidates)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        end = time.perf_counter() + budget
+        for number in range(rounds):
+            if number >= 8 and time.perf_counter() > end:
+                break
+            for index in order.permutation(len(names)):
+                name = names[index]
+                seconds[name].append(_time(candidates[name], repeats[name]))
+    finally:
+        if collecting:
+            gc.enable()
+    return Comparison(baseline, {name: np.array(values) for name, values in seconds.items()})
+
+
+def processor_name() -> str:
+    """What the processor calls itself, with the number of logical cores left out."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _repeats(call: Callable[[], object], warmup: int) -> int:
+    for _ in range(max(1, warmup)):
+        call()
+    once = min(_time(call, 1) for _ in range(3))
+    return max(1, math.ceil(SHORTEST / max(once, 1e-7)))
+
+
+def _time(call: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter_ns()
+    for _ in range(repeats):
+        call()
+    return max(time.perf_counter_ns() - start, 1) * 1e-9 / repeats

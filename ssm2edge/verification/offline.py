@@ -1,0 +1,65 @@
+"""The whole-sequence graph: against the reduced torch model, against the original, and against itself in other batches."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .check import Check, relative_error, within
+from .subject import Subject
+
+
+def parity(subject: Subject) -> Check:
+    """The graph computes what the reduced torch model computes, on every held-out sample."""
+    error = relative_error(subject.outputs, subject.reference.reduced)
+    detail = f"offline graph against the reduced torch model on {subject.reference.samples} held-out samples"
+    return within("offline.parity", error, subject.limits.parity, detail)
+
+
+def output_error(subject: Subject) -> Check:
+    """How far the outputs are from the original model's; told, not limited, for it is what reduction costs."""
+    error = relative_error(subject.outputs, subject.reference.original)
+    squares = sum(
+        float(np.sum((subject.outputs[name].astype(np.float64) - value) ** 2))
+        for name, value in subject.reference.original.items()
+        if subject.outputs[name].shape == value.shape
+    )
+    scale = sum(float(np.sum(value.astype(np.float64) ** 2)) for value in subject.reference.original.values())
+    finite = bool(np.isfinite(error))
+    relative = np.sqrt(squares / scale) if scale > 0 and finite else np.nan
+    detail = f"outputs against the original model's: largest difference; root mean square {relative:.3g}"
+    return Check("offline.error", error if finite else None, None, finite, detail)
+
+
+def batches(subject: Subject) -> Check:
+    """A batch gives what its rows give alone."""
+    inputs = subject.held_out(5)
+    together = subject.model.run(inputs)
+    rows = len(next(iter(inputs.values())))
+    error = 0.0
+    for row in range(rows):
+        alone = subject.model.run({name: value[row : row + 1] for name, value in inputs.items()})
+        error = max(error, relative_error(alone, {name: value[row : row + 1] for name, value in together.items()}))
+    return within("offline.batches", error, subject.limits.parity, f"a batch of {rows} against its rows alone")
+
+
+def lengths(subject: Subject) -> Check:
+    """Every length from one sample on gives finite outputs, and a sequence output does not depend on what comes later.
+
+    The second part is asked only of models that stream: others may look ahead.
+    """
+    inputs = subject.held_out(2)
+    length = subject.length(inputs)
+    sizes = sorted({size for size in (1, 2, 3, 15, 16, 17, length - 1) if 1 <= size <= length})
+    whole = subject.model.run(inputs)
+    error = 0.0
+    for size in sizes:
+        outputs = subject.model.run(subject.cut(inputs, 0, size))
+        for name, value in outputs.items():
+            axis = subject.time_axes[name]
+            if not np.all(np.isfinite(value)):
+                error = np.inf
+            elif axis is not None and subject.stream is not None:
+                front = np.take(whole[name], np.arange(value.shape[axis]), axis)
+                scale = float(np.abs(whole[name]).max()) or 1.0
+                error = max(error, float(np.abs(value - front).max()) / scale)
+    return within("offline.lengths", error, subject.limits.parity, f"lengths {', '.join(map(str, sizes))}: finite, and causal")

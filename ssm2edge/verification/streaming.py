@@ -1,0 +1,202 @@
+"""The streaming graph against the whole-sequence graph.
+
+The oracle is always the offline graph on the same samples from their beginning.  Outputs that run along time are compared in
+full.  Running answers are compared at the last whole block: with blocks of T samples, a stream of L samples must answer what
+the offline graph answers to its first T * floor(L / T) samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..runtime import Stream
+from .check import Array, Check, relative_error, within
+from .subject import Inputs, Subject, along
+
+ROWS = 4
+"""Different streams in one batch."""
+
+
+def fresh(subject: Subject) -> Check:
+    """From the initial states, one block a push, over whole held-out sequences; running answers also on the way."""
+    inputs = subject.held_out(16)
+    length = subject.length(inputs)
+    with subject.open_stream(_rows(inputs)) as stream:
+        blocks = length // stream.block
+        stops = sorted({count * stream.block for count in (1, 2, blocks // 2, blocks) if 0 < count <= blocks})
+        error, position, parts = 0.0, 0, []
+        for stop in [*stops, length]:
+            parts += [stream.push(subject.cut(inputs, *span)) for span in _spans(position, stop, stream.block)]
+            position = stop
+            if stop in stops:
+                answer = {name: value for name, value in parts[-1].items() if subject.time_axes[name] is None}
+                error = max(error, _against_offline(subject, subject.cut(inputs, 0, stop), answer))
+        parts.append(stream.flush())
+        error = max(error, _against_offline(subject, inputs, _join(subject, parts), stream.block))
+        detail = f"{_rows(inputs)} held-out sequences of {length} samples in blocks of {stream.block}, against the offline graph"
+    return within("streaming.fresh", error, subject.limits.streaming, detail)
+
+
+def carried(subject: Subject) -> Check:
+    """States carried from one held-out sequence into the next, compared with the offline graph on all of them in a row."""
+    available = subject.held_out(16)
+    rows = min(ROWS, _rows(available))
+    inputs = _in_a_row(subject, available, rows)
+    with subject.open_stream(rows) as stream:
+        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream.block)
+        # After a reset nothing of that may be left.
+        again = subject.cut(inputs, 0, min(subject.length(inputs), 8 * stream.block))
+        error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream.block))
+    detail = f"{rows} streams of {subject.length(inputs)} samples, held-out sequences in a row, then reset and run again"
+    return within("streaming.carried", error, subject.limits.streaming, detail)
+
+
+def ragged(subject: Subject) -> Check:
+    """Pushes of random sizes give what whole blocks give."""
+    inputs = subject.held_out(2)
+    length = subject.length(inputs)
+    generator = np.random.default_rng(0)
+    with subject.open_stream(_rows(inputs)) as stream:
+        sizes = generator.integers(0, 3 * stream.block + 1, size=length + 1)
+        outputs = _stream(subject, stream, inputs, sizes)
+        error = _against_offline(subject, inputs, outputs, stream.block)
+    detail = f"{length} samples in pushes of 0 to {3 * stream.block}, against the offline graph"
+    return within("streaming.ragged", error, subject.limits.streaming, detail)
+
+
+def rows(subject: Subject) -> Check:
+    """Several streams in one batch give what each gives alone, from different states."""
+    inputs = subject.held_out(ROWS)
+    count = _rows(inputs)
+    error = 0.0
+    with subject.open_stream(count) as together, subject.open_stream(1) as alone:
+        batch = _stream(subject, together, inputs)
+        for row in range(count):
+            single = _stream(subject, alone, {name: value[row : row + 1] for name, value in inputs.items()})
+            error = max(error, relative_error(single, {name: value[row : row + 1] for name, value in batch.items()}))
+    return within("streaming.rows", error, subject.limits.streaming, f"{count} streams in one batch against each alone")
+
+
+def restored(subject: Subject) -> Check:
+    """A snapshot taken within a sequence, and within a block, goes on in another stream with the same bits."""
+    inputs = subject.held_out(2)
+    length = subject.length(inputs)
+    middle = length // 2
+    with subject.open_stream(_rows(inputs)) as stream, subject.open_stream(_rows(inputs)) as other:
+        stream.push(subject.cut(inputs, 0, middle))
+        other.restore(stream.snapshot())
+        rest = subject.cut(inputs, middle, length)
+        expected = _join(subject, [stream.push(rest), stream.flush()])
+        actual = _join(subject, [other.push(rest), other.flush()])
+        detail = f"snapshot after {middle} of {length} samples, restored into another stream"
+        return within("streaming.restored", relative_error(actual, expected), 0.0, detail)
+
+
+def lengths(subject: Subject) -> Check:
+    """Sequences of 1, 2, T - 1, T, T + 1 and 2 T + 1 samples."""
+    inputs = subject.held_out(2)
+    error = 0.0
+    with subject.open_stream(_rows(inputs)) as stream:
+        block = stream.block
+        wanted = sorted({1, 2, block - 1, block, block + 1, 2 * block + 1} & set(range(1, subject.length(inputs) + 1)))
+        for length in wanted:
+            part = subject.cut(inputs, 0, length)
+            error = max(error, _against_offline(subject, part, _stream(subject, stream, part), block))
+    detail = f"lengths {', '.join(map(str, wanted))} in blocks of {block}, against the offline graph"
+    return within("streaming.lengths", error, subject.limits.streaming, detail)
+
+
+def probes(subject: Subject) -> Check | None:
+    """Zeros, an impulse, a step, a sine and full-scale noise, each as one row; None if no input is a signal."""
+    held_out = subject.held_out(1)
+    length = min(1024, subject.length(held_out))
+    shapes = _probe_signals(length)
+    inputs = {}
+    for name, value in held_out.items():
+        axis = subject.time_axes[name]
+        part = value[along(axis, 0, length)]
+        if axis is None or value.dtype.kind != "f":
+            inputs[name] = np.repeat(part, len(shapes), axis=0)
+            continue
+        scale = float(np.abs(subject.reference.inputs[name]).max()) or 1.0
+        time_first = [len(shapes)] + [1] * (value.ndim - 1)
+        time_first[axis] = length
+        inputs[name] = np.broadcast_to(scale * shapes.reshape(time_first), (len(shapes), *part.shape[1:])).astype(value.dtype)
+    if all(value.dtype.kind != "f" for value in inputs.values()):
+        return None
+    with subject.open_stream(len(shapes)) as stream:
+        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream.block)
+    detail = f"zeros, impulse, step, sine and noise of {length} samples at full scale, against the offline graph"
+    return within("streaming.probes", error, subject.limits.streaming, detail)
+
+
+def _probe_signals(length: int) -> Array:
+    time = np.arange(length)
+    impulse = (time == 0).astype(np.float64)
+    noise = np.random.default_rng(1).uniform(-1.0, 1.0, length)
+    return np.stack([np.zeros(length), impulse, np.ones(length), np.sin(0.1 * time), noise])
+
+
+def _stream(subject: Subject, stream: Stream, inputs: Inputs, sizes: Iterable[int] | None = None) -> dict[str, Array]:
+    """All outputs of a whole sequence from fresh states: along time in full, answers as of the last whole block."""
+    stream.reset()
+    length = subject.length(inputs)
+    spans = _spans(0, length, stream.block) if sizes is None else _random_spans(length, sizes)
+    parts = [stream.push(subject.cut(inputs, *span)) for span in spans]
+    parts.append(stream.flush())
+    return _join(subject, parts)
+
+
+def _spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    for position in range(start, stop, size):
+        yield position, min(position + size, stop)
+
+
+def _random_spans(length: int, sizes: Iterable[int]) -> Iterator[tuple[int, int]]:
+    position = 0
+    for size in sizes:
+        yield position, min(position + int(size), length)
+        position = min(position + int(size), length)
+        if position == length:
+            return
+
+
+def _join(subject: Subject, parts: list[dict[str, Array]]) -> dict[str, Array]:
+    outputs = {}
+    for name in parts[-1]:
+        axis = subject.time_axes[name]
+        outputs[name] = parts[-1][name] if axis is None else np.concatenate([part[name] for part in parts], axis)
+    return outputs
+
+
+def _against_offline(subject: Subject, inputs: Inputs, outputs: dict[str, Array], block: int = 1) -> float:
+    """Error of streamed outputs; answers are compared at the last whole block."""
+    length = subject.length(inputs)
+    timed = {name: value for name, value in outputs.items() if subject.time_axes[name] is not None}
+    answers = {name: value for name, value in outputs.items() if subject.time_axes[name] is None}
+    error = 0.0
+    if timed:
+        expected = subject.model.run(inputs)
+        error = relative_error(timed, {name: expected[name] for name in timed})
+    if answers:
+        expected = subject.model.run(subject.cut(inputs, 0, length // block * block))
+        error = max(error, relative_error(answers, {name: expected[name] for name in answers}))
+    return error
+
+
+def _in_a_row(subject: Subject, inputs: Inputs, rows: int) -> dict[str, Array]:
+    """Held-out sequences one after the other in each row, starting with a different one in each."""
+    count = _rows(inputs)
+    times = max(2, min(count // rows, 4))
+    joined = {}
+    for name, value in inputs.items():
+        axis = subject.time_axes[name]
+        picked = [np.concatenate([value[(row * times + turn) % count][None] for row in range(rows)]) for turn in range(times)]
+        joined[name] = picked[0] if axis is None else np.concatenate(picked, axis)
+    return joined
+
+
+def _rows(inputs: Inputs) -> int:
+    return len(next(iter(inputs.values())))

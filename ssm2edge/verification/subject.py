@@ -1,0 +1,118 @@
+"""What is verified: graphs, the reference pack, and what the build says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..artifact import Accuracy, Artifact, Reference
+from ..runtime import Model, Stream
+from .check import Array
+
+Inputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Largest relative errors that pass, and the largest loss of accuracy in points (hundredths); None for any loss."""
+
+    parity: float = 1e-4
+    streaming: float = 1e-4
+    drop: float | None = None
+
+
+LIMITS = Limits()
+"""What the product promises."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Graphs under test; they need not be published yet.
+
+    Attributes
+    ----------
+    offline, stream
+        The ONNX files; ``stream`` is None where the model cannot stream.
+    reference
+        Held-out inputs and the torch models' outputs on them.
+    spectral_radii
+        By layer, the largest pole magnitude after reduction.
+    recorded
+        The accuracy in the manifest, to be found again; None before there is one.
+    limits
+        What passes.
+    threads
+        Threads within an operator.
+    """
+
+    offline: Path
+    stream: Path | None
+    reference: Reference
+    spectral_radii: Mapping[str, float] = field(default_factory=dict)
+    recorded: Accuracy | None = None
+    limits: Limits = LIMITS
+    threads: int = 1
+
+    @classmethod
+    def of(cls, artifact: Artifact, limits: Limits = LIMITS, threads: int = 1) -> Subject:
+        """The subject of an opened artifact."""
+        manifest = artifact.manifest
+        radii = {layer.name: layer.spectral_radius for layer in manifest.layers}
+        return cls(artifact.offline, artifact.stream, artifact.reference, radii, manifest.accuracy, limits, threads)
+
+    @classmethod
+    def staged(
+        cls, folder: Path, reference: Reference, spectral_radii: Mapping[str, float], limits: Limits = LIMITS, threads: int = 1
+    ) -> Subject:
+        """The subject of a folder that is still being filled; its streaming graph is tested if it is there."""
+        stream = folder / "stream.onnx"
+        return cls(folder / "offline.onnx", stream if stream.exists() else None, reference, spectral_radii, None, limits, threads)
+
+    @cached_property
+    def model(self) -> Model:
+        """The offline graph, opened once."""
+        return Model(self.offline, threads=self.threads)
+
+    @cached_property
+    def outputs(self) -> dict[str, Array]:
+        """The offline graph's outputs on all held-out inputs."""
+        parts = [self.model.run(inputs) for inputs in self._portions()]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @cached_property
+    def time_axes(self) -> dict[str, int | None]:
+        """Time axis of every input and output by name."""
+        return {port.name: port.time_axis for port in (*self.model.inputs, *self.model.outputs)}
+
+    def open_stream(self, batch: int) -> Stream:
+        """A fresh stream; only where there is a streaming graph."""
+        assert self.stream is not None
+        return Stream(self.stream, batch, threads=self.threads)
+
+    def held_out(self, rows: int) -> dict[str, Array]:
+        """The first held-out inputs, at most ``rows``."""
+        return {name: value[:rows] for name, value in self.reference.inputs.items()}
+
+    def length(self, inputs: Inputs) -> int:
+        """Number of samples along time."""
+        lengths = (value.shape[axis] for name, value in inputs.items() if (axis := self.time_axes[name]) is not None)
+        return int(next(lengths))
+
+    def cut(self, inputs: Inputs, start: int, stop: int) -> dict[str, Array]:
+        """Samples ``start`` to ``stop`` along time."""
+        return {name: value[along(self.time_axes[name], start, stop)] for name, value in inputs.items()}
+
+    def _portions(self) -> Iterator[dict[str, Array]]:
+        # Memory stays small whatever the length, and short sequences are not run one by one.
+        rows = max(1, 16384 // max(1, self.length(self.reference.inputs)))
+        for start in range(0, self.reference.samples, rows):
+            yield {name: value[start : start + rows] for name, value in self.reference.inputs.items()}
+
+
+def along(axis: int | None, start: int, stop: int) -> tuple[slice, ...]:
+    """Index of a part along time; everything where there is no time axis."""
+    return () if axis is None else (slice(None),) * axis + (slice(start, stop),)

@@ -1,0 +1,90 @@
+"""All checks in order.  A failed check fails: nothing here turns an error into a warning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from ..artifact import open_artifact
+from ..runtime import EdgeError
+from . import accuracy, offline, stability, streaming
+from .check import Check, Verdict
+from .subject import LIMITS, Limits, Subject
+
+Progress = Callable[[str], None]
+Named = tuple[str, Callable[[Subject], Check | None]]
+
+OFFLINE: tuple[Named, ...] = (
+    ("offline.parity", offline.parity),
+    ("offline.error", offline.output_error),
+    ("offline.batches", offline.batches),
+    ("offline.lengths", offline.lengths),
+)
+STREAMING: tuple[Named, ...] = (
+    ("streaming.fresh", streaming.fresh),
+    ("streaming.carried", streaming.carried),
+    ("streaming.ragged", streaming.ragged),
+    ("streaming.rows", streaming.rows),
+    ("streaming.restored", streaming.restored),
+    ("streaming.lengths", streaming.lengths),
+    ("streaming.probes", streaming.probes),
+    ("stability.silence", stability.silence),
+)
+
+
+def verify(
+    directory: str | os.PathLike[str], *, limits: Limits = LIMITS, threads: int = 1, progress: Progress | None = None
+) -> Verdict:
+    """Verify a build directory from its own files, without torch and without the model's code.
+
+    Parameters
+    ----------
+    directory
+        What ``ssm2edge build`` made.
+    limits
+        What passes.
+    threads
+        Threads within an operator.
+    progress
+        Called with the name of each check before it runs.
+
+    Raises
+    ------
+    ArtifactError
+        If the directory is damaged, tampered with, or of another schema: there is nothing to verify then.
+    """
+    artifact = open_artifact(directory)
+    files = len(artifact.manifest.files)
+    intact = Check("integrity", float(files), None, True, f"size and SHA-256 of {files} files are those of the manifest")
+    verdict = examine(Subject.of(artifact, limits, threads), progress)
+    return Verdict((intact, *verdict.checks), verdict.accuracy)
+
+
+def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
+    """Run every check that applies to a subject; a check that cannot run, runs into an error or is not finite, fails."""
+    checks: list[Check] = []
+    measured = None
+    for name, check in _applicable(subject):
+        if progress is not None:
+            progress(name)
+        checks += _run(name, check, subject)
+    if all(check.passed for check in checks if check.name == "offline.error"):
+        measured = accuracy.measure(subject)
+    if measured is not None:
+        checks.append(accuracy.accuracy(subject, measured))
+    return Verdict(tuple(checks), measured)
+
+
+def _applicable(subject: Subject) -> Iterator[Named]:
+    yield "stability.poles", stability.poles
+    yield from OFFLINE
+    if subject.stream is not None:
+        yield from STREAMING
+
+
+def _run(name: str, check: Callable[[Subject], Check | None], subject: Subject) -> list[Check]:
+    try:
+        result = check(subject)
+    except EdgeError as fault:
+        return [Check(name, None, None, False, str(fault))]
+    return [] if result is None else [result]
