@@ -1,0 +1,11 @@
+"""What cannot be exported, or cannot stream, said in one sentence."""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """The model cannot be written as ONNX; the message names the operation and the mend."""
+
+
+class StreamingError(ExportError):
+    """The model cannot be computed block by block; the message names the operation and where the user's code calls it."""

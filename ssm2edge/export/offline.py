@@ -1,0 +1,30 @@
+"""The whole-sequence graph: any batch, any length of at least one sample."""
+
+from __future__ import annotations
+
+import onnx
+
+from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.program import TracedModel
+
+
+def export_offline(traced: TracedModel) -> onnx.ModelProto:
+    """Write a traced model as offline.onnx."""
+    outputs = []
+    for name, value in zip(traced.outputs, traced.output_values(), strict=True):
+        axes = traced.time_axes(value)
+        outputs.append({"name": name, "time_axis": axes[0] if axes else None, "batch_axis": 0})
+    model = to_onnx(
+        traced.program,
+        [entry.name for entry in traced.inputs],
+        traced.outputs,
+        {
+            "kind": "offline",
+            "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
+            "outputs": outputs,
+        },
+    )
+    first = model.graph.input[0].type.tensor_type.shape.dim
+    batch, time = first[0].dim_param, first[traced.inputs[0].time_axis].dim_param
+    rename_symbols(model, {batch: "batch", time: "time"})
+    return model

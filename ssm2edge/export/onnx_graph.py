@@ -1,0 +1,139 @@
+"""From an exported program to an ONNX model: our operators become ONNX functions, then plain nodes, with metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import onnx
+import onnx.inliner
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from ssm2edge.export.errors import ExportError
+from ssm2edge.export.program import quiet_exporter
+from ssm2edge.layers import operators
+from ssm2edge.lowering import siso_bank
+from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
+
+OPSET = siso_bank.OPSET
+IR_VERSION = 9
+"""Oldest file format that opset 18 and functions allow: read by onnxruntime 1.17 and later."""
+
+METADATA_SCHEMA = "1"
+
+
+def to_onnx(
+    program: ExportedProgram,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    metadata: Mapping[str, object],
+) -> onnx.ModelProto:
+    """Translate a program whose LTI parts are our operators into a self-contained ONNX model of standard operators.
+
+    Parameters
+    ----------
+    program
+        Traced by :func:`ssm2edge.export.program.trace`, or the streaming form of one.
+    input_names, output_names
+        Names in the graph, in the order of the program's arguments.
+    metadata
+        Values written as ``ssm2edge.<key>``; anything but a string is written as JSON.
+
+    Raises
+    ------
+    ExportError
+        If an operation has no ONNX form.
+    """
+    functions: dict[str, str] = {}
+    try:
+        with quiet_exporter(), torch.no_grad():
+            lowered = program.run_decompositions(_decompositions(functions))
+            exported = torch.onnx.export(
+                lowered,
+                (),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps every failure differently; the first line names the operation
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
+    assert exported is not None
+    model = exported.model_proto
+    model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
+    model = onnx.inliner.inline_local_functions(model)
+    _tidy(model, output_names)
+    for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
+        entry = model.metadata_props.add()
+        entry.key = f"ssm2edge.{key}"
+        entry.value = value if isinstance(value, str) else json.dumps(value)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _decompositions(functions: dict[str, str]) -> dict[object, object]:
+    """Rewrite each of our operators as one ONNX node of our domain, and note the function text the node stands for."""
+
+    def sequence(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+        plan = plan_sequence(*a.shape)
+        name = _function_name("Sequence", plan)
+        functions[name] = siso_bank.sequence_function(plan, name)
+        return torch.onnx.ops.symbolic(f"{siso_bank.DOMAIN}::{name}", (u, a, b, c, d), dtype=u.dtype, shape=u.shape, version=1)
+
+    def block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
+        plan = plan_block(*a.shape, block=int(u.shape[-1]))
+        name = _function_name("Block", plan)
+        functions[name] = siso_bank.block_function(plan, name)
+        return tuple(
+            torch.onnx.ops.symbolic_multi_out(
+                f"{siso_bank.DOMAIN}::{name}",
+                (u, state, a, b, c, d),
+                dtypes=(u.dtype, state.dtype),
+                shapes=(u.shape, state.shape),
+                version=1,
+            )
+        )
+
+    return {
+        operators.siso_bank._opoverload: sequence,
+        operators.siso_bank_block._opoverload: block,
+    }
+
+
+def _function_name(kind: str, plan: Plan) -> str:
+    return f"SisoBank{kind}_{plan.channels}x{plan.order}_block{plan.block}"
+
+
+def _tidy(model: onnx.ModelProto, output_names: Sequence[str]) -> None:
+    """Drop what only serves the exporter: its version marks, notes on nodes, shapes of inner values, names of symbols."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "ssm2edge", ""
+    del model.metadata_props[:]
+    kept = [entry for entry in model.opset_import if entry.domain == ""]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    graph = model.graph
+    graph.name = "ssm2edge"
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
+    produced = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+    missing = [name for name in output_names if name not in produced]
+    if missing:
+        raise ExportError(f"The exported graph does not compute {', '.join(missing)}; this is a defect of the exporter.")
+
+
+def rename_symbols(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Give symbolic sizes of inputs and outputs their field's names (batch, time)."""
+    for value in (*model.graph.input, *model.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param in names:
+                size.dim_param = names[size.dim_param]

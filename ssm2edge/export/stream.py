@@ -1,0 +1,64 @@
+"""The streaming graph: one block of samples, explicit states in and out."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from ssm2edge.export.errors import ExportError
+from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
+from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
+
+
+def export_stream(traced: TracedModel, block: int) -> onnx.ModelProto:
+    """Write a traced model as stream.onnx for blocks of ``block`` samples.
+
+    Raises
+    ------
+    StreamingError
+        If the model cannot stream.
+    ExportError
+        If its block form cannot be written as ONNX.
+    """
+    module = to_streaming(traced, RULES)
+    program = _trace_block(module, traced, block)
+    states = module.states
+    model = to_onnx(
+        program,
+        [*(entry.name for entry in traced.inputs), *(state.input_name for state in states)],
+        [*traced.outputs, *(state.output_name for state in states)],
+        {
+            "kind": "stream",
+            "block": str(block),
+            "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
+            "outputs": [
+                {"name": name, "time_axis": axes[0] if (axes := traced.time_axes(value)) else None, "batch_axis": 0}
+                for name, value in zip(traced.outputs, traced.output_values(), strict=True)
+            ],
+            "states": [
+                {"input": state.input_name, "output": state.output_name, "shape": list(state.shape), "initial": 0.0}
+                for state in states
+            ],
+        },
+    )
+    rename_symbols(model, {model.graph.input[0].type.tensor_type.shape.dim[0].dim_param: "batch"})
+    return model
+
+
+def _trace_block(module: StreamingModule, traced: TracedModel, block: int) -> torch.export.ExportedProgram:
+    examples: list[Tensor] = []
+    for entry in traced.inputs:
+        shape = list(entry.example.shape)
+        shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, block
+        examples.append(torch.zeros(shape, dtype=entry.example.dtype))
+    arguments = (*examples, *module.initial_states(EXAMPLE_BATCH))
+    batch = Dim("batch")
+    try:
+        with quiet_exporter(), torch.no_grad():
+            return torch.export.export(module, arguments, dynamic_shapes=(tuple({0: batch} for _ in arguments),))
+    except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"The streaming form of the model cannot be exported: {first}") from error

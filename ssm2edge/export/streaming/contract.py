@@ -1,0 +1,122 @@
+"""What a streaming rule is.
+
+The pass walks an exported program node by node.  A node that touches time is handed to the first rule that accepts it; the rule
+computes the node's value for one block of samples, and owns a state if it must remember the past.  Nodes without time are
+computed as they are.  A node no rule accepts is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, fx
+
+from ssm2edge.export.program import TracedModel
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One packed state tensor ``(batch, *shape)``, float32, initially zero."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def input_name(self) -> str:
+        """Name of the state before the block."""
+        return f"state.{self.name}"
+
+    @property
+    def output_name(self) -> str:
+        """Name of the state after the block."""
+        return f"next.{self.name}"
+
+
+BlockFunction = Callable[[tuple[object, ...], dict[str, object], Tensor | None], tuple[object, Tensor | None]]
+"""(args, kwargs, state or None) of a node -> (its value for the block, the state after the block or None)."""
+
+
+@dataclass(frozen=True)
+class BlockStep:
+    """How one node is computed block by block."""
+
+    compute: BlockFunction
+    state: StateSpec | None = None
+
+
+class Rule(Protocol):
+    """One way in which operations meet time.
+
+    Requires
+        ``node`` is a call of an aten operator or one of ours, and an argument or its value has the time axis.
+    Ensures
+        Blocks computed in order, each with the state the one before left, concatenate to the node's value on the whole
+        sequence; for a node that removes time, the value after each block is the node's value on all samples so far.
+    """
+
+    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+        """Return how to compute the node, or None if the rule does not cover it."""
+
+
+def as_is(node: fx.Node) -> BlockStep:
+    """Step of a node that treats every sample by itself."""
+    target = node.target
+
+    def compute(args: tuple[object, ...], kwargs: dict[str, object], state: Tensor | None) -> tuple[object, Tensor | None]:
+        assert callable(target)
+        return target(*args, **kwargs), None
+
+    return BlockStep(compute)
+
+
+def traced_value(argument: object) -> object:
+    """The shape-only value of a node's argument; other arguments are their own value."""
+    return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
+
+
+def tensor_arguments(node: fx.Node) -> list[Tensor]:
+    """The shape-only tensors among a node's arguments, lists included."""
+    found: list[Tensor] = []
+
+    def visit(argument: fx.Node) -> fx.Node:
+        value = argument.meta.get("val")
+        if isinstance(value, Tensor):
+            found.append(value)
+        return argument
+
+    fx.map_arg((node.args, node.kwargs), visit)
+    return found
+
+
+def normal_dimensions(dimensions: object, rank: int) -> tuple[int, ...]:
+    """Dimensions of an operator's argument (None, one or a list, negative or not) as non-negative numbers; None means all."""
+    if dimensions is None:
+        return tuple(range(rank))
+    if isinstance(dimensions, int):
+        dimensions = [dimensions]
+    assert isinstance(dimensions, list | tuple)
+    return tuple(sorted(int(d) % rank for d in dimensions))
+
+
+def module_name(node: fx.Node) -> str:
+    """Dotted path of the innermost module that calls the node; empty at the top."""
+    stack = node.meta.get("nn_module_stack") or {}
+    names = [path for path, _ in stack.values()]
+    return str(names[-1]) if names else ""
+
+
+def user_line(node: fx.Node) -> str:
+    """Where the user's code calls the node, as ``file:line``, or an empty string."""
+    trace = str(node.meta.get("stack_trace") or "")
+    lines = [line.strip() for line in trace.splitlines() if line.strip().startswith('File "')]
+    lines = [line for line in lines if "/torch/" not in line] or lines
+    if not lines:
+        return ""
+    file, _, rest = lines[-1].removeprefix('File "').partition('", line ')
+    return f"{file}:{rest.split(',')[0]}"
+
+
+aten = torch.ops.aten

@@ -1,0 +1,125 @@
+"""Rule: operations that treat every sample by itself stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, fx
+
+from ssm2edge.export.program import TracedModel
+from ssm2edge.export.streaming.contract import BlockStep, as_is, aten, normal_dimensions, tensor_arguments, traced_value
+
+ELEMENTWISE = frozenset(
+    {
+        "abs", "add", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clone", "contiguous", "cos", "detach",
+        "div", "dropout", "elu", "eq", "erf", "exp", "expm1", "feature_dropout", "floor", "ge", "gelu", "gt", "hardsigmoid",
+        "hardswish", "hardtanh", "le", "leaky_relu", "log", "log1p", "log_sigmoid", "logical_and", "logical_not", "logical_or",
+        "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "ne", "neg", "ones_like", "pow", "prelu", "reciprocal", "relu",
+        "relu6", "remainder", "round", "rsqrt", "rsub", "selu", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "square",
+        "sub", "tan", "tanh", "to", "type_as", "where", "zeros_like", "_to_copy", "alias", "lift_fresh_copy", "embedding",
+    }
+)  # fmt: skip
+"""aten operators, by name, whose every output element depends on the elements at its own time only."""
+
+SHAPE_ONLY = frozenset({"expand", "permute", "reshape", "squeeze", "transpose", "unsqueeze", "view", "flatten", "_unsafe_view"})
+"""aten operators that move axes; time must come out as one axis of the same length."""
+
+
+class PointwiseRule:
+    """Elementwise operations, products with weights, and operations along axes other than time."""
+
+    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+        """Accept the node if no output sample depends on another time."""
+        name = _operator_name(node)
+        if name is None:
+            return None
+        value = node.meta.get("val")
+        values = value if isinstance(value, list | tuple) else [value]
+        operands = [(x, traced.time_axes(x)) for x in tensor_arguments(node)]
+        timed = [(x, axes) for x, axes in operands if axes]
+        if any(len(axes) != 1 for _, axes in timed) or any(len(traced.time_axes(v)) != 1 for v in values):
+            return None
+        if not timed:
+            return None
+        if name in ELEMENTWISE:
+            # Broadcasting aligns axes from the right: time must be the same axis everywhere.
+            if len({x.ndim - axes[0] for x, axes in timed}) == 1 or name == "embedding":
+                return as_is(node)
+            return None
+        if name in SHAPE_ONLY:
+            return as_is(node) if _same_length(timed[0], values[0], traced) else None
+        check = ALONG_OTHER_AXES.get(name)
+        return as_is(node) if check is not None and check(node, timed[0][0], timed[0][1][0], traced) else None
+
+
+def _operator_name(node: fx.Node) -> str | None:
+    target = node.target
+    namespace = getattr(target, "namespace", None)
+    if node.op != "call_function" or namespace != "aten":
+        return None
+    return str(getattr(target, "_opname", "")).removesuffix("_") or None
+
+
+def _same_length(timed: tuple[Tensor, tuple[int, ...]], value: object, traced: TracedModel) -> bool:
+    x, (axis,) = timed
+    assert isinstance(value, Tensor)
+    (out,) = traced.time_axes(value)
+    if str(value.shape[out]) != str(x.shape[axis]):
+        return False
+    # A view keeps the order of elements: time stays one axis if as many elements lie before it as did, or the operator
+    # names axes (transpose, permute), which the exporter has already checked.
+    return True
+
+
+def _other_dimension(position: int, keyword: str = "dim", default: int | None = None) -> Callable[..., bool]:
+    def check(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+        dims = node.args[position] if len(node.args) > position else node.kwargs.get(keyword, default)
+        return time not in normal_dimensions(dims, x.ndim)
+
+    return check
+
+
+def _not_normalised_over_time(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+    shape = traced_value(node.args[1])
+    assert isinstance(shape, list | tuple)
+    return time < x.ndim - len(shape)
+
+
+def _time_is_a_row(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+    return tensor_arguments(node)[0] is x and time != x.ndim - 1
+
+
+def _kernel_of_one(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+    weight = traced_value(node.args[1])
+    if not isinstance(weight, Tensor) or traced_value(node.args[0]) is not x:
+        return False
+    stride = node.args[3] if len(node.args) > 3 else [1]
+    padding = node.args[4] if len(node.args) > 4 else [0]
+    assert isinstance(stride, list | tuple) and isinstance(padding, list | tuple | str)
+    unpadded = padding in ("valid", "same") or all(p == 0 for p in padding)
+    return time == x.ndim - 1 and weight.shape[-1] == 1 and all(s == 1 for s in stride) and unpadded
+
+
+ALONG_OTHER_AXES: dict[str, Callable[[fx.Node, Tensor, int, TracedModel], bool]] = {
+    "layer_norm": _not_normalised_over_time,
+    "rms_norm": _not_normalised_over_time,
+    "linear": _time_is_a_row,
+    "matmul": _time_is_a_row,
+    "conv1d": _kernel_of_one,
+    "glu": _other_dimension(1, default=-1),
+    "softmax": _other_dimension(1),
+    "log_softmax": _other_dimension(1),
+    "split": _other_dimension(2, default=0),
+    "split_with_sizes": _other_dimension(2, default=0),
+    "chunk": _other_dimension(2, default=0),
+    "unbind": _other_dimension(1, default=0),
+    "select": _other_dimension(1),
+    "slice": _other_dimension(1, default=0),
+    "mean": _other_dimension(1),
+    "sum": _other_dimension(1),
+    "amax": _other_dimension(1),
+    "amin": _other_dimension(1),
+    "cat": _other_dimension(1, default=0),
+    "stack": _other_dimension(1, default=0),
+    "flip": _other_dimension(1),
+}

@@ -1,0 +1,58 @@
+"""Rule: the mean over time becomes a running mean, so that the model answers after every block.
+
+The state is the number of samples so far and the mean, packed in one row.  The mean moves by the block's difference from it
+times the block's share, which stays bounded and accurate where a running sum grows.  In float32 the count stops at 2^24 samples
+when it advances by one; from there on the mean forgets exponentially with that length.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, fx
+
+from ssm2edge.export.program import TracedModel
+from ssm2edge.export.streaming.contract import (
+    BlockStep,
+    StateSpec,
+    aten,
+    module_name,
+    normal_dimensions,
+    tensor_arguments,
+)
+
+
+class RunningMeanRule:
+    """``mean(x, dims)`` where dims hold the time axis and not the batch; state ``(batch, 1 + size of the mean)``."""
+
+    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+        """Accept means over time of a value whose other sizes are fixed."""
+        if node.target is not aten.mean.dim:
+            return None
+        (x,) = tensor_arguments(node)
+        axes = traced.time_axes(x)
+        dims = normal_dimensions(node.args[1], x.ndim)
+        if len(axes) != 1 or axes[0] not in dims or 0 in dims or axes[0] == 0:
+            return None
+        keep = bool(node.args[2]) if len(node.args) > 2 else bool(node.kwargs.get("keepdim", False))
+        time, all_dims = axes[0], list(dims)
+        rest = [size for axis, size in enumerate(x.shape) if axis not in dims and axis != 0]
+        if not all(isinstance(size, int) for size in rest):
+            return None
+        shape = [1 if axis in dims else size for axis, size in enumerate(x.shape)][1:] if keep else rest
+        width = math.prod(int(size) for size in rest)
+
+        def compute(args: tuple[object, ...], kwargs: dict[str, object], state: Tensor | None) -> tuple[object, Tensor | None]:
+            block = cast(Tensor, args[0])
+            assert state is not None
+            here = block.mean(all_dims).reshape(-1, width)
+            samples = float(block.shape[time])
+            count, mean = state[:, :1] + samples, state[:, 1:]
+            mean = mean + (here - mean) * (samples / count)
+            value = mean.reshape(-1, *(int(size) for size in shape))
+            return value, torch.cat((count, mean), dim=1)
+
+        prefix = module_name(node)
+        return BlockStep(compute, StateSpec(f"{prefix}.mean" if prefix else node.name, (1 + width,)))

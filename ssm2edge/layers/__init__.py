@@ -1,0 +1,127 @@
+"""Which layer of which library holds a System, and the block that replaces it.
+
+A new library is one file with a :class:`~ssm2edge.layers.contract.LayerLibrary` and one line in ``LIBRARIES``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ssm2edge.layers.block import ExportedBank, ReducedBank
+from ssm2edge.layers.contract import FoundLayer, LayerError, LayerLibrary
+from ssm2edge.layers.s4d import S4DLibrary
+from ssm2edge.systems.system import System
+
+LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(),)
+
+REPLACEMENT_TOLERANCE = 1e-3
+"""Largest relative difference, in float32, between a layer and its full-order replacement before the layer is refused."""
+
+
+def find_layers(model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIES) -> list[FoundLayer]:
+    """Find the LTI layers of a model, in the order of its modules.
+
+    Raises
+    ------
+    LayerError
+        If there is none, or one cannot be read; the sentence names it.
+    """
+    found: list[FoundLayer] = []
+    for name, module, library in _matches(model, libraries):
+        try:
+            system = library.read(module)
+        except LayerError as error:
+            raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be read: {error}") from error
+        radius = float(system.poles.abs().max())
+        if not radius < 1:
+            channel = int(system.poles.abs().amax(-1).argmax())
+            raise LayerError(
+                f"Layer {name or '(the model)'} ({library.name}) is not stable: channel {channel} has a pole of modulus "
+                f"{radius:.6g}; train it so that every pole lies inside the unit circle."
+            )
+        found.append(FoundLayer(name, library.name, library.kind, system, library.parameters(module)))
+    if not found:
+        known = ", ".join(library.name for library in libraries)
+        raise LayerError(f"The model has no layer that ssm2edge knows (it knows: {known}); register its library.")
+    return found
+
+
+def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: tuple[LayerLibrary, ...] = LIBRARIES) -> nn.Module:
+    """Return a copy of ``model`` in which each named layer holds a trainable block with the given system.
+
+    Parameters
+    ----------
+    model
+        Any module; it is left as it is.
+    systems
+        Reduced system by the layer's dotted path, as :func:`find_layers` names it.
+
+    Raises
+    ------
+    LayerError
+        If a layer, rebuilt with its own full-order system, does not compute what it did before.
+    """
+    replaced = copy.deepcopy(model)
+    for name, module, library in list(_matches(replaced, libraries)):
+        if name not in systems:
+            continue
+        _check_replacement(name, module, library)
+        reference = next(module.parameters())
+        block = ReducedBank(systems[name]).to(reference.device)
+        rebuilt = library.rebuild(module, block)
+        if name == "":
+            return rebuilt
+        parent, _, attribute = name.rpartition(".")
+        setattr(replaced.get_submodule(parent), attribute, rebuilt)
+    return replaced
+
+
+def exportable(model: nn.Module) -> nn.Module:
+    """Return a copy of a replaced model, in eval mode, whose blocks are constants and operators, ready for ``torch.export``."""
+    frozen = copy.deepcopy(model).eval()
+    if isinstance(frozen, ReducedBank):
+        return ExportedBank(frozen)
+    for name, module in list(frozen.named_modules()):
+        if isinstance(module, ReducedBank):
+            parent, _, attribute = name.rpartition(".")
+            setattr(frozen.get_submodule(parent), attribute, ExportedBank(module))
+    return frozen
+
+
+def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tuple[str, nn.Module, LayerLibrary]]:
+    found: list[tuple[str, nn.Module, LayerLibrary]] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(outer + ".") or outer == "" for outer, _, _ in found):
+            continue
+        library = next((library for library in libraries if library.matches(module)), None)
+        if library is not None:
+            found.append((name, module, library))
+    return found
+
+
+def _check_replacement(name: str, module: nn.Module, library: LayerLibrary) -> None:
+    """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
+    system = library.read(module)
+    parameter = next(module.parameters())
+    rebuilt = library.rebuild(module, ReducedBank(system).to(parameter.device)).eval()
+    was_training = module.training
+    generator = torch.Generator().manual_seed(0)
+    transposed = bool(getattr(rebuilt, "transposed", True))
+    shape = (2, system.batch_shape[0], 64) if transposed else (2, 64, system.batch_shape[0])
+    u = torch.randn(shape, generator=generator).to(parameter)
+    with torch.no_grad():
+        expected, actual = (x[0] if isinstance(x, tuple) else x for x in (module.eval()(u), rebuilt(u)))
+    module.train(was_training)
+    difference = float((expected - actual).abs().max() / expected.abs().max().clamp(min=1e-12))
+    if not difference <= REPLACEMENT_TOLERANCE:
+        raise LayerError(
+            f"Layer {name or '(the model)'} has the parameters of {library.name}, but its forward computes something else "
+            f"(relative difference {difference:.2g} on noise); register a layer library that reads it."
+        )
+
+
+__all__ = ["FoundLayer", "LayerError", "LayerLibrary", "LIBRARIES", "exportable", "find_layers", "replace_layers"]

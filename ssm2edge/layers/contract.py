@@ -1,0 +1,58 @@
+"""What every layer library supplies, and what is known of a layer once it is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from ssm2edge.systems.system import System
+
+
+@dataclass(frozen=True, eq=False)
+class FoundLayer:
+    """One LTI layer of a user's model.
+
+    Attributes
+    ----------
+    name
+        Dotted path of the module in the model; empty for the model itself.
+    library
+        Name of the layer library that recognised it.
+    kind
+        Kind of system, for people: "SISO bank".
+    system
+        What the layer computes between its inputs and its nonlinearity, float64.
+    parameters
+        Real trainable parameters of the LTI part, as the user stores them.
+    """
+
+    name: str
+    library: str
+    kind: str
+    system: System
+    parameters: int
+
+
+class LayerLibrary(Protocol):
+    """One library of layers: recognises its modules, reads their systems, puts reduced blocks in their place."""
+
+    name: str
+    kind: str
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether ``module`` is one of this library's layers, by class or structure."""
+
+    def read(self, module: nn.Module) -> System:
+        """Return the layer's system in paper form, float64."""
+
+    def parameters(self, module: nn.Module) -> int:
+        """Count the real parameters of the layer's LTI part."""
+
+    def rebuild(self, module: nn.Module, block: nn.Module) -> nn.Module:
+        """Return a module that computes what ``module`` does with ``block`` as its LTI part; ``module`` stays as it is."""
+
+
+class LayerError(Exception):
+    """A layer that cannot be read or replaced; the message is one sentence for the user."""

@@ -1,0 +1,107 @@
+"""The S4D layer as published (Gu et al. 2022): a kernel module with log_dt, log_A_real, A_imag and C inside a gated layer.
+
+Indexing: the layer's kernel starts at C B, that is, it emits ``C x[k+1]``; reading moves it to paper form.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import LayerError
+from ssm2edge.systems.system import System, from_conjugate_half
+
+KERNEL_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "C")
+LAYER_PARTS = ("D", "activation", "dropout", "output_linear")
+
+
+class ReducedS4D(nn.Module):
+    """An S4D layer whose long convolution is a reduced block; activation, dropout and gated mixing are the original modules."""
+
+    def __init__(self, original: nn.Module, block: nn.Module, transposed: bool, returns_pair: bool) -> None:
+        super().__init__()
+        self.block = block
+        self.activation = copy.deepcopy(original.get_submodule("activation"))
+        self.dropout = copy.deepcopy(original.get_submodule("dropout"))
+        self.output_linear = copy.deepcopy(original.get_submodule("output_linear"))
+        self.transposed = transposed
+        self.returns_pair = returns_pair
+        self.train(original.training)
+
+    def forward(self, u: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor, None]:
+        if not self.transposed:
+            u = u.transpose(-1, -2)
+        y: Tensor = self.output_linear(self.dropout(self.activation(self.block(u))))
+        if not self.transposed:
+            y = y.transpose(-1, -2)
+        return (y, None) if self.returns_pair else y
+
+
+class S4DLibrary:
+    """Recognises S4D layers by structure, so that copies of the published file are found wherever they live."""
+
+    name = "S4D"
+    kind = "SISO bank"
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether the module has the published kernel parameters and the parts around them."""
+        kernel = getattr(module, "kernel", None)
+        return (
+            isinstance(kernel, nn.Module)
+            and all(isinstance(getattr(kernel, name, None), Tensor) for name in KERNEL_PARAMETERS)
+            and all(hasattr(module, name) for name in LAYER_PARTS)
+        )
+
+    def read(self, module: nn.Module) -> System:
+        """Discretise by zero-order hold in float64.
+
+        Raises
+        ------
+        LayerError
+            If a weight is not finite.
+        """
+        kernel = module.get_submodule("kernel")
+        values = {name: getattr(kernel, name).detach().cpu().double() for name in KERNEL_PARAMETERS}
+        skip = getattr(module, "D").detach().cpu().double()  # noqa: B009  (D is registered at run time, unknown to type checkers)
+        for name, value in {**values, "D": skip}.items():
+            if not bool(torch.isfinite(value).all()):
+                raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
+        dt = values["log_dt"].exp().unsqueeze(-1)
+        continuous = torch.complex(-values["log_A_real"].exp(), values["A_imag"])
+        poles = torch.exp(continuous * dt)
+        held_input = (poles - 1) / continuous
+        output = torch.view_as_complex(values["C"].contiguous())
+        first_tap = 2 * (output * held_input).real.sum(-1)
+        return from_conjugate_half(
+            poles, held_input.unsqueeze(-1), (output * poles).unsqueeze(-2), (skip + first_tap)[:, None, None]
+        )
+
+    def parameters(self, module: nn.Module) -> int:
+        """Count the kernel's parameters and the skip."""
+        return sum(p.numel() for p in module.get_submodule("kernel").parameters()) + int(getattr(module, "D").numel())  # noqa: B009  (as above)
+
+    def rebuild(self, module: nn.Module, block: nn.Module) -> nn.Module:
+        """Keep activation, dropout and gated mixing; exchange the convolution and the skip for ``block``.
+
+        Raises
+        ------
+        LayerError
+            If the layer returns neither a tensor nor (tensor, state).
+        """
+        transposed = bool(getattr(module, "transposed", True))
+        weight = getattr(module, "D")  # noqa: B009  (as above)
+        channels = weight.shape[-1]
+        shape = (1, channels, 2) if transposed else (1, 2, channels)
+        was_training = module.training
+        with torch.no_grad():
+            answer = module.eval()(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
+        module.train(was_training)
+        if isinstance(answer, Tensor):
+            returns_pair = False
+        elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
+            returns_pair = True
+        else:
+            raise LayerError("its forward returns neither a tensor nor (tensor, state), as the published S4D layer does.")
+        return ReducedS4D(module, block, transposed, returns_pair)

@@ -1,0 +1,9 @@
+"""The user's model, weights and samples, read with suspicion."""
+
+from __future__ import annotations
+
+from ssm2edge.loading.model import input_names, load_model
+from ssm2edge.loading.samples import Samples, load_samples
+from ssm2edge.loading.source import Source, open_source
+
+__all__ = ["Samples", "Source", "input_names", "load_model", "load_samples", "open_source"]

@@ -1,0 +1,148 @@
+"""The user's model: its factory imported and called, its weights loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.errors import UserError
+from ssm2edge.loading.source import Source
+
+
+def load_model(source: Source, trust_pickle: bool = False) -> nn.Module:
+    """Make the model and load its weights, on the CPU, in eval mode.
+
+    Parameters
+    ----------
+    source
+        What the user described.
+    trust_pickle
+        Load torch files that hold more than tensors; they can run any code.
+
+    Raises
+    ------
+    UserError
+        If the factory cannot be imported or fails, the weights cannot be read, do not fit, or are not finite.
+    """
+    file, _, function = source.factory.rpartition(":")
+    module = _import_file(source.directory / file) if file.endswith(".py") else _import_module(file)
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        raise UserError(f"{source.factory}: there is no function {function!r} in it; name the function that makes the model.")
+    try:
+        model = factory(**source.arguments)
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {_line(error)}).") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
+    if source.weights is not None:
+        _load_weights(model, source.weights, trust_pickle)
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            where = source.weights or source.factory
+            raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
+    return model.eval()
+
+
+def input_names(model: nn.Module) -> list[str]:
+    """Names of the arguments of the model's forward that have no default.
+
+    Raises
+    ------
+    UserError
+        If forward takes a variable number of arguments.
+    """
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise UserError("The model's forward takes a variable number of arguments; give it named ones.")
+    return [p.name for p in parameters if p.default is p.empty]
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name the file of the model's factory.")
+    name = f"ssm2edge_user_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    # The user's file may import its neighbours, and classes look their module up while they are made.
+    sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # the user's own code may raise anything
+        raise UserError(f"{name} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
+
+
+def _load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name the weights file.")
+    weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, trust_pickle)
+    wanted = model.state_dict()
+    missing, extra = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
+    if missing:
+        raise UserError(
+            f"{path} does not fit the model: it lacks {missing[0]}" + _more(missing) + "; give the weights of this model."
+        )
+    if extra:
+        raise UserError(
+            f"{path} does not fit the model: the model has no {extra[0]}" + _more(extra) + "; give the weights of this model."
+        )
+    for name, value in weights.items():
+        if value.shape != wanted[name].shape:
+            raise UserError(
+                f"{path} does not fit the model: {name} has shape {tuple(value.shape)}, the model's has {tuple(wanted[name].shape)}; "
+                "check the factory's arguments."
+            )
+    model.load_state_dict(dict(weights))
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({_line(error)}); save the weights again.") from error
+
+
+def _read_torch(path: Path, trust_pickle: bool) -> Mapping[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+    except Exception as error:  # unpickling foreign bytes may raise anything
+        raise UserError(
+            f"{path} is not a torch file of plain weights; save it as safetensors, or allow running its code with --trust-pickle."
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path} holds no state dict; save model.state_dict().")
+    return content
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,0 +1,104 @@
+"""The user's samples: unlabelled calibration inputs, held-out inputs and, where there are any, their labels.
+
+Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments (a model of one
+input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out ones.  The first axis counts the samples.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm2edge.errors import UserError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Arrays of a samples file.
+
+    Attributes
+    ----------
+    calibration
+        Unlabelled inputs by name, ``[samples, ...]``; empty if the file has none.
+    held_out
+        Held-out inputs by name, ``[samples, ...]``.
+    labels
+        ``[samples]`` of the held-out part, or None.
+    """
+
+    calibration: Mapping[str, Array]
+    held_out: Mapping[str, Array]
+    labels: Array | None
+
+
+def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
+    """Read and check a samples file.
+
+    Parameters
+    ----------
+    path
+        npz file; pickled objects in it are refused.
+    names
+        The model's inputs.
+    time_axis
+        Position of time in each.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, lacks an input, holds other keys, NaN, no samples or no time axis, or sizes do not agree.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; name the samples file.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is not a readable npz file of plain arrays ({str(error)[:120]}); save the samples again."
+        ) from error
+    parts: dict[str, dict[str, Array]] = {"calibration": {}, "held_out": {}}
+    labels = arrays.pop("labels", None)
+    for key, value in arrays.items():
+        part, _, name = key.partition(".")
+        name = name or (names[0] if len(names) == 1 else "")
+        if part not in parts or name not in names:
+            expected = ", ".join(f"{p}.{n}" for p in parts for n in names)
+            raise UserError(f"{path} has the key {key!r}; expected are {expected} and labels.")
+        parts[part][name] = _checked(path, key, value, time_axis)
+    missing = [name for name in names if name not in parts["held_out"]]
+    if missing:
+        raise UserError(f"{path} lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")
+    for part, values in parts.items():
+        if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
+            raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
+    if labels is not None and len(labels) != len(next(iter(parts["held_out"].values()))):
+        raise UserError(f"{path} has {len(labels)} labels for {len(next(iter(parts['held_out'].values())))} held-out samples.")
+    return Samples(parts["calibration"], parts["held_out"], labels)
+
+
+def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:
+    if value.dtype.kind == "f":
+        value = value.astype(np.float32)
+    elif value.dtype.kind in "iu":
+        value = value.astype(np.int64)
+    else:
+        raise UserError(f"{path}: {key} has elements of type {value.dtype}; give floating-point numbers, or integers for tokens.")
+    if value.ndim <= time_axis:
+        raise UserError(f"{path}: {key} has shape {value.shape}, which has no time axis {time_axis}.")
+    if 0 in value.shape:
+        raise UserError(f"{path}: {key} has shape {value.shape}; it must hold at least one sample of at least one time step.")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise UserError(
+            f"{path}: {key} holds NaN or infinite values (first in sample {int(np.argwhere(~np.isfinite(value))[0][0])})."
+        )
+    return value

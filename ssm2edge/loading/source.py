@@ -1,0 +1,143 @@
+"""What the user hands in: a model directory with build.toml, or a factory with weights and samples given as options."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssm2edge.errors import UserError
+
+BUILD_FILE = "build.toml"
+
+_KEYS: Mapping[str, frozenset[str]] = {
+    "model": frozenset({"factory", "arguments", "weights"}),
+    "samples": frozenset({"file", "time_axis"}),
+    "task": frozenset({"metric"}),
+    "build": frozenset({"order", "method", "horizon", "block"}),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as its user describes it; nothing is imported or read yet.
+
+    Attributes
+    ----------
+    given
+        SOURCE as typed.
+    directory
+        Where relative paths start.
+    factory
+        ``file.py:function`` or ``package.module:function``.
+    arguments
+        Keyword arguments of the factory.
+    weights
+        Weights file, or None for the factory's own weights.
+    samples
+        npz file of samples.
+    time_axis
+        Position of time in the inputs' shapes; the batch is axis 0.
+    metric
+        What the labels are judged by, or None.
+    defaults
+        Build options the model directory asks for.
+    """
+
+    given: str
+    directory: Path
+    factory: str
+    samples: Path
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    time_axis: int = 1
+    metric: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file of the source that is there, by name."""
+        file = self.factory.rpartition(":")[0]
+        code = self.directory / file if file.endswith(".py") else None
+        paths = (self.directory / BUILD_FILE, code, self.weights, self.samples)
+        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p is not None and p.is_file()}
+
+
+def open_source(
+    given: str, weights: Path | None = None, samples: Path | None = None, time_axis: int | None = None, metric: str | None = None
+) -> Source:
+    """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
+
+    Raises
+    ------
+    UserError
+        If SOURCE is neither, build.toml cannot be read, has unknown keys or lacks some, or no samples are named.
+    """
+    path = Path(given)
+    if path.is_dir():
+        source = _from_directory(given, path)
+        return Source(
+            given=given,
+            directory=source.directory,
+            factory=source.factory,
+            samples=samples or source.samples,
+            arguments=source.arguments,
+            weights=weights or source.weights,
+            time_axis=source.time_axis if time_axis is None else time_axis,
+            metric=metric or source.metric,
+            defaults=source.defaults,
+        )
+    if ":" not in given:
+        raise UserError(
+            f"{given} is neither a model directory nor a factory; give a directory with {BUILD_FILE}, or file.py:function."
+        )
+    if samples is None:
+        raise UserError(f"{given} needs samples to check the build against; name an npz file with --samples.")
+    file, _, function = given.rpartition(":")
+    code = Path(file)
+    named = f"{code.name}:{function}" if file.endswith(".py") else given
+    directory = code.parent if file.endswith(".py") else Path(".")
+    return Source(given, directory, named, samples, {}, weights, 1 if time_axis is None else time_axis, metric)
+
+
+def _from_directory(given: str, directory: Path) -> Source:
+    file = directory / BUILD_FILE
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as fault:
+        raise UserError(f"{given} has no {BUILD_FILE}; write one, or give file.py:function with --samples.") from fault
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise UserError(f"{file} cannot be read ({fault}); mend it.") from fault
+    for section, entries in content.items():
+        if section not in _KEYS or not isinstance(entries, dict):
+            raise UserError(f"{file} has the unknown section [{section}]; known are {', '.join(_KEYS)}.")
+        unknown = sorted(set(entries) - _KEYS[section])
+        if unknown:
+            raise UserError(f"{file} has the unknown key {section}.{unknown[0]}; known are {', '.join(sorted(_KEYS[section]))}.")
+    factory = _entry(file, content, "model", "factory", str)
+    samples = _entry(file, content, "samples", "file", str)
+    model = content["model"]
+    arguments = _entry(file, content, "model", "arguments", dict) if "arguments" in model else {}
+    weights = _entry(file, content, "model", "weights", str) if "weights" in model else None
+    time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in content["samples"] else 1
+    metric = _entry(file, content, "task", "metric", str) if "task" in content else None
+    return Source(
+        given,
+        directory,
+        factory,
+        directory / samples,
+        arguments,
+        None if weights is None else directory / weights,
+        time_axis,
+        metric,
+        content.get("build", {}),
+    )
+
+
+def _entry(file: Path, content: Mapping[str, Any], section: str, key: str, kind: type) -> Any:
+    value = content.get(section, {}).get(key)
+    if type(value) is not kind:
+        raise UserError(f"{file} must give {section}.{key} as {kind.__name__}.")
+    return value

@@ -1,0 +1,60 @@
+"""The plan of a lowering: which kernel form, in blocks of how many samples.  Made once, printed, tested; emission follows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["recurrent", "chunked"]
+
+SCAN_STEP_COST = 6.0e3
+"""Multiply-adds that one step of a Scan costs in onnxruntime, as measured with orders and widths of edge models."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one bank is computed.
+
+    Attributes
+    ----------
+    form
+        ``recurrent`` is the elementwise update of one sample; ``chunked`` is theory's block form: a Toeplitz matrix product inside
+        chunks and a short recurrence over them.
+    block
+        Samples per chunk.
+    channels, order
+        Size of the bank, order in real states per channel.
+    multiply_adds
+        Per sample and batch row.
+    """
+
+    form: Form
+    block: int
+    channels: int
+    order: int
+    multiply_adds: float
+
+    def __str__(self) -> str:
+        return f"{self.form}, blocks of {self.block}, {self.multiply_adds:.0f} multiply-adds a sample"
+
+
+def plan_block(channels: int, order: int, block: int) -> Plan:
+    """Plan for streaming blocks of ``block`` samples: the recurrence for one sample, one chunk for more."""
+    if block < 1:
+        raise ValueError(f"a block holds at least one sample, not {block}.")
+    if block == 1:
+        return Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1))
+    return Plan("chunked", block, channels, order, _chunked_cost(channels, order, block))
+
+
+def plan_sequence(channels: int, order: int) -> Plan:
+    """Plan for whole sequences of any length: the chunk length that balances Toeplitz products against steps of the Scan."""
+    candidates = (16, 32, 48, 64, 96, 128)
+    costs = {block: _chunked_cost(channels, order, block) + SCAN_STEP_COST * math.sqrt(channels) / block for block in candidates}
+    block = min(costs, key=costs.__getitem__)
+    return Plan("chunked", block, channels, order, _chunked_cost(channels, order, block))
+
+
+def _chunked_cost(channels: int, order: int, block: int) -> float:
+    return channels * (block + 2.0 * order + 2.0 * order / block)
