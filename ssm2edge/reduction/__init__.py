@@ -1,0 +1,88 @@
+"""Smaller systems from large ones: one method a file, one contract for all (``contract.py``).
+
+A new method is one file with a function of the signature :class:`Method`, and one line in ``METHODS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+
+from ssm2edge.reduction.balanced import balanced_truncation
+from ssm2edge.reduction.batches import in_chunks
+from ssm2edge.reduction.contract import Method, Outcome, Reduction, summarise
+from ssm2edge.reduction.gradient import gradient
+from ssm2edge.reduction.tlh2 import tlh2
+from ssm2edge.systems.dense import with_real_coefficients
+from ssm2edge.systems.stability import is_stable, spectral_radius
+from ssm2edge.systems.system import System
+from ssm2edge.systems.window import check_horizon
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "gradient": gradient,
+        "balanced": balanced_truncation,
+        "tlh2": tlh2,
+    }
+)
+
+__all__ = ["METHODS", "Method", "Outcome", "Reduction", "reduce_system"]
+
+
+def reduce_system(system: System, order: int, method: str = "gradient", horizon: int | None = None) -> Reduction:
+    """Reduce every system of a batch to ``order`` states.
+
+    Parameters
+    ----------
+    system
+        Stable systems of any batch shape.
+    order
+        States to keep, from 1 to ``system.order``; the system's own order returns it unchanged.
+    method
+        Name in ``METHODS``.
+    horizon
+        Taps of the impulse response (after the feedthrough) on which errors count; None for the infinite horizon.
+
+    Returns
+    -------
+    Reduction
+        Of the same batch shape; every reduced system is stable and finite.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, an order or horizon out of range, NaN or infinity in the system, or a pole with modulus >= 1.
+    """
+    if method not in METHODS:
+        raise ValueError(f"there is no reduction method {method!r}; choose one of {', '.join(sorted(METHODS))}.")
+    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= system.order:
+        raise ValueError(f"the order must lie between 1 and the system's own order {system.order}, not {order!r}.")
+    check_horizon(horizon)
+    _check_systems(system)
+    if order == system.order:
+        return summarise(system, system, method, horizon, Outcome.IDENTITY)
+    with torch.no_grad():
+        result = in_chunks(METHODS[method], with_real_coefficients(system), order, horizon)
+    _ensure(result, order)
+    return result
+
+
+def _check_systems(system: System) -> None:
+    """Refuse systems that no method can reduce."""
+    for name in ("poles", "B", "C", "D", "M"):
+        value = getattr(system, name)
+        if value is not None and not torch.isfinite(value).all():
+            raise ValueError(f"{name} holds NaN or infinite entries; check the weights the system was read from.")
+    if not is_stable(system).all():
+        radius = float(spectral_radius(system).max())
+        raise ValueError(f"a pole has modulus {radius:.9g}; only stable systems (all poles inside the unit disc) can be reduced.")
+
+
+def _ensure(result: Reduction, order: int) -> None:
+    """Hold a method to the contract; a breach is a defect of the method, not of the input."""
+    system = result.system
+    finite = all(torch.isfinite(x).all() for x in (system.poles, system.B, system.C, system.D))
+    if system.order != order or not finite or not is_stable(system).all():
+        raise RuntimeError(f"the reduction method {result.method!r} broke its contract (order, stability or finiteness).")

@@ -1,0 +1,97 @@
+"""Balanced truncation by the square-root algorithm.
+
+With P = L L^T, Q = K K^T and the singular value decomposition K^T L = U Sigma V^T, the projectors
+
+    T = L V_r Sigma_r^-1/2        W = K U_r Sigma_r^-1/2        (W^T T = 1)
+
+give Ahat = W^T A T, Bhat = W^T B, Chat = C T (Moore 1981; Tombs and Postlethwaite 1987).  With Gramians of N taps this is the
+time-limited form (Gawronski and Juang 1990), which may be unstable and is then repaired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssm2edge.reduction.contract import Outcome, Reduction, summarise
+from ssm2edge.reduction.projection import real_rows, with_best_outputs
+from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
+from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
+from ssm2edge.systems.stability import into_disc, spectral_radius
+from ssm2edge.systems.system import System, siso_bank
+
+# States whose Hankel singular value is below this share of the largest are balanced as if it were this: they are rounding.
+NEGLIGIBLE = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Balancing:
+    """Real dense systems with their balancing projectors ``T`` and ``W`` and Hankel singular values ``sv``, ``(*batch, n)``."""
+
+    dense: DenseSystem
+    T: Tensor
+    W: Tensor
+    sv: Tensor
+
+
+def square_root(gramian: Tensor) -> Tensor:
+    """Return L with ``L L^T`` the positive semidefinite matrix given."""
+    values, vectors = torch.linalg.eigh((gramian + gramian.mT) / 2)
+    return vectors * values.clamp_min(0).sqrt()[..., None, :]
+
+
+def balance(system: System, order: int, horizon: int | None) -> Balancing:
+    """Return the projectors onto the ``order`` most controllable and observable directions."""
+    paired = system.poles.imag != 0
+    P = controllability_gramian(system, horizon)
+    Q = observability_gramian(system, horizon)
+    P, Q = (real_rows(real_rows(G, paired).mH, paired).mH.real for G in (P, Q))
+    L, K = square_root(P), square_root(Q)
+    U, sv, Vh = torch.linalg.svd(K.mT @ L)
+    floor = sv[..., :1].clamp_min(1e-300) * NEGLIGIBLE
+    scale = torch.maximum(sv, floor)[..., None, :order].rsqrt()
+    return Balancing(dense=to_dense(system), T=L @ Vh.mT[..., :order] * scale, W=K @ U[..., :order] * scale, sv=sv)
+
+
+def project(dense: DenseSystem, T: Tensor, W: Tensor) -> DenseSystem:
+    """Petrov-Galerkin projection with ``W^T T = 1``."""
+    M = None if dense.M is None else T.mT[..., None, :, :] @ dense.M @ T[..., None, :, :]
+    return DenseSystem(A=W.mT @ dense.A @ T, B=W.mT @ dense.B, C=dense.C @ T, D=dense.D, M=M)
+
+
+def repaired(system: System, reduced: System, horizon: int | None) -> tuple[System, Tensor]:
+    """Bring unstable poles into the disc and fit the outputs of those systems again; return outcomes too."""
+    unstable = ~(spectral_radius(reduced) < 1)
+    outcomes = torch.where(unstable, int(Outcome.REPAIRED), int(Outcome.CONVERGED))
+    if unstable.any():
+        fixed = with_best_outputs(system[unstable], into_disc(reduced.poles[unstable]), reduced.B[unstable], horizon)
+        reduced = put(reduced, unstable, fixed)
+    return reduced, outcomes
+
+
+def put(system: System, where: Tensor, other: System) -> System:
+    """Replace the systems of a batch at the given indices (or mask) by others of the same order."""
+    names = ("poles", "B", "C", "D") if system.M is None else ("poles", "B", "C", "D", "M")
+    parts = {}
+    for name in names:
+        value = getattr(system, name).clone()
+        value[where] = getattr(other, name)
+        parts[name] = value
+    return System(**parts)
+
+
+def unit_input(system: System) -> System:
+    """Write SISO channels without quadratic outputs with B = 1 and C = residues; leave other systems as they are."""
+    if system.is_siso and system.M is None:
+        return siso_bank(system.poles, system.residues, system.D[..., 0, 0])
+    return system
+
+
+def balanced_truncation(system: System, order: int, horizon: int | None) -> Reduction:
+    """Reduce by balanced truncation; time-limited Gramians on a finite horizon."""
+    balancing = balance(system, order, horizon)
+    reduced = unit_input(to_modal(project(balancing.dense, balancing.T, balancing.W)))
+    reduced, outcomes = repaired(system, reduced, horizon)
+    return summarise(system, reduced, "balanced", horizon, outcomes)

@@ -1,0 +1,164 @@
+"""Second-order minimisation of the projected h2 error of SISO channels, all channels at once.
+
+With impulse responses h[k] = sum_i c_i lambda_i^k and sum_j r_j exp(l_j k), the squared error on N taps is
+
+    J(r, l) = |h|^2 - 2 sum_j r_j H(l_j) + sum_ij r_i r_j s(l_i + l_j),      H(l) = sum_i c_i s(log lambda_i + l)
+
+where s is the window sum.  r is eliminated (r = s^-1 H), l follows real parameters (``sections.py``), and s', s'' are closed
+forms, so that the exact Hessian of the projected problem costs little more than its value.  Steps are Newton's with the
+eigenvalues' moduli in place of the eigenvalues (descent near saddles, too), inside a trust region in units of each pole's width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssm2edge.reduction.projection import gram_factor, real_rows
+from ssm2edge.reduction.sections import Sections
+from ssm2edge.systems.window import window_sums
+
+EPS = 2.2e-16
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """SISO targets: poles and residues ``(batch, n)`` of h[k] = sum_i residue_i pole_i^k, its energy ``(batch,)``, the horizon."""
+
+    poles: Tensor
+    residues: Tensor
+    energy: Tensor
+    horizon: int | None
+
+    def __getitem__(self, index: Tensor) -> Channels:
+        return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon)
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """Second-order model of the projected error: value ``(batch,)``, gradient ``(batch, r)``, Hessian ``(batch, r, r)``.
+
+    ``value`` is the squared error plus a bound on its rounding error, so that nothing is gained by poles so close
+    that their residues blow up.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where the iteration ended: sections, squared errors, steps taken, and which channels met the tolerance."""
+
+    sections: Sections
+    value: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+
+def evaluate(channels: Channels, sections: Sections) -> Local:
+    """Return value, gradient and Hessian of the projected squared error with respect to the scaled parameters."""
+    poles, paired = sections.poles(), sections.paired
+    c = channels.residues[..., None, :]
+    s, s1, s2 = window_sums(channels.poles, poles, channels.horizon)
+    H, H1, H2 = ((c @ x)[..., 0, :] for x in (s, s1, s2))
+    s, s1, s2 = window_sums(poles, poles, channels.horizon)
+    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real)
+    target = real_rows(H[..., None], paired).real * scale[..., None]
+    half = torch.linalg.solve_triangular(L, target, upper=False)
+    normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
+    captured = half.square().sum((-2, -1))
+    rounding = 4 * (EPS + jitter) * normalised.square().sum((-2, -1))
+    value = channels.energy - captured + rounding
+    # U is unitary and r_real = conj(U) r, so r = U^T r_real.
+    r = _transposed_rows(normalised * scale[..., None], paired)[..., 0]
+    weighted = (s1 @ r[..., None])[..., 0]
+    slope = 2 * (weighted - H1)
+    g = r * slope
+    bend = r * 2 * ((s2 @ r[..., None])[..., 0] - H2)
+    J_ll = 2 * r[..., :, None] * s2 * r[..., None, :] + torch.diag_embed(bend)
+    J_rl = 2 * s1 * r[..., None, :] + torch.diag_embed(slope)
+    T = sections.tangent()
+    mixed = real_rows(J_rl @ T, paired).real * scale[..., :, None]
+    mixed = torch.linalg.solve_triangular(L, mixed, upper=False)
+    hessian = (T.mT @ J_ll @ T).real - mixed.mT @ mixed / 2
+    gradient = (T.mT @ g[..., None])[..., 0].real
+    # log lambda bends with nu: its second derivative is its first, -exp(nu), of both members of a pair; theta is linear.
+    theta = paired & (torch.arange(poles.shape[-1]) % 2 == 1)
+    curved = torch.where(theta, torch.zeros_like(gradient), gradient)
+    return Local(value, gradient, hessian + torch.diag_embed(curved))
+
+
+def minimise(channels: Channels, start: Sections, steps: int = 60, tolerance: float = 1e-9) -> Minimum:
+    """Minimise from the given sections; never returns a value above the start's.
+
+    Parameters
+    ----------
+    steps
+        Most evaluations per channel.
+    tolerance
+        A channel has converged when the decrease its model predicts is below this share of its squared error.
+    """
+    batch = start.parameters.shape[0]
+    parameters = start.parameters.clone()
+    local = evaluate(channels, start)
+    value, gradient, hessian = local.value, local.gradient, local.hessian
+    radius = torch.full((batch,), 0.5, dtype=torch.float64)
+    iterations = torch.zeros(batch, dtype=torch.int64)
+    converged = torch.zeros(batch, dtype=torch.bool)
+    active = torch.arange(batch)
+    for _ in range(steps):
+        current = Sections(parameters[active], start.paired[active], start.negative[active])
+        step, predicted = newton_step(gradient[active], hessian[active], radius[active])
+        done = predicted <= tolerance * value[active].abs() + 4 * EPS * channels.energy[active]
+        converged[active[done]] = True
+        keep = ~done & (radius[active] > 1e-7) & torch.isfinite(value[active])
+        active, step, predicted, current = active[keep], step[keep], predicted[keep], current[keep]
+        if not len(active):
+            break
+        trial = current.moved(step)
+        local = evaluate(channels[active], trial)
+        gain = (value[active] - local.value) / predicted
+        better = (local.value < value[active]) & torch.isfinite(local.hessian).all(-1).all(-1)
+        length = step.abs().amax(-1)
+        grown = torch.where(gain > 0.7, torch.maximum(radius[active], 2.5 * length), radius[active])
+        grown = torch.where(gain < 0.2, 0.4 * length, grown)
+        radius[active] = torch.where(better, grown, 0.25 * length).clamp_max(2.0)
+        where = active[better]
+        parameters[where] = trial.parameters[better]
+        value[where] = local.value[better]
+        gradient[where] = local.gradient[better]
+        hessian[where] = local.hessian[better]
+        iterations[active] += 1
+    return Minimum(Sections(parameters, start.paired, start.negative), value, iterations, converged)
+
+
+def newton_step(gradient: Tensor, hessian: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the step ``-|Hessian|^-1 gradient`` cut to the trust radius (largest component), and the decrease it predicts."""
+    usable = torch.isfinite(hessian).all(-1).all(-1)
+    eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype)
+    values, vectors = torch.linalg.eigh(torch.where(usable[:, None, None], hessian, eye))
+    along = (vectors.mT @ gradient.nan_to_num()[..., None])[..., 0]
+    size = values.abs()
+    size = torch.maximum(size, 1e-10 * size.amax(-1, keepdim=True)).clamp_min(1e-300)
+    weights = along / size
+    # Components are cut one by one along eigenvectors: a flat direction must not shorten the step along a steep one.
+    weights = torch.maximum(torch.minimum(weights, radius[:, None]), -radius[:, None])
+    step = -(vectors @ weights[..., None])[..., 0]
+    predicted = (along * weights - 0.5 * size * weights.square()).sum(-1)
+    return step, predicted
+
+
+def _transposed_rows(X: Tensor, paired: Tensor) -> Tensor:
+    """Return ``U^T X``: real coordinates of residues to modal ones."""
+    r = X.shape[-2]
+    X = X.to(torch.complex128)
+    even = r - r % 2
+    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
+    pair = paired[..., 0:even:2, None]
+    half = 0.5**0.5
+    rows = torch.stack((torch.where(pair, half * (x - 1j * y), x), torch.where(pair, half * (x + 1j * y), y)), dim=-2)
+    return torch.cat((rows.flatten(-3, -2), X[..., even:, :]), dim=-2)

@@ -1,0 +1,106 @@
+"""Variable projection: the best output maps for given poles and input matrix, in closed form.
+
+For fixed (Ahat, Bhat) the h2 error is quadratic in Chat and Mhat, with the minimiser (van Loan-like, on N taps)
+
+    Chat = C X Phat^-1        Mhat_i = Phat^-1 X^T M_i X Phat^-1
+
+X and Phat are taken in bilinear form, ``X = sum_k A^k B Bhat^T (Ahat^T)^k``: the impulse responses are real, so no conjugate is
+needed, and every expression is analytic in the poles.  Phat is factored in the real coordinates of ``systems/dense.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm2edge.systems.system import System
+from ssm2edge.systems.window import window_sum
+
+# Diagonal shifts tried in turn when poles have come so close that the normalised Gram matrix is not numerically definite.
+JITTERS = (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8)
+
+
+def real_rows(X: Tensor, paired: Tensor) -> Tensor:
+    """Return ``U X`` for the unitary U of ``systems.dense.conjugate_basis(paired)``, in place of a matrix product."""
+    n = X.shape[-2]
+    if n < 2:
+        return X
+    even = n - n % 2
+    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
+    pair = paired[..., 0:even:2, None]
+    half = 0.5**0.5
+    rows = torch.stack((torch.where(pair, half * (x + y), x), torch.where(pair, -1j * half * (x - y), y)), dim=-2).flatten(-3, -2)
+    return rows if even == n else torch.cat((rows, X[..., even:, :]), dim=-2)
+
+
+def complex_columns(Y: Tensor, paired: Tensor) -> Tensor:
+    """Return ``Y U``: from real coordinates back to modal ones."""
+    n = Y.shape[-1]
+    Y = Y.to(torch.complex128)
+    if n < 2:
+        return Y
+    even = n - n % 2
+    x, y = Y[..., 0:even:2], Y[..., 1:even:2]
+    pair = paired[..., None, 0:even:2]
+    half = 0.5**0.5
+    first = torch.where(pair, half * (x - 1j * y), x)
+    second = torch.where(pair, half * (x + 1j * y), y)
+    columns = torch.stack((first, second), dim=-1).flatten(-2)
+    return columns if even == n else torch.cat((columns, Y[..., even:]), dim=-1)
+
+
+def gram_factor(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Factor real Gram matrices, ``gram = diag(scale)^-1 L L^T diag(scale)^-1``.
+
+    Returns
+    -------
+    L, scale, jitter
+        Lower triangular ``(*batch, r, r)``, ``(*batch, r)``, and the diagonal shift that was needed, ``(*batch,)``.
+    """
+    scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
+    normalised = gram * scale[..., :, None] * scale[..., None, :]
+    L, info = torch.linalg.cholesky_ex(normalised)
+    jitter = torch.zeros(gram.shape[:-2], dtype=gram.dtype)
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
+    for shift in JITTERS[1:]:
+        bad = (info != 0) | ~torch.isfinite(L).all(-1).all(-1)
+        if not bad.any():
+            break
+        jitter = torch.where(bad, shift, jitter)
+        L, info = torch.linalg.cholesky_ex(normalised + jitter[..., None, None] * eye)
+    return L, scale, jitter
+
+
+def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | None) -> System:
+    """Return the systems of the given poles and input matrices that are nearest to ``system`` in the h2 norm.
+
+    Parameters
+    ----------
+    system
+        Originals, ``(*batch,)``.
+    poles, B
+        ``(*batch, r)`` and ``(*batch, r, m)`` complex128, stable, conjugate-closed, in canonical order.
+    """
+    paired = poles.imag != 0
+    X = (system.B @ B.mT) * window_sum(system.poles, poles, horizon)
+    gram = (B @ B.mT) * window_sum(poles, poles, horizon)
+    L, scale, _ = gram_factor(real_rows(real_rows(gram, paired).mT, paired).real)
+    Y = real_rows((system.C @ X).mT, paired).real
+    C = complex_columns((scale[..., None] * torch.cholesky_solve(scale[..., None] * Y, L)).mT, paired)
+    M = None
+    if system.M is not None:
+        inner = X.mT[..., None, :, :] @ system.M @ X[..., None, :, :]
+        several = paired[..., None, :]
+        inner = real_rows(real_rows(inner, several).mT, several).real
+        inner = inner * scale[..., None, :, None] * scale[..., None, None, :]
+        factor = L[..., None, :, :].expand_as(inner)
+        inner = torch.cholesky_solve(torch.cholesky_solve(inner, factor).mT, factor)
+        inner = inner * scale[..., None, :, None] * scale[..., None, None, :]
+        inner = (inner + inner.mT) / 2
+        M = complex_columns(complex_columns(inner, several).mT, several)
+    return System(poles, B, C, system.D, M)
+
+
+def refit_channels(system: System, poles: Tensor, horizon: int | None) -> System:
+    """As :func:`with_best_outputs` for SISO channels in unit-input form (B = 1, C = residues)."""
+    return with_best_outputs(system, poles, torch.ones_like(poles)[..., None], horizon)

@@ -1,0 +1,143 @@
+"""Real dense state-space matrices, and the way between them and the modal form.
+
+A unitary change of coordinates U turns each conjugate pair (x, conj x) into its real and imaginary part times sqrt(2); all
+matrices become real, Gramians stay what they are up to U, and a pair becomes a rotation-scaling block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssm2edge.systems.system import System
+
+# Eigenvector matrices worse conditioned than this mean a (nearly) defective A: its modal form is of no use.
+DEFECTIVE = 1e11
+
+
+@dataclass(frozen=True, eq=False)
+class DenseSystem:
+    """Batch of systems with real matrices, float64.
+
+    Attributes
+    ----------
+    A, B, C, D
+        ``(*batch, n, n)``, ``(*batch, n, m)``, ``(*batch, p, n)``, ``(*batch, p, m)``.
+    M
+        None, or ``(*batch, p, n, n)`` symmetric: ``y_i += x^T M_i x``.
+    """
+
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    M: Tensor | None = None
+
+
+def section_has_pair(poles: Tensor) -> Tensor:
+    """Return, per state, whether it belongs to a section (2i, 2i + 1) of conjugate coordinates, ``(*batch, n)`` bool.
+
+    A pair of equal real poles stored as (pole, conjugate), as S4D's zero frequency is, counts: its B and C are conjugates too.
+    """
+    n = poles.shape[-1]
+    paired = torch.zeros_like(poles, dtype=torch.bool)
+    even = n - n % 2
+    pair = poles[..., 0:even:2] == poles[..., 1:even:2].conj()
+    paired[..., 0:even:2] = pair
+    paired[..., 1:even:2] = pair
+    return paired
+
+
+def real_basis(poles: Tensor) -> Tensor:
+    """Return the unitary U, ``(*batch, n, n)``, with real coordinates ``x_real = U x`` for conjugate-closed modal states x."""
+    return conjugate_basis(section_has_pair(poles) & (poles.imag != 0))
+
+
+def conjugate_basis(paired: Tensor) -> Tensor:
+    """Return U from a mask of the states that stand in conjugate sections; identity elsewhere."""
+    n = paired.shape[-1]
+    U = torch.diag_embed(torch.ones(paired.shape, dtype=torch.complex128))
+    half = 0.5**0.5
+    for i in range(0, n - 1, 2):
+        block = torch.tensor([[half, half], [-1j * half, 1j * half]], dtype=torch.complex128)
+        both = paired[..., i, None, None]
+        U[..., i : i + 2, i : i + 2] = torch.where(both, block, torch.eye(2, dtype=torch.complex128))
+    return U
+
+
+def with_real_coefficients(system: System) -> System:
+    """Return the same systems with real B and C at real poles, so that every state of them is a real state by itself.
+
+    Models that store half of each pair give a pole of zero frequency twice, with conjugate coefficients.
+    """
+    doubled = section_has_pair(system.poles) & (system.poles.imag == 0)
+    coefficients_real = (system.B.imag == 0).all(-1) & (system.C.imag == 0).all(-2)
+    doubled = doubled & ~coefficients_real
+    if not doubled.any():
+        return system
+    U = conjugate_basis(doubled)
+    real = (system.poles.imag == 0)[..., :, None]
+    B, C = U @ system.B, system.C @ U.mH
+    B = torch.where(real, B.real.to(B), B)
+    C = torch.where(real.mT, C.real.to(C), C)
+    M = None if system.M is None else U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]
+    return System(system.poles, B, C, system.D, M)
+
+
+def to_dense(system: System) -> DenseSystem:
+    """Write systems with real matrices (block diagonal A with 2 x 2 rotation-scaling blocks)."""
+    system = with_real_coefficients(system)
+    U = real_basis(system.poles)
+    M = None
+    if system.M is not None:
+        M = (U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]).real
+    return DenseSystem(
+        A=((U * system.poles[..., None, :]) @ U.mH).real,
+        B=(U @ system.B).real,
+        C=(system.C @ U.mH).real,
+        D=system.D,
+        M=M,
+    )
+
+
+def canonical_order(poles: Tensor) -> Tensor:
+    """Return the permutation that puts pairs first by angle, then real poles from the largest down, ``(*batch, n)`` int64.
+
+    Members of a pair must be adjacent and exact conjugates, as LAPACK returns them for real matrices.
+    """
+    real = poles.imag == 0
+    key = torch.where(real, 10.0 - poles.real.clamp(-1, 1), poles.angle().abs())
+    return torch.sort(key, dim=-1, stable=True).indices
+
+
+def to_modal(dense: DenseSystem) -> System:
+    """Diagonalise dense systems.
+
+    A (nearly) defective A has no usable eigenvectors; such matrices are perturbed by about 1e-8 of their norm first, which
+    splits multiple eigenvalues and changes the impulse response by a like amount.
+
+    Raises
+    ------
+    ValueError
+        If a matrix holds NaN or infinity.
+    """
+    A = dense.A
+    if not torch.isfinite(A).all():
+        raise ValueError("the state matrix holds NaN or infinite entries; it has no modal form.")
+    poles, V = torch.linalg.eig(A)
+    bad = ~(torch.linalg.cond(V) < DEFECTIVE)
+    if bad.any():
+        n = A.shape[-1]
+        ramp = torch.diag(torch.linspace(-1, 1, n, dtype=A.dtype)) + torch.diag(torch.linspace(0.3, 1, n - 1, dtype=A.dtype), -1)
+        size = torch.linalg.matrix_norm(A, ord=2)[..., None, None].clamp_min(1e-12)
+        poles, V = torch.linalg.eig(torch.where(bad[..., None, None], A + 1e-8 * size * ramp, A))
+    order = canonical_order(poles)
+    poles = poles.gather(-1, order)
+    V = V.gather(-1, order[..., None, :].expand_as(V))
+    M = None
+    if dense.M is not None:
+        M = V.mT[..., None, :, :] @ dense.M.to(V) @ V[..., None, :, :]
+        M = (M + M.mT) / 2
+    return System(poles, torch.linalg.solve(V, dense.B.to(V)), dense.C.to(V) @ V, dense.D, M)

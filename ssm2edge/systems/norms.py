@@ -1,0 +1,74 @@
+"""Norms of systems and of the difference of two systems.
+
+    ||G||^2_{h2,N} = tr(D^T D) + tr(C P C^H) + sum_i tr(M_i^H conj(P) M_i P)
+
+with P the controllability Gramian on N taps: the energy of D and of N taps of the impulse response (and of the second-order
+kernel ``B^T (A^T)^k M A^l B``, k, l < N, where outputs are quadratic).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
+from ssm2edge.systems.system import System
+
+
+def h2_norm(system: System, horizon: int | None = None) -> Tensor:
+    """Return the h2 norm on a horizon, ``(*batch,)`` float64.
+
+    Parameters
+    ----------
+    system
+        Stable if the horizon is infinite.
+    horizon
+        Taps counted after the feedthrough, or None for all of them.
+    """
+    P = controllability_gramian(system, horizon)
+    energy = system.D.square().sum((-2, -1))
+    energy = energy + ((system.C @ P) * system.C.conj()).sum((-2, -1)).real
+    if system.M is not None:
+        MP = system.M @ P[..., None, :, :]
+        energy = energy + ((system.M.mH @ P.conj()[..., None, :, :]) * MP.mT).sum((-3, -2, -1)).real
+    return energy.clamp_min(0).sqrt()
+
+
+def difference(system: System, other: System) -> System:
+    """Return the error system ``system - other``, of the sum of both orders (its poles are not in canonical order)."""
+    M = None
+    if system.M is not None or other.M is not None:
+        n, r = system.order, other.order
+        M = system.poles.new_zeros((*system.batch_shape, system.outputs, n + r, n + r))
+        if system.M is not None:
+            M[..., :n, :n] = system.M
+        if other.M is not None:
+            M[..., n:, n:] = -other.M
+    return System(
+        poles=torch.cat((system.poles, other.poles), dim=-1),
+        B=torch.cat((system.B, other.B), dim=-2),
+        C=torch.cat((system.C, -other.C), dim=-1),
+        D=system.D - other.D,
+        M=M,
+    )
+
+
+def h2_error(system: System, other: System, horizon: int | None = None) -> Tensor:
+    """Return ``||system - other||_{h2,N}``, ``(*batch,)`` float64.
+
+    The squares of the parts cancel in the square of the difference, so that relative errors below about 1e-8 are rounding.
+    """
+    return h2_norm(difference(system, other), horizon)
+
+
+def hankel_singular_values(system: System, horizon: int | None = None) -> Tensor:
+    """Return the Hankel singular values, descending, ``(*batch, n)`` float64: square roots of the eigenvalues of P Q."""
+    P = _square_root(controllability_gramian(system, horizon))
+    Q = _square_root(observability_gramian(system, horizon))
+    return torch.linalg.svdvals(Q.mH @ P)
+
+
+def _square_root(gramian: Tensor) -> Tensor:
+    """Return L with ``L L^H`` the positive semidefinite matrix given."""
+    values, vectors = torch.linalg.eigh(gramian)
+    return vectors * values.clamp_min(0).sqrt()[..., None, :]
