@@ -50,7 +50,7 @@ def from_json(text: str | bytes) -> Manifest:
         raise ArtifactError(f"{NAME} has no schema version: it is not a manifest of ssm2edge.")
     if value["schema"] != SCHEMA or isinstance(value["schema"], bool):
         raise ArtifactError(
-            f"{NAME} has schema {str(value['schema'])[:20]}, but this version of ssm2edge reads {SCHEMA}: build the artifact again."
+            f"{NAME} has schema {str(value['schema'])[:20]}, but this version of ssm2edge reads {SCHEMA}: build it again."
         )
     manifest = _typed(Manifest, value, NAME)
     assert isinstance(manifest, Manifest)

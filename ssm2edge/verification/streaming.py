@@ -26,6 +26,9 @@ def fresh(subject: Subject) -> Check:
     with subject.open_stream(_rows(inputs)) as stream:
         blocks = length // stream.block
         stops = sorted({count * stream.block for count in (1, 2, blocks // 2, blocks) if 0 < count <= blocks})
+        if blocks == 0:
+            detail = f"held-out sequences of {length} samples do not fill one block of {stream.block}: nothing was compared"
+            return Check("streaming.fresh", None, subject.limits.streaming, False, detail)
         error, position, parts = 0.0, 0, []
         for stop in [*stops, length]:
             parts += [stream.push(subject.cut(inputs, *span)) for span in _spans(position, stop, stream.block)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from ..artifact import open_artifact
+from ..artifact import Artifact, open_artifact
 from ..runtime import EdgeError
 from . import accuracy, offline, stability, streaming
 from .check import Check, Verdict
@@ -33,14 +33,14 @@ STREAMING: tuple[Named, ...] = (
 
 
 def verify(
-    directory: str | os.PathLike[str], *, limits: Limits = LIMITS, threads: int = 1, progress: Progress | None = None
+    directory: str | os.PathLike[str] | Artifact, *, limits: Limits = LIMITS, threads: int = 1, progress: Progress | None = None
 ) -> Verdict:
     """Verify a build directory from its own files, without torch and without the model's code.
 
     Parameters
     ----------
     directory
-        What ``ssm2edge build`` made.
+        What ``ssm2edge build`` made; or the artifact that `open_artifact` gave for it.
     limits
         What passes.
     threads
@@ -53,7 +53,7 @@ def verify(
     ArtifactError
         If the directory is damaged, tampered with, or of another schema: there is nothing to verify then.
     """
-    artifact = open_artifact(directory)
+    artifact = directory if isinstance(directory, Artifact) else open_artifact(directory)
     files = len(artifact.manifest.files)
     intact = Check("integrity", float(files), None, True, f"size and SHA-256 of {files} files are those of the manifest")
     verdict = examine(Subject.of(artifact, limits, threads), progress)

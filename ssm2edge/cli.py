@@ -1,0 +1,199 @@
+"""Arguments in, text or JSON out, exit codes.
+
+0: done and passed; 1: a check failed; 2: the input is at fault, told in one sentence on stderr; 130: interrupted.  Text and JSON
+go to stdout, progress and errors to stderr.  What a command needs is imported when it runs: `verify` and `run` work where
+neither torch nor anything else of the build extra is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import UserError
+
+INTERRUPTED = 130
+
+Progress = Callable[[str], None]
+
+
+class Commands(click.Group):
+    """A group that tells faults of the input in one sentence, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn faults into exit codes."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("ssm2edge: interrupted; nothing unfinished was left behind.", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as fault:
+            if not _is_users(fault):
+                raise
+            click.echo(f"ssm2edge: {fault}", err=True)
+            ctx.exit(2)
+
+
+def _is_users(fault: Exception) -> bool:
+    if isinstance(fault, UserError):
+        return True
+    if isinstance(fault, (click.ClickException, click.exceptions.Exit, click.Abort)):
+        return False
+    from .runtime import EdgeError
+
+    return isinstance(fault, EdgeError)
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="ssm2edge")
+def main() -> None:
+    """Shrink trained state-space models and run them on edge devices."""
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."
+)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@threads_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> None:
+    """Check the artifact in DIRECTORY: files, parity, streaming, stability, accuracy.
+
+    Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
+    """
+    from .artifact import open_artifact
+    from .verification import Subject, time_graphs
+    from .verification import verify as run_checks
+
+    with progress_to_stderr("verifying", quiet=as_json) as progress:
+        artifact = open_artifact(directory)
+        verdict = run_checks(artifact, threads=threads, progress=progress)
+        progress("latency")
+        timing = time_graphs(Subject.of(artifact, threads=threads))
+    if as_json:
+        medians = {name: timing.median(name) for name in timing.seconds}
+        print_json({"directory": str(directory), **verdict.to_json(), "latency": {"threads": threads, "medians": medians}})
+    else:
+        from rich.console import Console
+
+        from .tables import show_verdict
+
+        show_verdict(Console(), artifact.manifest, verdict, timing)
+    ctx.exit(0 if verdict.passed else 1)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="Samples: .npy, .npz or .wav.")
+@click.option("--stream", "streaming", is_flag=True, help="Run block by block instead of whole.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="Write the outputs: .npy, or .npz for several.")
+@threads_option
+@json_option
+def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
+    """Run the artifact in DIRECTORY on samples from a file and print its answer."""
+    from .artifact import open_artifact
+    from .recordings import read_samples
+    from .runtime import Model, Stream
+
+    open_artifact(directory)
+    with progress_to_stderr("running", quiet=as_json) as progress:
+        with Model(directory, threads=threads) as model:
+            samples = read_samples(source, model.inputs)
+            final = {port.name for port in model.outputs if port.time_axis is None}
+            outputs = {} if streaming else model.run(samples)
+        if streaming:
+            progress("streaming")
+            with Stream(directory, len(next(iter(samples.values()))), threads=threads) as stream:
+                parts = [stream.push(samples)]
+                left, block = stream.pending, stream.block
+                parts.append(stream.flush())
+                outputs = joined(parts, {port.name: port.time_axis for port in stream.outputs})
+            if left and final:
+                click.echo(f"The last {left} samples fill no block of {block}; running answers are without them.", err=True)
+    if target is not None:
+        save_outputs(target, outputs)
+    if as_json:
+        print_json(
+            {
+                name: {"shape": list(value.shape), "final": name in final}
+                | ({} if target is not None else {"values": finite(value.tolist())})
+                | ({"largest": value.argmax(axis=1).tolist()} if name in final and value.ndim == 2 else {})
+                for name, value in outputs.items()
+            }
+        )
+    else:
+        from rich.console import Console
+
+        from .tables import show_answers
+
+        show_answers(Console(), outputs, final)
+
+
+def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:
+    """Outputs of several pushes: along time put together, answers the last."""
+    import numpy as np
+
+    last = {name: value for part in parts for name, value in part.items()}
+    if not last:
+        raise UserError("The samples fill no block, so there is no answer yet: give more, or run without --stream.")
+    return {
+        name: value if axes[name] is None else np.concatenate([part[name] for part in parts], axes[name])
+        for name, value in last.items()
+    }
+
+
+def save_outputs(target: Path, outputs: dict[str, Any]) -> None:
+    """Write outputs as ``.npy`` (one) or ``.npz`` (any number)."""
+    import numpy as np
+
+    if target.suffix.lower() not in (".npy", ".npz"):
+        raise UserError(f"{target} is neither .npy nor .npz: name the output file so.")
+    if target.suffix.lower() == ".npy" and len(outputs) != 1:
+        raise UserError(f"The model has {len(outputs)} outputs ({', '.join(outputs)}): write them to an .npz file.")
+    try:
+        with target.open("wb") as stream:
+            if target.suffix.lower() == ".npy":
+                np.save(stream, next(iter(outputs.values())))
+            else:
+                np.savez(stream, **outputs)
+    except OSError as fault:
+        raise UserError(f"{target} cannot be written ({fault.strerror or fault}).") from fault
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value; every number in it must be finite."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Nested lists with None in place of numbers that JSON has no word for."""
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def progress_to_stderr(title: str, quiet: bool) -> Iterator[Progress]:
+    """A call that shows what is being done, on stderr where it is a terminal; nothing if ``quiet``."""
+    if quiet:
+        yield lambda step: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(title) as status:
+        yield lambda step: status.update(f"{title}: {step}")
+
+
+if __name__ == "__main__":
+    main()

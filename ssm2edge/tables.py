@@ -1,0 +1,112 @@
+"""Verdicts and answers for people: rich tables, figures rounded to what can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .artifact import Manifest
+from .verification import Comparison, Verdict
+
+Array = NDArray[Any]
+
+
+def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
+    """Print what an artifact is, every check with its figure, and the outcome."""
+    console.print(Group(_layers(manifest), _checks(verdict), _accuracy(verdict), _latency(manifest, timing)))
+    failures = verdict.failures
+    for check in failures:
+        console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
+    outcome = f"failed: {len(failures)} of {len(verdict.checks)} checks" if failures else f"passed: {len(verdict.checks)} checks"
+    console.print(Text(outcome, style="bold red" if failures else "bold green"))
+
+
+def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]) -> None:
+    """Print answers; of outputs along time the extent."""
+    for name, value in outputs.items():
+        if name in final and value.ndim == 2 and value.shape[1] > 1:
+            table = _table(f"{name}: class with the largest score", "sequence", "class", "score", "second", "score")
+            for row, scores in enumerate(value):
+                first, second = np.argsort(-scores, kind="stable")[:2]
+                table.add_row(str(row), str(first), f"{scores[first]:.4g}", str(second), f"{scores[second]:.4g}")
+            console.print(table)
+        elif name in final:
+            console.print(f"{name}: {np.array2string(value, precision=5, threshold=64)}", highlight=False)
+        else:
+            extent = f"from {value.min():.5g} to {value.max():.5g}" if value.size else "empty"
+            console.print(f"{name}: shape {list(value.shape)}, values {extent}", highlight=False, markup=False)
+
+
+def _layers(manifest: Manifest) -> RenderableType:
+    table = _table("Layers", "layer", "kind", "channels", "order", "h2 error", "relative", "spectral radius", "outcome")
+    for layer in manifest.layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            str(layer.channels),
+            f"{layer.order_before} to {layer.order_after}",
+            f"{layer.h2_error:.3g}",
+            f"{layer.h2_error_relative:.3g}",
+            f"{layer.spectral_radius:.6f}",
+            ", ".join(f"{count} {name}" for name, count in layer.outcomes.items()),
+        )
+    parameters = manifest.parameters
+    table.caption = (
+        f"parameters: SSM {parameters.ssm_before:,} to {parameters.ssm_after:,}, "
+        f"model {parameters.model_before:,} to {parameters.model_after:,}"
+    )
+    return table
+
+
+def _checks(verdict: Verdict) -> RenderableType:
+    table = _table("Checks", "check", "figure", "limit", "", "what was compared")
+    for check in verdict.checks:
+        figure = "not finite" if check.figure is None else f"{check.figure:.3g}"
+        limit = "" if check.limit is None else f"{check.limit:.3g}"
+        mark = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
+        table.add_row(check.name, figure, limit, mark, check.detail)
+    return table
+
+
+def _accuracy(verdict: Verdict) -> RenderableType:
+    if verdict.accuracy is None:
+        return Text("No labels: accuracy was not measured.")
+    table = _table(f"Accuracy on {verdict.accuracy.samples} held-out samples", "original", "artifact")
+    table.add_row(f"{verdict.accuracy.original:.4f}", f"{verdict.accuracy.artifact:.4f}")
+    return table
+
+
+def _latency(manifest: Manifest, timing: Comparison) -> RenderableType:
+    table = _table("Latency, one sequence at a time", "what", "where", "median", "relative to the original", "95 % interval")
+    built = manifest.latency
+    if built is not None:
+        where = f"at build, {built.device}, {built.threads} thread" + ("s" if built.threads > 1 else "")
+        if built.original is not None:
+            table.add_row("original", where, _time(built.original), "1", "")
+        table.add_row("artifact", where, _time(built.artifact), "", "")
+        for name, ratio in built.ratios.items():
+            table.add_row(name, where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
+    for name in timing.seconds:
+        what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
+        table.add_row(what, "here, now", _time(timing.median(name)), "", "")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
