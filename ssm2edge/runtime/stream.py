@@ -68,6 +68,7 @@ class Stream:
         """Samples that wait for their block to fill."""
         self._answered = False
         self._results = tuple(zip((port.name for port in signature.outputs), self._bound.outputs, strict=True))
+        self.reset()
         # The whole cost of a step of one sample is a few microseconds, so what `push` compares is laid out once.
         single = len(signature.inputs) == 1
         self._whole = self._bound.inputs[0].shape if single else None
@@ -148,6 +149,8 @@ class Stream:
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Forget the past: of all rows, with pending samples and answers, or of the given rows only.
 
+        Running answers of single rows are NaN (integers: 0) until their next whole block.
+
         Raises
         ------
         InputError
@@ -155,12 +158,13 @@ class Stream:
         """
         self._open()
         if rows is None:
-            self._bound.reset()
+            index = np.arange(self.batch)
             self.pending = 0
             self._answered = False
-            return
-        index = self._rows(rows, "reset")
+        else:
+            index = self._rows(rows, "reset")
         self._bound.reset(index)
+        # A row without an answer among others that have one says so by a value that is no number.
         for port, value in zip(self.outputs, self._bound.outputs, strict=True):
             if port.time_axis is None:
                 value[index] = np.nan if value.dtype.kind == "f" else 0
@@ -195,10 +199,10 @@ class Stream:
         index = np.arange(self.batch) if rows is None else self._rows(rows, "restore", pending=True)
         if stored.batch != len(index):
             raise SnapshotError(f"The snapshot holds {stored.batch} rows, but {len(index)} are to be restored: name as many.")
-        if rows is not None and (stored.pending != self.pending or stored.answered != self._answered):
+        if rows is not None and stored.pending != self.pending:
             raise SnapshotError(
-                f"The snapshot has {stored.pending} pending samples and the stream {self.pending}, or only one of them has an "
-                "answer: rows can join only at the same point of a block."
+                f"The snapshot has {stored.pending} pending samples and the stream {self.pending}: "
+                "rows can join only at the same point of a block."
             )
         # Pending samples fill the front of the buffers, so their number comes first.
         before, self.pending = self.pending, stored.pending
@@ -210,7 +214,7 @@ class Stream:
             raise SnapshotError("The snapshot's arrays do not fit this stream: take it again.")
         for key, value in places.items():
             value[index] = stored.arrays[key]
-        self._answered = stored.answered
+        self._answered = stored.answered or (rows is not None and self._answered)
 
     def close(self) -> None:
         """Give the session's memory back; the stream cannot run afterwards."""
