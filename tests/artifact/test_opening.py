@@ -102,6 +102,15 @@ def test_endless_manifest_is_not_read(copy: Path) -> None:
         open_artifact(copy)
 
 
+def refusal(directory: Path) -> str | None:
+    """What is said on opening an artifact; None if it opens."""
+    try:
+        open_artifact(directory)
+    except ArtifactError as fault:
+        return str(fault)
+    return None
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "offline.onnx", "stream.onnx", "reference.npz"])
 def test_two_hundred_corrupted_copies_are_refused(copy: Path, name: str) -> None:
     path = copy / name
@@ -122,13 +131,9 @@ def test_two_hundred_corrupted_copies_are_refused(copy: Path, name: str) -> None
         if bytes(damaged) == content:
             continue
         path.write_bytes(damaged)
-        try:
-            open_artifact(copy)
-        except ArtifactError as fault:
-            assert "\n" not in str(fault)
-        else:
-            # A changed digit of a figure is the one thing that a manifest's own reader cannot see.
-            assert name == "manifest.json"
+        sentence = refusal(copy)
+        # A changed digit of a figure is the one thing that a manifest's own reader cannot see.
+        assert name == "manifest.json" if sentence is None else "\n" not in sentence
 
 
 def save_archive(path: Path, members: dict[str, bytes]) -> Path:
@@ -161,10 +166,14 @@ def test_reference_pack_read_back_is_the_same_and_its_bytes_are_fixed(tmp_path: 
         assert sorted(plain) == ["inputs.u", "labels", "original.output", "reduced.output"]
 
 
+# A header of 128 bytes that announces four tebibytes.
+HUGE = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}".ljust(117) + b"\n"
+
+
 @pytest.mark.parametrize(
     "members",
     [
-        {"inputs.u.npy": b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}".ljust(117) + b"\n"},
+        {"inputs.u.npy": HUGE},
         {"inputs.u.npy": npy(np.zeros(3))[:-4]},
         {"inputs.u.npy": npy(np.zeros(3)) + b"\0\0\0\0"},
         {"inputs.u.npy": b""},
@@ -173,7 +182,7 @@ def test_reference_pack_read_back_is_the_same_and_its_bytes_are_fixed(tmp_path: 
         {"../inputs.u.npy": npy(np.zeros(3))},
         {},
     ],
-)  # fmt: skip
+)
 def test_hostile_reference_packs_are_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
     with pytest.raises(ArtifactError):
         load_reference(save_archive(tmp_path / "reference.npz", members))

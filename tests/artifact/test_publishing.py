@@ -22,6 +22,20 @@ def listing(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
+def fail_halfway(place: Path, fault: BaseException, force: bool = False) -> None:
+    """A build that fails after its first file."""
+    with staging(place, force=force) as folder:
+        (folder / "offline.onnx").write_bytes(b"half")
+        raise fault
+
+
+def build_twice_at_once(place: Path) -> None:
+    """A build during which another one ends, at the same place."""
+    with staging(place) as folder:
+        build(place, block=7)
+        seal(folder, manifest(reference(True), None, 4))
+
+
 def test_what_was_sealed_can_be_opened_and_nothing_else_is_left(tmp_path: Path) -> None:
     directory = build(tmp_path / "a" / "b" / "build")
     artifact = open_artifact(directory)
@@ -43,18 +57,16 @@ def test_the_place_is_empty_until_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt, SystemExit, OSError])
 @pytest.mark.parametrize("force", [True, False])
 def test_any_fault_leaves_nothing_behind(tmp_path: Path, fault: type[BaseException], force: bool) -> None:
-    with pytest.raises(fault), staging(tmp_path / "a" / "b" / "build", force=force) as folder:
-        (folder / "offline.onnx").write_bytes(b"half")
-        raise fault
+    with pytest.raises(fault):
+        fail_halfway(tmp_path / "a" / "b" / "build", fault(), force)
     assert listing(tmp_path) == []
 
 
 def test_a_fault_leaves_the_old_artifact_as_it_was(tmp_path: Path) -> None:
     directory = build(tmp_path / "build")
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
-    with pytest.raises(KeyboardInterrupt), staging(directory, force=True) as folder:
-        (folder / "offline.onnx").write_bytes(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway(directory, KeyboardInterrupt(), force=True)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["build"]
 
@@ -102,9 +114,8 @@ def test_force_follows_a_link_to_the_artifact(tmp_path: Path) -> None:
 
 
 def test_two_builds_to_one_place_leave_one_whole_artifact(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="appeared"), staging(tmp_path / "build") as folder:
-        build(tmp_path / "build", block=7)
-        seal(folder, manifest(reference(True), None, 4))
+    with pytest.raises(ArtifactError, match="appeared"):
+        build_twice_at_once(tmp_path / "build")
     assert open_artifact(tmp_path / "build").manifest.streaming.block == 7
     assert [path.name for path in tmp_path.iterdir()] == ["build"]
 
@@ -126,7 +137,7 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    with pytest.raises(ArtifactError, match="no space left"), staging(tmp_path / "build") as folder:
+    with pytest.raises(ArtifactError, match="no space left"), staging(tmp_path / "build"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert listing(tmp_path) == []
 

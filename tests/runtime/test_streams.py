@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_split_into_pushes_gives_the_whole_sequence(graphs: Path, block: int, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), LENGTH]
     with Stream(graphs / f"False-{block}.onnx", batch=3) as stream:
-        parts = [stream.push(SAMPLES[:, a:b])["output"] for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [stream.push(SAMPLES[:, a:b])["output"] for a, b in itertools.pairwise(edges)]
         assert sum(part.shape[1] for part in parts) == LENGTH // block * block
         assert stream.pending == LENGTH % block
         parts.append(stream.flush()["output"])

@@ -1,0 +1,87 @@
+"""Ratios of interleaved timings are right where they are known."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssm2edge.artifact import open_artifact
+from ssm2edge.verification import Comparison, Subject, interleaved, time_graphs
+from tests.first_order import build
+
+
+def busy(seconds: float) -> Callable[[], None]:
+    """A call that lasts a known time on the clock."""
+
+    def call() -> None:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    return call
+
+
+def test_known_times_give_their_ratio() -> None:
+    comparison = interleaved({"short": busy(5e-4), "long": busy(1.5e-3)}, baseline="short", rounds=25)
+    ratio = comparison.ratio("long")
+    assert ratio.low <= ratio.ratio <= ratio.high
+    assert ratio.ratio == pytest.approx(3.0, rel=0.1)
+    assert comparison.median("short") == pytest.approx(5e-4, rel=0.1)
+    assert set(comparison.ratios()) == {"long"}
+
+
+def test_a_machine_that_changes_speed_does_not_change_the_ratio() -> None:
+    # Times of both candidates grow twentyfold in the middle of the run, as when another process starts.
+    generator = np.random.default_rng(0)
+    machine = np.where(np.arange(60) < 30, 1.0, 20.0)
+    first = machine * np.exp(0.05 * generator.standard_normal(60))
+    second = 1.1 * machine * np.exp(0.05 * generator.standard_normal(60))
+    ratio = Comparison("first", {"first": first, "second": second}).ratio("second")
+    assert ratio.low < 1.1 < ratio.high
+    assert ratio.low > 1.05
+    assert ratio.high < 1.15
+
+
+def test_intervals_cover_the_true_ratio_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        first, second = np.exp(0.1 * generator.standard_normal((2, 30)))
+        ratio = Comparison("first", {"first": first, "second": second}).ratio("second")
+        covered += ratio.low <= 1.0 <= ratio.high
+    # 95 % of 200 with four standard deviations to either side; the median's bootstrap is a little wide or narrow.
+    assert 176 <= covered <= 200
+
+
+def test_every_candidate_is_timed_in_every_round_in_changing_order() -> None:
+    calls: list[str] = []
+    slow = {name: (lambda name=name: (calls.append(name), time.sleep(0.0015))) for name in "abc"}
+    comparison = interleaved(slow, baseline="a", rounds=20, warmup=1)
+    rounds = np.array(calls[-60:]).reshape(20, 3)
+    assert all(set(row) == set("abc") for row in rounds)
+    assert len({tuple(row) for row in rounds}) > 3
+    assert comparison.rounds == 20
+
+
+def test_budget_ends_a_comparison_but_not_before_eight_rounds() -> None:
+    comparison = interleaved({"a": busy(2e-3)}, baseline="a", rounds=10_000, budget=0.0)
+    assert comparison.rounds == 8
+    assert gc.isenabled()
+
+
+def test_baseline_must_be_a_candidate() -> None:
+    with pytest.raises(ValueError, match="'b'"):
+        interleaved({"a": busy(1e-4)}, baseline="b")
+
+
+def test_graphs_of_an_artifact_are_timed(tmp_path: Path) -> None:
+    for streams, names in ((True, {"offline", "stream"}), (False, {"offline"})):
+        subject = Subject.of(open_artifact(build(tmp_path / str(streams), streams=streams)))
+        comparison = time_graphs(subject, rounds=8)
+        assert set(comparison.seconds) == names
+        assert all(0.0 < comparison.median(name) < 1.0 for name in names)
