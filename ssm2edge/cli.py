@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from .errors import UserError
+from ssm2edge.errors import UserError
 
 INTERRUPTED = 130
 
@@ -45,7 +45,7 @@ def _is_users(fault: Exception) -> bool:
         return True
     if isinstance(fault, (click.ClickException, click.exceptions.Exit, click.Abort)):
         return False
-    from .runtime import EdgeError
+    from ssm2edge.runtime import EdgeError
 
     return isinstance(fault, EdgeError)
 
@@ -72,9 +72,9 @@ def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> 
 
     Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
     """
-    from .artifact import open_artifact
-    from .verification import Subject, time_graphs
-    from .verification import verify as run_checks
+    from ssm2edge.artifact import open_artifact
+    from ssm2edge.verification import Subject, time_graphs
+    from ssm2edge.verification import verify as run_checks
 
     with progress_to_stderr("verifying", quiet=as_json) as progress:
         artifact = open_artifact(directory)
@@ -87,7 +87,7 @@ def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> 
     else:
         from rich.console import Console
 
-        from .tables import show_verdict
+        from ssm2edge.tables import show_verdict
 
         show_verdict(Console(), artifact.manifest, verdict, timing)
     ctx.exit(0 if verdict.passed else 1)
@@ -102,9 +102,9 @@ def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> 
 @json_option
 def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
     """Run the artifact in DIRECTORY on samples from a file and print its answer."""
-    from .artifact import open_artifact
-    from .recordings import read_samples
-    from .runtime import Model, Stream
+    from ssm2edge.artifact import open_artifact
+    from ssm2edge.runtime import Model, Stream
+    from ssm2edge.sample_files import read_samples
 
     open_artifact(directory)
     with progress_to_stderr("running", quiet=as_json) as progress:
@@ -135,7 +135,7 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
     else:
         from rich.console import Console
 
-        from .tables import show_answers
+        from ssm2edge.tables import show_answers
 
         show_answers(Console(), outputs, final)
 

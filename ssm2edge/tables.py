@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .artifact import Manifest
-from .verification import Comparison, Verdict
+from ssm2edge.artifact import Manifest
+from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
 

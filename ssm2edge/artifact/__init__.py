@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .errors import ArtifactError
-from .reading import Artifact, fingerprint, open_artifact
-from .records import (
+from ssm2edge.artifact.errors import ArtifactError
+from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact
+from ssm2edge.artifact.records import (
     SCHEMA,
     Accuracy,
     FileRecord,
@@ -17,8 +17,8 @@ from .records import (
     StateRecord,
     Streaming,
 )
-from .reference import Reference, load_reference
-from .staging import seal, staging
+from ssm2edge.artifact.reference import Reference, load_reference
+from ssm2edge.artifact.staging import seal, staging
 
 __all__ = [
     "SCHEMA",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UserError
+from ssm2edge.errors import UserError
 
 
 class ArtifactError(UserError):

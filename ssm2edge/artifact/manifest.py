@@ -14,8 +14,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import ArtifactError
-from .records import SCHEMA, Manifest
+from ssm2edge.artifact.errors import ArtifactError
+from ssm2edge.artifact.records import SCHEMA, Manifest
 
 NAME = "manifest.json"
 

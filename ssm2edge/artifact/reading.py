@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import manifest as manifest_text
-from . import reference as reference_pack
-from .errors import ArtifactError
-from .records import FileRecord, Manifest
-from .reference import Reference
+from ssm2edge.artifact import manifest as manifest_text
+from ssm2edge.artifact import reference as reference_pack
+from ssm2edge.artifact.errors import ArtifactError
+from ssm2edge.artifact.records import FileRecord, Manifest
+from ssm2edge.artifact.reference import Reference
 
 LARGEST_MANIFEST = 16 << 20
 LARGEST_FILE = 2 << 30

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ArtifactError
+from ssm2edge.artifact.errors import ArtifactError
 
 Array = NDArray[Any]
 

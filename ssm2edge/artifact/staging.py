@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from . import manifest as manifest_text
-from .errors import ArtifactError
-from .reading import fingerprint
-from .records import Manifest
+from ssm2edge.artifact import manifest as manifest_text
+from ssm2edge.artifact.errors import ArtifactError
+from ssm2edge.artifact.reading import fingerprint
+from ssm2edge.artifact.records import Manifest
 
 try:
     import fcntl

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .errors import EdgeError, GraphError, InputError, SnapshotError
-from .graph import Settings
-from .model import Model
-from .ports import Port
-from .stream import Stream
+from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
+from ssm2edge.runtime.graph import Settings
+from ssm2edge.runtime.model import Model
+from ssm2edge.runtime.ports import Port
+from ssm2edge.runtime.stream import Stream
 
 __all__ = ["EdgeError", "GraphError", "InputError", "Model", "Port", "Settings", "SnapshotError", "Stream"]

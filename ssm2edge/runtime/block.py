@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from .errors import EdgeError
-from .graph import Graph
-from .ports import Array
+from ssm2edge.runtime.errors import EdgeError
+from ssm2edge.runtime.graph import Graph
+from ssm2edge.runtime.ports import Array
 
 
 class BoundBlock:

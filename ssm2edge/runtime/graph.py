@@ -11,8 +11,8 @@ from typing import Any
 
 import onnxruntime
 
-from .errors import GraphError
-from .ports import Signature, read_signature
+from ssm2edge.runtime.errors import GraphError
+from ssm2edge.runtime.ports import Signature, read_signature
 
 LARGEST_FILE = 2 << 30
 """Bytes; onnx itself cannot hold more in one file."""
@@ -101,15 +101,13 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings) -> G
             raise GraphError(f"{file} is not the file that was built: its SHA-256 differs from the manifest's; copy it again.")
     try:
         session = onnxruntime.InferenceSession(content, settings.options(), providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
+        outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
     except Exception as fault:  # onnxruntime's exceptions share no base class of their own
         reason = " ".join(str(fault).split())[:200]
         raise GraphError(f"onnxruntime {onnxruntime.__version__} cannot load {file}: {reason}") from fault
-    signature = read_signature(
-        str(file),
-        session.get_modelmeta().custom_metadata_map,
-        [(value.name, value.type, value.shape) for value in session.get_inputs()],
-        [(value.name, value.type, value.shape) for value in session.get_outputs()],
-    )
+    signature = read_signature(str(file), metadata, inputs, outputs)
     if signature.kind != kind:
         wanted = "whole sequences" if kind == "offline" else "streaming"
         raise GraphError(f"{file} is a graph of kind {signature.kind}, not one for {wanted}: give {kind}.onnx.")

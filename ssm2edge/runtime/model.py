@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from .errors import EdgeError, InputError
-from .graph import Graph, Settings, open_graph
-from .ports import Array, Port
+from ssm2edge.runtime.errors import EdgeError, InputError
+from ssm2edge.runtime.graph import Graph, Settings, open_graph
+from ssm2edge.runtime.ports import Array, Port
 
 
 class Model:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GraphError, InputError
+from ssm2edge.runtime.errors import GraphError, InputError
 
 Array = NDArray[Any]
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import SnapshotError
-from .ports import Array
+from ssm2edge.runtime.errors import SnapshotError
+from ssm2edge.runtime.ports import Array
 
 MAGIC = b"SSM2EDGE"
 VERSION = 1

@@ -17,11 +17,11 @@ from typing import Self
 
 import numpy as np
 
-from .block import BoundBlock
-from .errors import EdgeError, GraphError, InputError, SnapshotError
-from .graph import Graph, Settings, open_graph
-from .ports import Array, Port
-from .snapshot import Snapshot
+from ssm2edge.runtime.block import BoundBlock
+from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
+from ssm2edge.runtime.graph import Graph, Settings, open_graph
+from ssm2edge.runtime.ports import Array, Port
+from ssm2edge.runtime.snapshot import Snapshot
 
 
 class Stream:
@@ -236,24 +236,30 @@ class Stream:
         length, block, start = signature.length(values), self.block, 0
         blocks = (self.pending + length) // block
         parts = {port.name: self._empty(port, value, blocks) for port, value in self._along_time()}
+        # Views with time first make the loop over blocks short.
+        feeds = []
+        for port, value, buffer in zip(signature.inputs, values, self._bound.inputs, strict=True):
+            if port.time_axis is None:
+                buffer[...] = value
+            else:
+                feeds.append((np.moveaxis(buffer, port.time_axis, 0), np.moveaxis(value, port.time_axis, 0)))
+        results = [
+            (np.moveaxis(value, port.time_axis or 0, 0), np.moveaxis(parts[port.name], port.time_axis or 0, 0))
+            for port, value in self._along_time()
+        ]
         for number in range(blocks + 1):
             stop = min(start + block - self.pending, length)
-            for port, value, buffer in zip(signature.inputs, values, self._bound.inputs, strict=True):
-                if port.time_axis is None:
-                    buffer[...] = value
-                else:
-                    filled = port.along_time(self.pending, self.pending + stop - start)
-                    buffer[filled] = value[port.along_time(start, stop)]
-            self.pending += stop - start
-            start = stop
-            if self.pending < block:
+            filled = self.pending + stop - start
+            for target, source in feeds:
+                target[self.pending : filled] = source[start:stop]
+            self.pending, start = filled, stop
+            if filled < block:
                 break
             self._bound.advance()
             self.pending = 0
             self._answered = True
-            for port, value in self._along_time():
-                size = value.shape[port.time_axis or 0]
-                parts[port.name][port.along_time(number * size, (number + 1) * size)] = value
+            for source, target in results:
+                target[number * len(source) : (number + 1) * len(source)] = source
         return parts | self._answers()
 
     def _along_time(self) -> list[tuple[Port, Array]]:

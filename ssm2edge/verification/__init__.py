@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .check import Check, Verdict
-from .latency import Comparison, interleaved, processor_name
-from .subject import Limits, Subject
-from .timing import time_graphs
-from .verify import examine, verify
+from ssm2edge.verification.check import Check, Verdict
+from ssm2edge.verification.latency import Comparison, interleaved, processor_name
+from ssm2edge.verification.subject import Limits, Subject
+from ssm2edge.verification.timing import time_graphs
+from ssm2edge.verification.verify import examine, verify
 
 __all__ = [
     "Check",

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from ..artifact import Accuracy
-from .check import Array, Check
-from .subject import Subject
+from ssm2edge.artifact import Accuracy
+from ssm2edge.verification.check import Array, Check
+from ssm2edge.verification.subject import Subject
 
 
 def measure(subject: Subject) -> Accuracy | None:

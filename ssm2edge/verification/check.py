@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Accuracy
+from ssm2edge.artifact import Accuracy
 
 Array = NDArray[Any]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Ratio
+from ssm2edge.artifact import Ratio
 
 SHORTEST = 1e-3
 """Seconds a single timing lasts at least; calls are repeated within it, so that the clock's own cost does not count."""

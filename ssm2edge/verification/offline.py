@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .check import Check, relative_error, within
-from .subject import Subject
+from ssm2edge.verification.check import Check, relative_error, within
+from ssm2edge.verification.subject import Subject
 
 
 def parity(subject: Subject) -> Check:

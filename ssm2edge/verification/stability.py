@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .check import Array, Check
-from .subject import Subject
+from ssm2edge.verification.check import Array, Check
+from ssm2edge.verification.subject import Subject
 
 BURST = 512
 LONGEST_SILENCE = 32768

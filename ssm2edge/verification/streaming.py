@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..runtime import Stream
-from .check import Array, Check, relative_error, within
-from .subject import Inputs, Subject, along
+from ssm2edge.runtime import Stream
+from ssm2edge.verification.check import Array, Check, relative_error, within
+from ssm2edge.verification.subject import Inputs, Subject, along
 
 ROWS = 4
 """Different streams in one batch."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..artifact import Accuracy, Artifact, Reference
-from ..runtime import Model, Stream
-from .check import Array
+from ssm2edge.artifact import Accuracy, Artifact, Reference
+from ssm2edge.runtime import Model, Stream
+from ssm2edge.verification.check import Array
 
 Inputs = Mapping[str, Array]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .latency import Comparison, interleaved
-from .subject import Subject
+from ssm2edge.verification.latency import Comparison, interleaved
+from ssm2edge.verification.subject import Subject
 
 
 def time_graphs(subject: Subject, rounds: int = 20, budget: float = 2.0) -> Comparison:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from ..artifact import Artifact, open_artifact
-from ..runtime import EdgeError
-from . import accuracy, offline, stability, streaming
-from .check import Check, Verdict
-from .subject import LIMITS, Limits, Subject
+from ssm2edge.artifact import Artifact, open_artifact
+from ssm2edge.runtime import EdgeError
+from ssm2edge.verification import accuracy, offline, stability, streaming
+from ssm2edge.verification.check import Check, Verdict
+from ssm2edge.verification.subject import LIMITS, Limits, Subject
 
 Progress = Callable[[str], None]
 Named = tuple[str, Callable[[Subject], Check | None]]

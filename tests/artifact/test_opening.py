@@ -210,4 +210,4 @@ def test_sample_counts_must_agree() -> None:
     ):
         arguments = {"inputs": pack.inputs, "original": pack.original, "reduced": pack.reduced, "labels": pack.labels} | change
         with pytest.raises(ArtifactError):
-            Reference(**arguments)  # type: ignore[arg-type]
+            Reference(**arguments)

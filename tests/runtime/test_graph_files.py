@@ -21,7 +21,7 @@ SAMPLES = np.random.default_rng(6).standard_normal((4, 11, 1)).astype(np.float32
 def edited(graph: onnx.ModelProto, folder: Path, **properties: str | None) -> Path:
     """The graph saved with some of its ``ssm2edge.*`` properties replaced, or removed where None."""
     current = {entry.key: entry.value for entry in graph.metadata_props}
-    current |= {f"ssm2edge.{key}": value for key, value in properties.items()}  # type: ignore[misc]
+    current |= {f"ssm2edge.{key}": value for key, value in properties.items()}
     helper.set_model_props(graph, {key: value for key, value in current.items() if value is not None})
     path = folder / "graph.onnx"
     onnx.save(graph, path)

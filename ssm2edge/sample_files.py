@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from ssm2edge.errors import UserError
 
 Array = NDArray[Any]
 
