@@ -169,6 +169,25 @@ class Stream:
             if port.time_axis is None:
                 value[index] = np.nan if value.dtype.kind == "f" else 0
 
+    def place(self, states: Mapping[str, Array]) -> None:
+        """Give states other values, ``[batch, ...]`` by the graph's input names; states that are not named keep theirs.
+
+        Raises
+        ------
+        InputError
+            If a name, dtype or shape is not that of a state; no state is changed then.
+        """
+        signature = self._open().signature
+        buffers = {state.input: value for state, value in zip(signature.states, self._bound.states, strict=True)}
+        for name, value in states.items():
+            if name not in buffers:
+                raise InputError(f"The stream has no state {name}: it has {', '.join(buffers)}.")
+            wanted = buffers[name]
+            if value.shape != wanted.shape or value.dtype != wanted.dtype:
+                raise InputError(f"{name} is {wanted.dtype} {wanted.shape}, but {value.dtype} {value.shape} was given.")
+        for name, value in states.items():
+            buffers[name][...] = value
+
     def snapshot(self, rows: Sequence[int] | None = None) -> bytes:
         """States, pending samples and running answers as bytes, of all rows or of the given ones in the given order.
 

@@ -138,6 +138,17 @@ def test_initial_value_of_a_state_is_where_it_starts(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs[0], 2.0 * poles ** np.arange(1, 5)[:, None], rtol=1e-6)
 
 
+def test_placed_state_is_where_the_recursion_goes_on(graphs: Path) -> None:
+    with Stream(graphs / "False-4.onnx", batch=3) as stream:
+        stream.push(SAMPLES[:, :8])
+        stream.place({"state.filter": np.ones((3, 3), np.float32)})
+        outputs = stream.push(np.zeros((3, 4, 1), np.float32))["output"]
+        np.testing.assert_allclose(outputs[1], np.array([0.9, -0.5, 0.97]) ** np.arange(1, 5)[:, None], rtol=1e-6)
+        for wrong in ({"state.gone": np.ones((3, 3), np.float32)}, {"state.filter": np.ones((3, 3))}):
+            with pytest.raises(InputError, match=r"state\."):
+                stream.place(wrong)
+
+
 @pytest.mark.parametrize(
     ("samples", "said"),
     [

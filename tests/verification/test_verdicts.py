@@ -127,6 +127,17 @@ def test_states_left_subnormal_fail_silence(tmp_path: Path) -> None:
     assert failed(build(tmp_path / "build", flush=False, mean=False)) == {"stability.silence"}
 
 
+def test_slow_state_that_would_become_subnormal_after_millions_of_samples_fails_silence(tmp_path: Path) -> None:
+    def slow(graph: onnx.ModelProto) -> None:
+        for tensor in graph.graph.initializer:
+            if tensor.name == "R":
+                tensor.CopyFrom(numpy_helper.from_array(np.float32(0.99999) * np.eye(3, dtype=np.float32)[None], "R"))
+
+    for flush in (True, False):
+        directory = build(tmp_path / str(flush), flush=flush, mean=False, change_offline=slow, change_stream=slow)
+        assert ("stability.silence" in failed(directory)) is not flush
+
+
 def test_states_that_grow_in_silence_fail_it(tmp_path: Path) -> None:
     assert "stability.silence" in failed(build(tmp_path / "build", change_stream=multiply_output("next.filter", 1.2)))
 
