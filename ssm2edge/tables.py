@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,35 @@ from ssm2edge.verification import Comparison, Verdict
 Array = NDArray[Any]
 
 
+class Layer(Protocol):
+    """What is printed of an inspected layer; `inspection.LayerReport` is one, and needs torch, which this module does not."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def library(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def order(self) -> int: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def horizon(self) -> int | None: ...
+    @property
+    def spectral_radius(self) -> float: ...
+    @property
+    def h2_norm(self) -> float: ...
+    @property
+    def hankel_decay(self) -> Mapping[int, float]: ...
+    @property
+    def costs(self) -> Mapping[int, float]: ...
+    @property
+    def plan(self) -> str: ...
+
+
 def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
     """Print what an artifact is, every check with its figure, and the outcome."""
     console.print(Group(_layers(manifest), _checks(verdict), _accuracy(verdict), _latency(manifest, timing)))
@@ -25,6 +55,29 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
         console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
     outcome = f"failed: {len(failures)} of {len(verdict.checks)} checks" if failures else f"passed: {len(verdict.checks)} checks"
     console.print(Text(outcome, style="bold red" if failures else "bold green"))
+
+
+def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
+    """Print what was built, with what accuracy and how fast."""
+    console.print(Group(_layers(manifest), _accuracy(verdict), _latency(manifest, None)))
+    streaming = manifest.streaming
+    stream = f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
+    console.print(Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {stream}", style="bold green"))
+
+
+def show_layers(console: Console, reports: Sequence[Layer]) -> None:
+    """Print the layers of a model and what each order would cost."""
+    for report in reports:
+        horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
+        table = _table(
+            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {report.channels} channels of order {report.order}, "
+            f"{report.parameters:,} parameters",
+            "order", "first neglected Hankel value", "relative h2 error of balanced truncation",
+        )  # fmt: skip
+        for order, cost in report.costs.items():
+            table.add_row(str(order), f"{report.hankel_decay[order]:.3g}", f"{cost:.3g}")
+        table.caption = f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
+        console.print(table)
 
 
 def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]) -> None:
@@ -67,7 +120,7 @@ def _layers(manifest: Manifest) -> RenderableType:
 def _checks(verdict: Verdict) -> RenderableType:
     table = _table("Checks", "check", "figure", "limit", "", "what was compared")
     for check in verdict.checks:
-        figure = "not finite" if check.figure is None else f"{check.figure:.3g}"
+        figure = "not finite" if check.figure is None else _figure(check.figure)
         limit = "" if check.limit is None else f"{check.limit:.3g}"
         mark = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
         table.add_row(check.name, figure, limit, mark, check.detail)
@@ -82,7 +135,7 @@ def _accuracy(verdict: Verdict) -> RenderableType:
     return table
 
 
-def _latency(manifest: Manifest, timing: Comparison) -> RenderableType:
+def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
     table = _table("Latency, one sequence at a time", "what", "where", "median", "relative to the original", "95 % interval")
     built = manifest.latency
     if built is not None:
@@ -91,8 +144,8 @@ def _latency(manifest: Manifest, timing: Comparison) -> RenderableType:
             table.add_row("original", where, _time(built.original), "1", "")
         table.add_row("artifact", where, _time(built.artifact), "", "")
         for name, ratio in built.ratios.items():
-            table.add_row(name, where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
-    for name in timing.seconds:
+            table.add_row(f"{name} / original", where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
+    for name in timing.seconds if timing is not None else ():
         what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
         table.add_row(what, "here, now", _time(timing.median(name)), "", "")
     return table
@@ -103,6 +156,11 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _figure(value: float) -> str:
+    # A spectral radius is told from one by its last digits.
+    return f"{value:.6f}" if 0.99 < abs(value) < 1.01 and value != 1.0 else f"{value:.3g}"
 
 
 def _time(seconds: float) -> str:

@@ -34,9 +34,10 @@ def accuracy(subject: Subject, measured: Accuracy) -> Check:
     count = len(labels)
     drop = 100.0 * (lost - gained) / count
     margin = 196.0 * math.sqrt(max((lost + gained) - (lost - gained) ** 2 / count, 0.0)) / count
+    same = int(np.sum(np.argmax(subject.reference.original[name], axis=1) == np.argmax(subject.outputs[name], axis=1)))
     detail = (
         f"original {measured.original:.4f}, artifact {measured.artifact:.4f} on {count} samples: a loss of {drop:.2f} points, "
-        f"95 % interval {drop - margin:.2f} to {drop + margin:.2f}"
+        f"95 % interval {drop - margin:.2f} to {drop + margin:.2f}; {same} predictions are the original's"
     )
     limit, recorded = subject.limits.drop, subject.recorded
     passed = limit is None or drop <= limit

@@ -70,7 +70,9 @@ def _left_tiny(stream: Stream, after_burst: bytes, quiet: Inputs, generator: np.
             continue
         stream.restore(after_burst)
         signs = generator.choice([-1.0, 1.0], value.shape)
-        stream.place({name: (signs * generator.uniform(1.0, 1.0005, value.shape) * np.finfo(value.dtype).tiny).astype(value.dtype)})
+        stream.place(
+            {name: (signs * generator.uniform(1.0, 1.0005, value.shape) * np.finfo(value.dtype).tiny).astype(value.dtype)}
+        )
         stream.push(quiet)
         if count := count_subnormal(stream.states[name]):
             counts[name] = count
