@@ -56,10 +56,117 @@ def main() -> None:
     """Shrink trained state-space models and run them on edge devices."""
 
 
+source_options = (
+    click.argument("source"),
+    click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
+    click.option("--samples", type=click.Path(path_type=Path), help="Samples: .npz with held_out, calibration, labels."),
+    click.option(
+        "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
+    ),
+    click.option("--metric", type=click.Choice(["accuracy"]), help="What the labels are judged by."),
+    click.option(
+        "--horizon",
+        callback=lambda _, __, text: horizon_of(text),
+        help="Taps on which errors count, or inf.  [default: length of the samples]",
+    ),
+    click.option("--trust-pickle", is_flag=True, help="Load weights files that can run code."),
+)
+
+
+def with_source(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add SOURCE and the options that describe it to a command."""
+    for decorate in reversed(source_options):
+        command = decorate(command)
+    return command
+
+
+def horizon_of(text: str | None) -> int | str | None:
+    """Read --horizon: a number of taps, inf (None), or nothing ("samples")."""
+    if text is None:
+        return "samples"
+    if text.lower() in ("inf", "infinite", "infinity"):
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither a number of taps, at least 1, nor inf.", param_hint="--horizon")
+    return int(text)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."
 )
+
+
+@main.command()
+@with_source
+@click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Build directory to make.")
+@click.option("--order", type=int, help="States to keep per channel.")
+@click.option("--method", help="Reduction method: gradient, tlh2, balanced, ...  [default: gradient]")
+@click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
+@click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
+@json_option
+@click.pass_context
+def build(ctx: click.Context, source: str, directory: Path, as_json: bool, **given: Any) -> None:
+    """Compress the model SOURCE and write a verified artifact.
+
+    SOURCE is a model directory with build.toml, or file.py:function with --samples.
+    Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.
+    """
+    pipeline = import_pipeline()
+    from ssm2edge.loading import open_source
+
+    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
+    options = pipeline.options_from(described, given)
+    try:
+        with stages_to_stderr(quiet=as_json) as progress:
+            built = pipeline.build(described, options, directory, given["force"], progress)
+    except pipeline.VerificationError as failure:
+        click.echo(f"ssm2edge: {failure}", err=True)
+        ctx.exit(1)
+    if as_json:
+        from ssm2edge.artifact.manifest import to_json
+
+        print_json({"directory": str(directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
+    else:
+        from rich.console import Console
+
+        from ssm2edge.tables import show_built
+
+        show_built(Console(), directory, built.manifest, built.verdict, built.seconds)
+
+
+@main.command()
+@with_source
+@json_option
+def inspect(source: str, as_json: bool, **given: Any) -> None:
+    """Show the LTI layers of the model SOURCE, and what each order would cost."""
+    pipeline = import_pipeline()
+    from dataclasses import asdict
+
+    from ssm2edge.loading import open_source
+
+    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
+    with progress_to_stderr("inspecting", quiet=as_json) as progress:
+        reports = pipeline.inspect(described, given["horizon"], given["trust_pickle"], progress)
+    if as_json:
+        print_json({"source": source, "layers": [asdict(report) for report in reports]})
+    else:
+        from rich.console import Console
+
+        from ssm2edge.tables import show_layers
+
+        show_layers(Console(), reports)
+
+
+def import_pipeline() -> Any:
+    """Import what the build extra brings, or say that it is missing."""
+    try:
+        from ssm2edge import pipeline
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"This command needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'."
+        ) from missing
+    return pipeline
 
 
 @main.command()
@@ -181,6 +288,32 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A call that shows the stages of a build, each with its bar, on stderr; nothing if ``quiet``."""
+    if quiet:
+        yield lambda stage, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        running: dict[str, Any] = {}
+
+        def show(stage: str, share: float) -> None:
+            name = stage.split(maxsplit=1)[0]
+            if name not in running:
+                for task in running.values():
+                    bars.update(task, total=1.0, completed=1.0)
+                running[name] = bars.add_task(stage, total=1.0 if share > 0 else None)
+            bars.update(running[name], description=stage, total=1.0 if share > 0 else None, completed=share)
+
+        yield show
+        for task in running.values():
+            bars.update(task, total=1.0, completed=1.0)
 
 
 @contextlib.contextmanager

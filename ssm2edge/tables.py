@@ -62,7 +62,9 @@ def show_built(console: Console, directory: Path, manifest: Manifest, verdict: V
     console.print(Group(_layers(manifest), _accuracy(verdict), _latency(manifest, None)))
     streaming = manifest.streaming
     stream = f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
-    console.print(Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {stream}", style="bold green"))
+    console.print(
+        Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {stream}", style="bold green")
+    )
 
 
 def show_layers(console: Console, reports: Sequence[Layer]) -> None:
@@ -70,13 +72,15 @@ def show_layers(console: Console, reports: Sequence[Layer]) -> None:
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
         table = _table(
-            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {report.channels} channels of order {report.order}, "
-            f"{report.parameters:,} parameters",
+            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {report.channels} channels of order "
+            f"{report.order}, {report.parameters:,} parameters",
             "order", "first neglected Hankel value", "relative h2 error of balanced truncation",
         )  # fmt: skip
         for order, cost in report.costs.items():
             table.add_row(str(order), f"{report.hankel_decay[order]:.3g}", f"{cost:.3g}")
-        table.caption = f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
+        table.caption = (
+            f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
+        )
         console.print(table)
 
 

@@ -44,7 +44,7 @@ class S4DKernel(nn.Module):
 
 
 class S4D(nn.Module):
-    """One S4D layer: long convolution, skip, GELU, gated pointwise mixing.  Maps ``(batch, channels, time)`` to the same shape."""
+    """One S4D layer on ``(batch, channels, time)``: long convolution, skip, GELU, gated pointwise mixing."""
 
     def __init__(self, channels: int, states: int, dropout: float = 0.0) -> None:
         super().__init__()

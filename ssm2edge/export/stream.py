@@ -10,11 +10,16 @@ from torch.export import Dim
 from ssm2edge.export.errors import ExportError
 from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
 from ssm2edge.export.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
-from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
+from ssm2edge.export.streaming import RULES, StateSpec, StreamingModule, to_streaming
 
 
-def export_stream(traced: TracedModel, block: int) -> onnx.ModelProto:
+def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
     """Write a traced model as stream.onnx for blocks of ``block`` samples.
+
+    Returns
+    -------
+    tuple
+        The graph, and its states in the order of its inputs.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def export_stream(traced: TracedModel, block: int) -> onnx.ModelProto:
         },
     )
     rename_symbols(model, {model.graph.input[0].type.tensor_type.shape.dim[0].dim_param: "batch"})
-    return model
+    return model, states
 
 
 def _trace_block(module: StreamingModule, traced: TracedModel, block: int) -> torch.export.ExportedProgram:

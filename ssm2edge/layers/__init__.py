@@ -92,6 +92,16 @@ def exportable(model: nn.Module) -> nn.Module:
     return frozen
 
 
+def blocks(model: nn.Module) -> dict[str, ReducedBank]:
+    """The reduced blocks of a replaced model, by the name of the layer each stands in."""
+    suffix = ".block"
+    return {
+        name.removesuffix(suffix) if name != "block" else "": module
+        for name, module in model.named_modules()
+        if isinstance(module, ReducedBank)
+    }
+
+
 def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tuple[str, nn.Module, LayerLibrary]]:
     found: list[tuple[str, nn.Module, LayerLibrary]] = []
     for name, module in model.named_modules():
@@ -124,4 +134,14 @@ def _check_replacement(name: str, module: nn.Module, library: LayerLibrary) -> N
         )
 
 
-__all__ = ["FoundLayer", "LayerError", "LayerLibrary", "LIBRARIES", "exportable", "find_layers", "replace_layers"]
+__all__ = [
+    "LIBRARIES",
+    "FoundLayer",
+    "LayerError",
+    "LayerLibrary",
+    "ReducedBank",
+    "blocks",
+    "exportable",
+    "find_layers",
+    "replace_layers",
+]

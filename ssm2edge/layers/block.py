@@ -48,7 +48,7 @@ class ReducedBank(nn.Module):
 
     Notes
     -----
-    ``dynamics`` has as many entries as states: (nu, theta) for a conjugate pair, (nu, nu) for two real poles, whose signs are fixed.
+    ``dynamics`` has one entry per state: (nu, theta) for a conjugate pair, (nu, nu) for two real poles, whose signs are fixed.
     """
 
     paired: Tensor

@@ -112,8 +112,8 @@ def _load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
     for name, value in weights.items():
         if value.shape != wanted[name].shape:
             raise UserError(
-                f"{path} does not fit the model: {name} has shape {tuple(value.shape)}, the model's has {tuple(wanted[name].shape)}; "
-                "check the factory's arguments."
+                f"{path} does not fit the model: {name} has shape {tuple(value.shape)}, the model's has "
+                f"{tuple(wanted[name].shape)}; check the factory's arguments."
             )
     model.load_state_dict(dict(weights))
 

@@ -19,8 +19,8 @@ class Plan:
     Attributes
     ----------
     form
-        ``recurrent`` is the elementwise update of one sample; ``chunked`` is theory's block form: a Toeplitz matrix product inside
-        chunks and a short recurrence over them.
+        ``recurrent`` is the elementwise update of one sample; ``chunked`` is a Toeplitz matrix product inside chunks of samples
+        and a short recurrence over the chunks.
     block
         Samples per chunk.
     channels, order

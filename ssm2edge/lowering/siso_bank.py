@@ -3,7 +3,7 @@
 Every constant but a, b, c, d is computed in the graph, in float64 from the float32 poles the recurrence uses, and folded when
 the runtime loads it: files stay near the size of the parameters, and all forms are the same system.
 
-With x the state before a chunk and u, y its T samples (theory: "one kernel form for recurrence and convolution"):
+With x the state before a chunk and u, y its T samples :
 
     y  = Toep u + O x          Toep[i, j] = h[i - j], lower triangular, the feedthrough on the diagonal;  O[i] = c A^i
     x' = A^T x + R u           R[:, j] = A^(T - 1 - j) 1
@@ -82,7 +82,7 @@ def swap_order(order: int) -> list[int]:
 
 
 def _chunk_constants(plan: Plan) -> list[str]:
-    """Matrices of one chunk: inward (channels, T, T + order) = [Toep^T | R^T], outward (channels, order, T) = O^T, A^T sections."""
+    """Matrices of one chunk: inward = [Toep^T | R^T] (channels, T, T + order), outward = O^T (channels, order, T), and A^T."""
     T = plan.block
     return [
         *_powers(plan, T + 1),
@@ -141,7 +141,7 @@ def _chunk_constants(plan: Plan) -> list[str]:
 
 
 def sequence_function(plan: Plan, name: str) -> str:
-    """Text of the function ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1, zero states."""
+    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1 from zero states."""
     T, n = plan.block, plan.order
     lines = [
         *_chunk_constants(plan),

@@ -160,3 +160,12 @@ def stack(systems: list[System]) -> System:
     if quadratic and len(quadratic) != len(systems):
         raise ValueError("systems with and without quadratic outputs cannot be stacked.")
     return System(**joined, M=torch.stack(quadratic) if quadratic else None)
+
+
+def concatenate(systems: list[System]) -> System:
+    """Join batches of systems along their first batch axis (banks of several layers into one long bank)."""
+    joined = {name: torch.cat([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D")}
+    quadratic = [s.M for s in systems if s.M is not None]
+    if quadratic and len(quadratic) != len(systems):
+        raise ValueError("systems with and without quadratic outputs cannot be joined.")
+    return System(**joined, M=torch.cat(quadratic) if quadratic else None)

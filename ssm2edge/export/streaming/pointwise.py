@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, fx
 
 from ssm2edge.export.program import TracedModel
-from ssm2edge.export.streaming.contract import BlockStep, as_is, aten, normal_dimensions, tensor_arguments, traced_value
+from ssm2edge.export.streaming.contract import BlockStep, as_is, normal_dimensions, tensor_arguments, traced_value
 
 ELEMENTWISE = frozenset(
     {
@@ -21,8 +23,11 @@ ELEMENTWISE = frozenset(
 )  # fmt: skip
 """aten operators, by name, whose every output element depends on the elements at its own time only."""
 
-SHAPE_ONLY = frozenset({"expand", "permute", "reshape", "squeeze", "transpose", "unsqueeze", "view", "flatten", "_unsafe_view"})
-"""aten operators that move axes; time must come out as one axis of the same length."""
+NAMED_AXES = frozenset({"permute", "transpose", "movedim", "swapaxes"})
+"""aten operators that exchange axes as wholes."""
+
+SAME_ORDER = frozenset({"expand", "reshape", "squeeze", "unsqueeze", "view", "flatten", "unflatten", "_unsafe_view"})
+"""aten operators that keep the order of elements: time stays itself if its length and the elements before it stay."""
 
 
 class PointwiseRule:
@@ -46,8 +51,10 @@ class PointwiseRule:
             if len({x.ndim - axes[0] for x, axes in timed}) == 1 or name == "embedding":
                 return as_is(node)
             return None
-        if name in SHAPE_ONLY:
-            return as_is(node) if _same_length(timed[0], values[0], traced) else None
+        if name in NAMED_AXES:
+            return as_is(node)
+        if name in SAME_ORDER:
+            return as_is(node) if _time_stays(timed[0], values[0], traced) else None
         check = ALONG_OTHER_AXES.get(name)
         return as_is(node) if check is not None and check(node, timed[0][0], timed[0][1][0], traced) else None
 
@@ -60,15 +67,16 @@ def _operator_name(node: fx.Node) -> str | None:
     return str(getattr(target, "_opname", "")).removesuffix("_") or None
 
 
-def _same_length(timed: tuple[Tensor, tuple[int, ...]], value: object, traced: TracedModel) -> bool:
+def _time_stays(timed: tuple[Tensor, tuple[int, ...]], value: object, traced: TracedModel) -> bool:
     x, (axis,) = timed
     assert isinstance(value, Tensor)
     (out,) = traced.time_axes(value)
-    if str(value.shape[out]) != str(x.shape[axis]):
-        return False
-    # A view keeps the order of elements: time stays one axis if as many elements lie before it as did, or the operator
-    # names axes (transpose, permute), which the exporter has already checked.
-    return True
+    before, after = math.prod(x.shape[:axis]), math.prod(value.shape[:out])
+    return _expression(value.shape[out]) == _expression(x.shape[axis]) and _expression(before) == _expression(after)
+
+
+def _expression(size: object) -> object:
+    return size.node.expr if isinstance(size, torch.SymInt) else size
 
 
 def _other_dimension(position: int, keyword: str = "dim", default: int | None = None) -> Callable[..., bool]:
@@ -95,7 +103,8 @@ def _kernel_of_one(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> 
         return False
     stride = node.args[3] if len(node.args) > 3 else [1]
     padding = node.args[4] if len(node.args) > 4 else [0]
-    assert isinstance(stride, list | tuple) and isinstance(padding, list | tuple | str)
+    assert isinstance(stride, list | tuple)
+    assert isinstance(padding, list | tuple | str)
     unpadded = padding in ("valid", "same") or all(p == 0 for p in padding)
     return time == x.ndim - 1 and weight.shape[-1] == 1 and all(s == 1 for s in stride) and unpadded
 

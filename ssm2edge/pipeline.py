@@ -1,0 +1,333 @@
+"""What `ssm2edge build` does, told once."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+import ssm2edge
+from ssm2edge.artifact import (
+    LayerRecord,
+    Manifest,
+    Parameters,
+    Reference,
+    StateRecord,
+    Streaming,
+    seal,
+    staging,
+)
+from ssm2edge.artifact import Source as SourceRecord
+from ssm2edge.errors import UserError
+from ssm2edge.export import ExportError, InputAxes, StreamingError, export_offline, export_stream, trace
+from ssm2edge.inspection import LayerReport, inspect_layer
+from ssm2edge.latency import compare_with_original
+from ssm2edge.layers import FoundLayer, LayerError, blocks, exportable, find_layers, replace_layers
+from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
+from ssm2edge.recording import count_parameters, record_outputs
+from ssm2edge.reduction import METHODS, Reduction
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.reduction.orders import uniform_orders
+from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.stability import spectral_radius
+from ssm2edge.systems.system import System
+from ssm2edge.verification import Subject, Verdict, examine
+
+Progress = Callable[[str, float], None]
+"""Called with the stage's name and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build.
+
+    Attributes
+    ----------
+    order
+        States to keep per channel.
+    method
+        Name in the registry of reduction methods.
+    horizon
+        Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
+    block
+        Samples per block of the streaming graph.
+    trust_pickle
+        Load weights files that can run code.
+    """
+
+    order: int
+    method: str = "gradient"
+    horizon: int | str | None = "samples"
+    block: int = 1
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A published artifact and the verdict on it."""
+
+    directory: Path
+    manifest: Manifest
+    verdict: Verdict
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The user's model, samples and layers."""
+
+    source: Source
+    model: nn.Module
+    samples: Samples
+    layers: Mapping[str, FoundLayer]
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """The layers' systems by name."""
+        return {name: layer.system for name, layer in self.layers.items()}
+
+    @property
+    def length(self) -> int:
+        """Time steps of the held-out samples."""
+        return int(next(iter(self.samples.held_out.values())).shape[self.source.time_axis])
+
+
+def load(source: Source, trust_pickle: bool = False) -> Loaded:
+    """Load the user's model, weights and samples, and find its layers.
+
+    Raises
+    ------
+    UserError
+        If anything the user gave cannot be used.
+    """
+    model = load_model(source, trust_pickle)
+    samples = load_samples(source.samples, input_names(model), source.time_axis)
+    try:
+        layers = {layer.name: layer for layer in find_layers(model)}
+    except LayerError as error:
+        raise UserError(str(error)) from error
+    return Loaded(source, model, samples, layers)
+
+
+def build(source: Source, options: Options, out: Path, force: bool, progress: Progress) -> Built:
+    """Build, verify and publish an artifact.
+
+    Raises
+    ------
+    UserError
+        If what the user gave cannot be used, or the output directory is taken.
+    VerificationError
+        If the artifact does not compute what the reduced model computes; nothing is published then.
+    """
+    start = time.monotonic()
+    check_options(options)
+    with staging(out, force) as folder:
+        progress("load", 0.0)
+        loaded = load(source, options.trust_pickle)
+        progress("original", 0.0)
+        held_out, axis = loaded.samples.held_out, source.time_axis
+        original = record_outputs(loaded.model, held_out, axis, lambda share: progress("original", share))
+        progress("reduce", 0.0)
+        reductions = reduce(loaded, options)
+        progress("replace", 0.0)
+        reduced_model = replace(loaded, reductions)
+        reduced = record_outputs(reduced_model, held_out, axis, lambda share: progress("replace", share))
+        progress("export", 0.0)
+        streaming, states = export(reduced_model, loaded, options, folder, progress)
+        progress("verify", 0.0)
+        reference = Reference(dict(held_out), original, reduced, loaded.samples.labels)
+        reference.save(folder)
+        records = layer_records(loaded, reduced_model, reductions)
+        verdict = examine(
+            Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}),
+            lambda name: progress(f"verify {name}", 0.0),
+        )
+        if not verdict.passed:
+            raise VerificationError(verdict)
+        progress("measure latency", 0.0)
+        latency = compare_with_original(loaded.model, folder, [x[:1] for x in held_out.values()])
+        progress("publish", 0.0)
+        manifest = Manifest(
+            tool=versions(),
+            source=SourceRecord(source.given, source.factory, source.hashes()),
+            options=described(options, loaded),
+            layers=records,
+            parameters=Parameters(
+                ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
+                ssm_after=sum(count_parameters(block) for block in blocks(reduced_model).values()),
+                model_before=count_parameters(loaded.model),
+                model_after=count_parameters(reduced_model),
+            ),
+            bound=None,
+            task=None if source.metric is None else {"metric": source.metric},
+            accuracy=verdict.accuracy,
+            parity=verdict.to_json(),
+            latency=latency,
+            streaming=streaming,
+            states=states,
+        )
+        manifest = seal(folder, manifest)
+    return Built(out, manifest, verdict, time.monotonic() - start)
+
+
+class VerificationError(Exception):
+    """An artifact that failed its own checks; it was not published."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
+        super().__init__(f"The artifact failed its verification and was not published ({failed}).")
+        self.verdict = verdict
+
+
+def check_options(options: Options) -> None:
+    """Refuse options that no model could be built with."""
+    if options.method not in METHODS:
+        raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
+    if options.block < 1:
+        raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
+    if isinstance(options.horizon, int) and options.horizon < 1:
+        raise UserError(f"A horizon of {options.horizon} taps counts nothing; ask for at least 1, or inf.")
+
+
+def options_from(source: Source, given: Mapping[str, Any]) -> Options:
+    """Join what the command line gives (None where it is silent) with what build.toml asks for.
+
+    Raises
+    ------
+    UserError
+        If neither says how many states to keep, or a value has the wrong type.
+    """
+    chosen = dict(source.defaults)
+    if chosen.get("horizon") == "inf":
+        chosen["horizon"] = None
+    chosen |= {key: given[key] for key in ("order", "method", "block") if given.get(key) is not None}
+    if given.get("horizon", "samples") != "samples":
+        chosen["horizon"] = given["horizon"]
+    if "order" not in chosen:
+        raise UserError("How many states to keep is not said: give --order, or build.order in build.toml.")
+    for key, kinds in {"order": (int,), "method": (str,), "block": (int,), "horizon": (int, type(None))}.items():
+        if key in chosen and type(chosen[key]) not in kinds:
+            raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
+    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)))
+
+
+def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progress: Callable[[str], None]) -> list[LayerReport]:
+    """Find the layers of a model and measure each.
+
+    Raises
+    ------
+    UserError
+        If anything the user gave cannot be used.
+    """
+    loaded = load(source, trust_pickle)
+    taps = loaded.length if isinstance(horizon, str) else horizon
+    reports = []
+    for name, layer in loaded.layers.items():
+        progress(name)
+        reports.append(inspect_layer(layer, taps))
+    return reports
+
+
+def horizon_of(options: Options, loaded: Loaded) -> int | None:
+    """The horizon in taps: what the user asked for, or the length of the samples."""
+    return loaded.length if isinstance(options.horizon, str) else options.horizon
+
+
+def reduce(loaded: Loaded, options: Options) -> dict[str, Reduction]:
+    """Reduce each System to its order."""
+    systems = loaded.systems
+    try:
+        orders = uniform_orders(systems, options.order)
+        return reduce_layers(systems, orders, options.method, horizon_of(options, loaded))
+    except ValueError as error:
+        raise UserError(f"The model cannot be reduced: {error}") from error
+
+
+def replace(loaded: Loaded, reductions: Mapping[str, Reduction]) -> nn.Module:
+    """Put reduced blocks in the layers' places."""
+    try:
+        return replace_layers(loaded.model, {name: reduction.system for name, reduction in reductions.items()})
+    except LayerError as error:
+        raise UserError(str(error)) from error
+
+
+def export(
+    reduced_model: nn.Module, loaded: Loaded, options: Options, folder: Path, progress: Progress
+) -> tuple[Streaming, tuple[StateRecord, ...]]:
+    """Write offline.onnx and, where the model can stream, stream.onnx."""
+    inputs = [
+        InputAxes(name, loaded.source.time_axis, torch.from_numpy(value[:1])) for name, value in loaded.samples.held_out.items()
+    ]
+    try:
+        traced = trace(exportable(reduced_model), inputs)
+        progress("export", 0.3)
+        onnx.save(export_offline(traced), folder / "offline.onnx")
+        progress("export", 0.6)
+        try:
+            graph, specifications = export_stream(traced, options.block)
+        except StreamingError as error:
+            return Streaming(False, None, str(error)), ()
+        onnx.save(graph, folder / "stream.onnx")
+    except ExportError as error:
+        raise UserError(str(error)) from error
+    states = tuple(StateRecord(s.input_name, s.output_name, s.shape, 0.0) for s in specifications)
+    return Streaming(True, options.block, None), states
+
+
+def layer_records(loaded: Loaded, reduced_model: nn.Module, reductions: Mapping[str, Reduction]) -> tuple[LayerRecord, ...]:
+    """Describe every layer; errors are those of the float32 blocks that run, not of the float64 reductions they came from."""
+    deployed = blocks(reduced_model)
+    records = []
+    for name, layer in loaded.layers.items():
+        reduction = reductions[name]
+        system = deployed[name].system()
+        error = float(h2_error(layer.system, system, reduction.horizon).norm())
+        norm = float(h2_norm(layer.system, reduction.horizon).norm())
+        records.append(
+            LayerRecord(
+                name=name,
+                library=layer.library,
+                kind=layer.kind,
+                channels=layer.system.batch_shape.numel(),
+                order_before=layer.system.order,
+                order_after=reduction.order,
+                horizon=reduction.horizon,
+                h2_error=error,
+                h2_error_relative=error / norm if norm > 0 else 0.0,
+                spectral_radius=float(spectral_radius(system).max()),
+                outcomes=reduction.outcome_counts,
+            )
+        )
+    return tuple(records)
+
+
+def described(options: Options, loaded: Loaded) -> dict[str, Any]:
+    """The options as they can be given again."""
+    horizon = horizon_of(options, loaded)
+    return {
+        "order": options.order,
+        "method": options.method,
+        "horizon": "inf" if horizon is None else horizon,
+        "block": options.block,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a build."""
+    return {
+        "ssm2edge": ssm2edge.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }

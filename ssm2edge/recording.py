@@ -1,0 +1,77 @@
+"""What the PyTorch models say on the user's samples: the reference every verdict rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssm2edge.errors import UserError
+
+Array = NDArray[np.float32]
+Progress = Callable[[float], None]
+
+SAMPLES_AT_ONCE = 1 << 16
+"""Time steps of all sequences of a batch together: keeps memory small whatever the length."""
+
+
+def record_outputs(
+    model: nn.Module, inputs: Mapping[str, NDArray[np.generic]], time_axis: int, progress: Progress | None = None
+) -> dict[str, Array]:
+    """Run a model on samples, in eval mode and without gradients.
+
+    Parameters
+    ----------
+    model
+        Takes the inputs as positional arguments in their order.
+    inputs
+        By name, ``(samples, ...)``.
+    time_axis
+        Position of time; batches are made so that memory stays bounded.
+    progress
+        Called with the share done.
+
+    Returns
+    -------
+    dict
+        Outputs by name (``output``, or ``output.0``, ...), float32, one row per sample.
+
+    Raises
+    ------
+    UserError
+        If the model cannot take the samples, or its outputs are no tensors or not finite.
+    """
+    arrays = list(inputs.values())
+    count = len(arrays[0])
+    rows = max(1, SAMPLES_AT_ONCE // arrays[0].shape[time_axis])
+    collected: list[tuple[Array, ...]] = []
+    model.eval()
+    for start in range(0, count, rows):
+        batch = [torch.from_numpy(np.ascontiguousarray(x[start : start + rows])) for x in arrays]
+        try:
+            with torch.no_grad():
+                answer = model(*batch)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            shapes = ", ".join(f"{name} {x.shape[1:]}" for name, x in inputs.items())
+            first = str(error).strip().splitlines()[0][:200]
+            raise UserError(f"The model cannot take the samples (shapes per sample: {shapes}): {first}") from error
+        values = answer if isinstance(answer, tuple | list) else (answer,)
+        if not all(isinstance(value, Tensor) for value in values):
+            raise UserError("The model's forward must return a tensor or a tuple of tensors.")
+        collected.append(tuple(value.float().numpy() for value in values))
+        if progress is not None:
+            progress(min(1.0, (start + rows) / count))
+    outputs = [np.concatenate(parts) for parts in zip(*collected, strict=True)]
+    names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
+    for name, value in zip(names, outputs, strict=True):
+        if not np.isfinite(value).all():
+            raise UserError(f"The model's {name} is not finite on the samples; check its weights and the samples' scale.")
+    return dict(zip(names, outputs, strict=True))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Real numbers in a model's parameters; a complex one counts twice."""
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in model.parameters())
