@@ -10,10 +10,16 @@ from types import MappingProxyType
 
 import torch
 
+from ssm2edge.reduction.aire import aire
 from ssm2edge.reduction.balanced import balanced_truncation
 from ssm2edge.reduction.batches import in_chunks
 from ssm2edge.reduction.contract import Method, Outcome, Reduction, summarise
 from ssm2edge.reduction.gradient import gradient
+from ssm2edge.reduction.hippo import hippo
+from ssm2edge.reduction.last import last
+from ssm2edge.reduction.modal import modal_truncation
+from ssm2edge.reduction.modal_singular_perturbation import modal_singular_perturbation
+from ssm2edge.reduction.singular_perturbation import balanced_singular_perturbation
 from ssm2edge.reduction.tlh2 import tlh2
 from ssm2edge.systems.dense import with_real_coefficients
 from ssm2edge.systems.stability import is_stable, spectral_radius
@@ -25,6 +31,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "gradient": gradient,
         "balanced": balanced_truncation,
         "tlh2": tlh2,
+        "singular_perturbation": balanced_singular_perturbation,
+        "modal": modal_truncation,
+        "modal_singular_perturbation": modal_singular_perturbation,
+        "last": last,
+        "aire": aire,
+        "hippo": hippo,
     }
 )
 

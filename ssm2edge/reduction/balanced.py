@@ -89,9 +89,13 @@ def unit_input(system: System) -> System:
     return system
 
 
+def truncated(system: System, balancing: Balancing, horizon: int | None) -> tuple[System, Tensor]:
+    """Return the truncated systems and their outcomes."""
+    reduced = unit_input(to_modal(project(balancing.dense, balancing.T, balancing.W)))
+    return repaired(system, reduced, horizon)
+
+
 def balanced_truncation(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by balanced truncation; time-limited Gramians on a finite horizon."""
-    balancing = balance(system, order, horizon)
-    reduced = unit_input(to_modal(project(balancing.dense, balancing.T, balancing.W)))
-    reduced, outcomes = repaired(system, reduced, horizon)
+    reduced, outcomes = truncated(system, balance(system, order, horizon), horizon)
     return summarise(system, reduced, "balanced", horizon, outcomes)

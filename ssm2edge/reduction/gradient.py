@@ -1,76 +1,45 @@
-"""h2-optimal reduction by second-order refinement in a parameterisation that cannot leave the unit disc.
+"""h2-optimal reduction: TLH2 start, second-order refinement in a parameterisation that cannot leave the unit disc.
 
-The poles of several starts are refined by ``newton.py`` with the outputs eliminated, and the best result of each channel is kept,
-so that no channel ends worse than any of its starts.
+SISO channels go through the search of ``search.py``, whose starts include every other method's poles: with the outputs fitted
+anew, no channel ends worse than any of them.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from ssm2edge.reduction.balanced import balanced_truncation, put
+from ssm2edge.reduction.aire import aire_scores
+from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.moves import moved_structures
-from ssm2edge.reduction.newton import Channels, Minimum, minimise
+from ssm2edge.reduction.last import last_scores
+from ssm2edge.reduction.modal import keep_modes, slowness
+from ssm2edge.reduction.newton import channels_of
 from ssm2edge.reduction.projection import refit_channels
-from ssm2edge.reduction.sections import Sections, sections_of
+from ssm2edge.reduction.search import search
+from ssm2edge.reduction.sections import sections_of
+from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
-from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.system import System
 
-STEPS = 60
 # Relative differences of errors below this are rounding: no fall-back is reported for them.
 TIE = 1e-6
 
 
 def gradient(system: System, order: int, horizon: int | None) -> Reduction:
-    """Reduce by refinement, started from TLH2 and from balanced truncation."""
-    balanced = balanced_truncation(system, order, horizon)
-    fixed_point = tlh2_from(system, balanced, horizon)
-    return refine_channels(system, [fixed_point, balanced], horizon)
-
-
-def refine_channels(system: System, starts: list[Reduction], horizon: int | None) -> Reduction:
-    """Refine SISO channels from each start and keep the best result per channel; never worse than the best start."""
-    energy = h2_norm(system, horizon).square() - system.D[..., 0, 0].square()
-    channels = Channels(system.poles, system.residues, energy, horizon)
-    best = minimise(channels, sections_of(starts[0].system.poles), STEPS)
-    for start in starts[1:]:
-        best = better_of(best, minimise(channels, sections_of(start.system.poles), STEPS))
-    for candidate, where in moved_structures(best.sections):
-        if len(where):
-            best = better_of(best, minimise(channels[where], candidate, STEPS), where)
+    """Reduce by refinement, started from TLH2, balanced truncation and greedy picks."""
+    balancing = balance(system, order, horizon)
+    truncation, ended = truncated(system, balancing, horizon)
+    balanced = summarise(system, truncation, "balanced", horizon, ended)
+    starts = [tlh2_from(system, balanced, horizon), balanced]
+    channels = channels_of(system, horizon)
+    rivals = [perturbed(system, balancing, horizon)[0]]
+    # Modal singular perturbation has the poles of modal truncation.
+    rivals += [keep_modes(system, scores(system), order)[0] for scores in (slowness, last_scores, aire_scores)]
+    best = search(channels, [sections_of(start.system.poles) for start in starts], order, [sections_of(r.poles) for r in rivals])
     reduced = refit_channels(system, best.sections.poles(), horizon)
     outcomes = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, best.iterations)
     return never_worse(system, result, starts)
-
-
-def better_of(best: Minimum, other: Minimum, where: Tensor | None = None) -> Minimum:
-    """Return the better minimum per channel; ``where`` are the channels that ``other`` speaks of (all by default).
-
-    Iterations add up: they count the work spent on a channel.
-    """
-    if where is None:
-        where = torch.arange(len(best.value))
-    improved = other.value < best.value[where]
-    chosen = where[improved]
-
-    def merge(a: Tensor, b: Tensor) -> Tensor:
-        merged = a.clone()
-        merged[chosen] = b[improved]
-        return merged
-
-    iterations = best.iterations.clone()
-    iterations[where] += other.iterations
-    a, b = best.sections, other.sections
-    return Minimum(
-        Sections(merge(a.parameters, b.parameters), merge(a.paired, b.paired), merge(a.negative, b.negative)),
-        merge(best.value, other.value),
-        iterations,
-        merge(best.converged, other.converged),
-    )
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:

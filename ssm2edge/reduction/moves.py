@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.sections import NU_MAX, NU_MIN, Sections, first_of_pair, second_of_pair
+from ssm2edge.reduction.sections import NU_MAX, Sections, first_of_pair, second_of_pair
 
 # A pair is proposed to split when its angle to the real axis is below this many of its widths.
 NEAR = 1.5
@@ -36,13 +36,14 @@ def _split_pair(sections: Sections) -> tuple[Sections, Tensor]:
     chosen = torch.arange(r) // 2 == place[where, None] // 2
     gap = nearest[where, None].clamp(0.05, 0.7)
     low, high = nu[where] + torch.log1p(-gap), nu[where] + torch.log1p(gap)
-    reals = torch.where(torch.arange(r) % 2 == 0, low, high).clamp(NU_MIN, NU_MAX)
+    reals = torch.where(torch.arange(r) % 2 == 0, low, high).clamp(math.log(sections.slowest), NU_MAX)
     negative = theta[where] > math.pi / 2
     return (
         Sections(
             torch.where(chosen, reals, parameters[where]),
             paired[where] & ~chosen,
             torch.where(chosen, negative, sections.negative[where]),
+            sections.slowest,
         ),
         where,
     )
@@ -63,8 +64,13 @@ def _joined_reals(sections: Sections) -> tuple[Sections, Tensor]:
     mean = (decay + other) / 2
     theta = ((decay - other).abs() / 2).clamp_min(0.05 * mean).clamp_max(math.pi / 2)
     theta = torch.where(sections.negative[where], math.pi - theta, theta)
-    pair = torch.where(torch.arange(r) % 2 == 0, torch.log(mean).clamp(NU_MIN, NU_MAX), theta)
+    pair = torch.where(torch.arange(r) % 2 == 0, torch.log(mean).clamp(math.log(sections.slowest), NU_MAX), theta)
     return (
-        Sections(torch.where(chosen, pair, parameters[where]), paired[where] | chosen, sections.negative[where] & ~chosen),
+        Sections(
+            torch.where(chosen, pair, parameters[where]),
+            paired[where] | chosen,
+            sections.negative[where] & ~chosen,
+            sections.slowest,
+        ),
         where,
     )

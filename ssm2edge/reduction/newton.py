@@ -17,23 +17,43 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.projection import gram_factor, real_rows
-from ssm2edge.reduction.sections import Sections
+from ssm2edge.reduction.sections import Sections, swapped
+from ssm2edge.systems.norms import h2_norm
+from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
 
 EPS = 2.2e-16
 
 
+# Elements of one kernel matrix evaluated at a time: half a megabyte stays in the cache.
+BLOCK = 32_768
+
+
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """SISO targets: poles and residues ``(batch, n)`` of h[k] = sum_i residue_i pole_i^k, its energy ``(batch,)``, the horizon."""
+    """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k, one pole of each conjugate pair (``(batch, n)``; real poles at half weight).
+
+    ``energy`` is ``sum_k h[k]^2`` on the horizon, ``(batch,)``.
+    """
 
     poles: Tensor
     residues: Tensor
     energy: Tensor
     horizon: int | None
 
-    def __getitem__(self, index: Tensor) -> Channels:
+    def __getitem__(self, index: Tensor | slice) -> Channels:
         return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon)
+
+
+def channels_of(system: System, horizon: int | None) -> Channels:
+    """Read the strictly proper part of SISO systems as targets."""
+    residues = torch.where(system.poles.imag == 0, system.residues / 2, system.residues)
+    needed = (system.poles.imag >= 0) & (residues != 0)
+    rows = max(1, int(needed.sum(-1).max()))
+    index = torch.argsort((~needed).to(torch.int8), dim=-1, stable=True)[..., :rows]
+    residues = torch.where(needed, residues, torch.zeros_like(residues)).gather(-1, index)
+    energy = h2_norm(system, horizon).square() - system.D[..., 0, 0].square()
+    return Channels(system.poles.gather(-1, index), residues, energy.clamp_min(0), horizon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +81,31 @@ class Minimum:
 
 def evaluate(channels: Channels, sections: Sections) -> Local:
     """Return value, gradient and Hessian of the projected squared error with respect to the scaled parameters."""
+    batch, length = len(channels.energy), max(1, BLOCK // (channels.poles.shape[-1] * sections.parameters.shape[-1]))
+    parts = [_evaluate(channels[i : i + length], sections[slice(i, i + length)]) for i in range(0, max(batch, 1), length)]
+    return Local(*(torch.cat([getattr(part, name) for part in parts]) for name in ("value", "gradient", "hessian")))
+
+
+def correlations(channels: Channels, kernel: Tensor, paired: Tensor) -> Tensor:
+    """Return ``sum_i c_i kernel_ij`` over whole conjugate pairs, from kernels of one member each, ``(batch, r)``."""
+    half = (channels.residues[..., None, :] @ kernel)[..., 0, :]
+    return half + torch.where(paired, swapped(half), half).conj()
+
+
+def _evaluate(channels: Channels, sections: Sections) -> Local:
     poles, paired = sections.poles(), sections.paired
-    c = channels.residues[..., None, :]
-    s, s1, s2 = window_sums(channels.poles, poles, channels.horizon)
-    H, H1, H2 = ((c @ x)[..., 0, :] for x in (s, s1, s2))
+    H, H1, H2 = (correlations(channels, x, paired) for x in window_sums(channels.poles, poles, channels.horizon))
     s, s1, s2 = window_sums(poles, poles, channels.horizon)
     L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real)
     target = real_rows(H[..., None], paired).real * scale[..., None]
     half = torch.linalg.solve_triangular(L, target, upper=False)
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
     captured = half.square().sum((-2, -1))
-    rounding = 4 * (EPS + jitter) * normalised.square().sum((-2, -1))
-    value = channels.energy - captured + rounding
     # U is unitary and r_real = conj(U) r, so r = U^T r_real.
     r = _transposed_rows(normalised * scale[..., None], paired)[..., 0]
+    own = torch.where(paired, swapped(s).diagonal(dim1=-2, dim2=-1), s.diagonal(dim1=-2, dim2=-1))
+    rounding = 4 * (EPS + jitter) * (r.abs() * own.real.clamp_min(0).sqrt()).sum(-1).square()
+    value = (channels.energy - captured + rounding).nan_to_num(torch.inf, torch.inf, torch.inf)
     weighted = (s1 @ r[..., None])[..., 0]
     slope = 2 * (weighted - H1)
     g = r * slope
@@ -111,7 +142,7 @@ def minimise(channels: Channels, start: Sections, steps: int = 60, tolerance: fl
     converged = torch.zeros(batch, dtype=torch.bool)
     active = torch.arange(batch)
     for _ in range(steps):
-        current = Sections(parameters[active], start.paired[active], start.negative[active])
+        current = Sections(parameters[active], start.paired[active], start.negative[active], start.slowest)
         step, predicted = newton_step(gradient[active], hessian[active], radius[active])
         done = predicted <= tolerance * value[active].abs() + 4 * EPS * channels.energy[active]
         converged[active[done]] = True
@@ -133,7 +164,7 @@ def minimise(channels: Channels, start: Sections, steps: int = 60, tolerance: fl
         gradient[where] = local.gradient[better]
         hessian[where] = local.hessian[better]
         iterations[active] += 1
-    return Minimum(Sections(parameters, start.paired, start.negative), value, iterations, converged)
+    return Minimum(Sections(parameters, start.paired, start.negative, start.slowest), value, iterations, converged)
 
 
 def newton_step(gradient: Tensor, hessian: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:

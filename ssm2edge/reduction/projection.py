@@ -16,6 +16,10 @@ from torch import Tensor
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
+RIDGE = 1e-10
+"""Weight of the residues' own energy, sum_j |r_j|^2 |phi_j|^2, in every projection: a hundred-thousandth of the amplitude.  Poles that
+all but coincide would otherwise be given huge residues that cancel, which float32 cannot carry out."""
+
 # Diagonal shifts tried in turn when poles have come so close that the normalised Gram matrix is not numerically definite.
 JITTERS = (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8)
 
@@ -59,6 +63,7 @@ def gram_factor(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
     normalised = gram * scale[..., :, None] * scale[..., None, :]
+    normalised = normalised + RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype)
     L, info = torch.linalg.cholesky_ex(normalised)
     jitter = torch.zeros(gram.shape[:-2], dtype=gram.dtype)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)

@@ -14,8 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# nu in this range keeps 1 - |lambda| between 1e-9 and 1 - 1e-18.
-NU_MIN, NU_MAX = math.log(1e-9), math.log(41.0)
+# exp(nu) up to 41: |lambda| down to 1e-18.
+NU_MAX = math.log(41.0)
+SLOWEST = 1e-7
+"""Decay exp(nu) that no pole goes below on the infinite horizon: closer to the circle float32 cannot tell poles apart."""
+HORIZONS_REMEMBERED = 10.0
+"""Horizons that the slowest mode may remember.  A finite horizon does not see how long a mode lasts after it; without a limit the
+optimum runs to the unit circle, where a device in float32 adds up its rounding errors for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +35,17 @@ class Sections:
         ``(*batch, r)`` bool: the state belongs to a conjugate pair.
     negative
         ``(*batch, r)`` bool: the state is a real pole below zero.
+    slowest
+        Decay exp(nu) that no pole goes below.
     """
 
     parameters: Tensor
     paired: Tensor
     negative: Tensor
+    slowest: float = SLOWEST
 
-    def __getitem__(self, index: Tensor) -> Sections:
-        return Sections(self.parameters[index], self.paired[index], self.negative[index])
+    def __getitem__(self, index: Tensor | slice) -> Sections:
+        return Sections(self.parameters[index], self.paired[index], self.negative[index], self.slowest)
 
     @property
     def decay(self) -> Tensor:
@@ -84,7 +92,8 @@ class Sections:
         parameters = self.parameters + step * self.scales()
         theta = torch.remainder(parameters, 2 * math.pi)
         theta = torch.where(theta > math.pi, 2 * math.pi - theta, theta).clamp(1e-12, math.pi - 1e-12)
-        return Sections(torch.where(self._second, theta, parameters.clamp(NU_MIN, NU_MAX)), self.paired, self.negative)
+        nu = parameters.clamp(math.log(self.slowest), NU_MAX)
+        return Sections(torch.where(self._second, theta, nu), self.paired, self.negative, self.slowest)
 
 
 def poles_of(log_poles: Tensor, paired: Tensor) -> Tensor:
@@ -105,11 +114,23 @@ def second_of_pair(x: Tensor) -> Tensor:
     return x[..., (index | 1).clamp_max(x.shape[-1] - 1)]
 
 
-def sections_of(poles: Tensor) -> Sections:
-    """Return the parameters of stable poles in canonical order."""
+def swapped(x: Tensor) -> Tensor:
+    """Return x with the two places of each section exchanged along the last axis (an odd last one stays)."""
+    index = torch.arange(x.shape[-1])
+    other = index ^ 1
+    return x[..., torch.where(other < x.shape[-1], other, index)]
+
+
+def slowest_decay(horizon: int | None) -> float:
+    """Return the decay no pole goes below when errors count on ``horizon`` taps."""
+    return SLOWEST if horizon is None else max(SLOWEST, min(1.0, 1 / (HORIZONS_REMEMBERED * horizon)))
+
+
+def sections_of(poles: Tensor, slowest: float = SLOWEST) -> Sections:
+    """Return the parameters of stable poles in canonical order; poles slower than ``slowest`` are moved to it."""
     paired = poles.imag != 0
     modulus = poles.abs().clamp(1e-300, 1 - 1e-16)
-    nu = torch.log(-torch.log(modulus)).clamp(NU_MIN, NU_MAX)
+    nu = torch.log(-torch.log(modulus)).clamp(math.log(slowest), NU_MAX)
     odd = torch.arange(poles.shape[-1]) % 2 == 1
     theta = poles.angle().abs()
-    return Sections(torch.where(paired & odd, theta, nu), paired, ~paired & (poles.real < 0))
+    return Sections(torch.where(paired & odd, theta, nu), paired, ~paired & (poles.real < 0), slowest)

@@ -21,10 +21,10 @@ from ssm2edge.reduction.projection import real_rows, with_best_outputs
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.stability import into_disc
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.window import window_sum
 
-STEPS = 60
+STEPS = 40
 # Settled: the largest pole movement, in units of the pole's distance from the unit circle, is below this.
 TOLERANCE = 1e-6
 
@@ -43,6 +43,8 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
     settled = torch.zeros(batch, dtype=torch.bool)
     strayed = torch.zeros(batch, dtype=torch.bool)
     active = torch.arange(batch)
+    scalar = system.is_siso and system.M is None
+    no_feedthrough = torch.zeros(batch, dtype=torch.float64)
     for _ in range(STEPS):
         poles, B = fixed_point_step(system[active], current[active], horizon)
         finite = torch.isfinite(poles).all(-1) & torch.isfinite(B).all(-1).all(-1)
@@ -51,7 +53,9 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
         previous = current.poles[active]
         poles = torch.where(finite[:, None], into_disc(poles), previous)
         B = torch.where(finite[:, None, None], B, current.B[active])
-        current = put(current, active, with_best_outputs(system[active], poles, B, horizon))
+        # A SISO step depends on the poles alone; other systems need their output maps for the next one.
+        following = siso_bank(poles, B[..., 0], no_feedthrough[active]) if scalar else with_best_outputs(system[active], poles, B, horizon)
+        current = put(current, active, following)
         iterations[active] += 1
         movement = ((poles - previous).abs() / (1 - previous.abs()).clamp_min(1e-9)).amax(-1)
         done = (movement < TOLERANCE) & finite
@@ -61,6 +65,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
             break
     outcomes = torch.where(settled, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     outcomes = torch.where(strayed, int(Outcome.REPAIRED), outcomes)
+    current = with_best_outputs(system, current.poles, current.B, horizon)
     error = h2_error(system, current, horizon)
     worse = ~(error <= start.error)
     if worse.any():

@@ -17,6 +17,8 @@ from torch import Tensor
 # Below N |1 - q| = SERIES_RADIUS the series is used; SERIES_TERMS makes its remainder smaller than the rounding of the quotient.
 SERIES_RADIUS = 0.25
 SERIES_TERMS = 13
+# Sums of more elements are computed in blocks of about this many, which stay in the processor's cache.
+BLOCK = 32_768
 
 
 def check_horizon(horizon: int | None) -> None:
@@ -52,6 +54,13 @@ def window_sum(left: Tensor, right: Tensor, horizon: int | None) -> Tensor:
     Tensor
         ``(*batch, n, r)`` complex128.
     """
+    batch, elements = left.shape[0], left.shape[-1] * right.shape[-1]
+    if left.dim() == 2 and right.dim() == 2 and right.shape[0] == batch and batch * elements > 2 * BLOCK:
+        length = max(1, BLOCK // elements)
+        result = torch.empty((batch, left.shape[-1], right.shape[-1]), dtype=left.dtype)
+        for i in range(0, batch, length):
+            result[i : i + length] = window_sum(left[i : i + length], right[i : i + length], horizon)
+        return result
     q = left[..., :, None] * right[..., None, :]
     if horizon is None:
         return 1 / (1 - q)

@@ -30,7 +30,8 @@ def assert_contract(original: System, order: int, method: str, horizon: int | No
     reduced = result.system
     assert reduced.batch_shape == original.batch_shape and reduced.order == order
     assert (reduced.poles.abs() < 1).all() and torch.equal(result.spectral_radius, reduced.poles.abs().amax(-1))
-    assert torch.equal(reduced.D, original.D)
+    # Singular perturbation is what changes the feedthrough, to match the gain at frequency zero.
+    assert torch.equal(reduced.D, original.D) or "singular_perturbation" in method
     taps = horizon or 4_000  # the slowest pole here is below exp(-0.005) = 0.995
     gap = (impulse_response(original, taps + 1) - impulse_response(reduced, taps + 1)).square().sum((-3, -2, -1)).sqrt()
     size = impulse_response(original, taps + 1).square().sum((-3, -2, -1)).sqrt()
