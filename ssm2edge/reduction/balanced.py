@@ -10,6 +10,7 @@ time-limited form (Gawronski and Juang 1990), which may be unstable and is then 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.projection import real_rows, with_best_outputs
+from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
 from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
 from ssm2edge.systems.stability import into_disc, spectral_radius
@@ -66,7 +68,7 @@ def repaired(system: System, reduced: System, horizon: int | None) -> tuple[Syst
     unstable = ~(spectral_radius(reduced) < 1)
     outcomes = torch.where(unstable, int(Outcome.REPAIRED), int(Outcome.CONVERGED))
     if unstable.any():
-        fixed = with_best_outputs(system[unstable], into_disc(reduced.poles[unstable]), reduced.B[unstable], horizon)
+        fixed = with_best_outputs(system[unstable], into_disc(reduced.poles[unstable], math.exp(-slowest_decay(system.poles, horizon))), reduced.B[unstable], horizon)
         reduced = put(reduced, unstable, fixed)
     return reduced, outcomes
 

@@ -42,9 +42,6 @@ class Dictionary:
     target: Tensor
     scale: Tensor
 
-    def __getitem__(self, index: Tensor) -> Dictionary:
-        return Dictionary(self.atoms[index], self.gram[index], self.target[index], self.scale[index])
-
 
 def real_products(poles: Tensor, paired: Tensor, channels: Channels) -> tuple[Tensor, Tensor, Tensor]:
     """Return Gram matrix and target correlations of sampled exponentials in real coordinates of unit norm, and the factors used."""
@@ -59,7 +56,7 @@ def real_products(poles: Tensor, paired: Tensor, channels: Channels) -> tuple[Te
     return gram * scale[..., :, None] * scale[..., None, :], target, scale
 
 
-def dictionary_of(channels: Channels) -> Dictionary:
+def dictionary_of(channels: Channels, slowest: float) -> Dictionary:
     """Return the dictionary of each channel."""
     logs = torch.log(channels.poles.where(channels.poles != 0, torch.full_like(channels.poles, 1e-18)))
     decay, theta = (-logs.real).clamp_min(1e-9), logs.imag.abs()
@@ -70,7 +67,7 @@ def dictionary_of(channels: Channels) -> Dictionary:
     parameters = torch.cat((*pairs, *reals), -1).contiguous()
     paired = (torch.arange(parameters.shape[-1]) < 2 * len(WIDTHS) * theta.shape[-1]).expand(parameters.shape)
     # moved() clips the parameters into their range.
-    atoms = Sections(parameters, paired, torch.zeros_like(paired)).moved(torch.zeros_like(parameters))
+    atoms = Sections(parameters, paired, torch.zeros_like(paired), slowest).moved(torch.zeros_like(parameters))
     return Dictionary(atoms, *real_products(atoms.poles(), paired, channels))
 
 
@@ -143,7 +140,7 @@ def picked_sections(dictionary: Dictionary, picked: Tensor, order: int) -> Secti
     if order % 2:
         last = torch.arange(order) == order - 1
         paired = paired & ~last
-    return Sections(parameters, paired, torch.zeros_like(paired))
+    return Sections(parameters, paired, torch.zeros_like(paired), atoms.slowest)
 
 
 def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, rank: int) -> Sections:
@@ -192,6 +189,7 @@ def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, ra
         sections.parameters.scatter(-1, places, dictionary.atoms.parameters.gather(-1, sources)),
         paired.scatter(-1, places, dictionary.atoms.paired.gather(-1, sources)),
         sections.negative.scatter(-1, places, torch.zeros_like(places, dtype=torch.bool)),
+        sections.slowest,
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import gram_factor, real_rows
+from ssm2edge.reduction.projection import complex_columns, gram_factor, real_rows
 from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.system import System
@@ -102,7 +102,7 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
     captured = half.square().sum((-2, -1))
     # U is unitary and r_real = conj(U) r, so r = U^T r_real.
-    r = _transposed_rows(normalised * scale[..., None], paired)[..., 0]
+    r = complex_columns((normalised * scale[..., None]).mT, paired)[..., 0, :]
     own = torch.where(paired, swapped(s).diagonal(dim1=-2, dim2=-1), s.diagonal(dim1=-2, dim2=-1))
     rounding = 4 * (EPS + jitter) * (r.abs() * own.real.clamp_min(0).sqrt()).sum(-1).square()
     value = (channels.energy - captured + rounding).nan_to_num(torch.inf, torch.inf, torch.inf)
@@ -181,15 +181,3 @@ def newton_step(gradient: Tensor, hessian: Tensor, radius: Tensor) -> tuple[Tens
     step = -(vectors @ weights[..., None])[..., 0]
     predicted = (along * weights - 0.5 * size * weights.square()).sum(-1)
     return step, predicted
-
-
-def _transposed_rows(X: Tensor, paired: Tensor) -> Tensor:
-    """Return ``U^T X``: real coordinates of residues to modal ones."""
-    r = X.shape[-2]
-    X = X.to(torch.complex128)
-    even = r - r % 2
-    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
-    pair = paired[..., 0:even:2, None]
-    half = 0.5**0.5
-    rows = torch.stack((torch.where(pair, half * (x - 1j * y), x), torch.where(pair, half * (x + 1j * y), y)), dim=-2)
-    return torch.cat((rows.flatten(-3, -2), X[..., even:, :]), dim=-2)

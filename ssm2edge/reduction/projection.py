@@ -37,6 +37,18 @@ def real_rows(X: Tensor, paired: Tensor) -> Tensor:
     return rows if even == n else torch.cat((rows, X[..., even:, :]), dim=-2)
 
 
+def modal_rows(X: Tensor, paired: Tensor) -> Tensor:
+    """Return ``U^H X``: the inverse of :func:`real_rows`."""
+    n = X.shape[-2]
+    X = X.to(torch.complex128)
+    even = n - n % 2
+    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
+    pair = paired[..., 0:even:2, None]
+    half = 0.5**0.5
+    rows = torch.stack((torch.where(pair, half * (x + 1j * y), x), torch.where(pair, half * (x - 1j * y), y)), dim=-2)
+    return torch.cat((rows.flatten(-3, -2), X[..., even:, :]), dim=-2)
+
+
 def complex_columns(Y: Tensor, paired: Tensor) -> Tensor:
     """Return ``Y U``: from real coordinates back to modal ones."""
     n = Y.shape[-1]

@@ -33,7 +33,7 @@ def search(channels: Channels, starts: list[Sections], order: int, rivals: list[
 
     Rivals are starts that seldom win: they are refined only where they are still the best as they stand at the end.
     """
-    dictionary = dictionary_of(channels)
+    dictionary = dictionary_of(channels, starts[0].slowest)
     candidates = starts + greedy_candidates(dictionary, order)
     short = [minimise(channels, candidate, SHORT) for candidate in candidates]
     best, second = two_best(short)
@@ -100,6 +100,7 @@ def _gathered(minima: list[Minimum], which: Tensor, iterations: Tensor) -> Minim
         take([m.sections.parameters for m in minima]),
         take([m.sections.paired for m in minima]),
         take([m.sections.negative for m in minima]),
+        minima[0].sections.slowest,
     )
     return Minimum(sections, take([m.value for m in minima]), iterations, take([m.converged for m in minima]))
 
@@ -124,7 +125,7 @@ def better_of(best: Minimum, other: Minimum, where: Tensor | None = None) -> Min
     iterations[where] += other.iterations
     a, b = best.sections, other.sections
     return Minimum(
-        Sections(merge(a.parameters, b.parameters), merge(a.paired, b.paired), merge(a.negative, b.negative)),
+        Sections(merge(a.parameters, b.parameters), merge(a.paired, b.paired), merge(a.negative, b.negative), a.slowest),
         merge(best.value, other.value),
         iterations,
         merge(best.converged, other.converged),

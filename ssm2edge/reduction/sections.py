@@ -18,6 +18,7 @@ from torch import Tensor
 NU_MAX = math.log(41.0)
 SLOWEST = 1e-7
 """Decay exp(nu) that no pole goes below on the infinite horizon: closer to the circle float32 cannot tell poles apart."""
+NU_MIN = math.log(SLOWEST)
 HORIZONS_REMEMBERED = 10.0
 """Horizons that the slowest mode may remember.  A finite horizon does not see how long a mode lasts after it; without a limit the
 optimum runs to the unit circle, where a device in float32 adds up its rounding errors for ever."""
@@ -121,9 +122,12 @@ def swapped(x: Tensor) -> Tensor:
     return x[..., torch.where(other < x.shape[-1], other, index)]
 
 
-def slowest_decay(horizon: int | None) -> float:
-    """Return the decay no pole goes below when errors count on ``horizon`` taps."""
-    return SLOWEST if horizon is None else max(SLOWEST, min(1.0, 1 / (HORIZONS_REMEMBERED * horizon)))
+def slowest_decay(poles: Tensor, horizon: int | None) -> float:
+    """Return the decay that no reduced pole goes below when errors count on ``horizon`` taps, unless the original poles do."""
+    if horizon is None:
+        return SLOWEST
+    original = float(-torch.log(poles.abs().amax().clamp(1e-300, 1 - 1e-16)))
+    return max(SLOWEST, min(1.0, 1 / (HORIZONS_REMEMBERED * horizon), original))
 
 
 def sections_of(poles: Tensor, slowest: float = SLOWEST) -> Sections:

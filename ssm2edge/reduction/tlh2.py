@@ -12,12 +12,15 @@ that end worse than balanced truncation, or not at all, fall back to it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ssm2edge.reduction.balanced import balanced_truncation, put, unit_input
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.projection import real_rows, with_best_outputs
+from ssm2edge.reduction.projection import modal_rows, real_rows, with_best_outputs
+from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.stability import into_disc
@@ -43,6 +46,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
     settled = torch.zeros(batch, dtype=torch.bool)
     strayed = torch.zeros(batch, dtype=torch.bool)
     active = torch.arange(batch)
+    radius = math.exp(-slowest_decay(system.poles, horizon))
     scalar = system.is_siso and system.M is None
     no_feedthrough = torch.zeros(batch, dtype=torch.float64)
     for _ in range(STEPS):
@@ -51,7 +55,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
         outside = ~(poles.abs().amax(-1) < 1)
         strayed[active] = outside
         previous = current.poles[active]
-        poles = torch.where(finite[:, None], into_disc(poles), previous)
+        poles = torch.where(finite[:, None], into_disc(poles, radius), previous)
         B = torch.where(finite[:, None, None], B, current.B[active])
         # A SISO step depends on the poles alone; other systems need their output maps for the next one.
         following = siso_bank(poles, B[..., 0], no_feedthrough[active]) if scalar else with_best_outputs(system[active], poles, B, horizon)
@@ -88,7 +92,7 @@ def fixed_point_step(system: System, reduced: System, horizon: int | None) -> tu
     V = orthonormal(real_rows(real_rows(X, rows).mT, columns).mT.real)
     W = orthonormal(real_rows(real_rows(Z.conj(), rows).mT, columns).mT.real)
     # A V in real coordinates: back to modal ones, times the poles, forth again.
-    AV = real_rows(system.poles[..., None] * _from_real_rows(V, rows), rows).real
+    AV = real_rows(system.poles[..., None] * modal_rows(V, rows), rows).real
     E = W.mT @ V
     A, info = torch.linalg.solve_ex(E, W.mT @ AV)
     A = torch.where((info == 0)[:, None, None] & torch.isfinite(A), A, torch.zeros_like(A))
@@ -107,15 +111,3 @@ def orthonormal(X: Tensor) -> Tensor:
     """Return an orthonormal basis of the columns' span; columns are normalised first, so that their scales do not matter."""
     X = X / torch.linalg.vector_norm(X, dim=-2, keepdim=True).clamp_min(1e-300)
     return torch.linalg.qr(X)[0]
-
-
-def _from_real_rows(X: Tensor, paired: Tensor) -> Tensor:
-    """Return ``U^H X``, the inverse of :func:`real_rows`."""
-    n = X.shape[-2]
-    X = X.to(torch.complex128)
-    even = n - n % 2
-    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
-    pair = paired[..., 0:even:2, None]
-    half = 0.5**0.5
-    rows = torch.stack((torch.where(pair, half * (x + 1j * y), x), torch.where(pair, half * (x - 1j * y), y)), dim=-2)
-    return torch.cat((rows.flatten(-3, -2), X[..., even:, :]), dim=-2)
