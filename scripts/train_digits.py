@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import numpy as np
@@ -77,11 +78,12 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     """Share of right answers."""
     model.eval()
     with torch.no_grad():
-        right = sum(int((model(x).argmax(-1) == y).sum()) for x, y in zip(inputs.split(250), labels.split(250), strict=True))
+        batches = zip(torch.split(inputs, 250), torch.split(labels, 250), strict=True)
+        right = sum(int((model(x).argmax(-1) == y).sum()) for x, y in batches)
     return right / len(labels)
 
 
-def factored_kernel(kernel: nn.Module, length: int, block: int = 28) -> Tensor:
+def factored_kernel(kernel: Any, length: int, block: int = 28) -> Tensor:
     """The kernels of an S4DKernel from two short tables of powers, ``pole^(block i + j) = pole^(block i) pole^j``.
 
     Equal to its forward up to rounding, and several times faster to differentiate: training uses it, nothing else does.
@@ -161,10 +163,10 @@ def main(archive: Path | None, epochs: int, batch: int, learning_rate: float, se
     for epoch in range(first, epochs):
         model.train()
         start, total = time.monotonic(), 0.0
-        for chosen in torch.randperm(len(train_x), generator=generator).split(batch):
+        for chosen in torch.split(torch.randperm(len(train_x), generator=generator), batch):
             loss = nn.functional.cross_entropy(model(shifted(train_x[chosen], generator)), train_y[chosen])
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()

@@ -106,7 +106,7 @@ threads_option = click.option(
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @json_option
 @click.pass_context
-def build(ctx: click.Context, source: str, directory: Path, as_json: bool, **given: Any) -> None:
+def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **given: Any) -> None:
     """Compress the model SOURCE and write a verified artifact.
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples.

@@ -85,7 +85,8 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
         return torch.onnx.ops.symbolic(f"{siso_bank.DOMAIN}::{name}", (u, a, b, c, d), dtype=u.dtype, shape=u.shape, version=1)
 
     def block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
-        plan = plan_block(*a.shape, block=int(u.shape[-1]))
+        channels, order = a.shape
+        plan = plan_block(channels, order, int(u.shape[-1]))
         name = _function_name("Block", plan)
         functions[name] = siso_bank.block_function(plan, name)
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def contains_symbol(size: object, symbol: sympy.Symbol) -> bool:
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's notes on its own deprecations and on packages we do not need away from our users."""
-    loggers = [torch._logging._internal.logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=copyreg.__name__)

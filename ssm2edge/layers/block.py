@@ -9,6 +9,8 @@ float32, is the same system to the last bit, however slow a mode is.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from ssm2edge.systems.system import System
 
 LARGEST_RADIUS = 1 - 2.0**-22
 """Poles closer to the unit circle cannot be told from it in float32."""
+
+LARGEST_NU = 32.0
+"""Beyond it the modulus is zero in any arithmetic, while exp(nu) would overflow on its way to a gradient."""
 
 
 class _RoundToFloat32(torch.autograd.Function):
@@ -31,6 +36,9 @@ class _RoundToFloat32(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
         return gradients[0]
+
+
+_rounded = cast(Callable[[Tensor], Tensor], _RoundToFloat32.apply)
 
 
 class ReducedBank(nn.Module):
@@ -86,12 +94,11 @@ class ReducedBank(nn.Module):
         dynamics = self.dynamics.double()
         nu = torch.where(self.paired, dynamics[:, leader], dynamics)
         theta = torch.where(self.paired, dynamics[:, follower], torch.zeros_like(dynamics))
-        modulus = torch.exp(-torch.exp(nu)).clamp(max=LARGEST_RADIUS)
+        modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).clamp(max=LARGEST_RADIUS)
         turn = torch.tensor([-1.0 if j % 2 == 0 else 1.0 for j in range(order)], dtype=torch.float64, device=dynamics.device)
         signs = torch.where(self.paired, torch.ones_like(modulus), self.signs.double())
-        rounded = _RoundToFloat32.apply
-        a = rounded(signs * modulus * torch.cos(theta))
-        b = rounded(torch.where(self.paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus)))
+        a = _rounded(signs * modulus * torch.cos(theta))
+        b = _rounded(torch.where(self.paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus)))
         return RealSections(a=a, b=b, c=self.output.double(), d=self.feedthrough.double())
 
     def system(self) -> System:
@@ -106,10 +113,8 @@ class ReducedBank(nn.Module):
         poles = torch.complex(sections.a, -sections.b)
         # A^k applied to the vector of ones is Re((1 + i) pole^k) in both states of a pair, pole^k in a real state.
         weights = sections.c * torch.complex(torch.ones_like(sections.a), self.paired.to(sections.a))
-        steps = torch.arange(block, device=poles.device)
-        inner = poles.unsqueeze(-1) ** steps
-        leap = inner[..., -1:] * poles.unsqueeze(-1)
-        outer = weights.unsqueeze(-1) * leap ** torch.arange(-(-length // block), device=poles.device)
+        inner = _powers(poles, block)
+        outer = weights.unsqueeze(-1) * _powers(inner[..., -1] * poles, -(-length // block))
         table = (outer.transpose(-1, -2) @ inner).real.flatten(-2)
         return torch.cat((sections.d.unsqueeze(-1), table[:, : length - 1]), dim=-1)
 
@@ -117,7 +122,16 @@ class ReducedBank(nn.Module):
         length = u.shape[-1]
         kernel = self.kernel(length).to(u.dtype)
         spectrum = torch.fft.rfft(kernel, n=2 * length) * torch.fft.rfft(u, n=2 * length)
-        return torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+        y: Tensor = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
+        return y
+
+
+def _powers(base: Tensor, count: int) -> Tensor:
+    """Powers 0 .. count - 1 along a new last axis, by doubling: unlike ``base ** k`` right at zero, gradients included."""
+    powers, step = torch.ones_like(base).unsqueeze(-1), base.unsqueeze(-1)
+    while powers.shape[-1] < count:
+        powers, step = torch.cat((powers, powers * step), dim=-1), step * step
+    return powers[..., :count]
 
 
 class ExportedBank(nn.Module):
@@ -135,4 +149,5 @@ class ExportedBank(nn.Module):
             self.register_buffer(name, getattr(sections, name).detach().float())
 
     def forward(self, u: Tensor) -> Tensor:
-        return siso_bank(u, self.a, self.b, self.c, self.d)
+        y: Tensor = siso_bank(u, self.a, self.b, self.c, self.d)
+        return y

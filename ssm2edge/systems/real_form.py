@@ -4,7 +4,7 @@
 
 ``swap`` exchanges positions 2i and 2i + 1 (an odd last state stays).  A conjugate pair with pole ``l`` and residue ``r`` is the
 rotation-scaling section a = (Re l, Re l), b = (-Im l, Im l) in coordinates turned by 45 degrees, so that the input needs no
-matrix: with z = x_0 + i x_1 and z' = l z + (1 + i) u, the output 2 Re(r z / (1 + i)) is (Re q) x_0 - (Im q) x_1, q = 2 r / (1 + i).
+matrix: with z = x_0 + i x_1, z' = l z + (1 + i) u and q = 2 r / (1 + i), the output 2 Re(r z / (1 + i)) is (Re q) x_0 - (Im q) x_1.
 Two real poles are a diagonal section with b = 0.  Powers of such a section have the same structure, which is what the graphs
 rely on to compute their constants with elementwise arithmetic only.
 """
@@ -69,4 +69,7 @@ def from_real_sections(sections: RealSections) -> System:
     q = torch.where(first, q, q.conj())
     turn = torch.complex(torch.ones_like(a), torch.where(first, 1.0, -1.0).to(a))
     residues = torch.where(paired, q * turn / 2, torch.complex(c, torch.zeros_like(c)))
+    # A section may turn either way; in canonical order the first pole is the one in the upper half plane.
+    exchanged = paired & (torch.where(first, poles.imag, -poles.imag) < 0)
+    poles, residues = (torch.where(exchanged, x.conj(), x) for x in (poles, residues))
     return siso_bank(poles, residues, sections.d.to(torch.float64))

@@ -14,6 +14,7 @@ Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,12 +93,12 @@ class System:
 
     @property
     def residues(self) -> Tensor:
-        """Residues ``C_j B_j`` of SISO systems, ``(*batch, n)``: impulse response at k >= 1 is ``sum_j residue_j pole_j^(k-1)``."""
+        """Residues ``C_j B_j`` of SISO systems, ``(*batch, n)``: at k >= 1 the response is ``sum_j residue_j pole_j^(k-1)``."""
         if not self.is_siso:
             raise ValueError("only SISO systems have scalar residues.")
         return self.C[..., 0, :] * self.B[..., :, 0]
 
-    def __getitem__(self, index: object) -> System:
+    def __getitem__(self, index: Any) -> System:
         """Select systems of the batch."""
         chosen = {name: getattr(self, name)[index] for name in ("poles", "B", "C", "D")}
         return System(**chosen, M=None if self.M is None else self.M[index])
