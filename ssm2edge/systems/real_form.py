@@ -4,9 +4,9 @@
 
 ``swap`` exchanges positions 2i and 2i + 1 (an odd last state stays).  A conjugate pair with pole ``l`` and residue ``r`` is the
 rotation-scaling section a = (Re l, Re l), b = (-Im l, Im l) in coordinates turned by 45 degrees, so that the input needs no
-matrix: with z = x_0 + i x_1, z' = l z + (1 + i) u and q = 2 r / (1 + i), the output 2 Re(r z / (1 + i)) is (Re q) x_0 - (Im q) x_1.
-Two real poles are a diagonal section with b = 0.  Powers of such a section have the same structure, which is what the graphs
-rely on to compute their constants with elementwise arithmetic only.
+matrix: with z = x_0 + i x_1, z' = l z + (1 + i) u and q = 2 r / (1 + i), the output 2 Re(r z / (1 + i)) is
+(Re q) x_0 - (Im q) x_1.  Two real poles are a diagonal section with b = 0.  Powers of such a section have the same structure,
+which is what the graphs rely on to compute their constants with elementwise arithmetic only.
 """
 
 from __future__ import annotations
