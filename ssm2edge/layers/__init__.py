@@ -9,10 +9,10 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssm2edge.layers.block import ExportedBank, ReducedBank
-from ssm2edge.layers.contract import FoundLayer, LayerError, LayerLibrary
+from ssm2edge.layers.contract import FoundLayer, LayerError, LayerLibrary, answer_of
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.systems.system import System
 
@@ -69,14 +69,17 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
     for name, module, library in list(_matches(replaced, libraries)):
         if name not in systems:
             continue
-        _check_replacement(name, module, library)
-        reference = next(module.parameters())
-        block = ReducedBank(systems[name]).to(reference.device)
-        rebuilt = library.rebuild(module, block)
+        try:
+            _check_replacement(module, library)
+            rebuilt = library.rebuild(module, ReducedBank(systems[name]).to(next(module.parameters()).device))
+        except LayerError as error:
+            raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be replaced: {error}") from error
         if name == "":
             return rebuilt
-        parent, _, attribute = name.rpartition(".")
-        setattr(replaced.get_submodule(parent), attribute, rebuilt)
+        # A layer that several parts of the model share stays shared.
+        for path in [path for path, other in replaced.named_modules(remove_duplicate=False) if other is module]:
+            parent, _, attribute = path.rpartition(".")
+            setattr(replaced.get_submodule(parent), attribute, rebuilt)
     return replaced
 
 
@@ -113,24 +116,24 @@ def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tupl
     return found
 
 
-def _check_replacement(name: str, module: nn.Module, library: LayerLibrary) -> None:
+def _check_replacement(module: nn.Module, library: LayerLibrary) -> None:
     """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
     system = library.read(module)
     parameter = next(module.parameters())
-    rebuilt = library.rebuild(module, ReducedBank(system).to(parameter.device)).eval()
-    was_training = module.training
+    rebuilt = library.rebuild(module, ReducedBank(system).to(parameter.device))
     generator = torch.Generator().manual_seed(0)
     transposed = bool(getattr(rebuilt, "transposed", True))
     shape = (2, system.batch_shape[0], 64) if transposed else (2, 64, system.batch_shape[0])
     u = torch.randn(shape, generator=generator).to(parameter)
-    with torch.no_grad():
-        expected, actual = (x[0] if isinstance(x, tuple) else x for x in (module.eval()(u), rebuilt(u)))
-    module.train(was_training)
+    answers = (answer_of(layer, u) for layer in (module, rebuilt))
+    expected, actual = (x[0] if isinstance(x, tuple) else x for x in answers)
+    assert isinstance(expected, Tensor)
+    assert isinstance(actual, Tensor)
     difference = float((expected - actual).abs().max() / expected.abs().max().clamp(min=1e-12))
     if not difference <= REPLACEMENT_TOLERANCE:
         raise LayerError(
-            f"Layer {name or '(the model)'} has the parameters of {library.name}, but its forward computes something else "
-            f"(relative difference {difference:.2g} on noise); register a layer library that reads it."
+            f"it has the parameters of {library.name}, but its forward computes something else (relative difference "
+            f"{difference:.2g} on noise); register a layer library that reads it."
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ssm2edge.systems.system import System
 
@@ -56,3 +57,24 @@ class LayerLibrary(Protocol):
 
 class LayerError(Exception):
     """A layer that cannot be read or replaced; the message is one sentence for the user."""
+
+
+def answer_of(module: nn.Module, u: Tensor) -> object:
+    """Return what a layer answers in eval mode, without gradients; it is left in the mode it was in.
+
+    Raises
+    ------
+    LayerError
+        If its forward fails.
+    """
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            return module.eval()(u)
+    except Exception as error:  # the user's own code may raise anything
+        first = str(error).strip().partition("\n")[0] or "no message"
+        raise LayerError(
+            f"its forward fails on an input of shape {tuple(u.shape)} ({type(error).__name__}: {first.rstrip('.')})."
+        ) from error
+    finally:
+        module.train(was_training)

@@ -10,7 +10,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import LayerError
+from ssm2edge.layers.contract import LayerError, answer_of
 from ssm2edge.systems.system import System, from_conjugate_half
 
 KERNEL_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "C")
@@ -88,16 +88,13 @@ class S4DLibrary:
         Raises
         ------
         LayerError
-            If the layer returns neither a tensor nor (tensor, state).
+            If the layer's forward fails, or returns neither a tensor nor (tensor, state).
         """
         transposed = bool(getattr(module, "transposed", True))
         weight = getattr(module, "D")  # noqa: B009  (as above)
         channels = weight.shape[-1]
         shape = (1, channels, 2) if transposed else (1, 2, channels)
-        was_training = module.training
-        with torch.no_grad():
-            answer = module.eval()(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
-        module.train(was_training)
+        answer = answer_of(module, torch.zeros(shape, dtype=weight.dtype, device=weight.device))
         if isinstance(answer, Tensor):
             returns_pair = False
         elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
