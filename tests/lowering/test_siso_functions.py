@@ -1,0 +1,256 @@
+"""The ONNX functions of a bank, inlined and run: every form is the recurrence at every length; states never go subnormal."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
+from ssm2edge.lowering.siso_bank import DOMAIN, OPSET, block_function, sequence_function
+from ssm2edge.systems.real_form import to_real_sections
+from ssm2edge.systems.system import System, siso_bank
+from tests.random_banks import random_bank
+
+Array = NDArray[np.float32]
+
+CHANNELS = 3
+BLOCKS = (1, 2, 16)
+ORDERS = (1, 2, 3, 8)
+
+
+def coefficients(system: System) -> dict[str, Array]:
+    sections = to_real_sections(system)
+    return {name: getattr(sections, name).float().numpy() for name in "abcd"}
+
+
+def recurrence(constants: dict[str, Array], u: Array, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sample by sample in float64; ``u`` is [batch, channels, time], the state [batch, channels, order]."""
+    a, b, c, d = (constants[name].astype(np.float64) for name in "abcd")
+    order = a.shape[1]
+    A = np.zeros((len(a), order, order))
+    for j in range(order):
+        A[:, j, j] = a[:, j]
+        partner = j + 1 if j % 2 == 0 else j - 1
+        if partner < order:
+            A[:, j, partner] = b[:, j]
+    outputs = []
+    for k in range(u.shape[-1]):
+        sample = u[..., k].astype(np.float64)
+        outputs.append(np.einsum("hn,bhn->bh", c, x) + d * sample)
+        x = np.einsum("hij,bhj->bhi", A, x) + sample[..., None]
+    return np.stack(outputs, -1), x
+
+
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def model_of(text: str, constants: dict[str, Array], inputs: dict[str, list[int | str]]) -> onnx.ModelProto:
+    function = onnx.parser.parse_function(text)
+    assert list(function.input) == [*inputs, *"abcd"]
+    node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    # Outputs have the shapes of the inputs they follow: y of u, x_next of x.
+    shapes = zip(function.output, inputs.values(), strict=True)
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    tensors = [numpy_helper.from_array(constants[name], name) for name in "abcd"]
+    graph = helper.make_graph([node], "bank", ports, results, tensors)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=9)
+    inlined = onnx.inliner.inline_local_functions(model)
+    assert not inlined.functions
+    assert {node.domain for node in inlined.graph.node} == {""}
+    del inlined.opset_import[1:]
+    onnx.checker.check_model(inlined, full_check=True)
+    return inlined
+
+
+def sequence_model(system: System, block: int) -> onnx.ModelProto:
+    channels, order = system.poles.shape
+    plan = Plan("chunked", block, channels, order, 0.0)
+    text = sequence_function(plan, "Bank")
+    return model_of(text, coefficients(system), {"u": ["batch", channels, "time"]})
+
+
+def block_model(system: System, block: int) -> onnx.ModelProto:
+    channels, order = system.poles.shape
+    text = block_function(plan_block(channels, order, block), "Bank")
+    ports: dict[str, list[int | str]] = {"u": ["batch", channels, block], "x": ["batch", order, channels]}
+    return model_of(text, coefficients(system), ports)
+
+
+@cache
+def bank(order: int) -> System:
+    return random_bank(CHANNELS, order, seed=order)
+
+
+@cache
+def sequence_session(order: int, block: int) -> onnxruntime.InferenceSession:
+    return session(sequence_model(bank(order), block))
+
+
+@cache
+def block_session(order: int, block: int) -> onnxruntime.InferenceSession:
+    return session(block_model(bank(order), block))
+
+
+def close(actual: Array, expected: NDArray[np.float64]) -> None:
+    assert actual.dtype == np.float32
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 2e-5 * max(1.0, float(np.abs(expected).max()))
+
+
+def noise(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_whole_sequences_are_the_recurrence(order: int, block: int) -> None:
+    for length in sorted({1, 2, max(1, block - 1), block, block + 1, 100}):
+        for batch in (1, 3):
+            u = noise(length, batch, CHANNELS, length)
+            expected, _ = recurrence(coefficients(bank(order)), u, np.zeros((batch, CHANNELS, order)))
+            close(sequence_session(order, block).run(None, {"u": u})[0], expected)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(order=st.sampled_from(ORDERS), block=st.sampled_from(BLOCKS), length=st.integers(1, 120), batch=st.integers(1, 4))
+def test_any_length_and_batch(order: int, block: int, length: int, batch: int) -> None:
+    u = noise(length, batch, CHANNELS, length)
+    expected, _ = recurrence(coefficients(bank(order)), u, np.zeros((batch, CHANNELS, order)))
+    close(sequence_session(order, block).run(None, {"u": u})[0], expected)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_blocks_carry_their_states(order: int, block: int, batch: int) -> None:
+    u = noise(7, batch, CHANNELS, 5 * block)
+    start = noise(8, batch, CHANNELS, order)
+    expected, final = recurrence(coefficients(bank(order)), u, start.astype(np.float64))
+    x, parts = np.ascontiguousarray(start.transpose(0, 2, 1)), []
+    for samples in np.split(u, 5, axis=-1):
+        y, x = block_session(order, block).run(None, {"u": samples, "x": x})
+        parts.append(y)
+    close(np.concatenate(parts, -1), expected)
+    close(x, final.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_streams_of_a_batch_do_not_meet(block: int) -> None:
+    u, x = noise(1, 3, CHANNELS, block), noise(2, 3, 8, CHANNELS)
+    together = block_session(8, block).run(None, {"u": u, "x": x})
+    for row in range(3):
+        alone = block_session(8, block).run(None, {"u": u[row : row + 1], "x": x[row : row + 1]})
+        for one, all_rows in zip(alone, together, strict=True):
+            np.testing.assert_allclose(one[0], all_rows[row], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_silence_ends_in_zeros_without_subnormal_numbers(block: int) -> None:
+    # Moduli from quick to slow, a negative one among them: each decays through 1e-38 at another time.
+    poles = np.array([[0.5j, -0.5j, 0.9, -0.8], [0.3 + 0.8j, 0.3 - 0.8j, 0.97, 0.1], [0.95j, -0.95j, -0.6, 0.2]])
+    system = siso_bank(torch.from_numpy(poles), torch.ones(CHANNELS, 4, dtype=torch.complex128), bank(4).D[:, 0, 0])
+    run = session(block_model(system, block))
+    x = np.zeros((1, 4, CHANNELS), np.float32)
+    for k in range(64 // block):
+        _, x = run.run(None, {"u": noise(k, 1, CHANNELS, block), "x": x})
+    assert np.abs(x).min() > 1e-3
+    silence = np.zeros((1, CHANNELS, block), np.float32)
+    tiny = np.finfo(np.float32).tiny
+    for _ in range(4000 // block):
+        y, x = run.run(None, {"u": silence, "x": x})
+        for value in (x, y):
+            assert not ((value != 0) & (np.abs(value) < tiny)).any()
+    assert np.abs(x).max() < 1e-20
+    assert np.abs(y).max() < 1e-19
+
+
+def test_flushing_does_not_change_what_a_signal_shows() -> None:
+    u = noise(3, 1, CHANNELS, 100) * np.float32(1e-12)
+    expected, _ = recurrence(coefficients(bank(8)), u, np.zeros((1, CHANNELS, 8)))
+    actual = sequence_session(8, 16).run(None, {"u": u})[0]
+    assert np.abs(actual - expected).max() <= 2e-5 * np.abs(expected).max()
+
+
+def test_slow_poles_do_not_drift_between_forms() -> None:
+    # A pole whose distance to the circle is a few float32 roundings: constants computed in float32 would miss it.
+    pole = (1 - 3e-6) * np.exp(0.01j)
+    poles = np.array([[pole, pole.conjugate(), 1 - 2e-6]] * CHANNELS)
+    system = siso_bank(torch.from_numpy(poles), torch.ones(CHANNELS, 3, dtype=torch.complex128), bank(3).D[:, 0, 0])
+    u = np.zeros((1, CHANNELS, 6000), np.float32)
+    u[..., 0] = 1
+    expected, _ = recurrence(coefficients(system), u, np.zeros((1, CHANNELS, 3)))
+    actual = session(sequence_model(system, 64)).run(None, {"u": u})[0]
+    assert np.abs(actual - expected).max() <= 2e-4 * np.abs(expected).max()
+
+
+def operators(graph: onnx.GraphProto) -> list[str]:
+    found = []
+    for node in graph.node:
+        found.append(node.op_type)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found += operators(attribute.g)
+    return found
+
+
+@pytest.mark.parametrize("block", [1, 16, 64])
+def test_files_hold_the_parameters_and_little_else(block: int) -> None:
+    for order in (2, 8):
+        sizes = []
+        for channels in (8, 256):
+            system = random_bank(channels, order)
+            graphs = (sequence_model(system, block), block_model(system, block))
+            sizes.append([len(graph.SerializeToString()) for graph in graphs])
+        parameters = (256 - 8) * (3 * order + 1) * 4
+        for small, large in zip(*sizes, strict=True):
+            assert parameters <= large - small <= 1.01 * parameters + 64
+            assert small < 10_000 + 8 * (3 * order + 1) * 4
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_loops_over_samples(block: int) -> None:
+    whole, step = operators(sequence_model(bank(8), block).graph), operators(block_model(bank(8), block).graph)
+    assert whole.count("Scan") == 1
+    assert "Scan" not in step
+    assert not {"Loop", "If", "DFT", "STFT"} & {*whole, *step}
+
+
+@pytest.mark.parametrize(("block", "most"), [(1, 13), (16, 17)])
+def test_what_depends_on_parameters_alone_is_folded_at_load_time(block: int, most: int, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    model = block_model(bank(8), block)
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    folded = operators(onnx.load(options.optimized_model_filepath).graph)
+    assert len(folded) <= most < len(operators(model.graph))
+
+
+def test_plans() -> None:
+    assert plan_block(4, 8, 1).form == "recurrent"
+    assert plan_block(4, 8, 2).form == "chunked"
+    for channels, order in ((4, 1), (64, 8), (128, 64), (1024, 2)):
+        plan = plan_sequence(channels, order)
+        assert plan.form == "chunked"
+        assert 16 <= plan.block <= 128
+        assert str(plan.block) in str(plan)
+    for block in (0, -3):
+        with pytest.raises(ValueError, match="at least one sample"):
+            plan_block(4, 8, block)
