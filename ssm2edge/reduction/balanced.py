@@ -26,6 +26,8 @@ from ssm2edge.systems.system import System, siso_bank
 
 # States whose Hankel singular value is below this share of the largest are balanced as if it were this: they are rounding.
 NEGLIGIBLE = 1e-13
+# Added to the diagonal of normalised Gramians, which are singular to rounding as a rule.
+RIDGE = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +41,73 @@ class Balancing:
 
 
 def square_root(gramian: Tensor) -> Tensor:
-    """Return L with ``L L^T`` the positive semidefinite matrix given."""
-    values, vectors = torch.linalg.eigh((gramian + gramian.mT) / 2)
-    return vectors * values.clamp_min(0).sqrt()[..., None, :]
+    """Return L with ``L L^T`` the positive semidefinite matrix given, to rounding of each state's own size.
+
+    Cholesky is some fifteen times faster than an eigendecomposition, which takes over where rounding has left a matrix indefinite.
+    """
+    size = gramian.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    inverse = torch.where(size > 0, 1 / size.clamp_min(1e-300), torch.zeros_like(size))
+    normalised = gramian * inverse[..., :, None] * inverse[..., None, :]
+    L, info = torch.linalg.cholesky_ex(normalised + RIDGE * torch.eye(gramian.shape[-1], dtype=gramian.dtype))
+    failed = info != 0
+    if failed.any():
+        bad = normalised[failed]
+        values, vectors = torch.linalg.eigh((bad + bad.mT) / 2)
+        L[failed] = vectors * values.clamp_min(0).sqrt()[..., None, :]
+    return size[..., :, None] * L
 
 
 def balance(system: System, order: int, horizon: int | None) -> Balancing:
     """Return the projectors onto the ``order`` most controllable and observable directions."""
-    paired = system.poles.imag != 0
-    P = controllability_gramian(system, horizon)
-    Q = observability_gramian(system, horizon)
-    P, Q = (real_rows(real_rows(G, paired).mH, paired).mH.real for G in (P, Q))
+    if system.is_siso and system.M is None:
+        return _balance_channels(system, order, horizon)
+    P = _in_real_coordinates(controllability_gramian(system, horizon), system.poles)
+    Q = _in_real_coordinates(observability_gramian(system, horizon), system.poles)
     L, K = square_root(P), square_root(Q)
     U, sv, Vh = torch.linalg.svd(K.mT @ L)
-    floor = sv[..., :1].clamp_min(1e-300) * NEGLIGIBLE
-    scale = torch.maximum(sv, floor)[..., None, :order].rsqrt()
+    scale = _inverse_roots(sv, order)
     return Balancing(dense=to_dense(system), T=L @ Vh.mT[..., :order] * scale, W=K @ U[..., :order] * scale, sv=sv)
+
+
+def _balance_channels(system: System, order: int, horizon: int | None) -> Balancing:
+    """Balance SISO channels in sign-symmetric coordinates: C = B^T J with J = diag(+-1), so that Q = J P J.
+
+    One Gramian and one symmetric eigendecomposition, of L^T J L, then do the work of two and of a singular value decomposition.
+    """
+    poles, residues = system.poles, system.residues
+    paired = poles.imag != 0
+    odd = torch.arange(system.order) % 2 == 1
+    # Roots of a pair stay conjugates of each other; a real pole's root is that of the modulus, its sign goes into J.
+    roots = torch.sqrt(torch.where(paired, torch.where(odd, residues.conj(), residues), residues.abs().to(residues)))
+    roots = torch.where(paired & odd, roots.conj(), roots)
+    negative = torch.where(paired, odd, residues.real < 0)
+    J = torch.where(negative, -1.0, 1.0).to(torch.float64)
+    symmetric = System(
+        poles=poles,
+        B=roots[..., None],
+        C=torch.where(paired, roots, roots * J)[..., None, :],
+        D=system.D,
+    )
+    L = square_root(_in_real_coordinates(controllability_gramian(symmetric, horizon), poles))
+    values, vectors = torch.linalg.eigh(L.mT @ (J[..., None] * L))
+    order_of = values.abs().argsort(-1, descending=True)
+    values = values.gather(-1, order_of)
+    vectors = vectors.gather(-1, order_of[..., None, :].expand_as(vectors))
+    sv = values.abs()
+    T = L @ vectors[..., :order] * _inverse_roots(sv, order)
+    return Balancing(dense=to_dense(symmetric), T=T, W=J[..., None] * T * values[..., None, :order].sign(), sv=sv)
+
+
+def _in_real_coordinates(gramian: Tensor, poles: Tensor) -> Tensor:
+    """Return ``U gramian U^H``, which is real."""
+    paired = poles.imag != 0
+    return real_rows(real_rows(gramian, paired).mH, paired).mH.real
+
+
+def _inverse_roots(sv: Tensor, order: int) -> Tensor:
+    """Return ``sv^-1/2`` of the leading values as a row, with a floor under those that are rounding."""
+    floor = sv[..., :1].clamp_min(1e-300) * NEGLIGIBLE
+    return torch.maximum(sv, floor)[..., None, :order].rsqrt()
 
 
 def project(dense: DenseSystem, T: Tensor, W: Tensor) -> DenseSystem:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -11,8 +14,24 @@ from ssm2edge.reduction.contract import Method, Reduction
 from ssm2edge.systems.system import System
 
 # About 20 complex n x (n + r) temporaries of a chunk live at the same time at the peak of any method.
-CHUNK_BYTES = 512 * 2**20
+CHUNK_BYTES = 256 * 2**20
 TEMPORARIES = 20
+# Chunks are not split for the sake of parallel work below this many systems.
+SMALL = 32
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let every operation run on one thread: the chunks are what runs in parallel.
+
+    The operations are small, and threads that meet after each of them mostly wait; where other processes share the cores, for long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def chunk_length(system: System, order: int) -> int:
@@ -35,7 +54,20 @@ def in_chunks(method: Method, system: System, order: int, horizon: int | None) -
     flat = flattened(system)
     length = chunk_length(flat, order)
     count = flat.poles.shape[0]
-    results = [method(flat[i : i + length], order, horizon) for i in range(0, count, length)]
+    workers = torch.get_num_threads()
+    # As many equal chunks as keep every worker busy, none larger than memory allows.
+    pieces = max(math.ceil(count / length), min(workers, math.ceil(count / SMALL)))
+    pieces = math.ceil(pieces / workers) * workers if pieces > 1 else 1
+    length = math.ceil(count / pieces)
+    chunks = [flat[i : i + length] for i in range(0, count, length)]
+
+    def reduce_chunk(chunk: System) -> Reduction:
+        # Gradient mode belongs to the thread.
+        with torch.no_grad():
+            return method(chunk, order, horizon)
+
+    with one_thread_each(), ThreadPoolExecutor(min(workers, len(chunks))) as pool:
+        results = list(pool.map(reduce_chunk, chunks))
     first = results[0]
     parts = {}
     for name in ("poles", "B", "C", "D", "M"):
