@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import complex_columns, gram_factor, real_rows
+from ssm2edge.reduction.projection import complex_columns, gram_factor, memory, real_rows
 from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.system import System
@@ -96,15 +96,15 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     poles, paired = sections.poles(), sections.paired
     H, H1, H2 = (correlations(channels, x, paired) for x in window_sums(channels.poles, poles, channels.horizon))
     s, s1, s2 = window_sums(poles, poles, channels.horizon)
-    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real)
+    own = memory(s, paired)
+    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real, own)
     target = real_rows(H[..., None], paired).real * scale[..., None]
     half = torch.linalg.solve_triangular(L, target, upper=False)
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
     captured = half.square().sum((-2, -1))
     # U is unitary and r_real = conj(U) r, so r = U^T r_real.
     r = complex_columns((normalised * scale[..., None]).mT, paired)[..., 0, :]
-    own = torch.where(paired, swapped(s).diagonal(dim1=-2, dim2=-1), s.diagonal(dim1=-2, dim2=-1))
-    rounding = 4 * (EPS + jitter) * (r.abs() * own.real.clamp_min(0).sqrt()).sum(-1).square()
+    rounding = 4 * (EPS + jitter) * (r.abs() * own.sqrt()).sum(-1).square()
     value = (channels.energy - captured + rounding).nan_to_num(torch.inf, torch.inf, torch.inf)
     weighted = (s1 @ r[..., None])[..., 0]
     slope = 2 * (weighted - H1)
