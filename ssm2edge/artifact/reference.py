@@ -70,8 +70,10 @@ class Reference:
         """Write ``reference.npz`` into a directory; the same arrays give the same bytes."""
         with zipfile.ZipFile(directory / NAME, "w", zipfile.ZIP_DEFLATED) as archive:
             for key, value in self._arrays().items():
-                # A ZipInfo made from a name alone carries a fixed date.
-                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                # A ZipInfo made from a name alone carries a fixed date, and is stored unless it says otherwise.
+                entry = zipfile.ZipInfo(f"{key}.npy")
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.ascontiguousarray(value), version=(1, 0), allow_pickle=False)
 
     def _arrays(self) -> dict[str, Array]:

@@ -31,7 +31,7 @@ BLOCK = 32_768
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k, one pole of each conjugate pair (``(batch, n)``; real poles at half weight).
+    """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k: one pole of each conjugate pair, real poles at half weight, ``(batch, n)``.
 
     ``energy`` is ``sum_k h[k]^2`` on the horizon, ``(batch,)``.
     """

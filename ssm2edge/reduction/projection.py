@@ -17,13 +17,13 @@ from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
 RIDGE, LARGEST_RIDGE = 1e-8, 1e-5
-"""Weight of the residues' own energy in every projection: ``RIDGE memory_j |r_j|^2 |phi_j|^2``, with the memory ``sum_k |lambda_j|^2k``.
+"""Weight of the residues' own energy in a projection: ``RIDGE memory_j |r_j|^2 |phi_j|^2``, with memory_j = ``sum_k |lambda_j|^2k``.
 
-A recurrence in float32 rounds each state to 2^-24 of itself at every sample, and the mode adds these roundings up over its memory:
-their energy at the output is ``2^-48 / 3 memory_j |r_j|^2 |phi_j|^2`` for white input.  Poles that all but coincide would be given
-huge residues that cancel, which is exact on paper and noise on the device.  The weight is ten million times that energy, so that the
-noise stays three and a half decimal digits below any error that decides between two reductions; residues that do not cancel
-change by at most ``LARGEST_RIDGE`` of themselves.
+A recurrence in float32 rounds each state to 2^-24 of itself at every sample, and the mode adds these roundings up over its
+memory: their energy at the output is ``2^-48 / 3 memory_j |r_j|^2 |phi_j|^2`` for white input.  Poles that all but coincide would
+be given huge residues that cancel, which is exact on paper and noise on the device.  The weight is ten million times that
+energy, so that the noise stays three decimal digits below any error that decides between two reductions; residues that do
+not cancel change by at most ``LARGEST_RIDGE`` of themselves.
 """
 
 # Diagonal shifts tried in turn when poles have come so close that the normalised Gram matrix is not numerically definite.
@@ -72,7 +72,7 @@ def complex_columns(Y: Tensor, paired: Tensor) -> Tensor:
 
 
 def memory(own_sums: Tensor, paired: Tensor) -> Tensor:
-    """Return ``sum_k |lambda_j|^2k``, ``(*batch, r)`` float64, from the window sums of poles in canonical order with themselves."""
+    """Return ``sum_k |lambda_j|^2k``, ``(*batch, r)`` float64, from the window sums of canonical poles with themselves."""
     n = own_sums.shape[-1]
     diagonal = own_sums.diagonal(dim1=-2, dim2=-1)
     partner = torch.arange(n) ^ 1
@@ -80,7 +80,7 @@ def memory(own_sums: Tensor, paired: Tensor) -> Tensor:
     return torch.where(paired, own_sums[..., torch.arange(n), partner], diagonal).real.clamp_min(0)
 
 
-def gram_factor(gram: Tensor, memories: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gram_factor(gram: Tensor, memories: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor, Tensor]:
     """Factor real Gram matrices with their ridge, ``gram + ridge = diag(scale)^-1 L L^T diag(scale)^-1``.
 
     Parameters
@@ -97,7 +97,7 @@ def gram_factor(gram: Tensor, memories: Tensor) -> tuple[Tensor, Tensor, Tensor]
     """
     scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
     normalised = gram * scale[..., :, None] * scale[..., None, :]
-    normalised = normalised + torch.diag_embed((RIDGE * memories).clamp_max(LARGEST_RIDGE))
+    normalised = normalised + torch.diag_embed((ridge * memories).clamp_max(LARGEST_RIDGE))
     L, info = torch.linalg.cholesky_ex(normalised)
     jitter = torch.zeros(gram.shape[:-2], dtype=gram.dtype)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
@@ -110,7 +110,7 @@ def gram_factor(gram: Tensor, memories: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return L, scale, jitter
 
 
-def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | None) -> System:
+def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | None, ridge: float = RIDGE) -> System:
     """Return the systems of the given poles and input matrices that are nearest to ``system`` in the h2 norm.
 
     Parameters
@@ -119,12 +119,14 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
         Originals, ``(*batch,)``.
     poles, B
         ``(*batch, r)`` and ``(*batch, r, m)`` complex128, stable, conjugate-closed, in canonical order.
+    ridge
+        See ``RIDGE``; 0 for the exact minimiser, whatever a device makes of it.
     """
     paired = poles.imag != 0
     X = (system.B @ B.mT) * window_sum(system.poles, poles, horizon)
     own_sums = window_sum(poles, poles, horizon)
     gram = (B @ B.mT) * own_sums
-    L, scale, _ = gram_factor(real_rows(real_rows(gram, paired).mT, paired).real, memory(own_sums, paired))
+    L, scale, _ = gram_factor(real_rows(real_rows(gram, paired).mT, paired).real, memory(own_sums, paired), ridge)
     Y = real_rows((system.C @ X).mT, paired).real
     C = complex_columns((scale[..., None] * torch.cholesky_solve(scale[..., None] * Y, L)).mT, paired)
     M = None

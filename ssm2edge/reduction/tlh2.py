@@ -58,7 +58,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
         poles = torch.where(finite[:, None], into_disc(poles, radius), previous)
         B = torch.where(finite[:, None, None], B, current.B[active])
         # A SISO step depends on the poles alone; other systems need their output maps for the next one.
-        following = siso_bank(poles, B[..., 0], no_feedthrough[active]) if scalar else with_best_outputs(system[active], poles, B, horizon)
+        following = siso_bank(poles, B[..., 0], no_feedthrough[active]) if scalar else with_best_outputs(system[active], poles, B, horizon, ridge=0.0)
         current = put(current, active, following)
         iterations[active] += 1
         movement = ((poles - previous).abs() / (1 - previous.abs()).clamp_min(1e-9)).amax(-1)
@@ -69,7 +69,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
             break
     outcomes = torch.where(settled, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     outcomes = torch.where(strayed, int(Outcome.REPAIRED), outcomes)
-    current = with_best_outputs(system, current.poles, current.B, horizon)
+    current = with_best_outputs(system, current.poles, current.B, horizon, ridge=0.0)
     error = h2_error(system, current, horizon)
     worse = ~(error <= start.error)
     if worse.any():
