@@ -28,6 +28,8 @@ from ssm2edge.systems.system import System, siso_bank
 NEGLIGIBLE = 1e-13
 # Added to the diagonal of normalised Gramians, which are singular to rounding as a rule.
 RIDGE = 1e-14
+# Channels balanced at a time: their matrices stay in the cache.
+BLOCK = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,9 @@ def square_root(gramian: Tensor) -> Tensor:
 def balance(system: System, order: int, horizon: int | None) -> Balancing:
     """Return the projectors onto the ``order`` most controllable and observable directions."""
     if system.is_siso and system.M is None:
-        return _balance_channels(system, order, horizon)
+        pieces = [_balance_channels(system[i : i + BLOCK], order, horizon) for i in range(0, system.poles.shape[0], BLOCK)]
+        parts = [torch.cat([getattr(piece.dense, name) for piece in pieces]) for name in "ABCD"]
+        return Balancing(DenseSystem(*parts), *(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("T", "W", "sv")))
     P = _in_real_coordinates(controllability_gramian(system, horizon), system.poles)
     Q = _in_real_coordinates(observability_gramian(system, horizon), system.poles)
     L, K = square_root(P), square_root(Q)
@@ -117,11 +121,12 @@ def project(dense: DenseSystem, T: Tensor, W: Tensor) -> DenseSystem:
 
 
 def repaired(system: System, reduced: System, horizon: int | None) -> tuple[System, Tensor]:
-    """Bring unstable poles into the disc and fit the outputs of those systems again; return outcomes too."""
-    unstable = ~(spectral_radius(reduced) < 1)
+    """Bring unstable poles, and those that outlast the horizon by far, into the disc; fit the outputs of those systems again."""
+    radius = math.exp(-slowest_decay(system.poles, horizon))
+    unstable = ~(spectral_radius(reduced) <= radius * (1 + 1e-12))
     outcomes = torch.where(unstable, int(Outcome.REPAIRED), int(Outcome.CONVERGED))
     if unstable.any():
-        fixed = with_best_outputs(system[unstable], into_disc(reduced.poles[unstable], math.exp(-slowest_decay(system.poles, horizon))), reduced.B[unstable], horizon)
+        fixed = with_best_outputs(system[unstable], into_disc(reduced.poles[unstable], radius), reduced.B[unstable], horizon)
         reduced = put(reduced, unstable, fixed)
     return reduced, outcomes
 

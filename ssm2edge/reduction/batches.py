@@ -14,7 +14,7 @@ from ssm2edge.reduction.contract import Method, Reduction
 from ssm2edge.systems.system import System
 
 # About 20 complex n x (n + r) temporaries of a chunk live at the same time at the peak of any method.
-CHUNK_BYTES = 256 * 2**20
+CHUNK_BYTES = 400 * 2**20
 TEMPORARIES = 20
 # Chunks are not split for the sake of parallel work below this many systems.
 SMALL = 32

@@ -23,6 +23,8 @@ WIDTHS = (1.0, 3.0)
 DECAYS = ((0.5, 2.0), (1.0, 8.0), (4.0, 32.0), (16.0, 128.0))
 # A direction with less than this share of its energy left after projection is spent.
 SPENT = 1e-6
+# Channels whose dictionaries are made at a time: their matrices stay in the cache.
+BLOCK = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,9 @@ def dictionary_of(channels: Channels, slowest: float) -> Dictionary:
     paired = (torch.arange(parameters.shape[-1]) < 2 * len(WIDTHS) * theta.shape[-1]).expand(parameters.shape)
     # moved() clips the parameters into their range.
     atoms = Sections(parameters, paired, torch.zeros_like(paired), slowest).moved(torch.zeros_like(parameters))
-    return Dictionary(atoms, *real_products(atoms.poles(), paired, channels))
+    poles, blocks = atoms.poles(), [slice(i, i + BLOCK) for i in range(0, len(parameters), BLOCK)]
+    pieces = [real_products(poles[block], paired[block], channels[block]) for block in blocks]
+    return Dictionary(atoms, *(torch.cat([piece[i] for piece in pieces]) for i in range(3)))
 
 
 def blocks_of(gram: Tensor) -> Tensor:

@@ -1,0 +1,133 @@
+"""Every reduction method on random S4D-Lin channels and on the channels of a trained model, side by side.
+
+    python scripts/compare_reductions.py --channels 500 --out comparison.json
+    python scripts/compare_reductions.py --weights models/digits/weights.safetensors --out digits.json
+
+For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the smallest of
+the others', how often it lies within 1 % of the best of some random restarts, and how many of TLH2's raw results were unstable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import click
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssm2edge.reduction import METHODS, reduce_system
+from ssm2edge.reduction.contract import Outcome
+from ssm2edge.reduction.modal import keep_modes
+from ssm2edge.reduction.newton import channels_of, minimise
+from ssm2edge.reduction.aire import aire_scores
+from ssm2edge.reduction.projection import refit_channels
+from ssm2edge.reduction.sections import sections_of, slowest_decay
+from ssm2edge.systems.dense import with_real_coefficients
+from ssm2edge.systems.norms import h2_error
+from ssm2edge.systems.system import System, from_conjugate_half
+
+
+def s4d(log_dt: Tensor, continuous: Tensor, C: Tensor, D: Tensor) -> System:
+    """S4D channels (zero-order hold) whose kernel starts at C B: the paper form y[k] = C x[k] has it one sample later."""
+    poles = torch.exp(torch.exp(log_dt)[:, None] * continuous)
+    residues = C * (poles - 1) / continuous
+    feedthrough = D + 2 * residues.sum(-1).real
+    return from_conjugate_half(poles, torch.ones_like(poles)[..., None], (residues * poles)[:, None, :], feedthrough[:, None, None])
+
+
+def random_channels(count: int, states: int, seed: int) -> System:
+    """Untrained S4D-Lin: dt log-uniform in [1e-3, 1e-1], poles -1/2 + i pi n, random complex C."""
+    generator = torch.Generator().manual_seed(seed)
+    log_dt = torch.rand(count, generator=generator, dtype=torch.float64) * math.log(100) + math.log(1e-3)
+    imaginary = math.pi * torch.arange(states // 2, dtype=torch.float64)
+    continuous = torch.complex(torch.full_like(imaginary, -0.5), imaginary).expand(count, -1)
+    C = torch.randn(count, states // 2, dtype=torch.complex128, generator=generator)
+    return s4d(log_dt, continuous, C, torch.randn(count, generator=generator, dtype=torch.float64))
+
+
+def trained_channels(path: Path) -> System:
+    """All S4D channels of a weights file, read by the published parameter names."""
+    weights = {name: value.to(torch.float64) for name, value in load_file(path).items()}
+    layers = sorted(name.removesuffix(".kernel.log_dt") for name in weights if name.endswith(".kernel.log_dt"))
+    if not layers:
+        raise click.ClickException(f"{path} holds no parameters named '<layer>.kernel.log_dt'.")
+    parts = []
+    for layer in layers:
+        kernel = {name: weights[f"{layer}.kernel.{name}"] for name in ("log_dt", "log_A_real", "A_imag", "C")}
+        continuous = torch.complex(-torch.exp(kernel["log_A_real"]), kernel["A_imag"])
+        C = torch.view_as_complex(kernel["C"].contiguous())
+        parts.append((kernel["log_dt"], continuous, C, weights[f"{layer}.D"]))
+    log_dt, continuous, C, D = (torch.cat(column) for column in zip(*parts, strict=True))
+    return s4d(log_dt, continuous, C, D)
+
+
+def best_of_restarts(system: System, order: int, horizon: int | None, restarts: int) -> Tensor:
+    """Return each channel's smallest error over refinements of random picks of its modes, every other one weighted by energy."""
+    generator = torch.Generator().manual_seed(17)
+    channels, slowest = channels_of(system, horizon), slowest_decay(system.poles, horizon)
+    best = torch.full(system.batch_shape, torch.inf, dtype=torch.float64)
+    for k in range(restarts):
+        scores = torch.rand(system.poles.shape, generator=generator, dtype=torch.float64)
+        scores = scores[:, torch.arange(system.order) // 2 * 2]
+        if k % 2:
+            scores = scores * aire_scores(system)
+        start = sections_of(keep_modes(system, scores, order)[0].poles, slowest)
+        end = minimise(channels, start)
+        best = torch.minimum(best, h2_error(system, refit_channels(system, end.sections.poles(), horizon), horizon))
+    return best
+
+
+@click.command(help=__doc__)
+@click.option("--channels", default=500, show_default=True)
+@click.option("--states", default=64, show_default=True)
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Trained S4D weights instead.")
+@click.option("--orders", default="2,4,8,16,32", show_default=True)
+@click.option("--horizon", default=784, show_default=True, help="Taps; 0 for the infinite horizon.")
+@click.option("--restarts", default=20, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None)
+def main(
+    channels: int, states: int, weights: Path | None, orders: str, horizon: int, restarts: int, threads: int, out: Path | None
+) -> None:
+    torch.set_num_threads(threads)
+    taps = horizon or None
+    system = trained_channels(weights) if weights else random_channels(channels, states, 0)
+    system = with_real_coefficients(system)
+    rows = []
+    for order in (int(text) for text in orders.split(",")):
+        results, seconds = {}, {}
+        for method in METHODS:
+            start = time.perf_counter()
+            results[method] = reduce_system(system, order, method, taps)
+            seconds[method] = time.perf_counter() - start
+        refined = results["gradient"]
+        others = torch.stack([r.error for name, r in results.items() if name != "gradient"]).amin(0)
+        unstable = results["tlh2"].outcomes == Outcome.REPAIRED
+        row: dict[str, object] = {
+            "order": order, "channels": len(refined.error), "horizon": taps,
+            "median_relative_error": {name: float(r.relative_error.median()) for name, r in results.items()},
+            "outcomes": {name: r.outcome_counts for name, r in results.items()},
+            "seconds": seconds,
+            "gradient_above_best_other": int((refined.error > others).sum()),
+            "tlh2_unstable_repaired": int(unstable.sum()),
+            "largest_spectral_radius": max(float(r.spectral_radius.max()) for r in results.values()),
+        }
+        if restarts:
+            start = time.perf_counter()
+            best = best_of_restarts(system, order, taps, restarts)
+            row["restarts"] = restarts
+            row["restart_seconds"] = time.perf_counter() - start
+            row["within_1_percent_of_best_restart"] = float((refined.error <= 1.01 * best).double().mean())
+            row["more_than_1_percent_better_than_best_restart"] = float((refined.error < 0.99 * best).double().mean())
+        rows.append(row)
+        click.echo(json.dumps(row, indent=1))
+    if out is not None:
+        out.write_text(json.dumps({"weights": weights.name if weights else None, "states": states, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
