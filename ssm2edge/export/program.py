@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,12 @@ class TracedModel:
     program: ExportedProgram
     inputs: tuple[InputAxes, ...]
     outputs: tuple[str, ...]
+    batch_symbol: sympy.Symbol
     time_symbol: sympy.Symbol
+
+    def batch_first(self, value: Tensor) -> bool:
+        """Whether the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
+        return value.ndim > 0 and isinstance(value.shape[0], torch.SymInt) and value.shape[0].node.expr == self.batch_symbol
 
     def time_axes(self, value: object) -> tuple[int, ...]:
         """Axes of a traced tensor whose size is made of the time symbol."""
@@ -101,20 +107,32 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         with quiet_exporter(), torch.no_grad():
             program = torch.export.export(model, examples, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"The model cannot be exported with free batch and time sizes: {first}") from error
+        raise ExportError(f"The model cannot be exported with free batch and time sizes: {_reason(error)}") from error
     first_input = next(
         node
         for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)
         if spec.kind == InputKind.USER_INPUT
     )
-    size = first_input.meta["val"].shape[inputs[0].time_axis]
-    if not isinstance(size, torch.SymInt):
-        raise ExportError("The model fixes the length of its input; make its forward free of constant lengths.")
-    (symbol,) = size.node.expr.free_symbols
+    symbols = []
+    for axis in (0, inputs[0].time_axis):
+        size = first_input.meta["val"].shape[axis]
+        if not isinstance(size, torch.SymInt):
+            raise ExportError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
+        (symbol,) = size.node.expr.free_symbols
+        symbols.append(symbol)
     count = len(program.graph_signature.user_outputs)
     names = ("output",) if count == 1 else tuple(f"output.{i}" for i in range(count))
-    return TracedModel(program, tuple(inputs), names, symbol)
+    return TracedModel(program, tuple(inputs), names, *symbols)
+
+
+def _reason(error: Exception) -> str:
+    """One line of the exporter's report; what it says of sizes, in the names of the user's code."""
+    text = str(error).strip()
+    guard = re.search(r"satisfy the generated guard (.+)\.$", text, re.MULTILINE)
+    if guard is None:
+        return text.splitlines()[0] if text else type(error).__name__
+    condition = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", guard[1])
+    return f"an operation holds only where {condition}; write it so that it holds for every size."
 
 
 def _resized(entry: InputAxes) -> Tensor:

@@ -112,7 +112,7 @@ def user_line(node: fx.Node) -> str:
     """Where the user's code calls the node, as ``file:line``, or an empty string."""
     trace = str(node.meta.get("stack_trace") or "")
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith('File "')]
-    lines = [line for line in lines if "/torch/" not in line] or lines
+    lines = [line for line in lines if "/torch/" not in line and not line.startswith('File "torch/')]
     if not lines:
         return ""
     file, _, rest = lines[-1].removeprefix('File "').partition('", line ')

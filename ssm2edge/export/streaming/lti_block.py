@@ -18,11 +18,14 @@ class LtiBlockRule:
     """Exchange the whole-sequence operator of a bank for its block operator; state ``(batch, order, channels)``."""
 
     def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
-        """Accept calls of ``siso_bank``."""
+        """Accept calls of ``siso_bank`` on values whose first axis is the batch and whose last is time."""
         if node.target is not operators.siso_bank._opoverload:
             return None
-        coefficients = traced_value(node.args[1])
+        u, coefficients = traced_value(node.args[0]), traced_value(node.args[1])
+        assert isinstance(u, Tensor)
         assert isinstance(coefficients, Tensor)
+        if traced.time_axes(u) != (u.ndim - 1,) or not traced.batch_first(u):
+            return None
         channels, order = coefficients.shape
 
         def compute(args: tuple[object, ...], kwargs: dict[str, object], state: Tensor | None) -> tuple[object, Tensor | None]:

@@ -14,8 +14,11 @@ from ssm2edge.export.errors import StreamingError
 from ssm2edge.export.program import TracedModel, contains_symbol
 from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec, tensor_arguments, user_line
 
-SIZE_CONSUMERS = frozenset({"view", "reshape", "expand", "_unsafe_view", "sym_size"})
+SIZE_CONSUMERS = frozenset({"view", "reshape", "expand", "_unsafe_view"})
 """Operators that use a length only as a size, which in a block is the block's."""
+
+ASSERTIONS = frozenset({"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"})
+"""Operators with which the exporter notes what it relied on; they compute nothing."""
 
 
 class StreamingModule(nn.Module):
@@ -56,7 +59,7 @@ class StreamingModule(nn.Module):
         environment: dict[str, Any] = dict(zip(self._user_inputs, inputs, strict=True))
         environment |= {name: getattr(self, attribute) for name, attribute in self._attributes.items()}
         for node in self._nodes:
-            if node.op == "placeholder":
+            if node.op == "placeholder" or _name(node) in ASSERTIONS:
                 continue
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda argument: environment[argument.name])
             if node.op == "output":
@@ -90,17 +93,26 @@ def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
         If an operation mixes time in a way no rule covers; the sentence names it and the line that calls it.
     """
     steps: dict[str, BlockStep] = {}
+    # Values without time that were pooled over it: right after the last sample only, so that no sample may depend on them.
+    pooled: set[fx.Node] = set()
     for node in traced.program.graph.nodes:
-        if node.op != "call_function":
+        if node.op != "call_function" or _name(node) in ASSERTIONS or _name(node) == "sym_size":
             continue
+        from_pooled = not pooled.isdisjoint(node.all_input_nodes)
         if node.target is operator.getitem or not _meets_time(node, traced):
             _refuse_length_as_number(node, traced)
+            if from_pooled:
+                pooled.add(node)
             continue
+        if from_pooled:
+            raise StreamingError(_refusal(node, "brings a mean over the whole sequence back to its samples"))
         step = next((step for rule in rules if (step := rule.accept(node, traced)) is not None), None)
         if step is None:
             raise StreamingError(_refusal(node, "mixes samples of different times"))
         _refuse_length_as_number(node, traced)
         steps[node.name] = step
+        if not traced.time_axes(node.meta.get("val")) and isinstance(node.meta.get("val"), Tensor):
+            pooled.add(node)
     return StreamingModule(traced, steps)
 
 
@@ -113,9 +125,12 @@ def _meets_time(node: fx.Node, traced: TracedModel) -> bool:
 def _refuse_length_as_number(node: fx.Node, traced: TracedModel) -> None:
     """A length that enters arithmetic would silently become the block's length."""
     symbols = [x for x in node.all_input_nodes if contains_symbol(x.meta.get("val"), traced.time_symbol)]
-    name = str(getattr(node.target, "_opname", getattr(node.target, "__name__", node.target)))
-    if symbols and name not in SIZE_CONSUMERS:
+    if symbols and _name(node) not in SIZE_CONSUMERS:
         raise StreamingError(_refusal(node, "uses the length of the whole sequence"))
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "_opname", getattr(node.target, "__name__", node.target)))
 
 
 def _refusal(node: fx.Node, what: str) -> str:

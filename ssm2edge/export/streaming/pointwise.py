@@ -97,6 +97,19 @@ def _time_is_a_row(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> 
     return tensor_arguments(node)[0] is x and time != x.ndim - 1
 
 
+def _time_is_not_contracted(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+    left, right = tensor_arguments(node)
+    if x is left and traced.time_axes(right):
+        # Products of the two at every time: time must be one batch axis of both.
+        return time < x.ndim - 2 and x.ndim - time == right.ndim - traced.time_axes(right)[0]
+    return time != x.ndim - 1 if x is left else time != max(0, x.ndim - 2)
+
+
+def _trained_channels(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
+    training = node.args[5]
+    return training is False and time != 1
+
+
 def _kernel_of_one(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
     weight = traced_value(node.args[1])
     if not isinstance(weight, Tensor) or traced_value(node.args[0]) is not x:
@@ -113,7 +126,8 @@ ALONG_OTHER_AXES: dict[str, Callable[[fx.Node, Tensor, int, TracedModel], bool]]
     "layer_norm": _not_normalised_over_time,
     "rms_norm": _not_normalised_over_time,
     "linear": _time_is_a_row,
-    "matmul": _time_is_a_row,
+    "matmul": _time_is_not_contracted,
+    "batch_norm": _trained_channels,
     "conv1d": _kernel_of_one,
     "glu": _other_dimension(1, default=-1),
     "softmax": _other_dimension(1),

@@ -34,7 +34,7 @@ class RunningMeanRule:
         (x,) = tensor_arguments(node)
         axes = traced.time_axes(x)
         dims = normal_dimensions(node.args[1], x.ndim)
-        if len(axes) != 1 or axes[0] not in dims or 0 in dims or axes[0] == 0:
+        if len(axes) != 1 or axes[0] not in dims or 0 in dims or not traced.batch_first(x):
             return None
         keep = bool(node.args[2]) if len(node.args) > 2 else bool(node.kwargs.get("keepdim", False))
         time, all_dims = axes[0], list(dims)
@@ -51,8 +51,8 @@ class RunningMeanRule:
             samples = float(block.shape[time])
             count, mean = state[:, :1] + samples, state[:, 1:]
             mean = mean + (here - mean) * (samples / count)
-            value = mean.reshape(-1, *(int(size) for size in shape))
-            return value, torch.cat((count, mean), dim=1)
+            value = mean.to(block.dtype).reshape(-1, *(int(size) for size in shape))
+            return value, torch.cat((count, mean.to(state.dtype)), dim=1)
 
         prefix = module_name(node)
         return BlockStep(compute, StateSpec(f"{prefix}.mean" if prefix else node.name, (1 + width,)))
