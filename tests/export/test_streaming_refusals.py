@@ -32,7 +32,6 @@ REFUSED: list[tuple[str, Function]] = [
     ("aten.mean.default", lambda m, z: z.mean()),
     ("aten.mean", lambda m, z: z.mean((0, 2))),
     ("aten.select", lambda m, z: z[:, :, -1]),
-    ("aten.slice", lambda m, z: z[:, :, 1:]),
     ("aten.std", lambda m, z: z.std(2)),
     ("aten.layer_norm", lambda m, z: functional.layer_norm(z, (z.shape[2],))),
     ("aten.instance_norm", lambda m, z: functional.instance_norm(z)),
