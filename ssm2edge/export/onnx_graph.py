@@ -15,6 +15,8 @@ from ssm2edge.export.errors import ExportError
 from ssm2edge.export.program import quiet_exporter
 from ssm2edge.layers import operators
 from ssm2edge.lowering import siso_bank
+from ssm2edge.lowering.gelu import NAME as GELU
+from ssm2edge.lowering.gelu import gelu_function
 from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
 
 OPSET = siso_bank.OPSET
@@ -99,7 +101,14 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
             )
         )
 
+    def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+        if approximate != "none" or x.dtype != torch.float32:
+            return NotImplemented
+        functions[GELU] = gelu_function()
+        return torch.onnx.ops.symbolic(f"{siso_bank.DOMAIN}::{GELU}", (x,), dtype=x.dtype, shape=x.shape, version=1)
+
     return {
+        torch.ops.aten.gelu.default: gelu,
         operators.siso_bank._opoverload: sequence,
         operators.siso_bank_block._opoverload: block,
     }

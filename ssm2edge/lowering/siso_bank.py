@@ -149,33 +149,34 @@ def sequence_function(plan: Plan, name: str) -> str:
         "time = Shape <start = 2, end = 3> (u)",
         "negative = Neg (time)",
         "missing = Mod (negative, t1)",
-        "two1 = Constant <value = int64[2] {0, 0}> ()",
-        "front = Constant <value = int64[3] {0, 0, 0}> ()",
-        "pads = Concat <axis = 0> (front, two1, missing)",
+        "front = Constant <value = int64[5] {0, 0, 0, 0, 0}> ()",
+        "pads = Concat <axis = 0> (front, missing)",
         "filled = Pad (u, pads)",
         f"to_chunks = Constant <value = int64[4] {{0, 0, -1, {T}}}> ()",
         "chunks = Reshape (filled, to_chunks)",
         "products = MatMul (chunks, inward)",
         f"parts = Constant <value = int64[2] {{{T}, {n}}}> ()",
         "within, arriving = Split <axis = -1> (products, parts)",
+        # The state before a chunk is made of what arrived in the chunks before it: shift by one chunk, zeros first.
         "arriving_first = Transpose <perm = [2, 0, 3, 1]> (arriving)",
-        # States before each chunk, (chunks, batch, order, channels).
+        "one_later = Constant <value = int64[8] {1, 0, 0, 0, -1, 0, 0, 0}> ()",
+        "earlier = Pad (arriving_first, one_later)",
+        "lifted = Add (earlier, flush)",
         "batch1 = Shape <start = 0, end = 1> (u)",
         f"tail = Constant <value = int64[2] {{{n}, {plan.channels}}}> ()",
         "state_shape = Concat <axis = 0> (batch1, tail)",
         "start = ConstantOfShape <value = float[1] {0.0}> (state_shape)",
+        # States before each chunk, (chunks, batch, order, channels).
         "final, before = Scan <num_scan_inputs = 1, body = carry"
         f" (float[b, {n}, {plan.channels}] x, float[b, {n}, {plan.channels}] r) =>"
-        f" (float[b, {n}, {plan.channels}] x_next, float[b, {n}, {plan.channels}] x_before) {{"
-        " x_before = Identity (x)"
+        f" (float[b, {n}, {plan.channels}] x_next, float[b, {n}, {plan.channels}] pushed) {{"
         " xs = Gather <axis = 1> (x, swap)"
         " ax = Mul (aT, x)"
         " bx = Mul (bT, xs)"
         " moved = Add (ax, bx)"
         " pushed = Add (moved, r)"
-        " lifted = Add (pushed, flush)"
-        " x_next = Sub (lifted, flush)"
-        "}> (start, arriving_first)",
+        " x_next = Sub (pushed, flush)"
+        "}> (start, lifted)",
         "before_channels = Transpose <perm = [1, 3, 0, 2]> (before)",
         "carried = MatMul (before_channels, outward)",
         "whole = Add (within, carried)",
