@@ -300,7 +300,9 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    console = Console(stderr=True)
+    # Bars are for people who watch them: in a log they would only stand between the user and the one sentence of an error.
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         running: dict[str, Any] = {}
 
         def show(stage: str, share: float) -> None:

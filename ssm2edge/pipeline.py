@@ -110,11 +110,11 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
         If anything the user gave cannot be used.
     """
     model = load_model(source, trust_pickle)
-    samples = load_samples(source.samples, input_names(model), source.time_axis)
     try:
         layers = {layer.name: layer for layer in find_layers(model)}
     except LayerError as error:
         raise UserError(str(error)) from error
+    samples = load_samples(source.samples, input_names(model), source.time_axis)
     return Loaded(source, model, samples, layers)
 
 

@@ -57,7 +57,10 @@ def record_outputs(
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             shapes = ", ".join(f"{name} {x.shape[1:]}" for name, x in inputs.items())
             first = str(error).strip().splitlines()[0][:200]
-            raise UserError(f"The model cannot take the samples (shapes per sample: {shapes}): {first}") from error
+            raise UserError(
+                f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); "
+                "give samples of the shape and type it was trained on."
+            ) from error
         values = answer if isinstance(answer, tuple | list) else (answer,)
         if not all(isinstance(value, Tensor) for value in values):
             raise UserError("The model's forward must return a tensor or a tuple of tensors.")

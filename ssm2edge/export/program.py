@@ -77,19 +77,19 @@ def contains_symbol(size: object, symbol: sympy.Symbol) -> bool:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's notes on its own deprecations and on packages we do not need away from our users."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
-    levels = [logger.level for logger in loggers]
+    """Keep the exporter's notes away from our users: on its deprecations, on packages we do not need, and its logged tracebacks.
+
+    What it cannot do it also raises; the sentence made of that is all a user should see.
+    """
+    before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module=copyreg.__name__)
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-        for logger in loggers:
-            logger.setLevel("ERROR")
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(before)
 
 
 def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:

@@ -35,13 +35,15 @@ def load_model(source: Source, trust_pickle: bool = False) -> nn.Module:
         If the factory cannot be imported or fails, the weights cannot be read, do not fit, or are not finite.
     """
     file, _, function = source.factory.rpartition(":")
+    if not file or not function:
+        raise UserError(f"The factory {source.factory!r} names no function; give file.py:function or package.module:function.")
     module = _import_file(source.directory / file) if file.endswith(".py") else _import_module(file)
     factory = getattr(module, function, None)
     if not callable(factory):
         raise UserError(f"{source.factory}: there is no function {function!r} in it; name the function that makes the model.")
     try:
         model = factory(**source.arguments)
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
         raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {_line(error)}).") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
@@ -81,7 +83,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
         raise UserError(f"{path} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
@@ -91,7 +93,7 @@ def _import_file(path: Path) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
         raise UserError(f"{name} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
 
 

@@ -55,16 +55,17 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
     Raises
     ------
     UserError
-        If the file cannot be read, lacks an input, holds other keys, NaN, no samples or no time axis, or sizes do not agree.
+        If the file cannot be read, lacks an input, holds other keys, NaN, no samples or no time axis, or sizes do not agree; if
+        labels are no integer classes.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the samples file.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{path} is not a readable npz file of plain arrays ({str(error)[:120]}); save the samples again."
+            f"{path} is not a readable npz file of plain arrays ({str(error).partition('. ')[0][:120]}); save the samples again."
         ) from error
     parts: dict[str, dict[str, Array]] = {"calibration": {}, "held_out": {}}
     labels = arrays.pop("labels", None)
@@ -81,8 +82,12 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
     for part, values in parts.items():
         if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
             raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
-    if labels is not None and len(labels) != len(next(iter(parts["held_out"].values()))):
-        raise UserError(f"{path} has {len(labels)} labels for {len(next(iter(parts['held_out'].values())))} held-out samples.")
+    count = len(next(iter(parts["held_out"].values())))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        raise UserError(
+            f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
+            f"the {count} held-out samples."
+        )
     return Samples(parts["calibration"], parts["held_out"], labels)
 
 

@@ -13,6 +13,9 @@ from ssm2edge.errors import UserError
 
 BUILD_FILE = "build.toml"
 
+METRICS = ("accuracy",)
+"""What labels can be judged by."""
+
 _KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights"}),
     "samples": frozenset({"file", "time_axis"}),
@@ -122,7 +125,11 @@ def _from_directory(given: str, directory: Path) -> Source:
     arguments = _entry(file, content, "model", "arguments", dict) if "arguments" in model else {}
     weights = _entry(file, content, "model", "weights", str) if "weights" in model else None
     time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in content["samples"] else 1
+    if time_axis < 1:
+        raise UserError(f"{file} gives samples.time_axis as {time_axis}; it must be at least 1, for the batch is axis 0.")
     metric = _entry(file, content, "task", "metric", str) if "task" in content else None
+    if metric is not None and metric not in METRICS:
+        raise UserError(f"{file} gives task.metric as {metric!r}; known are {', '.join(METRICS)}.")
     return Source(
         given,
         directory,

@@ -1,0 +1,130 @@
+"""What a user hands in becomes a Source, a model with its weights, and checked samples."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.errors import UserError
+from ssm2edge.loading import input_names, load_model, load_samples, open_source
+from tests.model_directories import model_directory, samples, tiny_model
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return model_directory(tmp_path / "model")
+
+
+def test_directory_is_read_as_written(directory: Path) -> None:
+    source = open_source(str(directory))
+    assert (source.factory, source.arguments) == ("model.py:make", {"channels": 4, "states": 6, "layers": 2})
+    assert (source.weights, source.samples) == (directory / "weights.safetensors", directory / "samples.npz")
+    assert (source.time_axis, source.metric, source.defaults) == (1, "accuracy", {"order": 6})
+
+
+def test_options_win_over_the_directory(directory: Path, tmp_path: Path) -> None:
+    source = open_source(str(directory), weights=tmp_path / "w", samples=tmp_path / "s", time_axis=2)
+    assert (source.weights, source.samples, source.time_axis, source.metric) == (tmp_path / "w", tmp_path / "s", 2, "accuracy")
+
+
+def test_factory_with_options_is_a_source(directory: Path) -> None:
+    source = open_source(f"{directory}/model.py:make", directory / "weights.safetensors", directory / "samples.npz")
+    assert (source.directory, source.factory, source.time_axis, source.metric) == (directory, "model.py:make", 1, None)
+
+
+def test_hashes_are_of_the_files_bytes(directory: Path) -> None:
+    hashes = open_source(str(directory)).hashes()
+    assert set(hashes) == {"build.toml", "model.py", "weights.safetensors", "samples.npz"}
+    for name, digest in hashes.items():
+        assert digest == hashlib.sha256((directory / name).read_bytes()).hexdigest()
+
+
+def test_model_has_its_weights_and_is_in_eval_mode(directory: Path) -> None:
+    torch.manual_seed(5)
+    before = list(sys.path)
+    model = load_model(open_source(str(directory)))
+    assert sys.path == before
+    assert not model.training
+    expected = tiny_model().state_dict()
+    assert list(model.state_dict()) == list(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert input_names(model) == ["pixels"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_torch_files_of_plain_weights_load(directory: Path, wrapped: bool) -> None:
+    state = tiny_model(seed=3).state_dict()
+    torch.save({"state_dict": state, "epoch": 3} if wrapped else OrderedDict(state), directory / "weights.pt")
+    model = load_model(open_source(str(directory), weights=directory / "weights.pt"))
+    assert torch.equal(model.state_dict()["decoder.weight"], state["decoder.weight"])
+
+
+class Checkpoint(dict):  # type: ignore[type-arg]  # what a training framework pickles
+    """A class that weights-only loading refuses."""
+
+
+def test_pickles_need_trust(directory: Path) -> None:
+    state = tiny_model(seed=3).state_dict()
+    torch.save(Checkpoint(state_dict=state), directory / "weights.pt")
+    source = open_source(str(directory), weights=directory / "weights.pt")
+    with pytest.raises(UserError, match="--trust-pickle"):
+        load_model(source)
+    model = load_model(source, trust_pickle=True)
+    assert torch.equal(model.state_dict()["decoder.weight"], state["decoder.weight"])
+
+
+def test_factory_may_import_its_neighbours_and_hold_dataclasses(tmp_path: Path) -> None:
+    (tmp_path / "neighbour_of_factory.py").write_text("WIDTH = 7\n")
+    (tmp_path / "code.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "from neighbour_of_factory import WIDTH\n@dataclass\nclass Size:\n    width: int = WIDTH\n"
+        "def make():\n    return nn.Linear(Size().width, 1)\n"
+    )
+    source = open_source(f"{tmp_path}/code.py:make", samples=tmp_path / "samples.npz")
+    assert load_model(source).get_parameter("weight").shape == (1, 7)
+
+
+def test_factory_may_be_in_an_installed_module(tmp_path: Path) -> None:
+    model = load_model(open_source("torch.nn:Identity", samples=tmp_path / "samples.npz"))
+    assert isinstance(model, nn.Identity)
+
+
+def test_inputs_are_the_arguments_without_default() -> None:
+    class Two(nn.Module):
+        def forward(self, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+            return left + right * scale
+
+    class Any_(nn.Module):
+        def forward(self, *values: Tensor) -> Tensor:
+            return values[0]
+
+    assert input_names(Two()) == ["left", "right"]
+    with pytest.raises(UserError, match="variable number"):
+        input_names(Any_())
+
+
+def test_samples_are_read_and_cast(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    values = samples()
+    values["held_out.pixels"] = values["held_out.pixels"].astype(np.float64)
+    np.savez(path, **values)
+    read = load_samples(path, ["pixels"], 1)
+    assert (read.calibration["pixels"].dtype, read.held_out["pixels"].dtype) == (np.float32, np.float32)
+    np.testing.assert_array_equal(read.held_out["pixels"], values["held_out.pixels"].astype(np.float32))
+    assert read.labels is not None
+    np.testing.assert_array_equal(read.labels, values["labels"])
+
+
+def test_one_input_needs_no_name_and_tokens_stay_integers(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, held_out=np.ones((2, 5), np.uint8))
+    read = load_samples(path, ["tokens"], 1)
+    assert read.held_out["tokens"].dtype == np.int64
+    assert (dict(read.calibration), read.labels) == ({}, None)

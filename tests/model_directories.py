@@ -1,0 +1,59 @@
+"""Tiny model directories, as a user would hand them in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from models.digits import model as digits
+
+LENGTH, HELD_OUT, CLASSES = 24, 16, 3
+
+BUILD = """
+[model]
+factory = "model.py:make"
+arguments = { channels = 4, states = 6, layers = 2 }
+weights = "weights.safetensors"
+
+[samples]
+file = "samples.npz"
+time_axis = 1
+
+[task]
+metric = "accuracy"
+
+[build]
+order = 6
+"""
+
+
+def tiny_model(seed: int = 0) -> nn.Module:
+    """What the directory's factory and weights make."""
+    torch.manual_seed(seed)
+    return digits.make(channels=4, states=6, layers=2).eval()
+
+
+def samples() -> dict[str, Any]:
+    """Calibration and held-out sequences, labelled with random answers."""
+    generator = np.random.default_rng(0)
+    return {
+        "calibration.pixels": generator.standard_normal((5, LENGTH, 1)).astype(np.float32),
+        "held_out.pixels": generator.standard_normal((HELD_OUT, LENGTH, 1)).astype(np.float32),
+        "labels": generator.integers(0, CLASSES, HELD_OUT),
+    }
+
+
+def model_directory(place: Path, build: str = BUILD) -> Path:
+    """A whole directory: build.toml, the digits model's code, weights and samples."""
+    place.mkdir()
+    (place / "build.toml").write_text(build, encoding="utf-8")
+    source = Path(digits.__file__).read_text(encoding="utf-8")
+    (place / "model.py").write_text(source, encoding="utf-8")
+    save_file(tiny_model().state_dict(), place / "weights.safetensors")
+    np.savez(place / "samples.npz", **samples())
+    return place

@@ -1,0 +1,243 @@
+"""Bad input to `build` and `inspect`: exit code 2, one sentence that names the thing, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
+
+from ssm2edge.cli import main
+from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples, tiny_model
+
+Prepare = Callable[[Path], object]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return model_directory(tmp_path / "model")
+
+
+def everything(place: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in place.rglob("*") if "__pycache__" not in path.parts}
+
+
+def one_sentence(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("ssm2edge: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith(".\n")
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def refused(directory: Path, *options: object) -> str:
+    """Call `build`, in text and in JSON, and return what it said; the whole place is as before."""
+    place = directory.parent
+    before = everything(place)
+    said = [one_sentence(call("build", directory, "--out", place / "a" / "out", *options, *json)) for json in ((), ("--json",))]
+    assert everything(place) == before
+    assert said[0] == said[1]
+    return said[0]
+
+
+def change_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Prepare:
+    def prepare(directory: Path) -> None:
+        weights = load_file(directory / "weights.safetensors")
+        change(weights)
+        save_file(weights, directory / "weights.safetensors")
+
+    return prepare
+
+
+def change_samples(**values: Any) -> Prepare:
+    """Replace keys of the samples (dots written as two underscores); None removes one."""
+
+    def prepare(directory: Path) -> None:
+        changed = samples() | {key.replace("__", "."): value for key, value in values.items()}
+        np.savez(directory / "samples.npz", **{key: value for key, value in changed.items() if value is not None})
+
+    return prepare
+
+
+def change_build(old: str, new: str) -> Prepare:
+    assert old in BUILD
+    return lambda directory: (directory / "build.toml").write_text(BUILD.replace(old, new))
+
+
+def write(name: str, text: str) -> Prepare:
+    return lambda directory: (directory / name).write_text(text)
+
+
+def append_code(text: str) -> Prepare:
+    def prepare(directory: Path) -> None:
+        with (directory / "model.py").open("a") as stream:
+            stream.write("\n\n" + text)
+
+    return prepare
+
+
+def with_nan(shape: tuple[int, ...]) -> np.ndarray:
+    value = np.zeros(shape, np.float32)
+    value[3, 2] = np.nan
+    return value
+
+
+SHAPE = (HELD_OUT, LENGTH, 1)
+POLE = "layers.1.kernel.log_A_real"
+
+CASES: dict[str, tuple[Prepare, str]] = {
+    "weights: one missing": (change_weights(lambda w: w.pop("decoder.bias")), "lacks decoder.bias"),
+    "weights: one too many": (change_weights(lambda w: w.update(extra=torch.ones(2))), "the model has no extra"),
+    "weights: other shape": (
+        change_weights(lambda w: w.update({"decoder.bias": torch.ones(11)})),
+        "decoder.bias has shape (11,)",
+    ),
+    "weights: NaN": (change_weights(lambda w: w["norm.weight"].fill_(torch.nan)), "norm.weight holds NaN"),
+    "weights: infinite": (
+        change_weights(lambda w: w["layers.0.D"].fill_(torch.inf)),
+        "layers.0.D holds NaN or infinite",
+    ),
+    "weights: pole on the circle": (
+        change_weights(lambda w: [w[POLE].fill_(-200.0), w["layers.1.kernel.A_imag"].zero_()]),
+        "Layer layers.1 (S4D) is not stable",
+    ),
+    "weights: cut short": (
+        lambda d: (d / "weights.safetensors").write_bytes(b"\x08"),
+        "not a readable safetensors file",
+    ),
+    "weights: absent": (lambda d: (d / "weights.safetensors").unlink(), "weights.safetensors does not exist"),
+    "samples: absent": (lambda d: (d / "samples.npz").unlink(), "samples.npz does not exist"),
+    "samples: text": (write("samples.npz", "text"), "not a readable npz file"),
+    "samples: one array": (lambda d: np.save((d / "samples.npz").open("wb"), np.ones(3)), "not a readable npz file"),
+    "samples: pickled": (change_samples(held_out__pixels=np.array([{}], dtype=object)), "not a readable npz file"),
+    "samples: no held-out part": (change_samples(held_out__pixels=None, labels=None), "lacks held_out.pixels"),
+    "samples: unknown key": (change_samples(pixles=np.zeros(3, np.float32)), "'pixles'"),
+    "samples: no time axis": (change_samples(held_out__pixels=np.zeros(HELD_OUT, np.float32)), "no time axis 1"),
+    "samples: too wide": (
+        change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH, 2), np.float32)),
+        "cannot take the samples",
+    ),
+    "samples: too flat": (change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH), np.float32)), "cannot take the samples"),
+    "samples: text inside": (change_samples(held_out__pixels=np.full(SHAPE, "a")), "elements of type"),
+    "samples: complex": (change_samples(held_out__pixels=np.zeros(SHAPE, complex)), "elements of type complex128"),
+    "samples: whole numbers": (change_samples(held_out__pixels=np.zeros(SHAPE, np.int64)), "cannot take the samples"),
+    "samples: NaN": (change_samples(held_out__pixels=with_nan(SHAPE)), "holds NaN or infinite values (first in sample 3)"),
+    "samples: none": (change_samples(held_out__pixels=np.zeros((0, LENGTH, 1), np.float32), labels=None), "at least one sample"),
+    "samples: no time": (change_samples(held_out__pixels=np.zeros((4, 0, 1), np.float32), labels=None), "at least one sample"),
+    "samples: labels too few": (change_samples(labels=np.zeros(3, np.int64)), "labels has shape (3,)"),
+    "samples: labels no numbers": (change_samples(labels=np.full(HELD_OUT, "cat")), "labels"),
+    "samples: labels of another shape": (change_samples(labels=np.zeros((HELD_OUT, 7), np.int64)), "labels"),
+    "factory: absent file": (change_build("model.py:make", "absent.py:make"), "absent.py does not exist"),
+    "factory: absent module": (
+        change_build("model.py:make", "absent_module_of_nobody:make"),
+        "absent_module_of_nobody cannot be",
+    ),
+    "factory: absent function": (change_build("model.py:make", "model.py:makes"), "no function 'makes'"),
+    "factory: no function": (change_build("model.py:make", "model.py"), "model.py"),
+    "factory: unknown argument": (change_build("channels", "chanels"), "chanels"),
+    "factory: raises": (append_code("def make(**_):\n    raise RuntimeError('no luck\\nat all')\n"), "RuntimeError: no luck)"),
+    "factory: no module": (append_code("def make(**_):\n    return 3\n"), "returned a int"),
+    "factory: code that fails": (append_code("1 / 0\n"), "ZeroDivisionError"),
+    "factory: code that leaves": (append_code("raise SystemExit(5)\n"), "SystemExit"),
+    "factory: no Python": (write("model.py", "def make(:\n"), "cannot be imported (SyntaxError"),
+    "toml: unknown section": (change_build("[task]", "[tasks]"), "unknown section [tasks]"),
+    "toml: unknown key": (change_build("order = 6", "ordre = 6"), "unknown key build.ordre"),
+    "toml: no factory": (change_build('factory = "model.py:make"', ""), "must give model.factory as str"),
+    "toml: no samples": (change_build('[samples]\nfile = "samples.npz"\ntime_axis = 1', ""), "must give samples.file as str"),
+    "toml: number for text": (change_build('"weights.safetensors"', "3"), "must give model.weights as str"),
+    "toml: text for number": (change_build("time_axis = 1", 'time_axis = "1"'), "must give samples.time_axis as int"),
+    "toml: time before batch": (change_build("time_axis = 1", "time_axis = 0"), "time_axis"),
+    "toml: time from the end": (change_build("time_axis = 1", "time_axis = -2"), "time_axis"),
+    "toml: text for order": (change_build("order = 6", 'order = "6"'), "build.order is '6'"),
+    "toml: fraction for order": (change_build("order = 6", "order = 2.5"), "build.order is 2.5"),
+    "toml: unknown metric": (change_build('metric = "accuracy"', 'metric = "beauty"'), "beauty"),
+    "toml: no toml": (write("build.toml", "[model\n"), "build.toml cannot be read"),
+    "toml: absent": (lambda d: (d / "build.toml").unlink(), "has no build.toml"),
+    "toml: no order": (change_build("order = 6", ""), "--order"),
+    "toml: unknown method": (change_build("order = 6", 'order = 6\nmethod = "magic"'), "no reduction method 'magic'"),
+    "toml: no taps": (change_build("order = 6", "order = 6\nhorizon = 0"), "horizon of 0"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
+    prepare, said = CASES[name]
+    prepare(directory)
+    assert said in refused(directory)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--order", 0), "0"),
+        (("--order", -1), "-1"),
+        (("--order", 7), "7"),
+        (("--method", "magic"), "no reduction method 'magic'"),
+        (("--block", 0), "block of 0 samples"),
+        (("--block", -4), "block of -4 samples"),
+        (("--weights", "absent.safetensors"), "absent.safetensors does not exist"),
+        (("--samples", "absent.npz"), "absent.npz does not exist"),
+        (("--time-axis", 5), "no time axis 5"),
+        (("--time-axis", 2), "time"),
+    ],
+)
+def test_bad_options_are_refused(directory: Path, options: tuple[object, ...], said: str) -> None:
+    assert said in refused(directory, *options)
+
+
+@pytest.mark.parametrize("options", [("--horizon", "0"), ("--horizon", "x"), ("--time-axis", "0"), ("--metric", "beauty")])
+def test_options_that_cannot_be_read_are_refused(directory: Path, options: tuple[str, ...]) -> None:
+    result = call("build", directory, "--out", directory.parent / "out", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert options[0] in result.stderr
+    assert not (directory.parent / "out").exists()
+
+
+def test_models_without_layers_are_refused(directory: Path) -> None:
+    append_code("def make(**_):\n    return nn.Linear(1, 2)\n")(directory)
+    save_file(torch.nn.Linear(1, 2).state_dict(), directory / "weights.safetensors")
+    assert "no layer that ssm2edge knows" in refused(directory)
+
+
+def test_pickles_are_refused_without_trust(directory: Path) -> None:
+    torch.save(tiny_model(), directory / "weights.pt")
+    assert "--trust-pickle" in refused(directory, "--weights", directory / "weights.pt")
+
+
+def test_sources_that_are_nothing_are_refused(tmp_path: Path) -> None:
+    for source, said in (
+        (tmp_path / "absent", "neither a model directory nor a factory"),
+        (tmp_path, "has no build.toml"),
+        ("model.py:make", "name an npz file with --samples"),
+    ):
+        for command in (("build", source, "--out", tmp_path / "out", "--order", 2), ("inspect", source)):
+            assert said in one_sentence(call(*command))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_taken_places_are_left_alone(directory: Path, tmp_path: Path, force: bool) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    before = everything(tmp_path)
+    text = one_sentence(call("build", directory, "--out", out, *(["--force"] if force else [])))
+    assert ("--force" in text) == (not force) or "not an ssm2edge artifact" in text
+    assert everything(tmp_path) == before
+
+
+def test_inspect_refuses_the_same(directory: Path) -> None:
+    change_weights(lambda w: w.pop("decoder.bias"))(directory)
+    for options in ((), ("--json",)):
+        assert "lacks decoder.bias" in one_sentence(call("inspect", directory, *options))
