@@ -96,13 +96,13 @@ def test_running_answers_are_the_answers_so_far() -> None:
 
 def test_states_are_named_after_their_layers() -> None:
     module = to_streaming(traced(DigitClassifier(4, 6, 2, classes=3).eval(), 1, (1, 5, 1)), RULES)
-    assert [(s.name, s.shape) for s in module.states] == [("layers.0", (6, 4)), ("layers.1", (6, 4)), ("mean", (5,))]
+    assert [(s.name, s.shape) for s in module.states] == [("layers.0", (6, 4)), ("layers.1", (6, 4)), ("mean", (9,))]
     assert (module.states[0].input_name, module.states[0].output_name) == ("state.layers.0", "next.layers.0")
     twice = to_streaming(traced(tail(ACCEPTED["layer used twice"])), RULES)
     names = [state.name for state in twice.states]
     assert len(set(names)) == len(names) == 4
-    # Samples seen so far and the mean.
-    assert module.initial_states(2)[2].shape == (2, 5)
+    # Samples seen so far, the mean, and what rounding cut off it.
+    assert module.initial_states(2)[2].shape == (2, 9)
 
 
 def test_tokens_and_further_inputs() -> None:
