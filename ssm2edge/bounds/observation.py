@@ -1,0 +1,84 @@
+"""What samples show of a network: the constants that no proof bounds usefully."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ssm2edge.bounds.program import BANK, Network, operator
+from ssm2edge.systems.system import System
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Extremes over samples and over the networks run on them, by node.
+
+    Attributes
+    ----------
+    deviations
+        Smallest ``sqrt(variance + eps)`` before each normalisation.
+    peaks
+        Largest magnitude of the gated half of each gate.
+    inputs
+        ``(channels,)`` float64: largest root mean square over time of each channel that enters an LTI block.
+    outputs
+        Root mean square over samples (and time, where outputs have it) of the outputs' Euclidean norm, in the first network.
+    """
+
+    deviations: Mapping[str, float]
+    peaks: Mapping[str, float]
+    inputs: Mapping[str, Tensor]
+    outputs: float
+
+
+def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: Sequence[list[Tensor]]) -> Observed:
+    """Run a network on samples, once with each set of systems; the first is the original.
+
+    Parameters
+    ----------
+    network
+        The traced network.
+    systems
+        Sets of systems, by layer.
+    batches
+        Batches of the model's inputs.
+    """
+    deviations: dict[str, float] = {}
+    peaks: dict[str, float] = {}
+    inputs: dict[str, Tensor] = {}
+
+    def watch(node: fx.Node, args: tuple[Any, ...], value: Any) -> Any:
+        kind = operator(node)
+        if kind == "layer_norm":
+            variance = args[0].double().var(-1, correction=0).min()
+            eps = args[4] if len(args) > 4 else 1e-5
+            deviations[node.name] = min(deviations.get(node.name, math.inf), math.sqrt(float(variance) + eps))
+        elif kind == "glu":
+            axis = args[1] if len(args) > 1 else -1
+            gated = args[0].chunk(2, axis)[0]
+            peaks[node.name] = max(peaks.get(node.name, 0.0), float(gated.abs().max()))
+        elif kind == BANK:
+            seen = args[0].double().square().mean(-1).amax(0).sqrt()
+            inputs[node.name] = torch.maximum(inputs.get(node.name, seen), seen)
+        return value
+
+    energy, rows = 0.0, 0
+    with torch.no_grad():
+        for position, members in enumerate(systems):
+            for batch in batches:
+                outputs = network.run(members, batch, watch)
+                if position == 0:
+                    energy += sum(_energy(output) for output in outputs)
+                    rows += len(batch[0])
+    return Observed(deviations, peaks, inputs, math.sqrt(energy / rows))
+
+
+def _energy(output: Tensor) -> float:
+    """Sum over the batch of the squared norm of an output, its mean over time where it has one."""
+    steps = output.shape[1:-1].numel()
+    return float(output.double().square().sum()) / steps

@@ -1,0 +1,121 @@
+"""A traced network as the bounds read it: nodes by operator, weights as float64, LTI banks by layer.  It can be run, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from ssm2edge.bounds.errors import BoundError
+from ssm2edge.systems.response import impulse_response, pole_sequences
+from ssm2edge.systems.system import System
+
+BANK, MIMO = "ssm2edge.siso_bank", "ssm2edge.mimo"
+"""Operators that stand for LTI layers; their second argument is the constant ``<layer>.block.a``."""
+
+SUFFIX = ".block.a"
+
+Watch = Callable[[fx.Node, tuple[Any, ...], Any], Any]
+"""Called with a node, its arguments' values and its own value; what it returns takes the value's place."""
+
+
+class Network:
+    """An exported program whose LTI layers are reduced blocks."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        # Nodes that only assert what the exporter relied on have no users.
+        self.nodes = [node for node in program.graph.nodes if node.users or node.op in ("output", "placeholder")]
+        self.inputs: list[fx.Node] = []
+        self.weights: dict[fx.Node, Tensor] = {}
+        targets: dict[fx.Node, str] = {}
+        placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
+        for node, specification in zip(placeholders, program.graph_signature.input_specs, strict=True):
+            if specification.kind == InputKind.USER_INPUT:
+                self.inputs.append(node)
+                continue
+            assert specification.target is not None
+            held = program.state_dict.get(specification.target, program.constants.get(specification.target))
+            if not isinstance(held, Tensor):
+                raise BoundError(f"The constant {specification.target} is no tensor.")
+            self.weights[node] = held.detach()
+            targets[node] = specification.target
+        self.layers: dict[fx.Node, str] = {}
+        for node in self.nodes:
+            if operator(node) in (BANK, MIMO):
+                constant = node.args[1]
+                assert isinstance(constant, fx.Node)
+                self.layers[node] = ("." + targets[constant]).removesuffix(SUFFIX).removeprefix(".")
+
+    def run(self, systems: Mapping[str, System], inputs: list[Tensor], watch: Watch | None = None) -> list[Tensor]:
+        """Compute the outputs with the given systems in the layers' places, whole sequences, differentiable in the inputs.
+
+        Parameters
+        ----------
+        systems
+            By layer.
+        inputs
+            In the order of the model's arguments, ``(batch, ...)``.
+        watch
+            Sees, and may exchange, every computed value.
+        """
+        values: dict[fx.Node, Any] = dict(zip(self.inputs, inputs, strict=True))
+        values |= self.weights
+        for node in self.nodes:
+            if node.op == "placeholder":
+                continue
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda argument: values[argument])
+            if node.op == "output":
+                return list(args[0])
+            assert callable(node.target)
+            layer = self.layers.get(node)
+            value = node.target(*args, **kwargs) if layer is None else filtered(systems[layer], args[0])
+            values[node] = value if watch is None else watch(node, args, value)
+        raise AssertionError("an exported program ends with its output")
+
+
+def operator(node: fx.Node) -> str:
+    """Name of a node's operator with its namespace; aten's without."""
+    namespace, name = getattr(node.target, "namespace", None), getattr(node.target, "_opname", None)
+    if node.op != "call_function" or name is None:
+        return str(node.target)
+    return str(name) if namespace == "aten" else f"{namespace}.{name}"
+
+
+def filtered(system: System, u: Tensor) -> Tensor:
+    """Run a layer on whole sequences from zero states, by fast convolution.
+
+    Parameters
+    ----------
+    system
+        A bank, or one system of many inputs and outputs.
+    u
+        ``(batch, channels, time)`` for a bank, ``(batch, time, inputs)`` for one system; the result is alike, in its precision.
+    """
+    if not system.batch_shape:
+        return _simulated(system, u)
+    length = u.shape[-1]
+    kernel = impulse_response(system, length)[:, 0, 0].to(u.dtype)
+    return _convolved(kernel, u)
+
+
+def _simulated(system: System, u: Tensor) -> Tensor:
+    """Every mode by itself: ``x[k] = sum_{j<k} pole^(k-1-j) B u[j]``."""
+    drive = torch.einsum("nm,btm->bnt", system.B, u.to(torch.complex128))
+    powers = pole_sequences(system.poles, u.shape[1])
+    points = 2 * u.shape[1]
+    after = torch.fft.ifft(torch.fft.fft(powers, n=points) * torch.fft.fft(drive, n=points), n=points)[..., : u.shape[1]]
+    x = torch.nn.functional.pad(after[..., :-1], (1, 0))
+    y = torch.einsum("pn,bnt->btp", system.C, x).real + u.double() @ system.D.mT
+    if system.M is not None:
+        y = y + torch.einsum("bit,pij,bjt->btp", x, system.M, x).real
+    return y.to(u.dtype)
+
+
+def _convolved(kernel: Tensor, u: Tensor) -> Tensor:
+    points = 2 * u.shape[-1]
+    y: Tensor = torch.fft.irfft(torch.fft.rfft(kernel, n=points) * torch.fft.rfft(u, n=points), n=points)[..., : u.shape[-1]]
+    return y
