@@ -1,6 +1,7 @@
 """Which layer of which library holds a System, and the block that replaces it.
 
-A new library is one file with a :class:`~ssm2edge.layers.contract.LayerLibrary` and one line in ``LIBRARIES``.
+A new library is one file with a :class:`~ssm2edge.layers.contract.LayerLibrary` and one line in ``LIBRARIES``; a new shape of
+system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line in ``BLOCKS``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.block import ExportedBank, ReducedBank
-from ssm2edge.layers.contract import FoundLayer, LayerError, LayerLibrary, answer_of
+from ssm2edge.layers.block import ReducedBank
+from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, answer_of
+from ssm2edge.layers.lru import LRULibrary
+from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.systems.system import System
 
-LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(),)
+LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), LRULibrary())
+
+BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
 
 REPLACEMENT_TOLERANCE = 1e-3
 """Largest relative difference, in float32, between a layer and its full-order replacement before the layer is refused."""
@@ -38,12 +43,12 @@ def find_layers(model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIE
             raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be read: {error}") from error
         radius = float(system.poles.abs().max())
         if not radius < 1:
-            channel = int(system.poles.abs().amax(-1).argmax())
+            where = f"channel {int(system.poles.abs().amax(-1).argmax())}" if system.batch_shape else "it"
             raise LayerError(
-                f"Layer {name or '(the model)'} ({library.name}) is not stable: channel {channel} has a pole of modulus "
+                f"Layer {name or '(the model)'} ({library.name}) is not stable: {where} has a pole of modulus "
                 f"{radius:.6g}; train it so that every pole lies inside the unit circle."
             )
-        found.append(FoundLayer(name, library.name, library.kind, system, library.parameters(module)))
+        found.append(FoundLayer(name, library.name, library.kind(module), system, library.parameters(module)))
     if not found:
         known = ", ".join(library.name for library in libraries)
         raise LayerError(f"The model has no layer that ssm2edge knows (it knows: {known}); register its library.")
@@ -71,7 +76,7 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
             continue
         try:
             _check_replacement(module, library)
-            rebuilt = library.rebuild(module, ReducedBank(systems[name]).to(next(module.parameters()).device))
+            rebuilt = library.rebuild(module, block_of(systems[name]).to(next(module.parameters()).device))
         except LayerError as error:
             raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be replaced: {error}") from error
         if name == "":
@@ -86,23 +91,40 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
 def exportable(model: nn.Module) -> nn.Module:
     """Return a copy of a replaced model, in eval mode, whose blocks are constants and operators, ready for ``torch.export``."""
     frozen = copy.deepcopy(model).eval()
-    if isinstance(frozen, ReducedBank):
-        return ExportedBank(frozen)
+    if isinstance(frozen, Block):
+        return frozen.exported()
     for name, module in list(frozen.named_modules()):
-        if isinstance(module, ReducedBank):
+        if isinstance(module, Block):
             parent, _, attribute = name.rpartition(".")
-            setattr(frozen.get_submodule(parent), attribute, ExportedBank(module))
+            setattr(frozen.get_submodule(parent), attribute, module.exported())
     return frozen
 
 
-def blocks(model: nn.Module) -> dict[str, ReducedBank]:
+def blocks(model: nn.Module) -> dict[str, Block]:
     """The reduced blocks of a replaced model, by the name of the layer each stands in."""
     suffix = ".block"
     return {
         name.removesuffix(suffix) if name != "block" else "": module
         for name, module in model.named_modules()
-        if isinstance(module, ReducedBank)
+        if isinstance(module, Block)
     }
+
+
+def block_of(system: System) -> Block:
+    """Make the block that holds a system.
+
+    Raises
+    ------
+    LayerError
+        If no kind of block can.
+    """
+    kind = next((kind for kind in BLOCKS if kind.fits(system)), None)
+    if kind is None:
+        raise LayerError(
+            f"no block holds systems of batch shape {tuple(system.batch_shape)} with {system.inputs} inputs and {system.outputs} "
+            "outputs."
+        )
+    return kind(system)
 
 
 def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tuple[str, nn.Module, LayerLibrary]]:
@@ -120,11 +142,9 @@ def _check_replacement(module: nn.Module, library: LayerLibrary) -> None:
     """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
     system = library.read(module)
     parameter = next(module.parameters())
-    rebuilt = library.rebuild(module, ReducedBank(system).to(parameter.device))
+    rebuilt = library.rebuild(module, block_of(system).to(parameter.device))
     generator = torch.Generator().manual_seed(0)
-    transposed = bool(getattr(rebuilt, "transposed", True))
-    shape = (2, system.batch_shape[0], 64) if transposed else (2, 64, system.batch_shape[0])
-    u = torch.randn(shape, generator=generator).to(parameter)
+    u = torch.randn(library.input_shape(module, 2, 64), generator=generator).to(parameter.device)
     answers = (answer_of(layer, u) for layer in (module, rebuilt))
     expected, actual = (x[0] if isinstance(x, tuple) else x for x in answers)
     assert isinstance(expected, Tensor)
@@ -138,11 +158,15 @@ def _check_replacement(module: nn.Module, library: LayerLibrary) -> None:
 
 
 __all__ = [
+    "BLOCKS",
     "LIBRARIES",
+    "Block",
     "FoundLayer",
     "LayerError",
     "LayerLibrary",
     "ReducedBank",
+    "ReducedMimo",
+    "block_of",
     "blocks",
     "exportable",
     "find_layers",

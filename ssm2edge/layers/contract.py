@@ -1,7 +1,8 @@
-"""What every layer library supplies, and what is known of a layer once it is found."""
+"""What every layer library and every block supplies, and what is known of a layer once it is found."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,7 @@ class FoundLayer:
     library
         Name of the layer library that recognised it.
     kind
-        Kind of system, for people: "SISO bank".
+        Kind of system, for people: "SISO bank", "MIMO".
     system
         What the layer computes between its inputs and its nonlinearity, float64.
     parameters
@@ -36,17 +37,44 @@ class FoundLayer:
     parameters: int
 
 
+class Block(nn.Module, ABC):
+    """What takes the place of a layer's LTI part: small, real, trainable, stable by construction; made from a System alone."""
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, system: System) -> bool:
+        """Whether this kind of block can hold ``system``."""
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Real states of each of its systems."""
+
+    @abstractmethod
+    def system(self) -> System:
+        """Return what the block computes now, float64, detached, on the CPU."""
+
+    @abstractmethod
+    def exported(self) -> nn.Module:
+        """Return the block as constants and one operator: what ``torch.export`` sees."""
+
+
 class LayerLibrary(Protocol):
     """One library of layers: recognises its modules, reads their systems, puts reduced blocks in their place."""
 
     name: str
-    kind: str
 
     def matches(self, module: nn.Module) -> bool:
         """Whether ``module`` is one of this library's layers, by class or structure."""
 
+    def kind(self, module: nn.Module) -> str:
+        """Kind of system the layer holds, for people."""
+
     def read(self, module: nn.Module) -> System:
         """Return the layer's system in paper form, float64."""
+
+    def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
+        """Shape of an input of the layer."""
 
     def parameters(self, module: nn.Module) -> int:
         """Count the real parameters of the layer's LTI part."""

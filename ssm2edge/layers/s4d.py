@@ -43,7 +43,6 @@ class S4DLibrary:
     """Recognises S4D layers by structure, so that copies of the published file are found wherever they live."""
 
     name = "S4D"
-    kind = "SISO bank"
 
     def matches(self, module: nn.Module) -> bool:
         """Whether the module has the published kernel parameters and the parts around them."""
@@ -53,6 +52,15 @@ class S4DLibrary:
             and all(isinstance(getattr(kernel, name, None), Tensor) for name in KERNEL_PARAMETERS)
             and all(hasattr(module, name) for name in LAYER_PARTS)
         )
+
+    def kind(self, module: nn.Module) -> str:
+        """A bank of independent channels."""
+        return "SISO bank"
+
+    def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
+        """Channels before time, unless the layer says otherwise."""
+        channels = int(getattr(module, "D").shape[-1])  # noqa: B009  (D is registered at run time, unknown to type checkers)
+        return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
 
     def read(self, module: nn.Module) -> System:
         """Discretise by zero-order hold in float64.
@@ -92,9 +100,7 @@ class S4DLibrary:
         """
         transposed = bool(getattr(module, "transposed", True))
         weight = getattr(module, "D")  # noqa: B009  (as above)
-        channels = weight.shape[-1]
-        shape = (1, channels, 2) if transposed else (1, 2, channels)
-        answer = answer_of(module, torch.zeros(shape, dtype=weight.dtype, device=weight.device))
+        answer = answer_of(module, torch.zeros(self.input_shape(module, 1, 2), dtype=weight.dtype, device=weight.device))
         if isinstance(answer, Tensor):
             returns_pair = False
         elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):

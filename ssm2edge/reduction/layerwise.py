@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Reduction
-from ssm2edge.systems.system import System, concatenate
+from ssm2edge.systems.system import System, concatenate, stack
 
 
 def reduce_layers(
@@ -20,7 +20,7 @@ def reduce_layers(
     Parameters
     ----------
     systems
-        By layer, each of batch shape ``(channels,)``.
+        By layer: banks of batch shape ``(channels,)``, and single systems of batch shape ``()``.
     orders
         By layer, states to keep in each of its systems.
     method, horizon
@@ -38,14 +38,25 @@ def reduce_layers(
     """
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, system in systems.items():
-        groups[system.order, orders[name], system.inputs, system.outputs, len(system.batch_shape)].append(name)
+        quadratic = system.M is not None
+        groups[system.order, orders[name], system.inputs, system.outputs, len(system.batch_shape), quadratic].append(name)
     reductions: dict[str, Reduction] = {}
     for names in groups.values():
         order = orders[names[0]]
-        counts = [systems[name].batch_shape[0] for name in names]
-        joined = reduce_system(concatenate([systems[name] for name in names]), order, method, horizon)
-        reductions |= dict(zip(names, _split(joined, counts), strict=True))
+        single = not systems[names[0]].batch_shape
+        banks = [stack([systems[name]]) if single else systems[name] for name in names]
+        joined = reduce_system(concatenate(banks), order, method, horizon)
+        parts = _split(joined, [bank.batch_shape[0] for bank in banks])
+        reductions |= dict(zip(names, [_only(part) for part in parts] if single else parts, strict=True))
     return {name: reductions[name] for name in systems}
+
+
+def _only(reduction: Reduction) -> Reduction:
+    """The one system of a batch of one, without the batch."""
+    columns = (reduction.error, reduction.relative_error, reduction.spectral_radius, reduction.outcomes, reduction.iterations)
+    return Reduction(
+        reduction.system[0], reduction.method, reduction.order, reduction.horizon, *(column[0] for column in columns)
+    )
 
 
 def _split(joined: Reduction, counts: list[int]) -> list[Reduction]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.func import functional_call
 
-from ssm2edge.layers import block as block_file
+from ssm2edge.layers import dynamics
 from ssm2edge.layers.block import ExportedBank, ReducedBank
 from ssm2edge.systems.system import System, siso_bank
 from tests.random_banks import filtered_by, random_bank, response_of
@@ -77,7 +77,7 @@ def test_parameters_are_two_a_state_and_one_a_channel(order: int) -> None:
 
 def test_gradients_are_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without the rounding of the poles to float32 the block is smooth; everything then runs in float64.
-    monkeypatch.setattr(block_file, "_rounded", lambda values: values)
+    monkeypatch.setattr(dynamics, "_rounded", lambda values: values)
     bank = ReducedBank(random_bank(3, 5, seed=2))
     u = torch.randn(2, 3, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     names = [name for name, _ in bank.named_parameters()]
@@ -96,7 +96,7 @@ def test_rounding_leaves_the_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
         return [p.grad for p in bank.parameters() if p.grad is not None]
 
     rounded = gradients()
-    monkeypatch.setattr(block_file, "_rounded", lambda values: values)
+    monkeypatch.setattr(dynamics, "_rounded", lambda values: values)
     for one, other in zip(rounded, gradients(), strict=True):
         assert (one != 0).any()
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,83 @@
+"""Poles as a block trains and runs them: stable by construction, and the same numbers in PyTorch and on the device.
+
+A pole is ``exp(-exp(nu) + i theta)`` with free real ``nu`` and ``theta`` (Orvieto et al., "Resurrecting Recurrent Neural
+Networks", 2023), so that no step of training can leave the unit disc.  The poles are then rounded to float32 rotation-scaling
+coefficients, and everything else is computed from the rounded ones in float64: the recurrence on a device, whose coefficients are
+float32, is the same system to the last bit, however slow a mode is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+LARGEST_RADIUS = 1 - 2.0**-22
+"""Poles closer to the unit circle cannot be told from it in float32."""
+
+LARGEST_NU = 32.0
+"""Beyond it the modulus is zero in any arithmetic, while exp(nu) would overflow on its way to a gradient."""
+
+
+class _RoundToFloat32(torch.autograd.Function):
+    """Rounding with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor) -> Tensor:
+        return values.float().double()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+_rounded = cast(Callable[[Tensor], Tensor], _RoundToFloat32.apply)
+
+
+def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
+    """Free parameters and fixed signs of poles in canonical order.
+
+    Parameters
+    ----------
+    poles
+        ``(*batch, n)`` complex128, inside the unit circle.
+    paired
+        ``(*batch, n)`` bool, whether a state belongs to a conjugate pair.
+
+    Returns
+    -------
+    dynamics, signs
+        ``(*batch, n)`` float32.  There is one parameter per state: (nu, theta) for a pair, (nu, nu) for two real poles, whose
+        signs are fixed.
+
+    Raises
+    ------
+    ValueError
+        If a pole lies on or outside the unit circle.
+    """
+    radius = float(poles.abs().max()) if poles.numel() else 0.0
+    if not radius < 1:
+        raise ValueError(f"a pole has modulus {radius:.6g}; only stable systems can become a block.")
+    log_modulus = poles.abs().clamp(1e-30, LARGEST_RADIUS).log()
+    theta = torch.atan2(poles.imag, poles.real)
+    first = torch.arange(poles.shape[-1]) % 2 == 0
+    dynamics = torch.where(paired & ~first, theta.abs(), torch.log(-log_modulus))
+    return dynamics.float(), torch.where(poles.real < 0, -1.0, 1.0).float()
+
+
+def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients a and b of the sections, ``(*batch, n)`` float64 that float32 holds exactly, differentiable."""
+    order = parameters.shape[-1]
+    leader = [2 * (j // 2) for j in range(order)]
+    follower = [min(2 * (j // 2) + 1, order - 1) for j in range(order)]
+    dynamics = parameters.double()
+    nu = torch.where(paired, dynamics[..., leader], dynamics)
+    theta = torch.where(paired, dynamics[..., follower], torch.zeros_like(dynamics))
+    modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).clamp(max=LARGEST_RADIUS)
+    turn = torch.tensor([-1.0 if j % 2 == 0 else 1.0 for j in range(order)], dtype=torch.float64, device=dynamics.device)
+    signs = torch.where(paired, torch.ones_like(modulus), signs.double())
+    a = _rounded(signs * modulus * torch.cos(theta))
+    b = _rounded(torch.where(paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus)))
+    return a, b

@@ -1,0 +1,120 @@
+"""The block that takes the place of a system of many inputs and outputs, linear or with quadratic outputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import Block
+from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
+from ssm2edge.layers.mimo_operators import mimo
+from ssm2edge.systems.mimo_form import MimoSections, from_mimo_sections, to_mimo_sections
+from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.system import System
+
+
+class ReducedMimo(Block):
+    """One system ``(batch, time, inputs) -> (batch, time, outputs)``, zero initial state.
+
+    Parameters
+    ----------
+    system
+        Of batch shape ``()``, stable, with or without quadratic outputs.
+
+    Raises
+    ------
+    ValueError
+        If the system is a batch, or a pole lies on or outside the unit circle.
+
+    Notes
+    -----
+    With n states, m inputs, p outputs and q squares there are n + n m + p n + p m + q n + p q parameters.
+    """
+
+    paired: Tensor
+    signs: Tensor
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        if not self.fits(system):
+            raise ValueError(f"this block holds one system, not a batch of shape {tuple(system.batch_shape)}.")
+        sections = to_mimo_sections(system)
+        paired = sections.b != 0
+        dynamics, signs = initial_dynamics(system.poles, paired)
+        self.dynamics = nn.Parameter(dynamics)
+        self.input = nn.Parameter(sections.input.float())
+        self.output = nn.Parameter(sections.output.float())
+        self.feedthrough = nn.Parameter(sections.feedthrough.float())
+        self.factors = None if sections.factors is None else nn.Parameter(sections.factors.float())
+        self.mixing = None if sections.mixing is None else nn.Parameter(sections.mixing.float())
+        self.register_buffer("paired", paired)
+        self.register_buffer("signs", signs)
+
+    @classmethod
+    def fits(cls, system: System) -> bool:
+        """Whether it is one system, not a batch."""
+        return not system.batch_shape
+
+    @property
+    def order(self) -> int:
+        """Real states."""
+        return self.output.shape[-1]
+
+    def system(self) -> System:
+        """Return the system as it is now (float64, detached, on the CPU)."""
+        a, b = section_coefficients(self.dynamics, self.paired, self.signs)
+        linear = (x.detach().cpu().double() for x in (a, b, self.input, self.output, self.feedthrough))
+        quadratic = (None if x is None else x.detach().cpu().double() for x in (self.factors, self.mixing))
+        return from_mimo_sections(MimoSections(*linear, *quadratic))
+
+    def exported(self) -> ExportedMimo:
+        """Return the block as constants and one operator."""
+        return ExportedMimo(self)
+
+    def forward(self, u: Tensor) -> Tensor:
+        a, b = section_coefficients(self.dynamics, self.paired, self.signs)
+        states = _scan(a, b, u @ self.input.mT)
+        before = nn.functional.pad(states[:, :-1], (0, 0, 1, 0))
+        y = before @ self.output.mT + u @ self.feedthrough.mT
+        if self.factors is not None and self.mixing is not None:
+            y = y + (before @ self.factors.mT).square() @ self.mixing.mT
+        return y
+
+
+def _scan(a: Tensor, b: Tensor, drive: Tensor) -> Tensor:
+    """States after each sample, ``x[k] = A x[k - 1] + drive[k]``, in log2(time) passes over the sequence.
+
+    After the pass with step s, x[k] holds what the last 2 s samples contributed; powers of A are made in float64.
+    """
+    swap, step, x = swap_indices(len(a)), 1, drive
+    while step < drive.shape[1]:
+        earlier = x[:, :-step]
+        moved = a.to(x.dtype) * earlier + b.to(x.dtype) * earlier[..., swap]
+        x = torch.cat((x[:, :step], x[:, step:] + moved), dim=1)
+        a, b, step = a * a + b * b[swap], a * b + b * a[swap], 2 * step
+    return x
+
+
+class ExportedMimo(nn.Module):
+    """A :class:`ReducedMimo` as constants and one operator: what ``torch.export`` sees."""
+
+    a: Tensor
+    b: Tensor
+    input: Tensor
+    output: Tensor
+    feedthrough: Tensor
+    factors: Tensor | None
+    mixing: Tensor | None
+
+    def __init__(self, block: ReducedMimo) -> None:
+        super().__init__()
+        a, b = section_coefficients(block.dynamics, block.paired, block.signs)
+        self.register_buffer("a", a.detach().float())
+        self.register_buffer("b", b.detach().float())
+        for name in ("input", "output", "feedthrough", "factors", "mixing"):
+            value = getattr(block, name)
+            self.register_buffer(name, None if value is None else value.detach().float())
+
+    def forward(self, u: Tensor) -> Tensor:
+        y: Tensor = mimo(u, self.a, self.b, self.input, self.output, self.feedthrough, self.factors, self.mixing)
+        return y

@@ -1,0 +1,83 @@
+"""Few squares for many quadratic forms: ``x^T M_i x = sum_k W_ik (V_k x)^2`` with rows V_k shared by the outputs.
+
+Three ways to find V and W; the one with the fewest rows is taken.
+
+* The forms of a layer that squares q directions and mixes them are ``M_i = V^T diag(W_i) V``.  Every combination of them has this
+  shape, so that the eigenvectors of ``N_a N_b^-1`` for two combinations are the rows of V (Jennrich's algorithm; Harshman, 1970).
+  Projections of such forms keep the shape, with ``V T`` for V.
+* Each form by its own eigenvectors: as many rows as all ranks together.
+* All forms of n variables lie in the span of the n (n + 1) / 2 squares of ``x_i`` and ``x_i + x_j``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NUMERICAL_RANK = 1e-7
+"""Eigenvalues and remainders below this part of the largest are rounding of a model in float32."""
+
+
+def squares_of(M: Tensor) -> tuple[Tensor, Tensor]:
+    """Write quadratic forms as sums of shared squares.
+
+    Parameters
+    ----------
+    M
+        ``(p, n, n)`` float64, symmetric slices, in coordinates of comparable size.
+
+    Returns
+    -------
+    V, W
+        ``(q, n)`` and ``(p, q)`` float64 with ``M_i = V^T diag(W_i) V`` up to ``NUMERICAL_RANK``; q is 0 for zero M.
+    """
+    outputs, n, _ = M.shape
+    largest = float(torch.linalg.matrix_norm(M, ord=2).max()) if M.numel() else 0.0
+    if largest == 0.0:
+        return M.new_zeros(0, n), M.new_zeros(outputs, 0)
+    shared = _shared_directions(M, largest)
+    if shared is not None:
+        return shared
+    eigenvalues, eigenvectors = torch.linalg.eigh(M)
+    kept = eigenvalues.abs() > NUMERICAL_RANK * largest
+    rank = int(kept.sum())
+    if rank >= n * (n + 1) // 2:
+        return _all_squares(M)
+    V = eigenvectors.mT[kept]
+    W = M.new_zeros(outputs, rank)
+    W[kept.nonzero()[:, 0], torch.arange(rank)] = eigenvalues[kept]
+    return V, W
+
+
+def _shared_directions(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | None:
+    """Jennrich's algorithm in the space that the forms reach; None if they are not of that shape."""
+    _, singular, basis = torch.linalg.svd(M.flatten(0, 1), full_matrices=False)
+    basis = basis[singular > NUMERICAL_RANK * largest]
+    reached = basis @ M @ basis.mT
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.einsum("kp,pij->kij", torch.randn(2, len(M), generator=generator, dtype=M.dtype), reached)
+    if torch.linalg.cond(second) > 1 / NUMERICAL_RANK:
+        return None
+    directions = torch.linalg.eig(torch.linalg.solve(second.mT, first.mT).mT).eigenvectors
+    if float(directions.imag.abs().max()) > 1e-3:
+        return None
+    # N_a N_b^-1 = V^T diag(W_a / W_b) V^-T: its eigenvectors are the columns of V^T.
+    V = directions.real.mT @ basis
+    W = _weights(M, V)
+    remainder = torch.einsum("pq,qi,qj->pij", W, V, V) - M
+    return (V, W) if float(remainder.abs().max()) <= NUMERICAL_RANK * largest else None
+
+
+def _all_squares(M: Tensor) -> tuple[Tensor, Tensor]:
+    n = M.shape[-1]
+    unit = torch.eye(n, dtype=M.dtype)
+    i, j = torch.triu_indices(n, n, offset=1)
+    V = torch.cat((unit, (unit[i] + unit[j]) / 2**0.5))
+    return V, _weights(M, V)
+
+
+def _weights(M: Tensor, V: Tensor) -> Tensor:
+    """The mixing that fits given squares best."""
+    squares = torch.einsum("qi,qj->ijq", V, V).flatten(0, 1)
+    weights: Tensor = torch.linalg.lstsq(squares, M.flatten(1).mT).solution
+    return weights.mT
