@@ -153,7 +153,7 @@ def test_stream_describes_itself(files: Files, block: int) -> None:
     assert isinstance(states, list)
     assert [tuple(state) for state in states] == [("input", "output", "shape", "initial")] * 4
     assert [state["input"] for state in states][:2] == ["state.layers.0", "state.layers.1"]
-    assert [state["shape"] for state in states] == [[6, 4], [6, 4], [5], [3]]
+    assert [state["shape"] for state in states] == [[6, 4], [6, 4], [9], [5]]
     assert {state["initial"] for state in states} == {0.0}
     assert all(state["output"] == "next." + state["input"].removeprefix("state.") for state in states)
     graph = files.streams[block].graph

@@ -123,3 +123,18 @@ def test_tokens_and_further_inputs() -> None:
     (actual,) = streamed(to_streaming(form, RULES), form, u, (1, 1), [4, 1, 7])
     with torch.no_grad():
         torch.testing.assert_close(actual, model(*u), rtol=1e-4, atol=1e-5)
+
+
+def test_running_mean_is_exact_to_rounding_after_many_samples() -> None:
+    class Mean(nn.Module):
+        def forward(self, u: Tensor) -> Tensor:
+            return u.mean(1)
+
+    module = to_streaming(trace(Mean(), [InputAxes("u", 1, torch.zeros(1, 5, 1))]), RULES)
+    u = 1 + torch.rand(4, 6000, 1, generator=torch.Generator().manual_seed(0))
+    (state,) = module.initial_states(4)
+    for k in range(u.shape[1]):
+        answer, state = module(u[:, k : k + 1], state)
+    exact = u.double().mean(1)
+    # Without compensation the error is four times the bound.
+    assert ((answer - exact).abs() / exact).max() <= 2 * torch.finfo(torch.float32).eps

@@ -1,0 +1,161 @@
+"""`build` end to end on a tiny trained-looking model: a verified artifact, equal to the original at full order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from ssm2edge import pipeline
+from ssm2edge.artifact import Streaming
+from ssm2edge.cli import main
+from ssm2edge.loading import open_source
+from ssm2edge.pipeline import Options, build
+from ssm2edge.runtime import Model, Stream
+from ssm2edge.verification import Verdict
+from ssm2edge.verification.check import Check
+from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def original_answers() -> np.ndarray:
+    with torch.no_grad():
+        return np.asarray(tiny_model()(torch.from_numpy(samples()["held_out.pixels"])))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    place = tmp_path_factory.mktemp("build")
+    source = model_directory(place / "model")
+    result = call("build", source, "--out", place / "deep" / "out", "--block", 4, "--json")
+    assert result.exit_code == 0, result.output
+    return place / "deep" / "out", result
+
+
+def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]) -> None:
+    out, result = built
+    assert {path.name for path in out.iterdir()} == {"manifest.json", "offline.onnx", "reference.npz", "stream.onnx"}
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert result.stderr == ""
+
+
+def test_manifest_says_what_was_done(built: tuple[Path, Result]) -> None:
+    out, result = built
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert json.loads(result.stdout)["manifest"] == manifest
+    assert manifest["options"] == {"order": 6, "method": "gradient", "horizon": LENGTH, "block": 4}
+    assert manifest["source"]["factory"] == "model.py:make"
+    assert set(manifest["source"]["sha256"]) == {"build.toml", "model.py", "weights.safetensors", "samples.npz"}
+    assert [layer["name"] for layer in manifest["layers"]] == ["layers.0", "layers.1"]
+    for layer in manifest["layers"]:
+        assert (layer["order_before"], layer["order_after"], layer["channels"], layer["horizon"]) == (6, 6, 4, LENGTH)
+        assert 0 < layer["spectral_radius"] < 1
+        assert 0 <= layer["h2_error_relative"] < 1e-5
+        assert layer["outcomes"] == {"identity": 4}
+    model = tiny_model()
+    before = sum(p.numel() for p in model.parameters())
+    # Per channel: 3 complex poles and coefficients, step and skip before; two numbers a state and the feedthrough after.
+    assert manifest["parameters"] == {
+        "ssm_before": 2 * 4 * (4 * 3 + 2),
+        "ssm_after": 2 * 4 * (2 * 6 + 1),
+        "model_before": before,
+        "model_after": before - 2 * 4,
+    }
+    right = float((original_answers().argmax(1) == samples()["labels"]).mean())
+    assert manifest["accuracy"] == {"original": right, "artifact": right, "samples": HELD_OUT}
+    assert manifest["streaming"] == {"available": True, "block": 4, "reason": None}
+    assert [state["shape"] for state in manifest["states"]] == [[6, 4], [6, 4], [9]]
+    assert manifest["latency"]["original"] > 0
+    assert set(manifest["files"]) == {"offline.onnx", "reference.npz", "stream.onnx"}
+
+
+def test_full_order_gives_the_originals_answers(built: tuple[Path, Result]) -> None:
+    out, _ = built
+    pixels, expected = samples()["held_out.pixels"], original_answers()
+    with Model(out) as model:
+        actual = model.run({"pixels": pixels})["output"]
+    with Stream(out, HELD_OUT) as stream:
+        streamed = stream.push({"pixels": pixels})["output"]
+    for answer in (actual, streamed.reshape(HELD_OUT, -1, 10)[:, -1] if streamed.ndim == 3 else streamed):
+        assert np.abs(answer - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert (answer.argmax(1) == expected.argmax(1)).all()
+
+
+def test_verify_agrees(built: tuple[Path, Result]) -> None:
+    result = call("verify", built[0], "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["passed"] is True
+
+
+def test_taken_places_need_force(built: tuple[Path, Result]) -> None:
+    out, _ = built
+    before = (out / "manifest.json").read_bytes()
+    result = call("build", out.parent.parent / "model", "--out", out)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert (out / "manifest.json").read_bytes() == before
+
+
+def test_inspect_measures_every_layer(built: tuple[Path, Result]) -> None:
+    source = built[0].parent.parent / "model"
+    result = call("inspect", source, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    layers = json.loads(result.stdout)["layers"]
+    assert [layer["name"] for layer in layers] == ["layers.0", "layers.1"]
+    for layer in layers:
+        assert (layer["order"], layer["channels"], layer["horizon"], layer["parameters"]) == (6, 4, LENGTH, 4 * (4 * 3 + 2))
+        assert 0 < layer["spectral_radius"] < 1
+        # Orders 3 and 1: what fewer states cost grows.
+        assert 0 < layer["costs"]["3"] < layer["costs"]["1"] < 1
+        assert 1 > layer["hankel_decay"]["1"] > layer["hankel_decay"]["3"] > 0
+    text = call("inspect", source, "--horizon", "inf")
+    assert text.exit_code == 0
+    assert "layers.0" in text.stdout
+
+
+def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
+    source = model_directory(tmp_path / "model")
+    code = (source / "model.py").read_text().replace("z = self.encoder(pixels)\n", "z = self.encoder(pixels).flip(1)\n")
+    (source / "model.py").write_text(code)
+    out = tmp_path / "out"
+    built = build(open_source(str(source)), Options(order=4, method="balanced"), out, False, lambda stage, share: None)
+    assert built.verdict.passed
+    assert {path.name for path in out.iterdir()} == {"manifest.json", "offline.onnx", "reference.npz"}
+    streaming = built.manifest.streaming
+    assert (streaming.available, streaming.block, built.manifest.states) == (False, None, ())
+    assert streaming.reason is not None
+    assert "aten.flip" in streaming.reason
+    line = next(index for index, text in enumerate(code.splitlines(), 1) if "flip" in text)
+    assert f"model.py:{line} " in streaming.reason
+    assert all(0 < layer.h2_error_relative < 1 and layer.order_after == 4 for layer in built.manifest.layers)
+
+
+def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "out"
+    verdict = Verdict((Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong"),))
+    monkeypatch.setattr(pipeline, "export", lambda *_: (Streaming(False, None, "it looks ahead"), ()))
+    monkeypatch.setattr(pipeline, "examine", lambda *_: verdict)
+    result = call("build", source, "--out", out)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert "offline.parity: the graph is wrong" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_failing_exports_say_one_sentence_to_the_process(tmp_path: Path) -> None:
+    source = model_directory(tmp_path / "model")
+    # Axis 2 has one element, which the encoder does not let vary.
+    command = [sys.executable, "-m", "ssm2edge.cli", "build", str(source), "--out", str(tmp_path / "out"), "--time-axis", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ssm2edge: The model cannot be exported")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
