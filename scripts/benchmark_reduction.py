@@ -25,7 +25,7 @@ from ssm2edge.systems.system import System, from_conjugate_half
 
 
 def s4d_lin(channels: int, states: int, seed: int) -> System:
-    """Untrained S4D-Lin channels: poles exp(dt (-1/2 + i pi n)), dt log-uniform in [1e-3, 1e-1], random complex C, zero-order hold."""
+    """Untrained S4D-Lin: poles exp(dt (-1/2 + i pi n)), dt log-uniform in [1e-3, 1e-1], random complex C, zero-order hold."""
     generator = torch.Generator().manual_seed(seed)
     dt = torch.exp(torch.rand(channels, generator=generator, dtype=torch.float64) * math.log(100) + math.log(1e-3))
     imaginary = math.pi * torch.arange(states // 2, dtype=torch.float64)

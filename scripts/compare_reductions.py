@@ -3,8 +3,9 @@
     python scripts/compare_reductions.py --channels 500 --out comparison.json
     python scripts/compare_reductions.py --weights models/digits/weights.safetensors --out digits.json
 
-For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the smallest of
-the others', how often it lies within 1 % of the best of some random restarts, and how many of TLH2's raw results were unstable.
+For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the
+smallest of the others', how often it lies within 1 % of the best of some random restarts, and how many of TLH2's raw
+results were unstable.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssm2edge.reduction import METHODS, reduce_system
+from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.contract import Outcome
 from ssm2edge.reduction.modal import keep_modes
 from ssm2edge.reduction.newton import channels_of, minimise
-from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.systems.dense import with_real_coefficients
@@ -36,7 +37,8 @@ def s4d(log_dt: Tensor, continuous: Tensor, C: Tensor, D: Tensor) -> System:
     poles = torch.exp(torch.exp(log_dt)[:, None] * continuous)
     residues = C * (poles - 1) / continuous
     feedthrough = D + 2 * residues.sum(-1).real
-    return from_conjugate_half(poles, torch.ones_like(poles)[..., None], (residues * poles)[:, None, :], feedthrough[:, None, None])
+    ones = torch.ones_like(poles)[..., None]
+    return from_conjugate_half(poles, ones, (residues * poles)[:, None, :], feedthrough[:, None, None])
 
 
 def random_channels(count: int, states: int, seed: int) -> System:
@@ -126,7 +128,8 @@ def main(
         rows.append(row)
         click.echo(json.dumps(row, indent=1))
     if out is not None:
-        out.write_text(json.dumps({"weights": weights.name if weights else None, "states": states, "rows": rows}, indent=2) + "\n")
+        source = weights.name if weights else None
+        out.write_text(json.dumps({"weights": source, "states": states, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

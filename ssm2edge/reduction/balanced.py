@@ -45,7 +45,7 @@ class Balancing:
 def square_root(gramian: Tensor) -> Tensor:
     """Return L with ``L L^T`` the positive semidefinite matrix given, to rounding of each state's own size.
 
-    Cholesky is some fifteen times faster than an eigendecomposition, which takes over where rounding has left a matrix indefinite.
+    Cholesky is some fifteen times faster than an eigendecomposition, which takes over where rounding leaves a matrix indefinite.
     """
     size = gramian.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     inverse = torch.where(size > 0, 1 / size.clamp_min(1e-300), torch.zeros_like(size))
@@ -56,7 +56,8 @@ def square_root(gramian: Tensor) -> Tensor:
         bad = normalised[failed]
         values, vectors = torch.linalg.eigh((bad + bad.mT) / 2)
         L[failed] = vectors * values.clamp_min(0).sqrt()[..., None, :]
-    return size[..., :, None] * L
+    root: Tensor = size[..., :, None] * L
+    return root
 
 
 def balance(system: System, order: int, horizon: int | None) -> Balancing:
@@ -64,7 +65,8 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
     if system.is_siso and system.M is None:
         pieces = [_balance_channels(system[i : i + BLOCK], order, horizon) for i in range(0, system.poles.shape[0], BLOCK)]
         parts = [torch.cat([getattr(piece.dense, name) for piece in pieces]) for name in "ABCD"]
-        return Balancing(DenseSystem(*parts), *(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("T", "W", "sv")))
+        projectors = [torch.cat([getattr(piece, name) for piece in pieces]) for name in ("T", "W", "sv")]
+        return Balancing(DenseSystem(*parts), *projectors)
     P = _in_real_coordinates(controllability_gramian(system, horizon), system.poles)
     Q = _in_real_coordinates(observability_gramian(system, horizon), system.poles)
     L, K = square_root(P), square_root(Q)

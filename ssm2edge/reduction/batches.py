@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ssm2edge.reduction.contract import Method, Reduction
 from ssm2edge.systems.system import System
@@ -24,7 +25,7 @@ SMALL = 32
 def one_thread_each() -> Iterator[None]:
     """Let every operation run on one thread: the chunks are what runs in parallel.
 
-    The operations are small, and threads that meet after each of them mostly wait; where other processes share the cores, for long.
+    The operations are small, and threads that meet after each of them mostly wait, for long where others share the cores.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -44,9 +45,13 @@ def chunk_length(system: System, order: int) -> int:
 def flattened(system: System) -> System:
     """Return the systems with one batch axis."""
     count = math.prod(system.batch_shape)
-    parts = {name: getattr(system, name) for name in ("poles", "B", "C", "D", "M")}
     rank = len(system.batch_shape)
-    return System(**{name: None if x is None else x.reshape(count, *x.shape[rank:]) for name, x in parts.items()})
+
+    def flat(x: Tensor) -> Tensor:
+        return x.reshape(count, *x.shape[rank:])
+
+    M = None if system.M is None else flat(system.M)
+    return System(flat(system.poles), flat(system.B), flat(system.C), flat(system.D), M)
 
 
 def in_chunks(method: Method, system: System, order: int, horizon: int | None) -> Reduction:
@@ -68,12 +73,25 @@ def in_chunks(method: Method, system: System, order: int, horizon: int | None) -
 
     with one_thread_each(), ThreadPoolExecutor(min(workers, len(chunks))) as pool:
         results = list(pool.map(reduce_chunk, chunks))
-    first = results[0]
-    parts = {}
-    for name in ("poles", "B", "C", "D", "M"):
-        values = [getattr(result.system, name) for result in results]
-        parts[name] = None if values[0] is None else torch.cat(values).reshape(*system.batch_shape, *values[0].shape[1:])
-    fields = {}
-    for name in ("error", "relative_error", "spectral_radius", "outcomes", "iterations"):
-        fields[name] = torch.cat([getattr(result, name) for result in results]).reshape(system.batch_shape)
-    return replace(first, system=System(**parts), **fields)
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        together = torch.cat(parts)
+        return together.reshape(*system.batch_shape, *together.shape[1:])
+
+    quadratic = [result.system.M for result in results if result.system.M is not None]
+    reduced = System(
+        poles=joined([result.system.poles for result in results]),
+        B=joined([result.system.B for result in results]),
+        C=joined([result.system.C for result in results]),
+        D=joined([result.system.D for result in results]),
+        M=joined(quadratic) if quadratic else None,
+    )
+    return replace(
+        results[0],
+        system=reduced,
+        error=joined([result.error for result in results]),
+        relative_error=joined([result.relative_error for result in results]),
+        spectral_radius=joined([result.spectral_radius for result in results]),
+        outcomes=joined([result.outcomes for result in results]),
+        iterations=joined([result.iterations for result in results]),
+    )

@@ -2,9 +2,10 @@
 
 With bilinear Gramians X (of the pair) and Phat (of the reduced system) the squared error on the horizon is
 
-    J = |G|^2 - 2 [tr(C X Chat^T) + sum_i tr(M_i X Mhat_i X^T)] + tr(Chat Phat Chat^T) + sum_i tr(Mhat_i Phat Mhat_i Phat)
+    J = |G|^2 - 2 [tr(C X Chat^T) + sum_i tr(M_i X Mhat_i X^T)]
+        + tr(Chat Phat Chat^T) + sum_i tr(Mhat_i Phat Mhat_i Phat)
 
-Chat and Mhat are eliminated (``projection.py``); being optimal, they add nothing to the gradient with respect to the poles and Bhat:
+Chat and Mhat are eliminated (``projection.py``); being optimal, they add nothing to the gradient by the poles and Bhat:
 
     dJ/dX = -2 C^T Chat - 4 sum_i M_i X Mhat_i         dJ/dPhat = Chat^T Chat + 2 sum_i Mhat_i Phat Mhat_i
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import modal_rows, real_rows, with_best_outputs
+from ssm2edge.reduction.projection import RIDGE, modal_rows, real_rows, with_best_outputs
 from ssm2edge.reduction.quasi_newton import descend
 from ssm2edge.reduction.sections import NU_MAX, Sections, sections_of, slowest_decay
 from ssm2edge.systems.norms import h2_norm
@@ -41,13 +42,14 @@ class Refined:
 
 
 def squared_error(
-    system: System, energy: Tensor, poles: Tensor, B: Tensor, horizon: int | None
+    system: System, energy: Tensor, poles: Tensor, B: Tensor, horizon: int | None, ridge: float = RIDGE
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the projected squared error, ``(batch,)``, and its derivatives by log poles ``(batch, r)`` and B ``(batch, r, m)``.
 
-    ``energy`` is the squared norm of the original without its feedthrough.
+    ``energy`` is the squared norm of the original without its feedthrough; the derivatives are exact for ``ridge`` zero,
+    and off by the ridge's own share otherwise.
     """
-    reduced = with_best_outputs(system, poles, B, horizon)
+    reduced = with_best_outputs(system, poles, B, horizon, ridge)
     C, M = reduced.C, reduced.M
     s, s1, _ = window_sums(system.poles, poles, horizon)
     own, own1, _ = window_sums(poles, poles, horizon)
@@ -80,7 +82,7 @@ def refine(system: System, start: System, horizon: int | None) -> Refined:
     def unpack(x: Tensor, where: Tensor) -> tuple[Sections, Tensor]:
         parameters = x[:, :r] * scales[where]
         parameters = torch.where(theta[where], parameters, parameters.clamp(math.log(slowest), NU_MAX))
-        return Sections(parameters, sections.paired[where], sections.negative[where], slowest), x[:, r:].unflatten(-1, (r, m))
+        return Sections(parameters, sections.paired[where], sections.negative[where], slowest), x[:, r:].reshape(-1, r, m)
 
     def objective(x: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
         present, rows = unpack(x, where)

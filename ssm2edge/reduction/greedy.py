@@ -46,7 +46,7 @@ class Dictionary:
 
 
 def real_products(poles: Tensor, paired: Tensor, channels: Channels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return Gram matrix and target correlations of sampled exponentials in real coordinates of unit norm, and the factors used."""
+    """Return Gram matrix and target correlations of sampled exponentials in real coordinates, and the factors to unit norm."""
     gram = window_sum(poles, poles, channels.horizon)
     gram = real_rows(real_rows(gram, paired).mT, paired).real
     target = correlations(channels, window_sum(channels.poles, poles, channels.horizon), paired)
@@ -78,7 +78,7 @@ def dictionary_of(channels: Channels, slowest: float) -> Dictionary:
 def blocks_of(gram: Tensor) -> Tensor:
     """Return the 2 x 2 diagonal blocks of Gram matrices, ``(batch, d, 2, 2)``."""
     diagonal, beside = gram.diagonal(dim1=-2, dim2=-1), gram.diagonal(offset=1, dim1=-2, dim2=-1)[..., 0::2]
-    return torch.stack((diagonal[..., 0::2], beside, beside, diagonal[..., 1::2]), -1).unflatten(-1, (2, 2))
+    return torch.stack((diagonal[..., 0::2], beside, beside, diagonal[..., 1::2]), -1).reshape(*beside.shape, 2, 2)
 
 
 def block_roots(blocks: Tensor) -> Tensor:
@@ -88,13 +88,13 @@ def block_roots(blocks: Tensor) -> Tensor:
     slope = b * first.square()
     rest = d - b * slope
     second = torch.where(rest > SPENT, rest.clamp_min(SPENT).rsqrt(), torch.zeros_like(a))
-    return torch.stack((first, -slope * second, torch.zeros_like(a), second), -1).unflatten(-1, (2, 2))
+    return torch.stack((first, -slope * second, torch.zeros_like(a), second), -1).reshape(*a.shape, 2, 2)
 
 
 def gains(blocks: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return what each atom would capture, ``(batch, d)``, and the roots of :func:`block_roots`."""
     roots = block_roots(blocks)
-    return (roots.mT @ target.unflatten(-1, (-1, 2))[..., None]).square().sum((-2, -1)), roots
+    return (roots.mT @ target.reshape(*target.shape[:-1], -1, 2)[..., None]).square().sum((-2, -1)), roots
 
 
 def pick(dictionary: Dictionary, count: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -118,10 +118,7 @@ def pick(dictionary: Dictionary, count: int, noise: float, generator: torch.Gene
     picked, captured = [], torch.zeros(len(target), dtype=torch.float64)
     for k in range(count):
         gain, roots = gains(blocks, target)
-        wanted = gain
-        if noise:
-            wanted = gain * torch.exp(noise * torch.randn(gain.shape, dtype=torch.float64, generator=generator))
-        atom = wanted.argmax(-1)
+        atom = (gain * _factors(gain, noise, generator)).argmax(-1)
         picked.append(atom)
         captured = captured + gain[rows, atom]
         if k + 1 < count:
@@ -131,7 +128,7 @@ def pick(dictionary: Dictionary, count: int, noise: float, generator: torch.Gene
             own = torch.stack((target[rows, 2 * atom], target[rows, 2 * atom + 1]), -1)
             target = target - (columns @ (roots[rows, atom].mT @ own[..., None]))[..., 0]
             along[..., 2 * k : 2 * k + 2] = columns
-            pairs = columns.unflatten(-2, (-1, 2))
+            pairs = columns.reshape(len(columns), -1, 2, 2)
             blocks = blocks - pairs @ pairs.mT
     return torch.stack(picked, -1), captured
 
@@ -147,13 +144,15 @@ def picked_sections(dictionary: Dictionary, picked: Tensor, order: int) -> Secti
     return Sections(parameters, paired, torch.zeros_like(paired), atoms.slowest)
 
 
-def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, rank: int) -> Sections:
+def exchanged(
+    dictionary: Dictionary, channels: Channels, sections: Sections, noise: float, generator: torch.Generator
+) -> Sections:
     """Replace one section of each channel by the atom that captures most of what the others leave.
 
     Parameters
     ----------
-    rank
-        0 gives up the section that is missed least, 1 the next one, and so on.
+    noise
+        Standard deviation of the logarithm by which losses and gains are perturbed: at zero the least missed section goes.
     """
     r = sections.parameters.shape[-1]
     poles, paired, count = sections.poles(), sections.paired, r // 2
@@ -171,9 +170,9 @@ def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, ra
     inverse = torch.linalg.inv(own)
     residues = (inverse @ own_target[..., None])[..., 0]
     blocks = torch.stack([inverse[..., i : i + 2, i : i + 2] for i in range(0, 2 * count, 2)], -3)
-    mine = residues[..., : 2 * count].unflatten(-1, (-1, 2))
+    mine = residues[..., : 2 * count].reshape(len(residues), count, 2)
     missed = (torch.linalg.solve(blocks, mine[..., None])[..., 0] * mine).sum(-1)
-    victim = missed.argsort(-1)[..., min(rank, count - 1)]
+    victim = (missed * _factors(missed, noise, generator)).argmin(-1)
     # Project the dictionary off the sections that stay: the inverse of their Gram matrix is padded with zeros at the victim.
     stays = torch.arange(r) // 2 != victim[:, None]
     kept = torch.where(stays[..., :, None] & stays[..., None, :], own, torch.eye(r, dtype=torch.float64))
@@ -186,7 +185,7 @@ def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, ra
     rows = torch.arange(len(victim))
     old, decay = poles[rows, 2 * victim], sections.decay[rows, 2 * victim]
     near = (dictionary.atoms.poles()[..., 0::2] - old[:, None]).abs() < decay[:, None].clamp_max(1.0)
-    atom = gain.masked_fill(near, -torch.inf).argmax(-1)
+    atom = (gain * _factors(gain, noise, generator)).masked_fill(near, -torch.inf).argmax(-1)
     places = torch.stack((2 * victim, 2 * victim + 1), -1)
     sources = torch.stack((2 * atom, 2 * atom + 1), -1)
     return Sections(
@@ -200,5 +199,12 @@ def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, ra
 
 def _pairwise(columns: Tensor, solved: Tensor) -> Tensor:
     """Return the 2 x 2 diagonal blocks of ``columns^T solved``, ``(batch, d, 2, 2)``."""
-    first, second = (x.mT.unflatten(-2, (-1, 2)) for x in (columns, solved))
-    return first @ second.mT
+    first, second = (x.mT.reshape(len(x), -1, 2, x.shape[-2]) for x in (columns, solved))
+    return torch.matmul(first, second.mT)
+
+
+def _factors(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Return log-normal factors of the given spread, of the shape of x."""
+    if noise == 0:
+        return torch.ones_like(x)
+    return torch.exp(noise * torch.randn(x.shape, dtype=torch.float64, generator=generator))

@@ -1,6 +1,6 @@
 """HiPPO re-initialisation: forget the system and start afresh at the smaller order (a baseline, to be trained).
 
-Poles are those of S4D-Lin (Gu et al. 2022), ``exp(dt (-1/2 + i pi k))``, the diagonal form of the HiPPO-LegS state matrix, at each
+Poles are those of S4D-Lin (Gu et al. 2022), ``exp(dt (-1/2 + i pi k))``, which approximate the HiPPO-LegS state matrix, at each
 system's own time scale ``dt = -2 median log |lambda|``; input and output maps are random, of the variance of that initialisation.
 """
 

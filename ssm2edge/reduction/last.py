@@ -2,7 +2,7 @@
 
     score_i = |C_i|^2 |B_i|^2 / (1 - |lambda_i|)^2
 
-At one order for all systems the modes of highest score stay.  To distribute orders, the scores are divided by the running sum of the
+At one order for all systems the modes of highest score stay.  To distribute orders, scores are divided by the running sum of the
 layer's larger ones (:func:`layer_normalised`) and cut at one threshold for all layers.
 """
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import complex_columns, gram_factor, memory, real_rows
+from ssm2edge.reduction.projection import RIDGE, complex_columns, gram_factor, memory, real_rows
 from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.system import System
@@ -31,21 +31,23 @@ BLOCK = 32_768
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k: one pole of each conjugate pair, real poles at half weight, ``(batch, n)``.
+    """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k: one pole of each conjugate pair, real poles at half weight.
 
-    ``energy`` is ``sum_k h[k]^2`` on the horizon, ``(batch,)``.
+    ``poles`` and ``residues`` are ``(batch, n)``; ``energy`` is ``sum_k h[k]^2`` on the horizon, ``(batch,)``; ``ridge`` is the
+    weight of the residues' own energy (``projection.py``), whose share in the derivatives is left out.
     """
 
     poles: Tensor
     residues: Tensor
     energy: Tensor
     horizon: int | None
+    ridge: float = RIDGE
 
     def __getitem__(self, index: Tensor | slice) -> Channels:
-        return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon)
+        return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon, self.ridge)
 
 
-def channels_of(system: System, horizon: int | None) -> Channels:
+def channels_of(system: System, horizon: int | None, ridge: float = RIDGE) -> Channels:
     """Read the strictly proper part of SISO systems as targets."""
     residues = torch.where(system.poles.imag == 0, system.residues / 2, system.residues)
     needed = (system.poles.imag >= 0) & (residues != 0)
@@ -53,7 +55,7 @@ def channels_of(system: System, horizon: int | None) -> Channels:
     index = torch.argsort((~needed).to(torch.int8), dim=-1, stable=True)[..., :rows]
     residues = torch.where(needed, residues, torch.zeros_like(residues)).gather(-1, index)
     energy = h2_norm(system, horizon).square() - system.D[..., 0, 0].square()
-    return Channels(system.poles.gather(-1, index), residues, energy.clamp_min(0), horizon)
+    return Channels(system.poles.gather(-1, index), residues, energy.clamp_min(0), horizon, ridge)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     H, H1, H2 = (correlations(channels, x, paired) for x in window_sums(channels.poles, poles, channels.horizon))
     s, s1, s2 = window_sums(poles, poles, channels.horizon)
     own = memory(s, paired)
-    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real, own)
+    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real, own, channels.ridge)
     target = real_rows(H[..., None], paired).real * scale[..., None]
     half = torch.linalg.solve_triangular(L, target, upper=False)
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)

@@ -17,7 +17,7 @@ from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
 RIDGE, LARGEST_RIDGE = 1e-8, 1e-5
-"""Weight of the residues' own energy in a projection: ``RIDGE memory_j |r_j|^2 |phi_j|^2``, with memory_j = ``sum_k |lambda_j|^2k``.
+"""Weight of the residues' own energy in a projection: ``RIDGE memory_j |r_j|^2 |phi_j|^2``, memory_j = ``sum_k |lambda_j|^2k``.
 
 A recurrence in float32 rounds each state to 2^-24 of itself at every sample, and the mode adds these roundings up over its
 memory: their energy at the output is ``2^-48 / 3 memory_j |r_j|^2 |phi_j|^2`` for white input.  Poles that all but coincide would

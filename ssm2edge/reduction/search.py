@@ -21,9 +21,10 @@ from ssm2edge.reduction.sections import Sections
 SEED = 0
 RANDOM_PICKS = 24
 PICK_NOISE = 0.4
-SURVIVING_PICKS = 4
+SURVIVING_PICKS = 6
 SHORT, MEDIUM, LONG = 8, 20, 60
-EXCHANGES = 5
+EXCHANGES = 8
+EXCHANGE_NOISE = 0.5
 # After a short run a candidate goes on only if its squared error is within this factor of the best known one.
 PROMISING = 1.03
 
@@ -38,8 +39,10 @@ def search(channels: Channels, starts: list[Sections], order: int, rivals: list[
     short = [minimise(channels, candidate, SHORT) for candidate in candidates]
     best, second = two_best(short)
     best = better_of(minimise(channels, best.sections, MEDIUM), minimise(channels, second.sections, MEDIUM))
-    for rank in range(EXCHANGES if order > 1 else 0):
-        best = try_out(channels, best, exchanged(dictionary, channels, best.sections, rank % max(1, order // 2)))
+    generator = torch.Generator().manual_seed(SEED)
+    for attempt in range(EXCHANGES if order > 1 else 0):
+        noise = EXCHANGE_NOISE if attempt else 0.0
+        best = try_out(channels, best, exchanged(dictionary, channels, best.sections, noise, generator))
     for candidate, where in moved_structures(best.sections):
         if len(where):
             best = try_out(channels, best, candidate, where)

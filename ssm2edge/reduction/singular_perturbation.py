@@ -3,9 +3,10 @@
 In balanced coordinates the weak states are replaced by their equilibrium, so that the gain at frequency zero is exact (Liu and
 Anderson 1989, discrete form).  By block inversion only the strong directions T, W are needed: with E = (1 - A)^-1,
 
-    1 - Ahat = (W^T E T)^-1     Bhat = (1 - Ahat) W^T E B     Chat = C E T (1 - Ahat)     Dhat = D + C E B - Chat (1 - Ahat)^-1 Bhat
+    1 - Ahat = (W^T E T)^-1       Bhat = (1 - Ahat) W^T E B
+    Chat = C E T (1 - Ahat)       Dhat = D + C E B - Chat (1 - Ahat)^-1 Bhat
 
-The feedthrough changes.  Quadratic outputs see the strong states and the equilibrium that follows them, not the input's share in it.
+The feedthrough changes.  Quadratic outputs see the strong states and the equilibrium following them, not the input's share in it.
 """
 
 from __future__ import annotations

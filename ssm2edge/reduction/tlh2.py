@@ -58,7 +58,10 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
         poles = torch.where(finite[:, None], into_disc(poles, radius), previous)
         B = torch.where(finite[:, None, None], B, current.B[active])
         # A SISO step depends on the poles alone; other systems need their output maps for the next one.
-        following = siso_bank(poles, B[..., 0], no_feedthrough[active]) if scalar else with_best_outputs(system[active], poles, B, horizon, ridge=0.0)
+        if scalar:
+            following = siso_bank(poles, B[..., 0], no_feedthrough[active])
+        else:
+            following = with_best_outputs(system[active], poles, B, horizon, ridge=0.0)
         current = put(current, active, following)
         iterations[active] += 1
         movement = ((poles - previous).abs() / (1 - previous.abs()).clamp_min(1e-9)).amax(-1)
@@ -110,4 +113,5 @@ def fixed_point_step(system: System, reduced: System, horizon: int | None) -> tu
 def orthonormal(X: Tensor) -> Tensor:
     """Return an orthonormal basis of the columns' span; columns are normalised first, so that their scales do not matter."""
     X = X / torch.linalg.vector_norm(X, dim=-2, keepdim=True).clamp_min(1e-300)
-    return torch.linalg.qr(X)[0]
+    basis: Tensor = torch.linalg.qr(X)[0]
+    return basis

@@ -14,7 +14,6 @@ from torch import Tensor
 from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
 from ssm2edge.systems.system import System
 
-
 # Systems of a long batch are computed so many at a time: their Gramians stay in the cache.
 BLOCK = 32
 
@@ -71,10 +70,12 @@ def hankel_singular_values(system: System, horizon: int | None = None) -> Tensor
     """Return the Hankel singular values, descending, ``(*batch, n)`` float64: square roots of the eigenvalues of P Q."""
     P = _square_root(controllability_gramian(system, horizon))
     Q = _square_root(observability_gramian(system, horizon))
-    return torch.linalg.svdvals(Q.mH @ P)
+    values: Tensor = torch.linalg.svdvals(Q.mH @ P)
+    return values
 
 
 def _square_root(gramian: Tensor) -> Tensor:
     """Return L with ``L L^H`` the positive semidefinite matrix given."""
     values, vectors = torch.linalg.eigh(gramian)
-    return vectors * values.clamp_min(0).sqrt()[..., None, :]
+    root: Tensor = vectors * values.clamp_min(0).sqrt()[..., None, :]
+    return root

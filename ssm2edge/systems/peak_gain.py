@@ -61,4 +61,5 @@ def response_gain(system: System, frequencies: Tensor) -> Tensor:
     response = frequency_response(system, frequencies)
     if system.is_siso:
         return response[..., 0, 0, :].abs()
-    return torch.linalg.matrix_norm(response.movedim(-1, -3), ord=2)
+    gain: Tensor = torch.linalg.matrix_norm(response.movedim(-1, -3), ord=2)
+    return gain

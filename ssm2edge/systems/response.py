@@ -68,8 +68,7 @@ def simulate(system: System, inputs: Tensor, state: Tensor | None = None) -> tup
     """
     B, C, D, M = system.B, system.C, system.D, system.M
     if state is None:
-        shape = torch.broadcast_shapes(inputs.shape[:-2], system.batch_shape)
-        state = torch.zeros((*shape, system.order), dtype=torch.complex128)
+        state = torch.zeros_like(system.poles) + torch.zeros((*inputs.shape[:-2], 1), dtype=torch.complex128)
     outputs = []
     for u in inputs.unbind(-1):
         y = (C @ state[..., None])[..., 0].real + (D @ u[..., None])[..., 0]

@@ -28,7 +28,7 @@ def check_horizon(horizon: int | None) -> None:
 
 
 def pole_powers(poles: Tensor, exponent: int) -> Tensor:
-    """Return ``poles ** exponent`` by repeated squaring, which is exact at zero and loses about ``exponent`` roundings at most."""
+    """Return ``poles ** exponent`` by repeated squaring: exact at zero, and off by about ``exponent`` roundings at most."""
     result, square = torch.ones_like(poles), poles
     while exponent:
         if exponent & 1:

@@ -32,7 +32,7 @@ def random_systems(batch: int, n: int, m: int, p: int, quadratic: bool, radius: 
 def test_no_change_of_the_output_maps_improves_the_projection(horizon: int | None, quadratic: bool) -> None:
     system = random_systems(2, 8, 2, 3, quadratic)
     other = random_systems(2, 5, 2, 3, False, radius=0.8, seed=1)
-    best = with_best_outputs(system, other.poles, other.B, horizon)
+    best = with_best_outputs(system, other.poles, other.B, horizon, ridge=0.0)
     error = h2_error(system, best, horizon)
     dense = to_dense(best)
     generator = torch.Generator().manual_seed(2)
@@ -53,9 +53,9 @@ def test_value_is_the_error_and_gradients_equal_finite_differences(horizon: int 
     energy = h2_norm(system, horizon).square() - system.D.square().sum((-2, -1))
 
     def error(poles: torch.Tensor, B: torch.Tensor) -> float:
-        return float(h2_error(system, with_best_outputs(system, poles, B, horizon), horizon).square())
+        return float(h2_error(system, with_best_outputs(system, poles, B, horizon, ridge=0.0), horizon).square())
 
-    value, by_log_poles, by_B = squared_error(system, energy, other.poles, other.B, horizon)
+    value, by_log_poles, by_B = squared_error(system, energy, other.poles, other.B, horizon, ridge=0.0)
     assert float(value) == pytest.approx(error(other.poles, other.B), rel=1e-9)
     step, paired = 1e-5, other.poles[0].imag != 0
     for j in range(5):
@@ -100,7 +100,7 @@ def test_fixed_point_of_tlh2_is_stationary_on_the_infinite_horizon() -> None:
         settled = result.outcomes == 0
         assert settled.any()
         energy = h2_norm(system).square() - system.D.square().sum((-2, -1))
-        _, by_log_poles, _ = squared_error(system, energy, result.system.poles, result.system.B, None)
+        _, by_log_poles, _ = squared_error(system, energy, result.system.poles, result.system.B, None, ridge=0.0)
         assert (by_log_poles[settled].abs().amax(-1) < 1e-4 * result.error[settled].square()).all()
 
 

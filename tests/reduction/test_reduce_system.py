@@ -28,8 +28,10 @@ def s4d_lin(channels: int, states: int, seed: int = 0) -> System:
 def assert_contract(original: System, order: int, method: str, horizon: int | None) -> None:
     result = reduce_system(original, order, method, horizon)
     reduced = result.system
-    assert reduced.batch_shape == original.batch_shape and reduced.order == order
-    assert (reduced.poles.abs() < 1).all() and torch.equal(result.spectral_radius, reduced.poles.abs().amax(-1))
+    assert reduced.batch_shape == original.batch_shape
+    assert reduced.order == order
+    assert (reduced.poles.abs() < 1).all()
+    assert torch.equal(result.spectral_radius, reduced.poles.abs().amax(-1))
     # Singular perturbation is what changes the feedthrough, to match the gain at frequency zero.
     assert torch.equal(reduced.D, original.D) or "singular_perturbation" in method
     taps = horizon or 4_000  # the slowest pole here is below exp(-0.005) = 0.995
@@ -73,7 +75,8 @@ def test_any_shape_of_bank(pairs: int, reals: int, batch: list[int], seed: int, 
 def test_the_full_order_is_the_identity() -> None:
     system = s4d_lin(3, 8)
     result = reduce_system(system, 8)
-    assert torch.equal(result.system.poles, system.poles) and result.outcome_counts == {"identity": 3}
+    assert torch.equal(result.system.poles, system.poles)
+    assert result.outcome_counts == {"identity": 3}
     assert (result.relative_error < 1e-7).all()
 
 

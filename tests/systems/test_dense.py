@@ -15,7 +15,7 @@ from ssm2edge.systems.system import System, from_conjugate_half
 
 
 def recurrence(dense: DenseSystem, inputs: np.ndarray) -> np.ndarray:
-    """y = C x + D u + x^T M x in plain numpy, (p, length)."""
+    """Y = C x + D u + x^T M x in plain numpy, (p, length)."""
     A, B, C, D = (getattr(dense, name).numpy() for name in "ABCD")
     x, outputs = np.zeros(A.shape[-1]), []
     for u in inputs.T:
@@ -53,8 +53,10 @@ def test_poles_stand_in_canonical_order() -> None:
     A = torch.block_diag(torch.tensor([[0.5]]), torch.tensor([[0.3, 0.4], [-0.4, 0.3]]), torch.tensor([[-0.2]])).double()
     modal = to_modal(DenseSystem(A, torch.ones(4, 1).double(), torch.ones(1, 4).double(), torch.zeros(1, 1).double()))
     poles = modal.poles
-    assert poles[0].imag > 0 and poles[1] == poles[0].conj()
-    assert (poles[2:].imag == 0).all() and poles[2].real > poles[3].real
+    assert poles[0].imag > 0
+    assert poles[1] == poles[0].conj()
+    assert (poles[2:].imag == 0).all()
+    assert poles[2].real > poles[3].real
 
 
 def test_a_defective_matrix_keeps_its_impulse_response() -> None:
@@ -88,7 +90,8 @@ def test_a_real_pole_stored_as_a_pair_becomes_two_real_states() -> None:
     one = torch.ones(1, 1, 1, dtype=torch.complex128)
     system = from_conjugate_half(one[0] * 0.9, one * (1 + 2j), one * (0.5 - 1j), torch.zeros(1, 1, 1))
     real = with_real_coefficients(system)
-    assert (real.B.imag == 0).all() and (real.C.imag == 0).all()
+    assert (real.B.imag == 0).all()
+    assert (real.C.imag == 0).all()
     torch.testing.assert_close(impulse_response(real, 20), impulse_response(system, 20))
 
 
@@ -102,4 +105,5 @@ def test_poles_are_brought_into_the_disc_and_stable_ones_left_alone(polar: list[
     assert torch.equal(inside[stable], poles[stable])
     zeros = torch.zeros(len(polar), 1, dtype=torch.complex128)
     system = System(inside, zeros, zeros.mT, torch.zeros(1, 1, dtype=torch.float64))
-    assert bool(is_stable(system)) and float(spectral_radius(system)) == pytest.approx(float(inside.abs().max()))
+    assert bool(is_stable(system))
+    assert float(spectral_radius(system)) == pytest.approx(float(inside.abs().max()))

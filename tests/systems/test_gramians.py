@@ -19,7 +19,8 @@ def random_system(seed: int, n: int, m: int, p: int, quadratic: bool) -> System:
     A *= 0.9 / np.abs(np.linalg.eigvals(A)).max()
     M = generator.standard_normal((p, n, n))
     parts = [A, generator.standard_normal((n, m)), generator.standard_normal((p, n)), generator.standard_normal((p, m))]
-    return to_modal(DenseSystem(*(torch.tensor(x) for x in parts), M=torch.tensor(M + M.transpose(0, 2, 1)) if quadratic else None))
+    symmetric = torch.tensor(M + M.transpose(0, 2, 1)) if quadratic else None
+    return to_modal(DenseSystem(*(torch.tensor(x) for x in parts), M=symmetric))
 
 
 def in_real_coordinates(gramian: torch.Tensor, system: System) -> np.ndarray:
