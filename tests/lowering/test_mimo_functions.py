@@ -1,0 +1,178 @@
+"""The ONNX functions of MIMO and quadratic-output systems, inlined and run: every form is the recurrence at every length."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ssm2edge.lowering.mimo import DOMAIN, OPSET, block_function, sequence_function
+from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_sequence
+
+Array = NDArray[np.float32]
+Constants = dict[str, Array]
+
+INPUTS, OUTPUTS = 3, 4
+ORDERS = (1, 2, 5, 8)
+
+
+def random_constants(order: int, squares: int, largest: float = 0.97, inputs: int = INPUTS, outputs: int = OUTPUTS) -> Constants:
+    """A stable system: as many rotations as fit, every second one turned into two real poles, and an odd real state."""
+    generator = np.random.default_rng(10 * order + squares)
+    a, b = generator.uniform(-largest, largest, order), np.zeros(order)
+    for first in range(0, order - 1, 4):
+        pole = generator.uniform(0.3, largest) * np.exp(1j * generator.uniform(0.1, 3.0))
+        a[first : first + 2], b[first : first + 2] = pole.real, (-pole.imag, pole.imag)
+    constants = {
+        "a": a,
+        "b": b,
+        "B": generator.standard_normal((order, inputs)),
+        "C": generator.standard_normal((outputs, order)),
+        "D": generator.standard_normal((outputs, inputs)),
+    }
+    if squares:
+        constants |= {"V": generator.standard_normal((squares, order)), "W": generator.standard_normal((outputs, squares))}
+    return {name: value.astype(np.float32) for name, value in constants.items()}
+
+
+def recurrence(constants: Constants, u: Array, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sample by sample in float64; ``u`` is [batch, time, inputs], the state [batch, order]."""
+    a, b, B, C, D = (constants[name].astype(np.float64) for name in ("a", "b", "B", "C", "D"))
+    order = len(a)
+    A = np.diag(a)
+    for j in range(0, order - 1, 2):
+        A[j, j + 1], A[j + 1, j] = b[j], b[j + 1]
+    outputs = []
+    for k in range(u.shape[1]):
+        sample = u[:, k].astype(np.float64)
+        y = x @ C.T + sample @ D.T
+        if "V" in constants:
+            forms = np.einsum("pq,qi,qj->pij", constants["W"], constants["V"], constants["V"], dtype=np.float64)
+            y = y + np.einsum("bi,pij,bj->bp", x, forms, x)
+        outputs.append(y)
+        x = x @ A.T + sample @ B.T
+    return np.stack(outputs, 1), x
+
+
+def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) -> onnxruntime.InferenceSession:
+    function = onnx.parser.parse_function(text)
+    assert list(function.input) == [*ports, *constants]
+    node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
+    outputs = len(constants["D"])
+    sizes: list[list[int | str]] = [[*ports["u"][:2], outputs], *([ports["x"]] if "x" in ports else [])]
+    graph = helper.make_graph(
+        [node],
+        "system",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ports.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in zip(function.output, sizes, strict=True)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    model = onnx.inliner.inline_local_functions(
+        helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=9)
+    )
+    assert {node.domain for node in model.graph.node} == {""}
+    del model.opset_import[1:]
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def sequence_session(order: int, squares: int, chunk: int) -> onnxruntime.InferenceSession:
+    plan = MimoPlan("chunked", chunk, INPUTS, order, OUTPUTS, squares, 0.0)
+    return session(sequence_function(plan, "System"), random_constants(order, squares), {"u": ["batch", "time", INPUTS]})
+
+
+@cache
+def block_session(order: int, squares: int, block: int) -> onnxruntime.InferenceSession:
+    text = block_function(plan_mimo_block(INPUTS, order, OUTPUTS, squares, block), "System")
+    return session(text, random_constants(order, squares), {"u": ["batch", block, INPUTS], "x": ["batch", order]})
+
+
+def close(actual: Array, expected: NDArray[np.float64]) -> None:
+    assert actual.dtype == np.float32
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+
+
+def noise(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("squares", [0, 2])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, chunk: int) -> None:
+    for batch, length in ((1, 1), (2, 3), (3, chunk), (2, chunk + 1), (1, 5 * chunk - 1)):
+        u = noise(length, batch, length, INPUTS)
+        (y,) = sequence_session(order, squares, chunk).run(None, {"u": u})
+        close(y, recurrence(random_constants(order, squares), u, np.zeros((batch, order)))[0])
+
+
+@pytest.mark.parametrize("squares", [0, 2])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("block", [1, 2, 16])
+def test_blocks_with_carried_states_are_the_recurrence(order: int, squares: int, block: int) -> None:
+    constants, u = random_constants(order, squares), noise(7, 2, 4 * block, INPUTS)
+    expected, last = recurrence(constants, u, np.zeros((2, order)))
+    x, outputs = np.zeros((2, order), np.float32), []
+    for start in range(0, 4 * block, block):
+        y, x = block_session(order, squares, block).run(None, {"u": u[:, start : start + block], "x": x})
+        outputs.append(y)
+    close(np.concatenate(outputs, 1), expected)
+    close(x, last)
+
+
+@pytest.mark.parametrize("block", [1, 16])
+def test_blocks_start_from_any_state(block: int) -> None:
+    u, x = noise(1, 3, block, INPUTS), noise(2, 3, 8)
+    y, following = block_session(8, 2, block).run(None, {"u": u, "x": x})
+    expected, last = recurrence(random_constants(8, 2), u, x.astype(np.float64))
+    close(y, expected)
+    close(following, last)
+
+
+@pytest.mark.parametrize("block", [1, 16])
+def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int) -> None:
+    x = np.full((1, 5), 1.001 * np.finfo(np.float32).tiny, np.float32)
+    silence = np.zeros((1, block, INPUTS), np.float32)
+    for _ in range(50):
+        _, x = block_session(5, 2, block).run(None, {"u": silence, "x": x})
+        assert not ((x != 0) & (np.abs(x) < np.finfo(np.float32).tiny)).any()
+
+
+def test_slow_poles_keep_their_last_bits() -> None:
+    constants = random_constants(2, 0) | {"a": np.full(2, 1 - 2.0**-20, np.float32), "b": np.zeros(2, np.float32)}
+    u = np.zeros((1, 40_000, INPUTS), np.float32)
+    u[0, 0] = 1.0
+    plan = plan_mimo_sequence(INPUTS, 2, OUTPUTS, 0)
+    (y,) = session(sequence_function(plan, "System"), constants, {"u": ["batch", "time", INPUTS]}).run(None, {"u": u})
+    close(y, recurrence(constants, u, np.zeros((1, 2)))[0])
+
+
+def test_files_grow_with_parameters_and_not_with_chunks() -> None:
+    constants = random_constants(16, 4, inputs=8, outputs=8)
+    short, long = (
+        sequence_function(MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0), "System") for chunk in (4, 64)
+    )
+    parameters = sum(value.nbytes for value in constants.values())
+    assert len(long) < len(short) + parameters
+
+
+def test_plans_say_what_they_cost() -> None:
+    small, large = plan_mimo_sequence(16, 8, 16, 0), plan_mimo_sequence(16, 64, 16, 8)
+    assert small.form == large.form == "chunked"
+    assert small.block >= large.block
+    assert large.multiply_adds > 64 * 32 + 16 * 16 + 8 * (64 + 16)
+    assert plan_mimo_block(16, 8, 16, 0, 1).form == "recurrent"
+    assert plan_mimo_block(16, 8, 16, 0, 5).form == "unrolled"
+    with pytest.raises(ValueError, match="at least one sample"):
+        plan_mimo_block(16, 8, 16, 0, 0)
