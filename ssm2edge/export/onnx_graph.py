@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import NotImplementedType
 
 import onnx
 import onnx.inliner
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ssm2edge.export.errors import ExportError
+from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
 from ssm2edge.layers import operators
 from ssm2edge.lowering import siso_bank
@@ -101,7 +103,7 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
             )
         )
 
-    def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
+    def gelu(x: Tensor, *, approximate: str = "none") -> Tensor | NotImplementedType:
         if approximate != "none" or x.dtype != torch.float32:
             return NotImplemented
         functions[GELU] = gelu_function()
@@ -111,6 +113,7 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
         torch.ops.aten.gelu.default: gelu,
         operators.siso_bank._opoverload: sequence,
         operators.siso_bank_block._opoverload: block,
+        **mimo_decompositions(functions),
     }
 
 

@@ -45,8 +45,9 @@ class ReducedMimo(Block):
         self.input = nn.Parameter(sections.input.float())
         self.output = nn.Parameter(sections.output.float())
         self.feedthrough = nn.Parameter(sections.feedthrough.float())
-        self.factors = None if sections.factors is None else nn.Parameter(sections.factors.float())
-        self.mixing = None if sections.mixing is None else nn.Parameter(sections.mixing.float())
+        quadratic = sections.factors is not None and len(sections.factors) > 0
+        self.factors = nn.Parameter(sections.factors.float()) if quadratic else None
+        self.mixing = nn.Parameter(sections.mixing.float()) if quadratic else None
         self.register_buffer("paired", paired)
         self.register_buffer("signs", signs)
 

@@ -35,7 +35,6 @@ def sequence_function(plan: MimoPlan, name: str) -> str:
         *_section_powers(plan),
         *_chunk_constants(plan),
         # Cut time into chunks, the last one filled with zeros; drive of every sample.
-        _integers("last_axis", -1),
         "time = Shape <start = 1, end = 2> (u)",
         "negative = Neg (time)",
         _integers("T1", T),
@@ -153,7 +152,6 @@ def _unrolled(plan: MimoPlan) -> list[str]:
     return [
         _integers("zero1", 0),
         _integers("one1", 1),
-        _integers("two1", 2),
         _integers("minus1", -1),
         "weights = Unsqueeze (B, zero1)",
         "recurrence = Unsqueeze (A, zero1)",

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import Tensor, fx
 
 from ssm2edge.export.program import TracedModel
 from ssm2edge.export.streaming.contract import BlockStep, StateSpec, module_name, traced_value
-from ssm2edge.layers import operators
+from ssm2edge.layers import mimo_operators, operators
 
 BLOCK_SUFFIX = "block"
 """Attribute under which a rebuilt layer holds its block; a state is named after the layer."""
 
 
+@dataclass(frozen=True)
+class BlockForm:
+    """What computes an operator block by block.
+
+    Attributes
+    ----------
+    operator
+        Takes the block, the states before it and the constants; gives outputs and the states after it.
+    time_from_end
+        Position of time in the operator's input, counted from the last axis.
+    state_shape
+        Shape of the states without the batch, from the shape of the operator's first coefficients.
+    """
+
+    operator: Callable[..., tuple[Tensor, Tensor]]
+    time_from_end: int
+    state_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+
+BLOCK_FORMS: Mapping[Any, BlockForm] = {
+    # Coefficients (channels, order), states (order, channels).
+    operators.siso_bank._opoverload: BlockForm(operators.siso_bank_block, 1, lambda shape: shape[::-1]),
+    mimo_operators.mimo._opoverload: BlockForm(mimo_operators.mimo_block, 2, lambda shape: shape),
+}
+
+
 class LtiBlockRule:
-    """Exchange the whole-sequence operator of a bank for its block operator; state ``(batch, order, channels)``."""
+    """Exchange a whole-sequence operator for its block operator."""
 
     def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
-        """Accept calls of ``siso_bank`` on values whose first axis is the batch and whose last is time."""
-        if node.target is not operators.siso_bank._opoverload:
+        """Accept calls of our operators on values whose first axis is the batch and whose time axis is the operator's."""
+        form = BLOCK_FORMS.get(node.target)
+        if form is None:
             return None
         u, coefficients = traced_value(node.args[0]), traced_value(node.args[1])
         assert isinstance(u, Tensor)
         assert isinstance(coefficients, Tensor)
-        if traced.time_axes(u) != (u.ndim - 1,) or not traced.batch_first(u):
+        if traced.time_axes(u) != (u.ndim - form.time_from_end,) or not traced.batch_first(u):
             return None
-        channels, order = coefficients.shape
+        block_operator = form.operator
 
         def compute(args: tuple[object, ...], kwargs: dict[str, object], state: Tensor | None) -> tuple[object, Tensor | None]:
             u, *constants = cast("tuple[Tensor, ...]", args)
             assert state is not None
-            y, following = operators.siso_bank_block(u, state, *constants)
+            y, following = block_operator(u, state, *constants)
             return y, following
 
         name = module_name(node).removesuffix(BLOCK_SUFFIX).removesuffix(".") or node.name
-        return BlockStep(compute, StateSpec(name, (int(order), int(channels))))
+        return BlockStep(compute, StateSpec(name, form.state_shape(tuple(int(size) for size in coefficients.shape))))

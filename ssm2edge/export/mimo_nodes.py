@@ -1,0 +1,61 @@
+"""The MIMO operators as ONNX nodes, and the functions these stand for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm2edge.layers.mimo_operators import mimo, mimo_block
+from ssm2edge.lowering.mimo import DOMAIN, block_function, sequence_function
+from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_sequence
+
+
+def mimo_decompositions(functions: dict[str, str]) -> dict[object, object]:
+    """Rewrite each operator as one node of our domain, and note the function text the node stands for."""
+
+    def sequence(
+        u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None
+    ) -> Tensor:
+        plan = plan_mimo_sequence(*_sizes(D, a, V))
+        name = _function_name("Sequence", plan)
+        functions[name] = sequence_function(plan, name)
+        return torch.onnx.ops.symbolic(
+            f"{DOMAIN}::{name}",
+            (u, a, b, B, C, D, *_present(V, W)),
+            dtype=u.dtype,
+            shape=(u.shape[0], u.shape[1], plan.outputs),
+            version=1,
+        )
+
+    def block(
+        u: Tensor, state: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        plan = plan_mimo_block(*_sizes(D, a, V), int(u.shape[1]))
+        name = _function_name("Block", plan)
+        functions[name] = block_function(plan, name)
+        return tuple(
+            torch.onnx.ops.symbolic_multi_out(
+                f"{DOMAIN}::{name}",
+                (u, state, a, b, B, C, D, *_present(V, W)),
+                dtypes=(u.dtype, state.dtype),
+                shapes=((u.shape[0], u.shape[1], plan.outputs), state.shape),
+                version=1,
+            )
+        )
+
+    return {mimo._opoverload: sequence, mimo_block._opoverload: block}
+
+
+def _sizes(D: Tensor, a: Tensor, V: Tensor | None) -> tuple[int, int, int, int]:
+    """Inputs, order, outputs and squares."""
+    return int(D.shape[1]), int(a.shape[0]), int(D.shape[0]), 0 if V is None else int(V.shape[0])
+
+
+def _present(V: Tensor | None, W: Tensor | None) -> tuple[Tensor, ...]:
+    """The quadratic part, if it has any squares."""
+    return () if V is None or W is None or len(V) == 0 else (V, W)
+
+
+def _function_name(kind: str, plan: MimoPlan) -> str:
+    squares = f"_{plan.squares}squares" if plan.squares else ""
+    return f"Mimo{kind}_{plan.inputs}x{plan.order}x{plan.outputs}{squares}_block{plan.block}"
