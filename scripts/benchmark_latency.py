@@ -9,10 +9,12 @@ are rebuilt several times; ratios are medians over pairs, with bootstrap interva
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -30,7 +32,7 @@ MODEL = Path(__file__).resolve().parent.parent / "models" / "digits"
 SESSIONS = 5
 
 
-def with_cached_kernels(model: nn.Module, length: int) -> nn.Module:
+def with_cached_kernels(model: Any, length: int) -> nn.Module:
     """The original with each layer's kernel computed once."""
     for layer in model.layers:
         kernel = layer.kernel(length).detach()
@@ -38,12 +40,12 @@ def with_cached_kernels(model: nn.Module, length: int) -> nn.Module:
     return model
 
 
-def with_cached_spectra(model: nn.Module, length: int) -> nn.Module:
+def with_cached_spectra(model: Any, length: int) -> nn.Module:
     """The original with each layer's kernel spectrum computed once."""
     for layer in model.layers:
         spectrum = torch.fft.rfft(layer.kernel(length), n=2 * length).detach()
 
-        def forward(u: Tensor, layer: nn.Module = layer, spectrum: Tensor = spectrum) -> tuple[Tensor, None]:
+        def forward(u: Tensor, layer: Any = layer, spectrum: Tensor = spectrum) -> tuple[Tensor, None]:
             y = torch.fft.irfft(spectrum * torch.fft.rfft(u, n=2 * length), n=2 * length)[..., :length]
             return layer.output_linear(layer.dropout(layer.activation(y + u * layer.D.unsqueeze(-1)))), None
 
@@ -67,7 +69,7 @@ def whole_sequences(directory: Path, sample: NDArray[np.float32], rounds: int) -
                     "original as published": lambda: published(tensor),
                     "original, kernels cached": lambda: cached(tensor),
                     "original, spectra cached": lambda: spectra(tensor),
-                    "artifact": lambda artifact=artifact: artifact.run(sample),
+                    "artifact": functools.partial(artifact.run, sample),
                 }
                 parts.append(interleaved(candidates, baseline="artifact", rounds=-(-rounds // SESSIONS), seed=session))
     return Comparison("artifact", {name: np.concatenate([part.seconds[name] for part in parts]) for name in parts[0].seconds})

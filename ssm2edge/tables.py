@@ -149,9 +149,10 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
         table.add_row("artifact", where, _time(built.artifact), "", "")
         for name, ratio in built.ratios.items():
             table.add_row(f"{name} / original", where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
-    for name in timing.seconds if timing is not None else ():
-        what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
-        table.add_row(what, "here, now", _time(timing.median(name)), "", "")
+    if timing is not None:
+        for name in timing.seconds:
+            what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
+            table.add_row(what, "here, now", _time(timing.median(name)), "", "")
     return table
 
 
