@@ -20,7 +20,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssm2edge.latency import torch_threads
 from ssm2edge.loading import load_model, load_samples, open_source
@@ -32,7 +32,7 @@ MODEL = Path(__file__).resolve().parent.parent / "models" / "digits"
 SESSIONS = 5
 
 
-def with_cached_kernels(model: Any, length: int) -> nn.Module:
+def with_cached_kernels(model: Any, length: int) -> Any:
     """The original with each layer's kernel computed once."""
     for layer in model.layers:
         kernel = layer.kernel(length).detach()
@@ -40,7 +40,7 @@ def with_cached_kernels(model: Any, length: int) -> nn.Module:
     return model
 
 
-def with_cached_spectra(model: Any, length: int) -> nn.Module:
+def with_cached_spectra(model: Any, length: int) -> Any:
     """The original with each layer's kernel spectrum computed once."""
     for layer in model.layers:
         spectrum = torch.fft.rfft(layer.kernel(length), n=2 * length).detach()
@@ -83,6 +83,19 @@ def step_seconds(directory: Path, sample: NDArray[np.float32]) -> float | None:
         step = sample[:, : stream.block]
         comparison = interleaved({"step": lambda: stream.push(step)}, baseline="step", rounds=40)
     return comparison.median("step")
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """README's table of the figures."""
+    lines = ["| what | median | relative to the artifact (95 % interval) |", "|---|---|---|"]
+    for name, seconds in figures["median_seconds"].items():
+        ratio = figures["ratio_to_artifact"].get(name)
+        relative = "1" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"
+        lines.append(f"| {name} | {seconds * 1e3:.2f} ms | {relative} |")
+    if figures["step_seconds"] is not None:
+        lines.append(f"| one streaming step of the artifact | {figures['step_seconds'] * 1e6:.0f} us | |")
+    lines.append(f"\n{figures['processor']}, {figures['rounds']} rounds.")
+    return "\n".join(lines)
 
 
 @click.command()
