@@ -48,7 +48,7 @@ def flattened(system: System) -> System:
     rank = len(system.batch_shape)
 
     def flat(x: Tensor) -> Tensor:
-        return x.reshape(count, *x.shape[rank:])
+        return x.reshape((count, *x.shape[rank:]))
 
     M = None if system.M is None else flat(system.M)
     return System(flat(system.poles), flat(system.B), flat(system.C), flat(system.D), M)
@@ -76,7 +76,7 @@ def in_chunks(method: Method, system: System, order: int, horizon: int | None) -
 
     def joined(parts: list[Tensor]) -> Tensor:
         together = torch.cat(parts)
-        return together.reshape(*system.batch_shape, *together.shape[1:])
+        return together.reshape((*system.batch_shape, *together.shape[1:]))
 
     quadratic = [result.system.M for result in results if result.system.M is not None]
     reduced = System(
