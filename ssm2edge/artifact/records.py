@@ -83,7 +83,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right answers on the held-out samples that carry labels."""
+    """The task's metric on the held-out samples that carry labels: share of right answers, or NRMSE of predictions."""
 
     original: float
     artifact: float
@@ -180,7 +180,7 @@ class Manifest:
     bound
         Bound on the output error with what it rests on; None if none was computed.
     task
-        ``{"metric": "accuracy"}`` and the like; None without a task.
+        ``{"metric": "accuracy"}`` or ``{"metric": "nrmse"}``; None without a task.
     accuracy
         None without labels.
     parity

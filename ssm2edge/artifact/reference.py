@@ -37,7 +37,7 @@ class Reference:
     original, reduced
         By output name, ``[samples, ...]``, float32: of the original and of the reduced torch model.
     labels
-        ``[samples]`` integers, or None.
+        ``[samples]`` integers (classes), numbers of the first output's shape (its true values), or None.
     """
 
     inputs: Mapping[str, Array]

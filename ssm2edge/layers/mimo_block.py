@@ -45,9 +45,9 @@ class ReducedMimo(Block):
         self.input = nn.Parameter(sections.input.float())
         self.output = nn.Parameter(sections.output.float())
         self.feedthrough = nn.Parameter(sections.feedthrough.float())
-        quadratic = sections.factors is not None and len(sections.factors) > 0
-        self.factors = nn.Parameter(sections.factors.float()) if quadratic else None
-        self.mixing = nn.Parameter(sections.mixing.float()) if quadratic else None
+        V, W = sections.factors, sections.mixing
+        self.factors = nn.Parameter(V.float()) if V is not None and len(V) else None
+        self.mixing = nn.Parameter(W.float()) if W is not None and W.shape[1] else None
         self.register_buffer("paired", paired)
         self.register_buffer("signs", signs)
 

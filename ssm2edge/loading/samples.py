@@ -1,7 +1,8 @@
 """The user's samples: unlabelled calibration inputs, held-out inputs and, where there are any, their labels.
 
 Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments (a model of one
-input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out ones.  The first axis counts the samples.
+input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out ones: classes, or true outputs where these are
+judged by their error.  The first axis counts the samples.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Samples:
     held_out
         Held-out inputs by name, ``[samples, ...]``.
     labels
-        ``[samples]`` of the held-out part, or None.
+        Of the held-out part: integer classes ``[samples]``, true outputs ``[samples, ...]`` float32, or None.
     """
 
     calibration: Mapping[str, Array]
@@ -40,7 +41,7 @@ class Samples:
     labels: Array | None
 
 
-def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
+def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str | None = None) -> Samples:
     """Read and check a samples file.
 
     Parameters
@@ -51,12 +52,14 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
         The model's inputs.
     time_axis
         Position of time in each.
+    metric
+        What the labels are judged by: true outputs by ``nrmse``, classes otherwise.
 
     Raises
     ------
     UserError
         If the file cannot be read, lacks an input, holds other keys, NaN, no samples or no time axis, or sizes do not agree; if
-        labels are no integer classes.
+        labels are no integer classes, or no finite true outputs.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the samples file.")
@@ -83,12 +86,25 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int) -> Samples:
         if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
             raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
     count = len(next(iter(parts["held_out"].values())))
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+    if labels is not None and metric == "nrmse":
+        labels = _true_outputs(path, labels, count)
+    elif labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
         raise UserError(
             f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
             f"the {count} held-out samples."
         )
     return Samples(parts["calibration"], parts["held_out"], labels)
+
+
+def _true_outputs(path: Path, labels: Array, count: int) -> Array:
+    if labels.dtype.kind != "f" or labels.ndim < 2 or len(labels) != count:
+        raise UserError(
+            f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; nrmse needs the true outputs "
+            f"of the {count} held-out samples, in floating-point numbers."
+        )
+    if not np.isfinite(labels).all():
+        raise UserError(f"{path}: labels holds NaN or infinite values; give the true outputs of every sample.")
+    return labels.astype(np.float32)
 
 
 def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:

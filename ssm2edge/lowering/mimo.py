@@ -7,13 +7,13 @@ states first.  Over chunks of T samples, with x the state before a chunk and v =
 
     x[i] = A^i x + sum_{j < i} A^(i-1-j) v[j]        i = 0 .. T, the last being the state before the next chunk
 
-which is, section by section, a product with a block-triangular matrix of powers.  The step over the chunks is one ``RNN`` node with
-the activation ``Affine``: f(z) = z + 2^-70.  The constant changes nothing a float32 signal could show, and keeps states that decay
-from becoming subnormal numbers (5 to 30 times slower on some processors).  States that leave the graph are rounded to multiples
-of 2^-94, as in :mod:`ssm2edge.lowering.siso_bank`.
+which is, section by section, a product with a block-triangular matrix of powers.  The step over the chunks is one ``RNN`` node
+with the activation ``Affine``: f(z) = z + 2^-70.  The constant changes nothing a float32 signal could show, and keeps states that
+decay from becoming subnormal numbers (5 to 30 times slower on some processors).  States that leave the graph are rounded to
+multiples of 2^-94, as in :mod:`ssm2edge.lowering.siso_bank`.
 
-Every constant but the system's own is computed in the graph, in float64 from the float32 poles the recurrence uses, and folded when
-the runtime loads it: files stay near the size of the parameters, and all forms are the same system.
+Every constant but the system's own is computed in the graph, in float64 from the float32 poles the recurrence uses, and folded
+when the runtime loads it: files stay near the size of the parameters, and all forms are the same system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AFFINE = f'activations = ["Affine"], activation_alpha = [1.0], activation_beta =
 
 
 def sequence_function(plan: MimoPlan, name: str) -> str:
-    """Text of ``name(u, a, b, B, C, D[, V, W]) => (y)``: whole sequences (batch, time, inputs) of any length >= 1, zero states."""
+    """Text of ``name(u, a, b, B, C, D[, V, W]) => (y)``: whole sequences (batch, time, inputs) from zero states."""
     T, sections = plan.block, _sections(plan)
     lines = [
         *_section_powers(plan),
@@ -114,7 +114,7 @@ def _recurrent(plan: MimoPlan) -> list[str]:
         lines += [
             "Vt = Transpose <perm = [1, 0]> (V)",
             "Wt = Transpose <perm = [1, 0]> (W)",
-            f"nothing = Constant <value = float[1] {{0.0}}> ()",
+            "nothing = Constant <value = float[1] {0.0}> ()",
             _integers("no_squares", plan.inputs, q),
             "unseen = Expand (nothing, no_squares)",
             "from_input = Concat <axis = 1> (Bt, Dt, unseen)",
@@ -290,7 +290,7 @@ def _chunk_constants(plan: MimoPlan) -> list[str]:
         "outward64 = Reshape (out_rows, outward_shape)",
         "outward = Cast <to = 1> (outward64)",
         # A^T, block-diagonal: entry (s, i, t, k) is the section's (i, k) where s = t.
-        f"whole = Gather <axis = 1> (powers, rT)",
+        "whole = Gather <axis = 1> (powers, rT)",
         "whole_rows = Transpose <perm = [0, 2, 1]> (whole)",
         _integers("spread_axes", 2),
         "spread = Unsqueeze (whole_rows, spread_axes)",

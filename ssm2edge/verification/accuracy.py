@@ -12,10 +12,10 @@ from ssm2edge.verification.subject import Subject
 
 
 def measure(subject: Subject) -> Accuracy | None:
-    """Accuracies, from the first output as class scores ``[samples, classes]``; None without labels or such an output."""
+    """Accuracies, from the first output as class scores ``[samples, classes]``; None without classes or such an output."""
     labels, name = subject.reference.labels, next(iter(subject.reference.original))
     scores = subject.reference.original[name]
-    if labels is None or scores.ndim != 2:
+    if labels is None or labels.dtype.kind == "f" or scores.ndim != 2:
         return None
     original, artifact = (float(np.mean(right)) for right in _right(subject, labels, name))
     return Accuracy(original, artifact, len(labels))

@@ -18,7 +18,7 @@ Inputs = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest relative errors that pass, and the largest loss of accuracy in points (hundredths); None for any loss."""
+    """Largest relative errors that pass, and the largest loss of accuracy or fit in points (hundredths); None for any loss."""
 
     parity: float = 1e-4
     streaming: float = 1e-4

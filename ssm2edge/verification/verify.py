@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from ssm2edge.artifact import Artifact, open_artifact
+from ssm2edge.artifact import Accuracy, Artifact, open_artifact
 from ssm2edge.runtime import EdgeError
-from ssm2edge.verification import accuracy, offline, stability, streaming
+from ssm2edge.verification import accuracy, nrmse, offline, stability, streaming
 from ssm2edge.verification.check import Check, Verdict
 from ssm2edge.verification.subject import LIMITS, Limits, Subject
 
@@ -30,6 +30,12 @@ STREAMING: tuple[Named, ...] = (
     ("streaming.probes", streaming.probes),
     ("stability.silence", stability.silence),
 )
+
+METRICS: tuple[tuple[Callable[[Subject], Accuracy | None], Callable[[Subject, Accuracy], Check]], ...] = (
+    (accuracy.measure, accuracy.accuracy),
+    (nrmse.measure, nrmse.nrmse),
+)
+"""How held-out samples are judged: the first that the labels and outputs allow."""
 
 
 def verify(
@@ -69,9 +75,11 @@ def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
             progress(name)
         checks += _run(name, check, subject)
     if all(check.passed for check in checks if check.name == "offline.error"):
-        measured = accuracy.measure(subject)
-    if measured is not None:
-        checks.append(accuracy.accuracy(subject, measured))
+        for measure, judge in METRICS:
+            measured = measure(subject)
+            if measured is not None:
+                checks.append(judge(subject, measured))
+                break
     return Verdict(tuple(checks), measured)
 
 

@@ -66,11 +66,12 @@ def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) 
     node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
     outputs = len(constants["D"])
     sizes: list[list[int | str]] = [[*ports["u"][:2], outputs], *([ports["x"]] if "x" in ports else [])]
+    results = zip(function.output, sizes, strict=True)
     graph = helper.make_graph(
         [node],
         "system",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ports.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in zip(function.output, sizes, strict=True)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]

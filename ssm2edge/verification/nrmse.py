@@ -1,0 +1,49 @@
+"""Error of predictions on the held-out samples, of the original and of the artifact, where labels are the true outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssm2edge.artifact import Accuracy
+from ssm2edge.verification.check import Array, Check
+from ssm2edge.verification.subject import Subject
+
+AGREEMENT = 1e-3
+"""Largest relative difference between the error in the manifest and the one measured: answers turn on rounding."""
+
+
+def measure(subject: Subject) -> Accuracy | None:
+    """NRMSE of the first output; None unless labels are numbers of its shape ``[samples, ...]``."""
+    labels, name = subject.reference.labels, next(iter(subject.reference.original))
+    original = subject.reference.original[name]
+    if labels is None or labels.dtype.kind != "f" or labels.shape != original.shape:
+        return None
+    return Accuracy(_nrmse(original, labels), _nrmse(subject.outputs[name], labels), len(labels))
+
+
+def nrmse(subject: Subject, measured: Accuracy) -> Check:
+    """The rise is within the limit, and the errors are the ones the manifest tells.
+
+    The figure is the loss of fit in points, 100 times the rise of the NRMSE.
+    """
+    drop = 100.0 * (measured.artifact - measured.original)
+    detail = (
+        f"NRMSE of the original {measured.original:.4f}, of the artifact {measured.artifact:.4f} on {measured.samples} samples: "
+        f"a loss of {drop:.2f} points of fit"
+    )
+    limit, recorded = subject.limits.drop, subject.recorded
+    passed = limit is None or drop <= limit
+    if recorded is not None:
+        pairs = ((recorded.original, measured.original), (recorded.artifact, measured.artifact))
+        if recorded.samples != measured.samples or any(abs(told - found) > AGREEMENT * found for told, found in pairs):
+            passed = False
+            detail += f"; the manifest says {recorded.original:.4f} and {recorded.artifact:.4f} on {recorded.samples}"
+    return Check("nrmse", drop, limit, passed, detail)
+
+
+def _nrmse(predicted: Array, true: Array) -> float:
+    """Root mean square error over the standard deviation of the truth; over its mean square where the truth is constant."""
+    wanted = true.astype(np.float64)
+    error = np.sqrt(np.mean((predicted.astype(np.float64) - wanted) ** 2))
+    scale = float(np.std(wanted)) or float(np.sqrt(np.mean(wanted**2))) or 1.0
+    return float(error / scale)
