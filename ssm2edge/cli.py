@@ -63,7 +63,7 @@ source_options = (
     click.option(
         "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
     ),
-    click.option("--metric", type=click.Choice(["accuracy"]), help="What the labels are judged by."),
+    click.option("--metric", type=click.Choice(["accuracy", "nrmse"]), help="What the labels are judged by."),
     click.option(
         "--horizon",
         callback=lambda _, __, text: horizon_of(text),
@@ -101,6 +101,16 @@ threads_option = click.option(
 @with_source
 @click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Build directory to make.")
 @click.option("--order", type=int, help="States to keep per channel.")
+@click.option("--keep", type=float, metavar="SHARE", help="Share of all states to keep, distributed over the layers.")
+@click.option("--max-error", type=float, metavar="E", help="Smallest model whose relative output error stays below E.")
+@click.option(
+    "--max-error-of",
+    type=click.Choice(["measured", "bound"]),
+    help="What stays below E: the error measured on calibration samples, or its bound.  [default: measured]",
+)
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="Smallest model whose held-out metric falls by at most so many points."
+)
 @click.option("--method", help="Reduction method: gradient, tlh2, balanced, ...  [default: gradient]")
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import ssm2edge
@@ -27,8 +28,9 @@ from ssm2edge.artifact import (
     staging,
 )
 from ssm2edge.artifact import Source as SourceRecord
+from ssm2edge.bounds import Network
 from ssm2edge.errors import UserError
-from ssm2edge.export import ExportError, InputAxes, StreamingError, export_offline, export_stream, trace
+from ssm2edge.export import ExportError, InputAxes, StreamingError, TracedModel, export_offline, export_stream, trace
 from ssm2edge.inspection import LayerReport, inspect_layer
 from ssm2edge.latency import compare_with_original
 from ssm2edge.layers import FoundLayer, LayerError, blocks, exportable, find_layers, replace_layers
@@ -37,10 +39,25 @@ from ssm2edge.recording import count_parameters, record_outputs
 from ssm2edge.reduction import METHODS, Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.orders import uniform_orders
+from ssm2edge.sizing import BOUND_STEPS, Judged, Request, bound_record, choose_reductions, first_samples
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
 from ssm2edge.verification import Subject, Verdict, examine
+
+SIZES = ("order", "keep", "max_error", "max_drop")
+"""Options that say how small the model becomes: exactly one is given."""
+
+OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
+    "order": (int,),
+    "keep": (int, float),
+    "max_error": (int, float),
+    "max_error_of": (str,),
+    "max_drop": (int, float),
+    "method": (str,),
+    "block": (int,),
+    "horizon": (int, type(None)),
+}
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""
@@ -52,8 +69,8 @@ class Options:
 
     Attributes
     ----------
-    order
-        States to keep per channel.
+    order, keep, max_error, max_drop, max_error_of
+        How small the model becomes; see :class:`ssm2edge.sizing.Request`.
     method
         Name in the registry of reduction methods.
     horizon
@@ -64,11 +81,20 @@ class Options:
         Load weights files that can run code.
     """
 
-    order: int
+    order: int | None = None
     method: str = "gradient"
     horizon: int | str | None = "samples"
     block: int = 1
     trust_pickle: bool = False
+    keep: float | None = None
+    max_error: float | None = None
+    max_drop: float | None = None
+    max_error_of: str = "measured"
+
+    @property
+    def request(self) -> Request:
+        """How small the model becomes."""
+        return Request(self.order, self.keep, self.max_error, self.max_drop, self.max_error_of)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +140,7 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
         layers = {layer.name: layer for layer in find_layers(model)}
     except LayerError as error:
         raise UserError(str(error)) from error
-    samples = load_samples(source.samples, input_names(model), source.time_axis)
+    samples = load_samples(source.samples, input_names(model), source.time_axis, source.metric)
     return Loaded(source, model, samples, layers)
 
 
@@ -137,12 +163,15 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         held_out, axis = loaded.samples.held_out, source.time_axis
         original = record_outputs(loaded.model, held_out, axis, lambda share: progress("original", share))
         progress("reduce", 0.0)
-        reductions = reduce(loaded, options)
+        reductions = reduce(loaded, options, original, lambda step: progress(f"reduce {step}", 0.0))
         progress("replace", 0.0)
         reduced_model = replace(loaded, reductions)
         reduced = record_outputs(reduced_model, held_out, axis, lambda share: progress("replace", share))
         progress("export", 0.0)
-        streaming, states = export(reduced_model, loaded, options, folder, progress)
+        traced = traced_model(reduced_model, loaded)
+        streaming, states = export(traced, options, folder, progress)
+        progress("bound", 0.0)
+        bound = output_bound(loaded, traced, reduced_model, options)
         progress("verify", 0.0)
         reference = Reference(dict(held_out), original, reduced, loaded.samples.labels)
         reference.save(folder)
@@ -167,7 +196,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
                 model_before=count_parameters(loaded.model),
                 model_after=count_parameters(reduced_model),
             ),
-            bound=None,
+            bound=bound,
             task=None if source.metric is None else {"metric": source.metric},
             accuracy=verdict.accuracy,
             parity=verdict.to_json(),
@@ -190,6 +219,7 @@ class VerificationError(Exception):
 
 def check_options(options: Options) -> None:
     """Refuse options that no model could be built with."""
+    options.request.check()
     if options.method not in METHODS:
         raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
     if options.block < 1:
@@ -209,12 +239,16 @@ def options_from(source: Source, given: Mapping[str, Any]) -> Options:
     chosen = dict(source.defaults)
     if chosen.get("horizon") == "inf":
         chosen["horizon"] = None
-    chosen |= {key: given[key] for key in ("order", "method", "block") if given.get(key) is not None}
+    if any(given.get(key) is not None for key in SIZES):
+        chosen = {key: value for key, value in chosen.items() if key not in SIZES}
+    chosen |= {key: given[key] for key in OPTION_TYPES if key != "horizon" and given.get(key) is not None}
     if given.get("horizon", "samples") != "samples":
         chosen["horizon"] = given["horizon"]
-    if "order" not in chosen:
-        raise UserError("How many states to keep is not said: give --order, or build.order in build.toml.")
-    for key, kinds in {"order": (int,), "method": (str,), "block": (int,), "horizon": (int, type(None))}.items():
+    if not any(key in chosen for key in SIZES):
+        raise UserError(
+            "How many states to keep is not said: give --order, --keep, --max-error or --max-drop, or build.order in build.toml."
+        )
+    for key, kinds in OPTION_TYPES.items():
         if key in chosen and type(chosen[key]) not in kinds:
             raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
     return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)))
@@ -242,33 +276,59 @@ def horizon_of(options: Options, loaded: Loaded) -> int | None:
     return loaded.length if isinstance(options.horizon, str) else options.horizon
 
 
-def reduce(loaded: Loaded, options: Options) -> dict[str, Reduction]:
-    """Reduce each System to its order."""
-    systems = loaded.systems
+def reduce(
+    loaded: Loaded, options: Options, original: Mapping[str, NDArray[np.float32]], progress: Callable[[str], None]
+) -> dict[str, Reduction]:
+    """Choose each layer's order, and reduce each System to it."""
+    systems, horizon = loaded.systems, horizon_of(options, loaded)
     try:
-        orders = uniform_orders(systems, options.order)
-        return reduce_layers(systems, orders, options.method, horizon_of(options, loaded))
+        if options.order is not None:
+            return reduce_layers(systems, uniform_orders(systems, options.order), options.method, horizon)
+        network = Network(traced_model(replace_by(loaded, systems), loaded).program)
+        samples, axis = loaded.samples, loaded.source.time_axis
+        judged = Judged(
+            loaded.model, network, systems, samples.calibration, samples.held_out, samples.labels, original, axis,
+            options.method, horizon,
+        )  # fmt: skip
+        return choose_reductions(options.request, judged, progress)
     except ValueError as error:
         raise UserError(f"The model cannot be reduced: {error}") from error
 
 
 def replace(loaded: Loaded, reductions: Mapping[str, Reduction]) -> nn.Module:
     """Put reduced blocks in the layers' places."""
+    return replace_by(loaded, {name: reduction.system for name, reduction in reductions.items()})
+
+
+def replace_by(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
+    """Put blocks with these systems in the layers' places."""
     try:
-        return replace_layers(loaded.model, {name: reduction.system for name, reduction in reductions.items()})
+        return replace_layers(loaded.model, systems)
     except LayerError as error:
         raise UserError(str(error)) from error
 
 
-def export(
-    reduced_model: nn.Module, loaded: Loaded, options: Options, folder: Path, progress: Progress
-) -> tuple[Streaming, tuple[StateRecord, ...]]:
-    """Write offline.onnx and, where the model can stream, stream.onnx."""
+def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
+    """Trace a model whose layers are blocks."""
     inputs = [
         InputAxes(name, loaded.source.time_axis, torch.from_numpy(value[:1])) for name, value in loaded.samples.held_out.items()
     ]
     try:
-        traced = trace(exportable(reduced_model), inputs)
+        return trace(exportable(replaced), inputs)
+    except ExportError as error:
+        raise UserError(str(error)) from error
+
+
+def output_bound(loaded: Loaded, traced: TracedModel, reduced_model: nn.Module, options: Options) -> dict[str, Any]:
+    """Bound what the blocks that run do to the outputs."""
+    deployed = {name: block.system() for name, block in blocks(reduced_model).items()}
+    samples = first_samples(loaded.samples.calibration or loaded.samples.held_out, loaded.source.time_axis, BOUND_STEPS)
+    return bound_record(Network(traced.program), loaded.systems, deployed, samples, horizon_of(options, loaded))
+
+
+def export(traced: TracedModel, options: Options, folder: Path, progress: Progress) -> tuple[Streaming, tuple[StateRecord, ...]]:
+    """Write offline.onnx and, where the model can stream, stream.onnx."""
+    try:
         progress("export", 0.3)
         onnx.save(export_offline(traced), folder / "offline.onnx")
         progress("export", 0.6)
@@ -313,8 +373,11 @@ def layer_records(loaded: Loaded, reduced_model: nn.Module, reductions: Mapping[
 def described(options: Options, loaded: Loaded) -> dict[str, Any]:
     """The options as they can be given again."""
     horizon = horizon_of(options, loaded)
+    size = {key: getattr(options, key) for key in SIZES if getattr(options, key) is not None}
+    if options.max_error is not None:
+        size["max_error_of"] = options.max_error_of
     return {
-        "order": options.order,
+        **size,
         "method": options.method,
         "horizon": "inf" if horizon is None else horizon,
         "block": options.block,

@@ -30,7 +30,7 @@ def smallest_budget(good: Callable[[int], bool], least: int, most: int, unit: in
     int or None
         A good budget whose neighbour below was not good; None if even ``most`` is not good.
     """
-    low, high = least // unit, math.ceil(most / unit)
+    low, high = math.ceil(least / unit), math.ceil(most / unit)
     if good(low * unit):
         return low * unit
     if not good(most):

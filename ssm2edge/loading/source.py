@@ -13,14 +13,14 @@ from ssm2edge.errors import UserError
 
 BUILD_FILE = "build.toml"
 
-METRICS = ("accuracy",)
+METRICS = ("accuracy", "nrmse")
 """What labels can be judged by."""
 
 _KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights"}),
     "samples": frozenset({"file", "time_axis"}),
     "task": frozenset({"metric"}),
-    "build": frozenset({"order", "method", "horizon", "block"}),
+    "build": frozenset({"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}),
 }
 
 
