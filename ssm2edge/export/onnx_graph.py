@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from types import NotImplementedType
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -103,7 +103,7 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
             )
         )
 
-    def gelu(x: Tensor, *, approximate: str = "none") -> Tensor | NotImplementedType:
+    def gelu(x: Tensor, *, approximate: str = "none") -> Any:
         if approximate != "none" or x.dtype != torch.float32:
             return NotImplemented
         functions[GELU] = gelu_function()
