@@ -23,6 +23,8 @@ DOMAIN = "ssm2edge"
 OPSET = 18
 FLUSH = "8.470329472543003e-22"
 """2^-70 in decimal digits."""
+GRAIN = "5.684341886080802e-14"
+"""2^-44: float64 constants are rounded to multiples of 2^-96 before they become float32."""
 
 
 def _powers(plan: Plan, count: int) -> list[str]:
@@ -82,7 +84,8 @@ def swap_order(order: int) -> list[int]:
 
 
 def _chunk_constants(plan: Plan) -> list[str]:
-    """Matrices of one chunk: inward = [Toep^T | R^T] (channels, T, T + order), outward = O^T (channels, order, T), and A^T."""
+    """Matrices of one chunk: toeplitz = Toep^T (channels, T, T), reach = R^T (channels, T, order), outward = O^T (channels, order, T)
+    and A^T as sections aT64, bT64 (channels, order), all in float64."""
     T = plan.block
     return [
         *_powers(plan, T + 1),
@@ -118,33 +121,53 @@ def _chunk_constants(plan: Plan) -> list[str]:
         "to_first = Constant <value = int64[1] {-9223372036854775807}> ()",
         "backwards = Slice (ones_T, from_last, to_first, last, next1)",
         "reach = Transpose <perm = [0, 2, 1]> (backwards)",
-        "inward64 = Concat <axis = -1> (toeplitz, reach)",
-        "inward = Cast <to = 1> (inward64)",
         # O[i] = c A^i
         "pa_T = Slice (pa, zero1, t1, last)",
         "pb_T = Slice (pb, zero1, t1, last)",
         "ca = Mul (pa_T, c64)",
         "cb = Mul (pb_T, c64)",
         "scb = Gather <axis = 1> (cb, swap)",
-        "outward64 = Add (ca, scb)",
-        "outward = Cast <to = 1> (outward64)",
-        # A^T as sections of shape (order, channels)
+        "outward = Add (ca, scb)",
         f"at = Constant <value_int = {T}> ()",
         "aT64 = Gather <axis = -1> (pa, at)",
         "bT64 = Gather <axis = -1> (pb, at)",
-        "aTc = Cast <to = 1> (aT64)",
-        "bTc = Cast <to = 1> (bT64)",
-        "aT = Transpose <perm = [1, 0]> (aTc)",
-        "bT = Transpose <perm = [1, 0]> (bTc)",
         f"flush = Constant <value = float[1] {{{FLUSH}}}> ()",
+        f"grain = Constant <value = double[1] {{{GRAIN}}}> ()",
+    ]
+
+
+def _constant32(name: str, source: str) -> list[str]:
+    """float32 form of a float64 constant, without the powers of quick poles that would be subnormal numbers."""
+    return [
+        f"{name}_up = Add ({source}, grain)",
+        f"{name}_down = Sub ({name}_up, grain)",
+        f"{name} = Cast <to = 1> ({name}_down)",
     ]
 
 
 def sequence_function(plan: Plan, name: str) -> str:
-    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1 from zero states."""
-    T, n = plan.block, plan.order
+    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1 from zero states.
+
+    The states of the Scan carry the offset 2^-70 all the way, (x + f)' = A^T (x + f) + (r + f - A^T f): no node of its body is
+    spent on flushing, and outputs that are 2^-70 c off cannot show it.  What the Scan stacks is swap(x) before each chunk, a value
+    its body computes anyway.  Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.
+    """
+    T, n, channels = plan.block, plan.order, plan.channels
     lines = [
         *_chunk_constants(plan),
+        *_constant32("arrive", "reach"),
+        "outward_swapped = Gather <axis = 1> (outward, swap)",
+        "onto64 = Concat <axis = 1> (toeplitz, outward_swapped)",
+        *_constant32("onto", "onto64"),
+        "aTt = Transpose <perm = [1, 0]> (aT64)",
+        "bTt = Transpose <perm = [1, 0]> (bT64)",
+        *_constant32("aT", "aTt"),
+        *_constant32("bT", "bTt"),
+        "flush64 = Cast <to = 11> (flush)",
+        "moved_one = Add (aTt, bTt)",
+        "stays = Sub (one64, moved_one)",
+        "lift64 = Mul (flush64, stays)",
+        "lift = Cast <to = 1> (lift64)",
         # Cut time into chunks, the last one filled with zeros.
         "time = Shape <start = 2, end = 3> (u)",
         "negative = Neg (time)",
@@ -154,35 +177,39 @@ def sequence_function(plan: Plan, name: str) -> str:
         "filled = Pad (u, pads)",
         f"to_chunks = Constant <value = int64[4] {{0, 0, -1, {T}}}> ()",
         "chunks = Reshape (filled, to_chunks)",
-        "products = MatMul (chunks, inward)",
-        f"parts = Constant <value = int64[2] {{{T}, {n}}}> ()",
-        "within, arriving = Split <axis = -1> (products, parts)",
-        # The state before a chunk is made of what arrived in the chunks before it: shift by one chunk, zeros first.
-        "arriving_first = Transpose <perm = [2, 0, 3, 1]> (arriving)",
-        "one_later = Constant <value = int64[8] {1, 0, 0, 0, -1, 0, 0, 0}> ()",
-        "earlier = Pad (arriving_first, one_later)",
-        "lifted = Add (earlier, flush)",
+        # What arrives in the state in each chunk, to (chunks, batch, order, channels).
+        "arriving = MatMul (chunks, arrive)",
+        "to_rows = Constant <value = int64[3] {0, 0, -1}> ()",
+        "arriving_rows = Reshape (arriving, to_rows)",
+        "arriving_columns = Transpose <perm = [0, 2, 1]> (arriving_rows)",
+        f"to_states = Constant <value = int64[4] {{0, -1, {n}, {channels}}}> ()",
+        "arriving_states = Reshape (arriving_columns, to_states)",
+        "arriving_first = Transpose <perm = [1, 0, 2, 3]> (arriving_states)",
+        "lifted = Add (arriving_first, lift)",
         "batch1 = Shape <start = 0, end = 1> (u)",
-        f"tail = Constant <value = int64[2] {{{n}, {plan.channels}}}> ()",
+        f"tail = Constant <value = int64[2] {{{n}, {channels}}}> ()",
         "state_shape = Concat <axis = 0> (batch1, tail)",
-        "start = ConstantOfShape <value = float[1] {0.0}> (state_shape)",
-        # States before each chunk, (chunks, batch, order, channels).
+        f"start = ConstantOfShape <value = float[1] {{{FLUSH}}}> (state_shape)",
         "final, before = Scan <num_scan_inputs = 1, body = carry"
-        f" (float[b, {n}, {plan.channels}] x, float[b, {n}, {plan.channels}] r) =>"
-        f" (float[b, {n}, {plan.channels}] x_next, float[b, {n}, {plan.channels}] pushed) {{"
+        f" (float[b, {n}, {channels}] x, float[b, {n}, {channels}] r) =>"
+        f" (float[b, {n}, {channels}] x_next, float[b, {n}, {channels}] xs) {{"
         " xs = Gather <axis = 1> (x, swap)"
         " ax = Mul (aT, x)"
         " bx = Mul (bT, xs)"
         " moved = Add (ax, bx)"
-        " pushed = Add (moved, r)"
-        " x_next = Sub (pushed, flush)"
+        " x_next = Add (moved, r)"
         "}> (start, lifted)",
-        "before_channels = Transpose <perm = [1, 3, 0, 2]> (before)",
-        "carried = MatMul (before_channels, outward)",
-        "whole = Add (within, carried)",
-        "to_time = Constant <value = int64[3] {0, 0, -1}> ()",
-        "long = Reshape (whole, to_time)",
-        "y = Slice (long, zero1, time, last)",
+        "before_states = Transpose <perm = [1, 0, 2, 3]> (before)",
+        f"to_columns = Constant <value = int64[3] {{0, -1, {channels}}}> ()",
+        "before_columns = Reshape (before_states, to_columns)",
+        "before_rows = Transpose <perm = [0, 2, 1]> (before_columns)",
+        f"to_matrix = Constant <value = int64[4] {{0, 0, -1, {n}}}> ()",
+        "before_chunks = Reshape (before_rows, to_matrix)",
+        "known = Concat <axis = -1> (chunks, before_chunks)",
+        "whole = MatMul (known, onto)",
+        "long = Reshape (whole, to_rows)",
+        "time_axis = Constant <value = int64[1] {2}> ()",
+        "y = Slice (long, zero1, time, time_axis)",
     ]
     return _function(name, "u, a, b, c, d", "y", lines)
 
@@ -223,6 +250,13 @@ def _chunked_block(plan: Plan) -> list[str]:
     T, n = plan.block, plan.order
     return [
         *_chunk_constants(plan),
+        "inward64 = Concat <axis = -1> (toeplitz, reach)",
+        *_constant32("inward", "inward64"),
+        *_constant32("onto", "outward"),
+        "aTt = Transpose <perm = [1, 0]> (aT64)",
+        "bTt = Transpose <perm = [1, 0]> (bT64)",
+        *_constant32("aT", "aTt"),
+        *_constant32("bT", "bTt"),
         "axis2 = Constant <value = int64[1] {2}> ()",
         "chunk = Unsqueeze (u, axis2)",
         "products = MatMul (chunk, inward)",
@@ -239,7 +273,7 @@ def _chunked_block(plan: Plan) -> list[str]:
         "x_next = Sub (lifted, flush)",
         "by_channel = Transpose <perm = [0, 2, 1]> (x)",
         "state_row = Unsqueeze (by_channel, axis2)",
-        "seen = MatMul (state_row, outward)",
+        "seen = MatMul (state_row, onto)",
         "carried = Squeeze (seen, axis2)",
         "y = Add (within, carried)",
     ]
