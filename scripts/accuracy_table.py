@@ -22,8 +22,10 @@ import torch
 from ssm2edge.export import InputAxes, export_offline, trace
 from ssm2edge.layers import blocks, exportable
 from ssm2edge.loading import open_source
-from ssm2edge.pipeline import Loaded, Options, load, reduce, replace
+from ssm2edge.pipeline import Loaded, load, replace
 from ssm2edge.recording import record_outputs
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.reduction.orders import uniform_orders
 from ssm2edge.runtime import Model
 from ssm2edge.systems.norms import h2_error, h2_norm
 
@@ -34,8 +36,7 @@ RESULTS = MODEL / "results" / "accuracy.json"
 def measure(loaded: Loaded, order: int, method: str) -> dict[str, Any]:
     """Reduce, export and evaluate one cell."""
     start = time.perf_counter()
-    options = Options(order=order, method=method)
-    reductions = reduce(loaded, options)
+    reductions = reduce_layers(loaded.systems, uniform_orders(loaded.systems, order), method, loaded.length)
     seconds = time.perf_counter() - start
     reduced = replace(loaded, reductions)
     deployed = blocks(reduced)
