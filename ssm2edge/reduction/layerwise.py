@@ -51,25 +51,21 @@ def reduce_layers(
     return {name: reductions[name] for name in systems}
 
 
+def _columns(reduction: Reduction) -> tuple[Tensor, ...]:
+    return reduction.error, reduction.relative_error, reduction.spectral_radius, reduction.outcomes, reduction.iterations
+
+
 def _only(reduction: Reduction) -> Reduction:
     """The one system of a batch of one, without the batch."""
-    columns = (reduction.error, reduction.relative_error, reduction.spectral_radius, reduction.outcomes, reduction.iterations)
-    return Reduction(
-        reduction.system[0], reduction.method, reduction.order, reduction.horizon, *(column[0] for column in columns)
-    )
+    columns = (column[0] for column in _columns(reduction))
+    return Reduction(reduction.system[0], reduction.method, reduction.order, reduction.horizon, *columns)
 
 
 def _split(joined: Reduction, counts: list[int]) -> list[Reduction]:
-    def parts(values: Tensor) -> tuple[Tensor, ...]:
-        return values.split(counts)
-
-    starts = [sum(counts[:i]) for i in range(len(counts))]
-    columns = [
-        parts(x) for x in (joined.error, joined.relative_error, joined.spectral_radius, joined.outcomes, joined.iterations)
-    ]
-    return [
-        Reduction(
-            joined.system[start : start + count], joined.method, joined.order, joined.horizon, *(column[i] for column in columns)
-        )
-        for i, (start, count) in enumerate(zip(starts, counts, strict=True))
-    ]
+    parts, start = [], 0
+    for count in counts:
+        rows = slice(start, start + count)
+        columns = (column[rows] for column in _columns(joined))
+        parts.append(Reduction(joined.system[rows], joined.method, joined.order, joined.horizon, *columns))
+        start += count
+    return parts
