@@ -17,6 +17,12 @@ from torch import Tensor
 NUMERICAL_RANK = 1e-7
 """Eigenvalues and remainders below this part of the largest are rounding of a model in float32."""
 
+COMBINATIONS = 8
+"""Pairs of combinations tried: some are worse conditioned than others."""
+
+SINGULAR = 1e14
+"""Condition from which a combination cannot be inverted in float64."""
+
 
 def squares_of(M: Tensor) -> tuple[Tensor, Tensor]:
     """Write quadratic forms as sums of shared squares.
@@ -55,17 +61,18 @@ def _shared_directions(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | Non
     basis = basis[singular > NUMERICAL_RANK * largest]
     reached = basis @ M @ basis.mT
     generator = torch.Generator().manual_seed(0)
-    first, second = torch.einsum("kp,pij->kij", torch.randn(2, len(M), generator=generator, dtype=M.dtype), reached)
-    if torch.linalg.cond(second) > 1 / NUMERICAL_RANK:
-        return None
-    directions = torch.linalg.eig(torch.linalg.solve(second.mT, first.mT).mT).eigenvectors
-    if float(directions.imag.abs().max()) > 1e-3:
-        return None
-    # N_a N_b^-1 = V^T diag(W_a / W_b) V^-T: its eigenvectors are the columns of V^T.
-    V = directions.real.mT @ basis
-    W = _weights(M, V)
-    remainder = torch.einsum("pq,qi,qj->pij", W, V, V) - M
-    return (V, W) if float(remainder.abs().max()) <= NUMERICAL_RANK * largest else None
+    for _ in range(COMBINATIONS):
+        first, second = torch.einsum("kp,pij->kij", torch.randn(2, len(M), generator=generator, dtype=M.dtype), reached)
+        if torch.linalg.cond(second) > SINGULAR:
+            continue
+        # N_a N_b^-1 = V^T diag(W_a / W_b) V^-T: its eigenvectors are the columns of V^T.
+        directions = torch.linalg.eig(torch.linalg.solve(second.mT, first.mT).mT).eigenvectors
+        V = directions.real.mT @ basis
+        W = _weights(M, V)
+        remainder = torch.einsum("pq,qi,qj->pij", W, V, V) - M
+        if float(remainder.abs().max()) <= NUMERICAL_RANK * largest:
+            return V, W
+    return None
 
 
 def _all_squares(M: Tensor) -> tuple[Tensor, Tensor]:
