@@ -49,7 +49,7 @@ class Layer(Protocol):
 
 def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
     """Print what an artifact is, every check with its figure, and the outcome."""
-    console.print(Group(_layers(manifest), _checks(verdict), _accuracy(verdict), _latency(manifest, timing)))
+    console.print(Group(_layers(manifest), _checks(verdict), _accuracy(manifest, verdict), _latency(manifest, timing)))
     failures = verdict.failures
     for check in failures:
         console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
@@ -59,7 +59,7 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
 
 def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
     """Print what was built, with what accuracy and how fast."""
-    console.print(Group(_layers(manifest), _accuracy(verdict), _latency(manifest, None)))
+    console.print(Group(_layers(manifest), _accuracy(manifest, verdict), _latency(manifest, None)))
     streaming = manifest.streaming
     stream = f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
     console.print(
@@ -131,10 +131,11 @@ def _checks(verdict: Verdict) -> RenderableType:
     return table
 
 
-def _accuracy(verdict: Verdict) -> RenderableType:
+def _accuracy(manifest: Manifest, verdict: Verdict) -> RenderableType:
     if verdict.accuracy is None:
         return Text("No labels: accuracy was not measured.")
-    table = _table(f"Accuracy on {verdict.accuracy.samples} held-out samples", "original", "artifact")
+    metric = {"nrmse": "NRMSE"}.get(str((manifest.task or {}).get("metric")), "Accuracy")
+    table = _table(f"{metric} on {verdict.accuracy.samples} held-out samples", "original", "artifact")
     table.add_row(f"{verdict.accuracy.original:.4f}", f"{verdict.accuracy.artifact:.4f}")
     return table
 
