@@ -91,7 +91,9 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
     reduced = refit_channels(system, best.sections.poles(), horizon)
     outcomes = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, best.iterations)
-    return never_worse(system, result, starts)
+    # Rivals with their exact best outputs are at least as good as they are by themselves, whatever the ridge costs.
+    exact = [with_best_outputs(system, rival.poles, rival.B, horizon, ridge=0.0) for rival in rivals]
+    return never_worse(system, result, starts + [summarise(system, rival, "rival", horizon) for rival in exact])
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
