@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssm2edge.layers import FoundLayer
+from ssm2edge.lowering.mimo_plan import plan_mimo_sequence
 from ssm2edge.lowering.plan import plan_sequence
 from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.mimo_form import to_mimo_sections
 from ssm2edge.systems.norms import h2_norm, hankel_singular_values
 from ssm2edge.systems.stability import spectral_radius
+from ssm2edge.systems.system import System
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,16 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
         h2_norm=norm,
         hankel_decay={order: float(relative[..., order].mean()) for order in orders},
         costs=costs,
-        plan=str(plan_sequence(channels, system.order)),
+        plan=_plan(system),
     )
+
+
+def _plan(system: System) -> str:
+    """How the whole-sequence graph would compute a bank, or one system of many inputs and outputs."""
+    if system.batch_shape:
+        return str(plan_sequence(system.batch_shape.numel(), system.order))
+    squares = 0 if (factors := to_mimo_sections(system).factors) is None else len(factors)
+    return str(plan_mimo_sequence(system.inputs, system.order, system.outputs, squares))
 
 
 def _halvings(order: int) -> list[int]:

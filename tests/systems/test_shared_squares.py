@@ -1,0 +1,59 @@
+"""Quadratic forms as sums of shared squares: the sums are the forms, with as few squares as there were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssm2edge.systems.quadratic import squares_of
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def summed(V: Tensor, W: Tensor) -> Tensor:
+    return torch.stack([V.mT @ torch.diag(weights) @ V for weights in W])
+
+
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize(("n", "rank", "outputs"), [(6, 1, 3), (6, 3, 4), (6, 6, 8), (40, 8, 16)])
+def test_shared_directions_are_found_again(n: int, rank: int, outputs: int) -> None:
+    M = summed(normal(0, rank, n), normal(1, outputs, rank))
+    V, W = squares_of(M)
+    assert V.shape == (rank, n)
+    assert relative(summed(V, W), M) < 1e-7
+
+
+@pytest.mark.parametrize("order", [8, 12])
+def test_projected_forms_keep_their_number_of_squares(order: int) -> None:
+    T = normal(2, 40, order)
+    M = summed(normal(0, 8, 40), normal(1, 16, 8))
+    V, W = squares_of(T.mT @ M @ T)
+    assert len(V) == 8
+    assert relative(summed(V, W), T.mT @ M @ T) < 1e-7
+
+
+@pytest.mark.parametrize(("n", "outputs", "most"), [(5, 2, 10), (3, 9, 6), (1, 4, 1)])
+def test_forms_without_common_directions_take_no_more_than_their_ranks_or_all_products(n: int, outputs: int, most: int) -> None:
+    M = normal(3, outputs, n, n)
+    M = M + M.mT
+    V, W = squares_of(M)
+    assert len(V) <= most
+    assert relative(summed(V, W), M) < 1e-7
+
+
+def test_one_form_takes_its_rank() -> None:
+    M = summed(normal(0, 2, 5), normal(1, 1, 2))
+    V, W = squares_of(M)
+    assert len(V) == 2
+    assert relative(summed(V, W), M) < 1e-7
+
+
+def test_zero_takes_nothing() -> None:
+    V, W = squares_of(torch.zeros(3, 4, 4, dtype=torch.float64))
+    assert (V.shape, W.shape) == ((0, 4), (3, 0))
