@@ -24,7 +24,8 @@ from torch import Tensor
 
 from ssm2edge.latency import torch_threads
 from ssm2edge.loading import load_model, load_samples, open_source
-from ssm2edge.pipeline import Options, build
+from ssm2edge.options import Options
+from ssm2edge.pipeline import build
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification import Comparison, interleaved, processor_name
 

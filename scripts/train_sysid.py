@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from pathlib import Path
+from typing import Any
 from types import ModuleType
 
 import click
@@ -88,14 +89,12 @@ def main(steps: int, batch: int, learning_rate: float, decay: float, seed: int, 
     torch.set_num_threads(1)
     training = [torch.from_numpy(x) for x in simulate(TRAINING, seed=1)]
     held_out = [torch.from_numpy(x) for x in simulate(HELD_OUT, seed=2)]
-    np.savez_compressed(
-        output / "samples.npz",
-        **{
-            "calibration.voltage": training[0][:CALIBRATION].numpy(),
-            "held_out.voltage": held_out[0].numpy(),
-            "labels": held_out[1].numpy(),
-        },
-    )
+    samples: dict[str, Any] = {
+        "calibration.voltage": training[0][:CALIBRATION].numpy(),
+        "held_out.voltage": held_out[0].numpy(),
+        "labels": held_out[1].numpy(),
+    }
+    np.savez_compressed(output / "samples.npz", **samples)
     model = load_model_module().make()
     optimiser = optimiser_for(model, learning_rate, decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)

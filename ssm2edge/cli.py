@@ -124,9 +124,10 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     """
     pipeline = import_pipeline()
     from ssm2edge.loading import open_source
+    from ssm2edge.options import options_from
 
     described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
-    options = pipeline.options_from(described, given)
+    options = options_from(described, given)
     try:
         with stages_to_stderr(quiet=as_json) as progress:
             built = pipeline.build(described, options, directory, given["force"], progress)
@@ -138,11 +139,9 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
 
         print_json({"directory": str(directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
     else:
-        from rich.console import Console
+        from ssm2edge.tables import show_built, wide_console
 
-        from ssm2edge.tables import show_built
-
-        show_built(Console(), directory, built.manifest, built.verdict, built.seconds)
+        show_built(wide_console(), directory, built.manifest, built.verdict, built.seconds)
 
 
 @main.command()
@@ -161,11 +160,9 @@ def inspect(source: str, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json({"source": source, "layers": [asdict(report) for report in reports]})
     else:
-        from rich.console import Console
+        from ssm2edge.tables import show_layers, wide_console
 
-        from ssm2edge.tables import show_layers
-
-        show_layers(Console(), reports)
+        show_layers(wide_console(), reports)
 
 
 def import_pipeline() -> Any:
@@ -202,11 +199,9 @@ def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> 
         medians = {name: timing.median(name) for name in timing.seconds}
         print_json({"directory": str(directory), **verdict.to_json(), "latency": {"threads": threads, "medians": medians}})
     else:
-        from rich.console import Console
+        from ssm2edge.tables import show_verdict, wide_console
 
-        from ssm2edge.tables import show_verdict
-
-        show_verdict(Console(), artifact.manifest, verdict, timing)
+        show_verdict(wide_console(), artifact.manifest, verdict, timing)
     ctx.exit(0 if verdict.passed else 1)
 
 
@@ -250,11 +245,9 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
             }
         )
     else:
-        from rich.console import Console
+        from ssm2edge.tables import show_answers, wide_console
 
-        from ssm2edge.tables import show_answers
-
-        show_answers(Console(), outputs, final)
+        show_answers(wide_console(), outputs, final)
 
 
 def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import ssm2edge
 from ssm2edge.artifact import (
-    LayerRecord,
     Manifest,
     Parameters,
     Reference,
@@ -29,72 +25,24 @@ from ssm2edge.artifact import (
 )
 from ssm2edge.artifact import Source as SourceRecord
 from ssm2edge.bounds import Network
+from ssm2edge.description import layer_records, versions
 from ssm2edge.errors import UserError
 from ssm2edge.export import ExportError, InputAxes, StreamingError, TracedModel, export_offline, export_stream, trace
 from ssm2edge.inspection import LayerReport, inspect_layer
 from ssm2edge.latency import compare_with_original
 from ssm2edge.layers import FoundLayer, LayerError, blocks, exportable, find_layers, replace_layers
 from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
+from ssm2edge.options import Options, check_options, described
 from ssm2edge.recording import count_parameters, record_outputs
-from ssm2edge.reduction import METHODS, Reduction
+from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.orders import uniform_orders
-from ssm2edge.sizing import BOUND_STEPS, Judged, Request, bound_record, choose_reductions, first_samples
-from ssm2edge.systems.norms import h2_error, h2_norm
-from ssm2edge.systems.stability import spectral_radius
+from ssm2edge.sizing import BOUND_STEPS, Judged, bound_record, choose_reductions, first_samples
 from ssm2edge.systems.system import System
 from ssm2edge.verification import Subject, Verdict, examine
 
-SIZES = ("order", "keep", "max_error", "max_drop")
-"""Options that say how small the model becomes: exactly one is given."""
-
-OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
-    "order": (int,),
-    "keep": (int, float),
-    "max_error": (int, float),
-    "max_error_of": (str,),
-    "max_drop": (int, float),
-    "method": (str,),
-    "block": (int,),
-    "horizon": (int, type(None)),
-}
-
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to build.
-
-    Attributes
-    ----------
-    order, keep, max_error, max_drop, max_error_of
-        How small the model becomes; see :class:`ssm2edge.sizing.Request`.
-    method
-        Name in the registry of reduction methods.
-    horizon
-        Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
-    block
-        Samples per block of the streaming graph.
-    trust_pickle
-        Load weights files that can run code.
-    """
-
-    order: int | None = None
-    method: str = "gradient"
-    horizon: int | str | None = "samples"
-    block: int = 1
-    trust_pickle: bool = False
-    keep: float | None = None
-    max_error: float | None = None
-    max_drop: float | None = None
-    max_error_of: str = "measured"
-
-    @property
-    def request(self) -> Request:
-        """How small the model becomes."""
-        return Request(self.order, self.keep, self.max_error, self.max_drop, self.max_error_of)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +123,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         progress("verify", 0.0)
         reference = Reference(dict(held_out), original, reduced, loaded.samples.labels)
         reference.save(folder)
-        records = layer_records(loaded, reduced_model, reductions)
+        records = layer_records(loaded.layers, deployed_systems(reduced_model), reductions)
         verdict = examine(
             Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}),
             lambda name: progress(f"verify {name}", 0.0),
@@ -188,7 +136,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         manifest = Manifest(
             tool=versions(),
             source=SourceRecord(source.given, source.factory, source.hashes()),
-            options=described(options, loaded),
+            options=described(options, horizon_of(options, loaded)),
             layers=records,
             parameters=Parameters(
                 ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
@@ -215,43 +163,6 @@ class VerificationError(Exception):
         failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
         super().__init__(f"The artifact failed its verification and was not published ({failed}).")
         self.verdict = verdict
-
-
-def check_options(options: Options) -> None:
-    """Refuse options that no model could be built with."""
-    options.request.check()
-    if options.method not in METHODS:
-        raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
-    if options.block < 1:
-        raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
-    if isinstance(options.horizon, int) and options.horizon < 1:
-        raise UserError(f"A horizon of {options.horizon} taps counts nothing; ask for at least 1, or inf.")
-
-
-def options_from(source: Source, given: Mapping[str, Any]) -> Options:
-    """Join what the command line gives (None where it is silent) with what build.toml asks for.
-
-    Raises
-    ------
-    UserError
-        If neither says how many states to keep, or a value has the wrong type.
-    """
-    chosen = dict(source.defaults)
-    if chosen.get("horizon") == "inf":
-        chosen["horizon"] = None
-    if any(given.get(key) is not None for key in SIZES):
-        chosen = {key: value for key, value in chosen.items() if key not in SIZES}
-    chosen |= {key: given[key] for key in OPTION_TYPES if key != "horizon" and given.get(key) is not None}
-    if given.get("horizon", "samples") != "samples":
-        chosen["horizon"] = given["horizon"]
-    if not any(key in chosen for key in SIZES):
-        raise UserError(
-            "How many states to keep is not said: give --order, --keep, --max-error or --max-drop, or build.order in build.toml."
-        )
-    for key, kinds in OPTION_TYPES.items():
-        if key in chosen and type(chosen[key]) not in kinds:
-            raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
-    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)))
 
 
 def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progress: Callable[[str], None]) -> list[LayerReport]:
@@ -319,9 +230,14 @@ def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
         raise UserError(str(error)) from error
 
 
+def deployed_systems(reduced_model: nn.Module) -> dict[str, System]:
+    """The systems of the float32 blocks that run, by layer."""
+    return {name: block.system() for name, block in blocks(reduced_model).items()}
+
+
 def output_bound(loaded: Loaded, traced: TracedModel, reduced_model: nn.Module, options: Options) -> dict[str, Any]:
     """Bound what the blocks that run do to the outputs."""
-    deployed = {name: block.system() for name, block in blocks(reduced_model).items()}
+    deployed = deployed_systems(reduced_model)
     samples = first_samples(loaded.samples.calibration or loaded.samples.held_out, loaded.source.time_axis, BOUND_STEPS)
     return bound_record(Network(traced.program), loaded.systems, deployed, samples, horizon_of(options, loaded))
 
@@ -341,56 +257,3 @@ def export(traced: TracedModel, options: Options, folder: Path, progress: Progre
         raise UserError(str(error)) from error
     states = tuple(StateRecord(s.input_name, s.output_name, s.shape, 0.0) for s in specifications)
     return Streaming(True, options.block, None), states
-
-
-def layer_records(loaded: Loaded, reduced_model: nn.Module, reductions: Mapping[str, Reduction]) -> tuple[LayerRecord, ...]:
-    """Describe every layer; errors are those of the float32 blocks that run, not of the float64 reductions they came from."""
-    deployed = blocks(reduced_model)
-    records = []
-    for name, layer in loaded.layers.items():
-        reduction = reductions[name]
-        system = deployed[name].system()
-        error = float(h2_error(layer.system, system, reduction.horizon).norm())
-        norm = float(h2_norm(layer.system, reduction.horizon).norm())
-        records.append(
-            LayerRecord(
-                name=name,
-                library=layer.library,
-                kind=layer.kind,
-                channels=layer.system.batch_shape.numel(),
-                order_before=layer.system.order,
-                order_after=reduction.order,
-                horizon=reduction.horizon,
-                h2_error=error,
-                h2_error_relative=error / norm if norm > 0 else 0.0,
-                spectral_radius=float(spectral_radius(system).max()),
-                outcomes=reduction.outcome_counts,
-            )
-        )
-    return tuple(records)
-
-
-def described(options: Options, loaded: Loaded) -> dict[str, Any]:
-    """The options as they can be given again."""
-    horizon = horizon_of(options, loaded)
-    size = {key: getattr(options, key) for key in SIZES if getattr(options, key) is not None}
-    if options.max_error is not None:
-        size["max_error_of"] = options.max_error_of
-    return {
-        **size,
-        "method": options.method,
-        "horizon": "inf" if horizon is None else horizon,
-        "block": options.block,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what takes part in a build."""
-    return {
-        "ssm2edge": ssm2edge.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }

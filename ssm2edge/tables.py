@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from ssm2edge.artifact import Manifest
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
+
+WIDTH = 160
+"""Columns of a table that goes to a file or a log."""
 
 
 class Layer(Protocol):
@@ -45,6 +49,11 @@ class Layer(Protocol):
     def costs(self) -> Mapping[int, float]: ...
     @property
     def plan(self) -> str: ...
+
+
+def wide_console() -> Console:
+    """A console for stdout: as wide as the terminal, and wide enough for every table where there is none."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:

@@ -16,7 +16,8 @@ from ssm2edge import pipeline
 from ssm2edge.artifact import Streaming
 from ssm2edge.cli import main
 from ssm2edge.loading import open_source
-from ssm2edge.pipeline import Options, build
+from ssm2edge.options import Options
+from ssm2edge.pipeline import build
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check

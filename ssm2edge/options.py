@@ -1,0 +1,110 @@
+"""How to build: what the command line and build.toml can say, joined and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ssm2edge.errors import UserError
+from ssm2edge.loading import Source
+from ssm2edge.reduction import METHODS
+from ssm2edge.sizing import Request
+
+SIZES = ("order", "keep", "max_error", "max_drop")
+"""Options that say how small the model becomes: exactly one is given."""
+
+OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
+    "order": (int,),
+    "keep": (int, float),
+    "max_error": (int, float),
+    "max_error_of": (str,),
+    "max_drop": (int, float),
+    "method": (str,),
+    "block": (int,),
+    "horizon": (int, type(None)),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build.
+
+    Attributes
+    ----------
+    order, keep, max_error, max_drop, max_error_of
+        How small the model becomes; see :class:`ssm2edge.sizing.Request`.
+    method
+        Name in the registry of reduction methods.
+    horizon
+        Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
+    block
+        Samples per block of the streaming graph.
+    trust_pickle
+        Load weights files that can run code.
+    """
+
+    order: int | None = None
+    method: str = "gradient"
+    horizon: int | str | None = "samples"
+    block: int = 1
+    trust_pickle: bool = False
+    keep: float | None = None
+    max_error: float | None = None
+    max_drop: float | None = None
+    max_error_of: str = "measured"
+
+    @property
+    def request(self) -> Request:
+        """How small the model becomes."""
+        return Request(self.order, self.keep, self.max_error, self.max_drop, self.max_error_of)
+
+
+def check_options(options: Options) -> None:
+    """Refuse options that no model could be built with."""
+    options.request.check()
+    if options.method not in METHODS:
+        raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
+    if options.block < 1:
+        raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
+    if isinstance(options.horizon, int) and options.horizon < 1:
+        raise UserError(f"A horizon of {options.horizon} taps counts nothing; ask for at least 1, or inf.")
+
+
+def options_from(source: Source, given: Mapping[str, Any]) -> Options:
+    """Join what the command line gives (None where it is silent) with what build.toml asks for.
+
+    Raises
+    ------
+    UserError
+        If neither says how many states to keep, or a value has the wrong type.
+    """
+    chosen = dict(source.defaults)
+    if chosen.get("horizon") == "inf":
+        chosen["horizon"] = None
+    if any(given.get(key) is not None for key in SIZES):
+        chosen = {key: value for key, value in chosen.items() if key not in SIZES}
+    chosen |= {key: given[key] for key in OPTION_TYPES if key != "horizon" and given.get(key) is not None}
+    if given.get("horizon", "samples") != "samples":
+        chosen["horizon"] = given["horizon"]
+    if not any(key in chosen for key in SIZES):
+        raise UserError(
+            "How many states to keep is not said: give --order, --keep, --max-error or --max-drop, or build.order in build.toml."
+        )
+    for key, kinds in OPTION_TYPES.items():
+        if key in chosen and type(chosen[key]) not in kinds:
+            raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
+    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)))
+
+
+def described(options: Options, horizon: int | None) -> dict[str, Any]:
+    """The options as they can be given again; ``horizon`` in taps, None for the infinite one."""
+    size = {key: getattr(options, key) for key in SIZES if getattr(options, key) is not None}
+    if options.max_error is not None:
+        size["max_error_of"] = options.max_error_of
+    return {
+        **size,
+        "method": options.method,
+        "horizon": "inf" if horizon is None else horizon,
+        "block": options.block,
+    }

@@ -1,0 +1,30 @@
+"""README's tables are the committed figures, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.accuracy_table import markdown
+from scripts.benchmark_latency import markdown as latency_markdown
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "models" / "digits" / "results"
+
+
+def between(name: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+    assert found is not None, name
+    return found.group(1).strip()
+
+
+@pytest.mark.parametrize(("name", "render"), [("accuracy", markdown), ("latency", latency_markdown)])
+def test_table_is_made_of_committed_figures(name: str, render: Callable[[dict[str, Any]], str]) -> None:
+    figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert between(name) == render(figures).strip()
