@@ -11,8 +11,8 @@ from __future__ import annotations
 import importlib.util
 import time
 from pathlib import Path
-from typing import Any
 from types import ModuleType
+from typing import Any
 
 import click
 import numpy as np
