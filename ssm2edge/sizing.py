@@ -17,16 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ssm2edge.allocation.budget import all_states, smallest_budget
-from ssm2edge.allocation.rules import DEFAULT_RULE, RULES
-from ssm2edge.allocation.study import study
+from ssm2edge.allocation import Choice, all_states, smallest_budget, study
 from ssm2edge.bounds import BankGains, Bound, BoundError, Network, network_bound, observe
 from ssm2edge.errors import UserError
 from ssm2edge.layers import replace_layers
 from ssm2edge.recording import record_outputs
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.reduction.orders import CostCurve, distribute, states, uniform_orders
+from ssm2edge.reduction.orders import states, uniform_orders
 from ssm2edge.systems.system import System
 
 Array = NDArray[np.generic]
@@ -36,6 +34,8 @@ RULE_STEPS = 1 << 15
 """Time steps of the samples on which a layer's cost is measured."""
 ERROR_STEPS = 1 << 17
 """Time steps of the samples on which the output error is measured."""
+PROPOSALS = 2
+"""Proposed orders that are reduced and compared for a given share of the states."""
 AT_ONCE = 128
 """Samples judged at once while the metric is measured: enough to be quick, few enough to stop early."""
 
@@ -167,29 +167,24 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> d
         return reducer(uniform_orders(judged.systems, request.order))
     progress("what each layer's error costs")
     widths = {name: system.batch_shape.numel() for name, system in judged.systems.items()}
-    curves = cost_curves(judged, progress)
-    if request.keep is not None:
-        return reducer(distribute(curves, widths, round(request.keep * all_states(judged.systems))))
-    good = _judge_of(request, judged)
+    seen = study(judged.network, judged.systems, judged.batch(RULE_STEPS), judged.horizon)
+    choice = Choice(seen, lambda share: progress(f"what each layer's error costs: {share:.0%}"))
     most, least = all_states(judged.systems), sum(widths.values())
+    if request.keep is not None:
+        # The rules looked at a direct method's errors; the reductions that will be built have the last word.
+        proposals = [reducer(orders) for orders in choice.proposals(round(request.keep * most))[:PROPOSALS]]
+        return min(proposals, key=lambda reductions: measured_error(judged, reductions))
+    good = _judge_of(request, judged)
 
     def holds(budget: int) -> bool:
-        orders = distribute(curves, widths, budget)
+        orders = choice.orders(budget)
         progress(f"{states(orders, widths):,} of {most:,} states, orders {', '.join(map(str, orders.values()))}")
         return good(reducer(orders))
 
     budget = smallest_budget(holds, least, most, min(widths.values()))
     if budget is None:
         raise UserError(_unreachable(request))
-    return reducer(distribute(curves, widths, budget))
-
-
-def cost_curves(judged: Judged, progress: Progress) -> Mapping[str, CostCurve]:
-    """What each order of each layer costs at the outputs; of a single layer any falling curve says enough."""
-    if len(judged.systems) == 1:
-        return {name: CostCurve((1, system.order), (1.0, 0.0)) for name, system in judged.systems.items()}
-    seen = study(judged.network, judged.systems, judged.batch(RULE_STEPS), judged.horizon)
-    return RULES[DEFAULT_RULE](seen, lambda share: progress(f"what each layer's error costs: {share:.0%}"))
+    return reducer(choice.orders(budget))
 
 
 def _judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduction]], bool]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ssm2edge.allocation.budget import all_states, smallest_budget
-from ssm2edge.allocation.rules import DEFAULT_RULE, RULES, orders_by_rule
-from ssm2edge.allocation.study import Study
+from ssm2edge.allocation.choice import Choice
+from ssm2edge.allocation.rules import RULES
+from ssm2edge.allocation.study import Study, study
 
-__all__ = ["DEFAULT_RULE", "RULES", "Study", "all_states", "orders_by_rule", "smallest_budget"]
+__all__ = ["RULES", "Choice", "Study", "all_states", "smallest_budget", "study"]

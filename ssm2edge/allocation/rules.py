@@ -11,7 +11,7 @@ from ssm2edge.allocation.sensitivity import sensitivities
 from ssm2edge.allocation.study import Progress, Study
 from ssm2edge.bounds import BankGains, network_bound, observe
 from ssm2edge.bounds.program import filtered
-from ssm2edge.reduction.orders import CostCurve, distribute, uniform_orders
+from ssm2edge.reduction.orders import CostCurve
 from ssm2edge.systems.norms import difference, h2_error
 
 Curves = Mapping[str, CostCurve]
@@ -91,15 +91,6 @@ RULES: Mapping[str, Rule] = {
     "first_order": by_first_order,
     "one_layer": by_one_layer,
 }
-
-DEFAULT_RULE = "one_layer"
-
-
-def orders_by_rule(study: Study, rule: str, budget: int, progress: Progress = lambda share: None) -> dict[str, int]:
-    """Distribute a budget of states by a rule; ``uniform`` gives every layer the same order."""
-    if rule == "uniform":
-        return uniform_orders(study.systems, budget // sum(study.widths.values()))
-    return distribute(RULES[rule](study, progress), study.widths, budget)
 
 
 def _squared_h2(study: Study, name: str, order: int) -> float:

@@ -176,6 +176,8 @@ def glu(node: fx.Node, walk: Walk) -> Known:
     """``a sigmoid(b)``: Lipschitz on a bounded set of a."""
     size, error = walk.argument(node)
     half = size.channels // 2
+    if node.meta["val"].shape[channel_axis(node)] != half:
+        raise BoundError(f"The output bound has a rule for gates over the channels only ({node.name}).")
     peak = float(size.peak[:half].max())
     kind: Kind = "proven"
     if walk.observed is not None and walk.observed.peaks[node.name] < peak:

@@ -1,0 +1,61 @@
+"""The default choice of orders: several rules propose, the error of the outputs on samples decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssm2edge.allocation.rules import RULES
+from ssm2edge.allocation.study import Progress, Study
+from ssm2edge.reduction import reduce_system
+from ssm2edge.reduction.orders import CostCurve, distribute
+from ssm2edge.systems.system import System
+
+PROPOSING = ("h2", "sensitivity", "one_layer")
+"""Rules that have won somewhere: no single one wins everywhere, since each takes the layers' errors for independent."""
+
+
+class Choice:
+    """Orders for any budget.
+
+    Parameters
+    ----------
+    study
+        Network, samples and reductions of each layer.
+    progress
+        Called with the share done.
+    method
+        Direct method by which proposals are compared.
+    """
+
+    def __init__(self, study: Study, progress: Progress = lambda share: None, method: str = "balanced") -> None:
+        self._study, self._method = study, method
+        self._made: dict[tuple[str, int], System] = {
+            (name, order): system for name, steps in study.steps.items() for order, system in steps.items()
+        }
+        self._curves: dict[str, Mapping[str, CostCurve]] = {}
+        # A single layer gets the whole budget whatever its errors cost.
+        for rule in PROPOSING if len(study.systems) > 1 else PROPOSING[:1]:
+            self._curves[rule] = RULES[rule](study, progress)
+        self._expected = study.outputs({})
+
+    def proposals(self, budget: int) -> list[dict[str, int]]:
+        """Orders by each rule, and the same order for all layers; the best on the samples first."""
+        widths = self._study.widths
+        proposed = [distribute(curves, widths, budget) for curves in self._curves.values()]
+        same = budget // sum(widths.values())
+        if same <= min(system.order for system in self._study.systems.values()):
+            proposed.append(dict.fromkeys(widths, same))
+        distinct = [orders for i, orders in enumerate(proposed) if orders not in proposed[:i]]
+        return sorted(distinct, key=self._error) if len(distinct) > 1 else distinct
+
+    def orders(self, budget: int) -> dict[str, int]:
+        """The proposal that errs least on the samples."""
+        return self.proposals(budget)[0]
+
+    def _error(self, orders: Mapping[str, int]) -> float:
+        for name, order in orders.items():
+            if (name, order) not in self._made:
+                reduction = reduce_system(self._study.systems[name], order, self._method, self._study.horizon)
+                self._made[name, order] = reduction.system
+        outputs = self._study.outputs({name: self._made[name, order] for name, order in orders.items()})
+        return float((outputs - self._expected).square().sum())

@@ -1,0 +1,214 @@
+"""No measured error exceeds a certified bound; an estimated one holds on the samples that it was estimated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.digits.model import S4D, make
+from ssm2edge.bounds import BankGains, BoundError, Network, network_bound, observe
+from ssm2edge.bounds.program import filtered
+from ssm2edge.export import InputAxes, trace
+from ssm2edge.layers import exportable, find_layers, replace_layers
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.response import simulate
+from ssm2edge.systems.system import System
+from tests.random_banks import random_bank
+from tests.small_models import CHANNELS, tail, traced
+
+LENGTH = 40
+Systems = Mapping[str, System]
+
+
+class Single(nn.Module):
+    """Normalisation, one layer, a product of two values: nothing behind the layer cuts an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 4)
+        self.norm = nn.LayerNorm(4)
+        self.layer = S4D(4, 6)
+        self.decoder = nn.Linear(4, 2)
+
+    def forward(self, u: Tensor) -> Tensor:
+        v = self.norm(self.encoder(u))
+        y = self.layer(v.transpose(-1, -2))[0].transpose(-1, -2)
+        answer: Tensor = self.decoder(torch.tanh(v * y) + 0.5 * y)
+        return answer
+
+
+def opened(model: nn.Module) -> tuple[Network, dict[str, System]]:
+    systems = {layer.name: layer.system for layer in find_layers(model)}
+    program = trace(exportable(replace_layers(model, systems)), [InputAxes("u", 1, torch.zeros(1, 5, 1))]).program
+    return Network(program), systems
+
+
+def reduced_to(systems: Systems, order: int) -> dict[str, System]:
+    reductions = reduce_layers(systems, dict.fromkeys(systems, order), "balanced", LENGTH)
+    return {name: reduction.system for name, reduction in reductions.items()}
+
+
+def shaken(systems: Systems, amount: float) -> dict[str, System]:
+    """Systems whose outputs are a little larger."""
+    return {name: system.with_output(system.C * (1 + amount), system.D) for name, system in systems.items()}
+
+
+def inputs(count: int) -> Tensor:
+    """Sequences of scales from a thousandth to a thousand."""
+    generator = torch.Generator().manual_seed(3)
+    scale = 10 ** (6 * torch.rand(count, 1, 1, generator=generator) - 3)
+    return torch.randn(count, LENGTH, 1, generator=generator) * scale
+
+
+def errors(network: Network, one: Systems, other: Systems, x: Tensor) -> Tensor:
+    """Norms of the output errors, root mean square over time where there is time."""
+    with torch.no_grad():
+        difference = (network.run(one, [x])[0] - network.run(other, [x])[0]).double()
+    if difference.ndim == 2:
+        return difference.norm(dim=1)
+    squares: Tensor = difference.square().sum(-1)
+    return squares.mean(1).sqrt()
+
+
+@pytest.fixture(scope="module", params=["deep", "single"])
+def subject(request: pytest.FixtureRequest) -> tuple[Network, dict[str, System]]:
+    torch.manual_seed(0)
+    return opened((make(channels=4, states=6, layers=3) if request.param == "deep" else Single()).eval())
+
+
+def test_running_the_traced_network_is_running_the_model() -> None:
+    torch.manual_seed(0)
+    model = make(channels=4, states=6, layers=2).eval()
+    network, systems = opened(model)
+    x = inputs(4).clamp(-3, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(network.run(systems, [x])[0], model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_convolution_of_one_system_is_its_recurrence() -> None:
+    bank = random_bank(1, 6, seed=4)
+    generator = torch.Generator().manual_seed(0)
+    B = torch.randn(6, 2, generator=generator, dtype=torch.float64).to(torch.complex128)
+    M = torch.diag(torch.arange(1.0, 7.0)).to(torch.complex128).expand(3, 6, 6)
+    system = System(bank.poles[0], B, bank.C[0].expand(3, 6).contiguous(), torch.ones(3, 2).double(), M.contiguous())
+    u = torch.randn(2, 30, 2, generator=generator, dtype=torch.float64)
+    expected = torch.stack([simulate(system, x.mT)[0].mT for x in u])
+    torch.testing.assert_close(filtered(system, u), expected)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("norm", ["hinf", "h2"])
+def test_measured_errors_stay_below_the_certified_bound(
+    subject: tuple[Network, dict[str, System]], order: int, norm: str
+) -> None:
+    network, systems = subject
+    reduced = reduced_to(systems, order)
+    assert norm in ("hinf", "h2")
+    bound = network_bound(network, BankGains(systems, LENGTH), reduced, norm="hinf" if norm == "hinf" else "h2")
+    assert bound.kind == "certified"
+    assert all(constant.kind == "proven" for constant in bound.constants)
+    worst = float(errors(network, systems, reduced, inputs(300)).max())
+    assert 0 < worst <= bound.value
+
+
+def test_inputs_found_by_ascent_stay_below_the_certified_bound(subject: tuple[Network, dict[str, System]]) -> None:
+    network, systems = subject
+    reduced = reduced_to(systems, 2)
+    bound = network_bound(network, BankGains(systems, LENGTH), reduced).value
+    x = inputs(20)
+    start = float(errors(network, systems, reduced, x).max())
+    for _ in range(30):
+        x = x.detach().requires_grad_()
+        error = (network.run(systems, [x])[0] - network.run(reduced, [x])[0]).square().sum()
+        (slope,) = torch.autograd.grad(error, x)
+        x = x + 0.1 * slope.sign() * x.abs().mean((1, 2), keepdim=True)
+    found = float(errors(network, systems, reduced, x.detach()).max())
+    assert start < found <= bound
+
+
+def test_small_errors_are_bounded_in_proportion_and_without_a_cut(subject: tuple[Network, dict[str, System]]) -> None:
+    network, systems = subject
+    banks = BankGains(systems, LENGTH)
+    amounts = (1e-11, 2e-11)
+    small, double = (network_bound(network, banks, shaken(systems, amount)) for amount in amounts)
+    assert small.cut == double.cut == ()
+    assert double.value == pytest.approx(2 * small.value, rel=1e-2)
+    assert small.value == pytest.approx(sum(share.contribution for share in small.layers.values()))
+
+
+def test_estimated_bound_holds_on_the_samples_it_was_estimated_on_and_is_sharper(
+    subject: tuple[Network, dict[str, System]],
+) -> None:
+    network, systems = subject
+    banks, x = BankGains(systems, LENGTH), inputs(100).clamp(-2, 2)
+    shaken_systems = shaken(systems, 1e-4)
+    observed = observe(network, [systems, shaken_systems], [[x]])
+    estimated = network_bound(network, banks, shaken_systems, observed)
+    certified = network_bound(network, banks, shaken_systems)
+    worst = float(errors(network, systems, shaken_systems, x).max())
+    assert estimated.kind == "estimated"
+    assert worst <= estimated.value <= certified.value * (1 + 1e-9)
+    assert any(constant.kind == "estimated" for constant in estimated.constants)
+
+
+def test_shallow_layers_weigh_more() -> None:
+    torch.manual_seed(0)
+    network, systems = opened(make(channels=4, states=6, layers=3).eval())
+    shares = network_bound(network, BankGains(systems, LENGTH), shaken(systems, 1e-3)).layers
+    weights = [shares[f"layers.{i}"].weight for i in range(3)]
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_h2_form_is_not_sharper() -> None:
+    torch.manual_seed(0)
+    network, systems = opened(Single().eval())
+    banks, reduced = BankGains(systems, LENGTH), reduced_to(systems, 2)
+    assert network_bound(network, banks, reduced).value <= 1.03 * network_bound(network, banks, reduced, norm="h2").value
+
+
+def test_bound_as_plain_values_tells_every_constant() -> None:
+    torch.manual_seed(0)
+    network, systems = opened(Single().eval())
+    bound = network_bound(network, BankGains(systems, None), reduced_to(systems, 2))
+    plain = bound.to_json()
+    assert (plain["horizon"], plain["kind"], plain["norm"]) == ("inf", "certified", "hinf")
+    assert len(plain["constants"]) == len(bound.constants) > 5
+    assert set(plain["layers"]) == {"layer"}
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda m, y: y.softmax(1), "softmax"),
+        (lambda m, y: m.wide(y), "one tap"),
+        (lambda m, y: y.mean(1), "batch or channels"),
+    ],
+)
+def test_networks_without_a_rule_are_refused_by_name(function: object, reason: str) -> None:
+    model = tail(lambda m, y: m.linear(y.transpose(1, 2)))
+    model.function = lambda m, y: function(m, y)  # type: ignore[operator]  # a test's lambda
+    systems = {"layer": random_bank(CHANNELS, 6, seed=0)}
+
+    class Before(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.norm = model, nn.LayerNorm(CHANNELS)
+
+        def forward(self, u: Tensor) -> Tensor:
+            answer: Tensor = self.model(self.norm(u.transpose(1, 2)).transpose(1, 2))
+            return answer
+
+    network = Network(traced(Before()).program)
+    banks = BankGains({f"model.{name}": system for name, system in systems.items()}, LENGTH)
+    with pytest.raises(BoundError, match=reason):
+        network_bound(network, banks, {"model.layer": systems["layer"]})
+
+
+def test_layers_with_unbounded_inputs_have_no_bound_for_all_inputs() -> None:
+    network = Network(traced(tail(lambda m, y: y)).program)
+    system = random_bank(CHANNELS, 6, seed=0)
+    with pytest.raises(BoundError, match="Nothing bounds the inputs of layer layer"):
+        network_bound(network, BankGains({"layer": system}, LENGTH), {"layer": system})
