@@ -11,8 +11,9 @@ With x the state before a chunk and u, y its T samples :
 A is the 2 x 2 sections of :mod:`ssm2edge.systems.real_form`: (A x) = a x + b swap(x), with powers of the same structure,
 A^(s+t) = (a_s a_t + b_s swap(b_t), a_s b_t + b_s swap(a_t)).
 
-States never become subnormal numbers (5 to 30 times slower on some processors): adding and subtracting 2^-70 rounds them to
-multiples of 2^-94, which changes nothing a float32 signal could show.
+States never become subnormal numbers (5 to 30 times slower on some processors): adding f - A f with f = 2^-70 at every step makes
+them decay to f instead of zero; where a state starts a block, adding and subtracting f rounds it to a multiple of 2^-94.  Neither
+changes anything a float32 signal could show.
 """
 
 from __future__ import annotations
@@ -27,53 +28,51 @@ GRAIN = "5.684341886080802e-14"
 """2^-44: float64 constants are rounded to multiples of 2^-96 before they become float32."""
 
 
-def _powers(plan: Plan, count: int) -> list[str]:
-    """Tables of the section coefficients of A^k for k = 0 .. count - 1 by doubling: pa, pb of shape (channels, order, count)."""
+def _swap(plan: Plan) -> str:
+    return f"swap = Constant <value = int64[{plan.order}] {{{', '.join(str(j) for j in swap_order(plan.order))}}}> ()"
+
+
+def _powers(count: int, a: str, b: str, mark: str = "") -> list[str]:
+    """Tables pa, pb (channels, order, count) of the sections (a, b)^k, k < count, by doubling; ``mark`` precedes all names."""
     lines = [
-        f"swap = Constant <value = int64[{plan.order}] {{{', '.join(str(j) for j in swap_order(plan.order))}}}> ()",
-        "a64 = Cast <to = 11> (a)",
-        "b64 = Cast <to = 11> (b)",
-        "last = Constant <value = int64[1] {-1}> ()",
-        "a_1 = Unsqueeze (a64, last)",
-        "b_1 = Unsqueeze (b64, last)",
-        "pb_0 = Sub (b_1, b_1)",
-        "one64 = Constant <value = double[1] {1.0}> ()",
-        "pa_0 = Add (pb_0, one64)",
+        f"{mark}a_1 = Unsqueeze ({a}, last)",
+        f"{mark}b_1 = Unsqueeze ({b}, last)",
+        f"{mark}pb_0 = Sub ({mark}b_1, {mark}b_1)",
+        f"{mark}pa_0 = Add ({mark}pb_0, one64)",
     ]
     # Level m: tables hold A^0 .. A^(2^m - 1), (a_k, b_k) with k = 2^m the next power.
     length, level, power = 1, 0, "1"
     while length < count:
         lines += [
-            f"spa_{level} = Gather <axis = 1> (pa_{level}, swap)",
-            f"spb_{level} = Gather <axis = 1> (pb_{level}, swap)",
-            f"aa_{level} = Mul (a_{power}, pa_{level})",
-            f"bb_{level} = Mul (b_{power}, spb_{level})",
-            f"ab_{level} = Mul (a_{power}, pb_{level})",
-            f"ba_{level} = Mul (b_{power}, spa_{level})",
-            f"na_{level} = Add (aa_{level}, bb_{level})",
-            f"nb_{level} = Add (ab_{level}, ba_{level})",
-            f"pa_{level + 1} = Concat <axis = -1> (pa_{level}, na_{level})",
-            f"pb_{level + 1} = Concat <axis = -1> (pb_{level}, nb_{level})",
+            f"{mark}spa_{level} = Gather <axis = 1> ({mark}pa_{level}, swap)",
+            f"{mark}spb_{level} = Gather <axis = 1> ({mark}pb_{level}, swap)",
+            f"{mark}aa_{level} = Mul ({mark}a_{power}, {mark}pa_{level})",
+            f"{mark}bb_{level} = Mul ({mark}b_{power}, {mark}spb_{level})",
+            f"{mark}ab_{level} = Mul ({mark}a_{power}, {mark}pb_{level})",
+            f"{mark}ba_{level} = Mul ({mark}b_{power}, {mark}spa_{level})",
+            f"{mark}na_{level} = Add ({mark}aa_{level}, {mark}bb_{level})",
+            f"{mark}nb_{level} = Add ({mark}ab_{level}, {mark}ba_{level})",
+            f"{mark}pa_{level + 1} = Concat <axis = -1> ({mark}pa_{level}, {mark}na_{level})",
+            f"{mark}pb_{level + 1} = Concat <axis = -1> ({mark}pb_{level}, {mark}nb_{level})",
         ]
         length, level = 2 * length, level + 1
         if length < count:
             nxt = str(length)
             lines += [
-                f"sa_{power} = Gather <axis = 1> (a_{power}, swap)",
-                f"sb_{power} = Gather <axis = 1> (b_{power}, swap)",
-                f"asq_{power} = Mul (a_{power}, a_{power})",
-                f"bsq_{power} = Mul (b_{power}, sb_{power})",
-                f"acr_{power} = Mul (a_{power}, b_{power})",
-                f"bcr_{power} = Mul (b_{power}, sa_{power})",
-                f"a_{nxt} = Add (asq_{power}, bsq_{power})",
-                f"b_{nxt} = Add (acr_{power}, bcr_{power})",
+                f"{mark}sa_{power} = Gather <axis = 1> ({mark}a_{power}, swap)",
+                f"{mark}sb_{power} = Gather <axis = 1> ({mark}b_{power}, swap)",
+                f"{mark}asq_{power} = Mul ({mark}a_{power}, {mark}a_{power})",
+                f"{mark}bsq_{power} = Mul ({mark}b_{power}, {mark}sb_{power})",
+                f"{mark}acr_{power} = Mul ({mark}a_{power}, {mark}b_{power})",
+                f"{mark}bcr_{power} = Mul ({mark}b_{power}, {mark}sa_{power})",
+                f"{mark}a_{nxt} = Add ({mark}asq_{power}, {mark}bsq_{power})",
+                f"{mark}b_{nxt} = Add ({mark}acr_{power}, {mark}bcr_{power})",
             ]
             power = nxt
     lines += [
-        "zero1 = Constant <value = int64[1] {0}> ()",
-        f"count1 = Constant <value = int64[1] {{{count}}}> ()",
-        f"pa = Slice (pa_{level}, zero1, count1, last)",
-        f"pb = Slice (pb_{level}, zero1, count1, last)",
+        f"{mark}count1 = Constant <value = int64[1] {{{count}}}> ()",
+        f"{mark}pa = Slice ({mark}pa_{level}, zero1, {mark}count1, last)",
+        f"{mark}pb = Slice ({mark}pb_{level}, zero1, {mark}count1, last)",
     ]
     return lines
 
@@ -84,11 +83,20 @@ def swap_order(order: int) -> list[int]:
 
 
 def _chunk_constants(plan: Plan) -> list[str]:
-    """Matrices of one chunk: toeplitz = Toep^T (channels, T, T), reach = R^T (channels, T, order), outward = O^T (channels, order, T)
-    and A^T as sections aT64, bT64 (channels, order), all in float64."""
+    """Matrices of one chunk in float64.
+
+    toeplitz = Toep^T (channels, T, T), reach = R^T (channels, T, order), outward = O^T (channels, order, T), and A^T as sections
+    aT64, bT64 (channels, order).
+    """
     T = plan.block
     return [
-        *_powers(plan, T + 1),
+        _swap(plan),
+        "a64 = Cast <to = 11> (a)",
+        "b64 = Cast <to = 11> (b)",
+        "last = Constant <value = int64[1] {-1}> ()",
+        "zero1 = Constant <value = int64[1] {0}> ()",
+        "one64 = Constant <value = double[1] {1.0}> ()",
+        *_powers(T + 1, "a64", "b64"),
         "c64v = Cast <to = 11> (c)",
         "c64 = Unsqueeze (c64v, last)",
         "d64v = Cast <to = 11> (d)",
@@ -148,26 +156,15 @@ def _constant32(name: str, source: str) -> list[str]:
 def sequence_function(plan: Plan, name: str) -> str:
     """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1 from zero states.
 
-    The states of the Scan carry the offset 2^-70 all the way, (x + f)' = A^T (x + f) + (r + f - A^T f): no node of its body is
-    spent on flushing, and outputs that are 2^-70 c off cannot show it.  What the Scan stacks is swap(x) before each chunk, a value
-    its body computes anyway.  Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.
+    Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.
     """
-    T, n, channels = plan.block, plan.order, plan.channels
+    T, n = plan.block, plan.order
     lines = [
         *_chunk_constants(plan),
         *_constant32("arrive", "reach"),
         "outward_swapped = Gather <axis = 1> (outward, swap)",
         "onto64 = Concat <axis = 1> (toeplitz, outward_swapped)",
         *_constant32("onto", "onto64"),
-        "aTt = Transpose <perm = [1, 0]> (aT64)",
-        "bTt = Transpose <perm = [1, 0]> (bT64)",
-        *_constant32("aT", "aTt"),
-        *_constant32("bT", "bTt"),
-        "flush64 = Cast <to = 11> (flush)",
-        "moved_one = Add (aTt, bTt)",
-        "stays = Sub (one64, moved_one)",
-        "lift64 = Mul (flush64, stays)",
-        "lift = Cast <to = 1> (lift64)",
         # Cut time into chunks, the last one filled with zeros.
         "time = Shape <start = 2, end = 3> (u)",
         "negative = Neg (time)",
@@ -177,31 +174,12 @@ def sequence_function(plan: Plan, name: str) -> str:
         "filled = Pad (u, pads)",
         f"to_chunks = Constant <value = int64[4] {{0, 0, -1, {T}}}> ()",
         "chunks = Reshape (filled, to_chunks)",
-        # What arrives in the state in each chunk, to (chunks, batch, order, channels).
+        # What arrives in the state in each chunk, as (batch, chunks order, channels), becomes swap(x) before each chunk.
         "arriving = MatMul (chunks, arrive)",
         "to_rows = Constant <value = int64[3] {0, 0, -1}> ()",
         "arriving_rows = Reshape (arriving, to_rows)",
         "arriving_columns = Transpose <perm = [0, 2, 1]> (arriving_rows)",
-        f"to_states = Constant <value = int64[4] {{0, -1, {n}, {channels}}}> ()",
-        "arriving_states = Reshape (arriving_columns, to_states)",
-        "arriving_first = Transpose <perm = [1, 0, 2, 3]> (arriving_states)",
-        "lifted = Add (arriving_first, lift)",
-        "batch1 = Shape <start = 0, end = 1> (u)",
-        f"tail = Constant <value = int64[2] {{{n}, {channels}}}> ()",
-        "state_shape = Concat <axis = 0> (batch1, tail)",
-        f"start = ConstantOfShape <value = float[1] {{{FLUSH}}}> (state_shape)",
-        "final, before = Scan <num_scan_inputs = 1, body = carry"
-        f" (float[b, {n}, {channels}] x, float[b, {n}, {channels}] r) =>"
-        f" (float[b, {n}, {channels}] x_next, float[b, {n}, {channels}] xs) {{"
-        " xs = Gather <axis = 1> (x, swap)"
-        " ax = Mul (aT, x)"
-        " bx = Mul (bT, xs)"
-        " moved = Add (ax, bx)"
-        " x_next = Add (moved, r)"
-        "}> (start, lifted)",
-        "before_states = Transpose <perm = [1, 0, 2, 3]> (before)",
-        f"to_columns = Constant <value = int64[3] {{0, -1, {channels}}}> ()",
-        "before_columns = Reshape (before_states, to_columns)",
+        *_states_before_chunks(plan),
         "before_rows = Transpose <perm = [0, 2, 1]> (before_columns)",
         f"to_matrix = Constant <value = int64[4] {{0, 0, -1, {n}}}> ()",
         "before_chunks = Reshape (before_rows, to_matrix)",
@@ -214,6 +192,112 @@ def sequence_function(plan: Plan, name: str) -> str:
     return _function(name, "u, a, b, c, d", "y", lines)
 
 
+def _states_before_chunks(plan: Plan) -> list[str]:
+    """What arrives in each chunk becomes swap(x) before it: arriving_columns to before_columns (batch, chunks order, channels).
+
+    A Scan walks over groups of G chunks.  What a whole group adds and the states inside a group are found for all groups at once:
+
+        r_group = sum_g A^(T (G - 1 - g)) r_g        x_(g+1) = A^T x_g + r_g
+
+    Every r is lifted by f - A^T f with f = 2^-70, so that every state is x + f, and what a group adds is r_group + f - A^(T G) f:
+    no state can become a subnormal number, no node is spent on flushing, and outputs that are c f off cannot show it.
+    """
+    n, channels, group = plan.order, plan.channels, plan.group
+    lines = [
+        "aTt = Transpose <perm = [1, 0]> (aT64)",
+        "bTt = Transpose <perm = [1, 0]> (bT64)",
+        *_constant32("aT", "aTt"),
+        *_constant32("bT", "bTt"),
+        "flush64 = Cast <to = 11> (flush)",
+        "moved_one = Add (aTt, bTt)",
+        "stays = Sub (one64, moved_one)",
+        "lift64 = Mul (flush64, stays)",
+        "lift = Cast <to = 1> (lift64)",
+        *_filled_groups(plan),
+        f"to_groups = Constant <value = int64[5] {{0, -1, {group}, {n}, {channels}}}> ()",
+        "arriving_groups = Reshape (arriving_filled, to_groups)",
+        "lifted = Add (arriving_groups, lift)",
+        "group_axis = Constant <value = int64[1] {2}> ()",
+    ]
+    if group == 1:
+        lines += ["group_lifted = Squeeze (lifted, group_axis)", "aG = Identity (aT)", "bG = Identity (bT)"]
+    else:
+        lines += [
+            *_powers(group + 1, "aT64", "bT64", "group_"),
+            f"whole_group = Constant <value_int = {group}> ()",
+            f"last_in_group = Constant <value = int64[1] {{{group - 1}}}> ()",
+        ]
+        for part in "ab":
+            lines += [
+                f"{part}G64 = Gather <axis = -1> (group_p{part}, whole_group)",
+                f"{part}Gt = Transpose <perm = [1, 0]> ({part}G64)",
+                *_constant32(f"{part}G", f"{part}Gt"),
+                f"{part}_left64 = Slice (group_p{part}, last_in_group, to_first, last, next1)",
+                f"{part}_leftt = Transpose <perm = [2, 1, 0]> ({part}_left64)",
+                *_constant32(f"{part}_left", f"{part}_leftt"),
+            ]
+        lines += [
+            "swapped = Gather <axis = 3> (lifted, swap)",
+            "turned_a = Mul (lifted, a_left)",
+            "turned_b = Mul (swapped, b_left)",
+            "turned = Add (turned_a, turned_b)",
+            "group_lifted = ReduceSum <keepdims = 0> (turned, group_axis)",
+        ]
+    lines += [
+        "group_first = Transpose <perm = [1, 0, 2, 3]> (group_lifted)",
+        "batch1 = Shape <start = 0, end = 1> (arriving_columns)",
+        f"tail = Constant <value = int64[2] {{{n}, {channels}}}> ()",
+        "state_shape = Concat <axis = 0> (batch1, tail)",
+        f"start = ConstantOfShape <value = float[1] {{{FLUSH}}}> (state_shape)",
+        # Stacking swap(x), which the body computes anyway, saves a node a step.
+        "final, before_first = Scan <num_scan_inputs = 1, body = carry"
+        f" (float[b, {n}, {channels}] x, float[b, {n}, {channels}] r) =>"
+        f" (float[b, {n}, {channels}] x_next, float[b, {n}, {channels}] xs) {{"
+        " xs = Gather <axis = 1> (x, swap)"
+        " ax = Mul (aG, x)"
+        " bx = Mul (bG, xs)"
+        " moved = Add (ax, bx)"
+        " x_next = Add (moved, r)"
+        "}> (start, group_first)",
+        "xs_0 = Transpose <perm = [1, 0, 2, 3]> (before_first)",
+    ]
+    lines += [f"to_columns = Constant <value = int64[3] {{0, -1, {channels}}}> ()"]
+    if group == 1:
+        return [*lines, "before_columns = Reshape (xs_0, to_columns)"]
+    lines += ["x_0 = Gather <axis = 2> (xs_0, swap)"]
+    for g in range(group - 1):
+        lines += [
+            f"g_{g} = Constant <value_int = {g}> ()",
+            f"r_{g} = Gather <axis = 2> (lifted, g_{g})",
+            f"ax_{g} = Mul (x_{g}, aT)",
+            f"bx_{g} = Mul (xs_{g}, bT)",
+            f"moved_{g} = Add (ax_{g}, bx_{g})",
+            f"x_{g + 1} = Add (moved_{g}, r_{g})",
+            f"xs_{g + 1} = Gather <axis = 2> (x_{g + 1}, swap)",
+        ]
+    return [
+        *lines,
+        f"before_groups = Concat <axis = 2> ({', '.join(f'xs_{g}' for g in range(group))})",
+        "before_filled = Reshape (before_groups, to_columns)",
+        "before_columns = Slice (before_filled, zero1, rows, order_axis)",
+    ]
+
+
+def _filled_groups(plan: Plan) -> list[str]:
+    """Chunks that complete the last group: only in the states, which are few, not in the samples."""
+    if plan.group == 1:
+        return ["arriving_filled = Identity (arriving_columns)"]
+    return [
+        "rows = Shape <start = 1, end = 2> (arriving_columns)",
+        "negative_rows = Neg (rows)",
+        f"group_rows = Constant <value = int64[1] {{{plan.group * plan.order}}}> ()",
+        "missing_rows = Mod (negative_rows, group_rows)",
+        "rows_front = Constant <value = int64[4] {0, 0, 0, 0}> ()",
+        "rows_pads = Concat <axis = 0> (rows_front, missing_rows, zero1)",
+        "arriving_filled = Pad (arriving_columns, rows_pads)",
+    ]
+
+
 def block_function(plan: Plan, name: str) -> str:
     """Text of ``name(u, x, a, b, c, d) => (y, x_next)``: one block (batch, channels, T) with states (batch, order, channels)."""
     lines = _recurrent_block(plan) if plan.form == "recurrent" else _chunked_block(plan)
@@ -222,11 +306,15 @@ def block_function(plan: Plan, name: str) -> str:
 
 def _recurrent_block(plan: Plan) -> list[str]:
     return [
-        f"swap = Constant <value = int64[{plan.order}] {{{', '.join(str(j) for j in swap_order(plan.order))}}}> ()",
+        _swap(plan),
         f"flush = Constant <value = float[1] {{{FLUSH}}}> ()",
         "at = Transpose <perm = [1, 0]> (a)",
         "bt = Transpose <perm = [1, 0]> (b)",
         "ct = Transpose <perm = [1, 0]> (c)",
+        "one = Constant <value = float[1] {1.0}> ()",
+        "without_a = Sub (one, at)",
+        "stays = Sub (without_a, bt)",
+        "lift = Mul (stays, flush)",
         f"as_row = Constant <value = int64[3] {{0, 1, {plan.channels}}}> ()",
         f"as_column = Constant <value = int64[3] {{0, {plan.channels}, 1}}> ()",
         "sample = Reshape (u, as_row)",
@@ -235,8 +323,7 @@ def _recurrent_block(plan: Plan) -> list[str]:
         "bx = Mul (bt, xs)",
         "moved = Add (ax, bx)",
         "pushed = Add (moved, sample)",
-        "lifted = Add (pushed, flush)",
-        "x_next = Sub (lifted, flush)",
+        "x_next = Add (pushed, lift)",
         "cx = Mul (ct, x)",
         "state_axis = Constant <value = int64[1] {1}> ()",
         "seen = ReduceSum <keepdims = 1> (cx, state_axis)",

@@ -26,6 +26,7 @@ Array = NDArray[np.float32]
 
 CHANNELS = 3
 BLOCKS = (1, 2, 16)
+GROUPS = (1, 2, 5)
 ORDERS = (1, 2, 3, 8)
 
 
@@ -79,9 +80,9 @@ def model_of(text: str, constants: dict[str, Array], inputs: dict[str, list[int 
     return inlined
 
 
-def sequence_model(system: System, block: int) -> onnx.ModelProto:
+def sequence_model(system: System, block: int, group: int = 1) -> onnx.ModelProto:
     channels, order = system.poles.shape
-    plan = Plan("chunked", block, channels, order, 0.0)
+    plan = Plan("chunked", block, channels, order, 0.0, group)
     text = sequence_function(plan, "Bank")
     return model_of(text, coefficients(system), {"u": ["batch", channels, "time"]})
 
@@ -99,8 +100,8 @@ def bank(order: int) -> System:
 
 
 @cache
-def sequence_session(order: int, block: int) -> onnxruntime.InferenceSession:
-    return session(sequence_model(bank(order), block))
+def sequence_session(order: int, block: int, group: int = 1) -> onnxruntime.InferenceSession:
+    return session(sequence_model(bank(order), block, group))
 
 
 @cache
@@ -118,22 +119,29 @@ def noise(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_whole_sequences_are_the_recurrence(order: int, block: int) -> None:
+def test_whole_sequences_are_the_recurrence(order: int, block: int, group: int) -> None:
     for length in sorted({1, 2, max(1, block - 1), block, block + 1, 100}):
         for batch in (1, 3):
             u = noise(length, batch, CHANNELS, length)
             expected, _ = recurrence(coefficients(bank(order)), u, np.zeros((batch, CHANNELS, order)))
-            close(sequence_session(order, block).run(None, {"u": u})[0], expected)
+            close(sequence_session(order, block, group).run(None, {"u": u})[0], expected)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(order=st.sampled_from(ORDERS), block=st.sampled_from(BLOCKS), length=st.integers(1, 120), batch=st.integers(1, 4))
-def test_any_length_and_batch(order: int, block: int, length: int, batch: int) -> None:
+@given(
+    order=st.sampled_from(ORDERS),
+    block=st.sampled_from(BLOCKS),
+    group=st.sampled_from(GROUPS),
+    length=st.integers(1, 120),
+    batch=st.integers(1, 4),
+)
+def test_any_length_and_batch(order: int, block: int, group: int, length: int, batch: int) -> None:
     u = noise(length, batch, CHANNELS, length)
     expected, _ = recurrence(coefficients(bank(order)), u, np.zeros((batch, CHANNELS, order)))
-    close(sequence_session(order, block).run(None, {"u": u})[0], expected)
+    close(sequence_session(order, block, group).run(None, {"u": u})[0], expected)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -196,7 +204,7 @@ def test_slow_poles_do_not_drift_between_forms() -> None:
     u = np.zeros((1, CHANNELS, 6000), np.float32)
     u[..., 0] = 1
     expected, _ = recurrence(coefficients(system), u, np.zeros((1, CHANNELS, 3)))
-    actual = session(sequence_model(system, 64)).run(None, {"u": u})[0]
+    actual = session(sequence_model(system, 64, 4)).run(None, {"u": u})[0]
     assert np.abs(actual - expected).max() <= 2e-4 * np.abs(expected).max()
 
 
@@ -250,6 +258,7 @@ def test_plans() -> None:
         plan = plan_sequence(channels, order)
         assert plan.form == "chunked"
         assert 16 <= plan.block <= 128
+        assert plan.group >= 1
         assert str(plan.block) in str(plan)
     for block in (0, -3):
         with pytest.raises(ValueError, match="at least one sample"):
