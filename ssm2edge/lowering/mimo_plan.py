@@ -7,7 +7,13 @@ from typing import Literal
 
 MimoForm = Literal["recurrent", "unrolled", "chunked"]
 
-SHORTEST_CHUNK, LONGEST_CHUNK = 8, 32
+LONGEST_CHUNK = 32
+
+STEP_COST = 2.0**14
+"""Multiply-adds that a step over the chunks costs in onnxruntime beside its own, as measured with orders of edge models."""
+
+LARGEST_CHUNK_COST = 2.0**14
+"""Multiply-adds a sample from which the recurrence of a block, node by node inside one ``RNN``, is faster than one product."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +23,8 @@ class MimoPlan:
     Attributes
     ----------
     form
-        ``recurrent`` is one matrix product for one sample; ``unrolled`` runs the dense recurrence of a block in one node;
-        ``chunked`` computes the states of every chunk by products with powers of the 2 x 2 sections, and a short recurrence over
-        the chunks.
+        ``recurrent`` is one matrix product for one sample; ``chunked`` computes the states of a chunk by one product, and runs a
+        short recurrence over the chunks; ``unrolled`` runs the dense recurrence of a long block in one node.
     block
         Samples per chunk.
     inputs, order, outputs
@@ -38,32 +43,40 @@ class MimoPlan:
     squares: int
     multiply_adds: float
 
+    @property
+    def driven(self) -> int:
+        """Width of what a chunk's product starts from: the inputs, or the states where these are fewer."""
+        return min(self.inputs, self.order)
+
     def __str__(self) -> str:
         return f"{self.form}, blocks of {self.block}, {self.multiply_adds:.0f} multiply-adds a sample"
 
 
 def plan_mimo_block(inputs: int, order: int, outputs: int, squares: int, block: int) -> MimoPlan:
-    """Plan for streaming blocks of ``block`` samples: one product for one sample, the dense recurrence for more."""
+    """Plan for streaming blocks of ``block`` samples: one product, or its recurrence where that is less work."""
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
-    cost = _maps(inputs, order, outputs, squares) + order * order
-    return MimoPlan("recurrent" if block == 1 else "unrolled", block, inputs, order, outputs, squares, cost)
+    maps = _maps(inputs, order, outputs, squares)
+    if block == 1:
+        return MimoPlan("recurrent", 1, inputs, order, outputs, squares, maps + order * order)
+    within = _within(inputs, order, block)
+    if within > LARGEST_CHUNK_COST:
+        return MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order)
+    return MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within)
 
 
 def plan_mimo_sequence(inputs: int, order: int, outputs: int, squares: int) -> MimoPlan:
-    """Plan for whole sequences of any length: the chunk length that balances section products against steps over the chunks.
-
-    A sample costs 2 T multiply-adds per state within its chunk and n^2 / T for its share of the dense step over the chunks, whose
-    fixed cost is worth about 2^12 multiply-adds.
-    """
-    costs = {}
-    block = SHORTEST_CHUNK
-    while block <= LONGEST_CHUNK:
-        costs[block] = 2.0 * order * (block + 1) + 2.0 * order + (order * order + 2.0**12) / block
-        block *= 2
+    """Plan for whole sequences of any length: the chunk length that balances products within against steps over the chunks."""
+    candidates = [2**i for i in range(1, LONGEST_CHUNK.bit_length())]
+    costs = {T: _within(inputs, order, T) + (order * order + STEP_COST) / T for T in candidates}
     block = min(costs, key=costs.__getitem__)
-    within = 2.0 * order * (block + 1) + 2.0 * order + order * order / block
-    return MimoPlan("chunked", block, inputs, order, outputs, squares, _maps(inputs, order, outputs, squares) + within)
+    cost = _maps(inputs, order, outputs, squares) + _within(inputs, order, block) + order * order / block
+    return MimoPlan("chunked", block, inputs, order, outputs, squares, cost)
+
+
+def _within(inputs: int, order: int, block: int) -> float:
+    """Multiply-adds a sample of the products with a chunk's two matrices."""
+    return (block + 1.0) * order * min(inputs, order) + (block + 1.0) * order * order / block
 
 
 def _maps(inputs: int, order: int, outputs: int, squares: int) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ssm2edge.lowering.mimo import DOMAIN, OPSET, block_function, sequence_function
-from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_sequence
+from ssm2edge.lowering.mimo_plan import MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
 
 Array = NDArray[np.float32]
 Constants = dict[str, Array]
@@ -93,8 +93,9 @@ def sequence_session(order: int, squares: int, chunk: int) -> onnxruntime.Infere
 
 
 @cache
-def block_session(order: int, squares: int, block: int) -> onnxruntime.InferenceSession:
-    text = block_function(plan_mimo_block(INPUTS, order, OUTPUTS, squares, block), "System")
+def block_session(order: int, squares: int, block: int, form: MimoForm = "chunked") -> onnxruntime.InferenceSession:
+    plan = MimoPlan("recurrent" if block == 1 else form, block, INPUTS, order, OUTPUTS, squares, 0.0)
+    text = block_function(plan, "System")
     return session(text, random_constants(order, squares), {"u": ["batch", block, INPUTS], "x": ["batch", order]})
 
 
@@ -120,33 +121,35 @@ def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, 
 
 @pytest.mark.parametrize("squares", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("block", [1, 2, 16])
-def test_blocks_with_carried_states_are_the_recurrence(order: int, squares: int, block: int) -> None:
+@pytest.mark.parametrize(
+    ("block", "form"), [(1, "recurrent"), (2, "chunked"), (16, "chunked"), (2, "unrolled"), (16, "unrolled")]
+)
+def test_blocks_with_carried_states_are_the_recurrence(order: int, squares: int, block: int, form: MimoForm) -> None:
     constants, u = random_constants(order, squares), noise(7, 2, 4 * block, INPUTS)
     expected, last = recurrence(constants, u, np.zeros((2, order)))
     x, outputs = np.zeros((2, order), np.float32), []
     for start in range(0, 4 * block, block):
-        y, x = block_session(order, squares, block).run(None, {"u": u[:, start : start + block], "x": x})
+        y, x = block_session(order, squares, block, form).run(None, {"u": u[:, start : start + block], "x": x})
         outputs.append(y)
     close(np.concatenate(outputs, 1), expected)
     close(x, last)
 
 
-@pytest.mark.parametrize("block", [1, 16])
-def test_blocks_start_from_any_state(block: int) -> None:
+@pytest.mark.parametrize(("block", "form"), [(1, "recurrent"), (16, "chunked"), (16, "unrolled")])
+def test_blocks_start_from_any_state(block: int, form: MimoForm) -> None:
     u, x = noise(1, 3, block, INPUTS), noise(2, 3, 8)
-    y, following = block_session(8, 2, block).run(None, {"u": u, "x": x})
+    y, following = block_session(8, 2, block, form).run(None, {"u": u, "x": x})
     expected, last = recurrence(random_constants(8, 2), u, x.astype(np.float64))
     close(y, expected)
     close(following, last)
 
 
-@pytest.mark.parametrize("block", [1, 16])
-def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int) -> None:
+@pytest.mark.parametrize(("block", "form"), [(1, "recurrent"), (16, "chunked"), (16, "unrolled")])
+def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int, form: MimoForm) -> None:
     x = np.full((1, 5), 1.001 * np.finfo(np.float32).tiny, np.float32)
     silence = np.zeros((1, block, INPUTS), np.float32)
     for _ in range(50):
-        _, x = block_session(5, 2, block).run(None, {"u": silence, "x": x})
+        _, x = block_session(5, 2, block, form).run(None, {"u": silence, "x": x})
         assert not ((x != 0) & (np.abs(x) < np.finfo(np.float32).tiny)).any()
 
 
@@ -174,6 +177,7 @@ def test_plans_say_what_they_cost() -> None:
     assert small.block >= large.block
     assert large.multiply_adds > 64 * 32 + 16 * 16 + 8 * (64 + 16)
     assert plan_mimo_block(16, 8, 16, 0, 1).form == "recurrent"
-    assert plan_mimo_block(16, 8, 16, 0, 5).form == "unrolled"
+    assert plan_mimo_block(16, 8, 16, 0, 16).form == "chunked"
+    assert plan_mimo_block(16, 8, 16, 0, 1024).form == "unrolled"
     with pytest.raises(ValueError, match="at least one sample"):
         plan_mimo_block(16, 8, 16, 0, 0)
