@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ssm2edge.export.errors import ExportError
+from ssm2edge.export.gated_mixing import write_gates_as_products
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
 from ssm2edge.layers import operators
@@ -70,6 +71,7 @@ def to_onnx(
     model = exported.model_proto
     model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
     model = onnx.inliner.inline_local_functions(model)
+    write_gates_as_products(model)
     _tidy(model, output_names)
     for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
         entry = model.metadata_props.add()
