@@ -54,7 +54,7 @@ def plan_block(channels: int, order: int, block: int) -> Plan:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     if block == 1:
         return Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1))
-    return Plan("chunked", block, channels, order, _chunked_cost(channels, order, block))
+    return Plan("chunked", block, channels, order, channels * (block + order) ** 2 / block)
 
 
 def plan_sequence(channels: int, order: int) -> Plan:
