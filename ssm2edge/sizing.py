@@ -26,6 +26,7 @@ from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.orders import states, uniform_orders
 from ssm2edge.systems.system import System
+from ssm2edge.verification.nrmse import normalised_error
 
 Array = NDArray[np.generic]
 Progress = Callable[[str], None]
@@ -220,15 +221,22 @@ def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float
 
 
 def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: float) -> bool:
-    """Whether the reduced model's accuracy on the held-out samples falls by at most so many points.
+    """Whether the reduced model's accuracy on the held-out samples, or its fit to true outputs, falls by at most so many points.
 
     Stops as soon as right answers to all that is left could no longer mend the drop.
     """
     if judged.labels is None:
         raise UserError("A largest drop needs labels of the held-out samples; add them, or ask for --max-error.")
     name = next(iter(judged.original))
+    if judged.labels.dtype.kind == "f" and judged.labels.shape == judged.original[name].shape:
+        answers = record_outputs(replace_layers(judged.model, _systems(reductions)), judged.held_out, judged.time_axis)[name]
+        rise = normalised_error(answers, judged.labels) - normalised_error(judged.original[name], judged.labels)
+        return 100 * rise <= points + 1e-9
     if judged.original[name].ndim != 2:
-        raise UserError("A largest drop needs a model that scores classes, one row per sample; ask for --max-error.")
+        raise UserError(
+            "A largest drop needs a model that scores classes, one row per sample, or true outputs as labels; "
+            "ask for --max-error."
+        )
     right = judged.original[name].argmax(1) == judged.labels
     reduced_model = replace_layers(judged.model, _systems(reductions))
     allowed, lost = points / 100 * len(right) + 1e-9, 0

@@ -18,7 +18,7 @@ def measure(subject: Subject) -> Accuracy | None:
     original = subject.reference.original[name]
     if labels is None or labels.dtype.kind != "f" or labels.shape != original.shape:
         return None
-    return Accuracy(_nrmse(original, labels), _nrmse(subject.outputs[name], labels), len(labels))
+    return Accuracy(normalised_error(original, labels), normalised_error(subject.outputs[name], labels), len(labels))
 
 
 def nrmse(subject: Subject, measured: Accuracy) -> Check:
@@ -41,8 +41,14 @@ def nrmse(subject: Subject, measured: Accuracy) -> Check:
     return Check("nrmse", drop, limit, passed, detail)
 
 
-def _nrmse(predicted: Array, true: Array) -> float:
-    """Root mean square error over the standard deviation of the truth; over its mean square where the truth is constant."""
+def normalised_error(predicted: Array, true: Array) -> float:
+    """Return the root mean square error over the standard deviation of the truth, or over its size where it is constant.
+
+    Parameters
+    ----------
+    predicted, true
+        Arrays of one shape.
+    """
     wanted = true.astype(np.float64)
     error = np.sqrt(np.mean((predicted.astype(np.float64) - wanted) ** 2))
     scale = float(np.std(wanted)) or float(np.sqrt(np.mean(wanted**2))) or 1.0
