@@ -33,12 +33,12 @@ def smallest_budget(good: Callable[[int], bool], least: int, most: int, unit: in
     low, high = math.ceil(least / unit), math.ceil(most / unit)
     if good(low * unit):
         return low * unit
-    if not good(most):
-        return None
+    top = high
     while high - low > 1:
         middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)
         if good(min(middle * unit, most)):
             high = middle
         else:
             low = middle
-    return min(high * unit, most)
+    # The largest budget is the dearest to judge: only if nothing below it was good enough.
+    return min(high * unit, most) if high < top or good(most) else None
