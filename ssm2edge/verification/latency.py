@@ -76,6 +76,7 @@ def interleaved(
     warmup: int = 3,
     budget: float = math.inf,
     seed: int = 0,
+    shortest: float = SHORTEST,
 ) -> Comparison:
     """Time candidates in turns.
 
@@ -93,6 +94,9 @@ def interleaved(
         Seconds after which no new round begins, but never before the eighth.
     seed
         Of the order within the rounds.
+    shortest
+        Seconds a timing lasts at least; calls are repeated within it. Longer timings see warm caches, shorter ones what the other
+        candidates left in them.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def interleaved(
     """
     if baseline not in candidates or rounds < 1:
         raise ValueError(f"The baseline {baseline!r} must be one of the candidates, and there must be at least one round.")
-    repeats = {name: _repeats(call, warmup) for name, call in candidates.items()}
+    repeats = {name: _repeats(call, warmup, shortest) for name, call in candidates.items()}
     order = np.random.default_rng(seed)
     names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -132,11 +136,11 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _repeats(call: Callable[[], object], warmup: int) -> int:
+def _repeats(call: Callable[[], object], warmup: int, shortest: float) -> int:
     for _ in range(max(1, warmup)):
         call()
     once = min(_time(call, 1) for _ in range(3))
-    return max(1, math.ceil(SHORTEST / max(once, 1e-7)))
+    return max(1, math.ceil(shortest / max(once, 1e-7)))
 
 
 def _time(call: Callable[[], object], repeats: int) -> float:
