@@ -59,14 +59,17 @@ def timed_loop_of_pymor(system: System, order: int, channels: int) -> float:
 @click.option("--threads", default=2, show_default=True)
 @click.option("--pymor-channels", default=64, show_default=True, help="Channels of the pyMOR loop; 0 leaves it out.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file for the figures.")
-def main(
-    channels: int, states: int, order: int, horizon: int, threads: int, pymor_channels: int, out: Path | None
-) -> None:
+def main(channels: int, states: int, order: int, horizon: int, threads: int, pymor_channels: int, out: Path | None) -> None:
     torch.set_num_threads(threads)
     taps = horizon or None
     figures: dict[str, object] = {
-        "states": states, "order": order, "horizon": taps, "threads": threads, "cores": os.cpu_count(),
-        "machine": platform.processor() or platform.machine(), "torch": torch.__version__,
+        "states": states,
+        "order": order,
+        "horizon": taps,
+        "threads": threads,
+        "cores": os.cpu_count(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
     }
     reduce_system(s4d_lin(8, states, 1), order, "gradient", taps)  # warm
     growth = []
@@ -90,8 +93,12 @@ def main(
         end = time.perf_counter()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         row = {
-            "channels": count, "tlh2_seconds": middle - start, "gradient_seconds": end - middle, "peak_memory_gib": peak,
-            "tlh2_outcomes": fixed_point.outcome_counts, "gradient_outcomes": refined.outcome_counts,
+            "channels": count,
+            "tlh2_seconds": middle - start,
+            "gradient_seconds": end - middle,
+            "peak_memory_gib": peak,
+            "tlh2_outcomes": fixed_point.outcome_counts,
+            "gradient_outcomes": refined.outcome_counts,
             "tlh2_median_relative_error": float(fixed_point.relative_error.median()),
             "gradient_median_relative_error": float(refined.relative_error.median()),
         }

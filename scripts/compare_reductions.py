@@ -110,7 +110,9 @@ def main(
         others = torch.stack([r.error for name, r in results.items() if name != "gradient"]).amin(0)
         unstable = results["tlh2"].outcomes == Outcome.REPAIRED
         row: dict[str, object] = {
-            "order": order, "channels": len(refined.error), "horizon": taps,
+            "order": order,
+            "channels": len(refined.error),
+            "horizon": taps,
             "median_relative_error": {name: float(r.relative_error.median()) for name, r in results.items()},
             "outcomes": {name: r.outcome_counts for name, r in results.items()},
             "seconds": seconds,

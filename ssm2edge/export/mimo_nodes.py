@@ -13,9 +13,7 @@ from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_seq
 def mimo_decompositions(functions: dict[str, str]) -> dict[object, object]:
     """Rewrite each operator as one node of our domain, and note the function text the node stands for."""
 
-    def sequence(
-        u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None
-    ) -> Tensor:
+    def sequence(u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None) -> Tensor:
         plan = plan_mimo_sequence(*_sizes(D, a, V))
         name = _function_name("Sequence", plan)
         functions[name] = sequence_function(plan, name)

@@ -7,14 +7,14 @@ from typing import Literal
 
 Form = Literal["recurrent", "chunked"]
 
-SCAN_STEP_COST = 9e4
+SCAN_STEP_COST = 4e4
 """Multiply-adds that one step of a Scan costs in onnxruntime, whatever its width, as measured with edge models."""
 
-STATE_COST = 100.0
+STATE_COST = 75.0
 """Multiply-adds that the passes over the states of all chunks cost, per state and chunk: memory, not arithmetic."""
 
 GROUP = 4
-"""Chunks per step of a Scan: 0 to 4 % faster than 1 at a thousand samples, 5 % at 4,000, 6 to 12 % at 16,000; 8 is not better."""
+"""Chunks per step of a Scan: 0 to 4 % faster than 1 at a thousand samples, 5 % at 4,000, 6 to 12 % at 16,000."""
 
 
 @dataclass(frozen=True)

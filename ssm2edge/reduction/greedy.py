@@ -196,7 +196,6 @@ def exchanged(
     )
 
 
-
 def _pairwise(columns: Tensor, solved: Tensor) -> Tensor:
     """Return the 2 x 2 diagonal blocks of ``columns^T solved``, ``(batch, d, 2, 2)``."""
     first, second = (x.mT.reshape(len(x), -1, 2, x.shape[-2]) for x in (columns, solved))

@@ -164,9 +164,7 @@ def test_slow_poles_keep_their_last_bits() -> None:
 
 def test_files_grow_with_parameters_and_not_with_chunks() -> None:
     constants = random_constants(16, 4, inputs=8, outputs=8)
-    short, long = (
-        sequence_function(MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0), "System") for chunk in (4, 64)
-    )
+    short, long = (sequence_function(MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0), "System") for chunk in (4, 64))
     parameters = sum(value.nbytes for value in constants.values())
     assert len(long) < len(short) + parameters
 

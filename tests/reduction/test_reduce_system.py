@@ -51,7 +51,10 @@ def test_stable_in_stable_out_and_errors_are_those_of_the_impulse_responses(meth
 
 @settings(max_examples=15, deadline=None)
 @given(
-    pairs=st.integers(0, 4), reals=st.integers(0, 3), batch=st.lists(st.integers(1, 3), max_size=2), seed=st.integers(0, 10**6),
+    pairs=st.integers(0, 4),
+    reals=st.integers(0, 3),
+    batch=st.lists(st.integers(1, 3), max_size=2),
+    seed=st.integers(0, 10**6),
     data=st.data(),
 )
 def test_any_shape_of_bank(pairs: int, reals: int, batch: list[int], seed: int, data: st.DataObject) -> None:
@@ -102,8 +105,13 @@ def test_gradient_is_never_worse_than_the_methods_it_starts_from(order: int, hor
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"order": 0}, "order"), ({"order": 9}, "order"), ({"order": True}, "order"), ({"method": "magic"}, "magic"),
-        ({"horizon": 0}, "horizon"), ({"nan": True}, "NaN"), ({"unstable": True}, "modulus"),
+        ({"order": 0}, "order"),
+        ({"order": 9}, "order"),
+        ({"order": True}, "order"),
+        ({"method": "magic"}, "magic"),
+        ({"horizon": 0}, "horizon"),
+        ({"nan": True}, "NaN"),
+        ({"unstable": True}, "modulus"),
         ({"unstable": True, "horizon": 10}, "modulus"),
     ],
 )

@@ -28,9 +28,7 @@ def recurrence(dense: DenseSystem, inputs: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    n=st.integers(1, 9), m=st.integers(1, 3), p=st.integers(1, 3), quadratic=st.booleans(), seed=st.integers(0, 10**6)
-)
+@given(n=st.integers(1, 9), m=st.integers(1, 3), p=st.integers(1, 3), quadratic=st.booleans(), seed=st.integers(0, 10**6))
 def test_dense_to_modal_to_dense_keeps_inputs_to_outputs(n: int, m: int, p: int, quadratic: bool, seed: int) -> None:
     generator = np.random.default_rng(seed)
     A = generator.standard_normal((n, n)) / (1.2 * np.sqrt(n) + 1)

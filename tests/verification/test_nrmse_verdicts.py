@@ -24,9 +24,7 @@ def pack_with_truth(scale: float) -> Reference:
 def test_errors_are_those_of_the_labels(tmp_path: Path) -> None:
     pack = pack_with_truth(1.1)
     truth = np.asarray(pack.labels, np.float64)
-    errors = [
-        np.sqrt(np.square(pack_of["output"] - truth).mean()) / truth.std() for pack_of in (pack.original, pack.reduced)
-    ]
+    errors = [np.sqrt(np.square(pack_of["output"] - truth).mean()) / truth.std() for pack_of in (pack.original, pack.reduced)]
     verdict = examine(Subject.staged(build(tmp_path / "build", mean=False), pack, {}))
     assert verdict.passed
     assert verdict.accuracy is not None
