@@ -11,14 +11,17 @@ eigenvalues' moduli in place of the eigenvalues (descent near saddles, too), ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import RIDGE, complex_columns, gram_factor, memory, real_rows
+from ssm2edge.reduction.projection import RIDGE, gram_factor, memory
 from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.norms import h2_norm
+from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
 
@@ -125,7 +128,25 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     return Local(value, gradient, hessian + torch.diag_embed(curved))
 
 
-def minimise(channels: Channels, start: Sections, steps: int = 60, tolerance: float = 1e-9) -> Minimum:
+class Target(Protocol):
+    """What poles are fitted to, channel by channel; ``energy`` ``(batch,)`` is the squared error of no poles at all."""
+
+    @property
+    def energy(self) -> Tensor: ...
+
+    def __getitem__(self, index: Tensor, /) -> Self: ...
+
+
+AnyTarget = TypeVar("AnyTarget", bound=Target)
+
+
+def minimise(
+    channels: AnyTarget,
+    start: Sections,
+    steps: int = 60,
+    tolerance: float = 1e-9,
+    evaluate: Callable[[AnyTarget, Sections], Local] = evaluate,  # type: ignore[assignment]  # the default speaks of Channels
+) -> Minimum:
     """Minimise from the given sections; never returns a value above the start's.
 
     Parameters
@@ -134,6 +155,8 @@ def minimise(channels: Channels, start: Sections, steps: int = 60, tolerance: fl
         Most evaluations per channel.
     tolerance
         A channel has converged when the decrease its model predicts is below this share of its squared error.
+    evaluate
+        Value, gradient and Hessian of the error that is minimised; the h2 error by default.
     """
     batch = start.parameters.shape[0]
     parameters = start.parameters.clone()
