@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.projection import real_rows, with_best_outputs
+from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
-from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
+from ssm2edge.systems.gramians import observability_gramian, real_controllability_gramian
+from ssm2edge.systems.real_coordinates import real_rows, times_diagonal
 from ssm2edge.systems.stability import into_disc, spectral_radius
 from ssm2edge.systems.system import System, siso_bank
 
@@ -34,9 +35,25 @@ BLOCK = 32
 
 @dataclass(frozen=True, eq=False)
 class Balancing:
-    """Real dense systems with their balancing projectors ``T`` and ``W`` and Hankel singular values ``sv``, ``(*batch, n)``."""
+    """Balancing projectors of systems, and the systems in the coordinates that the projectors are in.
 
-    dense: DenseSystem
+    Attributes
+    ----------
+    poles
+        ``(*batch, n)`` complex128; ``times_diagonal`` of them is A in these real coordinates.
+    B, C, D, M
+        Real matrices, as in ``DenseSystem``.
+    T, W
+        ``(*batch, n, order)``, with ``W^T T = 1``.
+    sv
+        Hankel singular values, ``(*batch, n)``.
+    """
+
+    poles: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    M: Tensor | None
     T: Tensor
     W: Tensor
     sv: Tensor
@@ -64,15 +81,17 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
     """Return the projectors onto the ``order`` most controllable and observable directions."""
     if system.is_siso and system.M is None:
         pieces = [_balance_channels(system[i : i + BLOCK], order, horizon) for i in range(0, system.poles.shape[0], BLOCK)]
-        parts = [torch.cat([getattr(piece.dense, name) for piece in pieces]) for name in "ABCD"]
-        projectors = [torch.cat([getattr(piece, name) for piece in pieces]) for name in ("T", "W", "sv")]
-        return Balancing(DenseSystem(*parts), *projectors)
-    P = _in_real_coordinates(controllability_gramian(system, horizon), system.poles)
-    Q = _in_real_coordinates(observability_gramian(system, horizon), system.poles)
+        parts = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in ("poles", "B", "C", "D", "T", "W", "sv")}
+        return Balancing(**parts, M=None)
+    P = real_controllability_gramian(system, horizon)
+    paired = system.poles.imag != 0
+    Q = real_rows(real_rows(observability_gramian(system, horizon), paired).mH, paired).real
     L, K = square_root(P), square_root(Q)
     U, sv, Vh = torch.linalg.svd(K.mT @ L)
     scale = _inverse_roots(sv, order)
-    return Balancing(dense=to_dense(system), T=L @ Vh.mT[..., :order] * scale, W=K @ U[..., :order] * scale, sv=sv)
+    T, W = L @ Vh.mT[..., :order] * scale, K @ U[..., :order] * scale
+    dense = to_dense(system)
+    return Balancing(system.poles, dense.B, dense.C, dense.D, dense.M, T=T, W=W, sv=sv)
 
 
 def _balance_channels(system: System, order: int, horizon: int | None) -> Balancing:
@@ -88,26 +107,17 @@ def _balance_channels(system: System, order: int, horizon: int | None) -> Balanc
     roots = torch.where(paired & odd, roots.conj(), roots)
     negative = torch.where(paired, odd, residues.real < 0)
     J = torch.where(negative, -1.0, 1.0).to(torch.float64)
-    symmetric = System(
-        poles=poles,
-        B=roots[..., None],
-        C=torch.where(paired, roots, roots * J)[..., None, :],
-        D=system.D,
-    )
-    L = square_root(_in_real_coordinates(controllability_gramian(symmetric, horizon), poles))
+    symmetric = System(poles, roots[..., None], torch.where(paired, roots, roots * J)[..., None, :], system.D)
+    L = square_root(real_controllability_gramian(symmetric, horizon))
     values, vectors = torch.linalg.eigh(L.mT @ (J[..., None] * L))
     order_of = values.abs().argsort(-1, descending=True)
     values = values.gather(-1, order_of)
     vectors = vectors.gather(-1, order_of[..., None, :].expand_as(vectors))
     sv = values.abs()
     T = L @ vectors[..., :order] * _inverse_roots(sv, order)
-    return Balancing(dense=to_dense(symmetric), T=T, W=J[..., None] * T * values[..., None, :order].sign(), sv=sv)
-
-
-def _in_real_coordinates(gramian: Tensor, poles: Tensor) -> Tensor:
-    """Return ``U gramian U^H``, which is real."""
-    paired = poles.imag != 0
-    return real_rows(real_rows(gramian, paired).mH, paired).mH.real
+    B = real_rows(symmetric.B, paired).real
+    W = J[..., None] * T * values[..., None, :order].sign()
+    return Balancing(poles, B, (J[..., None] * B).mT, system.D, None, T=T, W=W, sv=sv)
 
 
 def _inverse_roots(sv: Tensor, order: int) -> Tensor:
@@ -116,10 +126,16 @@ def _inverse_roots(sv: Tensor, order: int) -> Tensor:
     return torch.maximum(sv, floor)[..., None, :order].rsqrt()
 
 
-def project(dense: DenseSystem, T: Tensor, W: Tensor) -> DenseSystem:
-    """Petrov-Galerkin projection with ``W^T T = 1``."""
-    M = None if dense.M is None else T.mT[..., None, :, :] @ dense.M @ T[..., None, :, :]
-    return DenseSystem(A=W.mT @ dense.A @ T, B=W.mT @ dense.B, C=dense.C @ T, D=dense.D, M=M)
+def project(balancing: Balancing) -> DenseSystem:
+    """Petrov-Galerkin projection."""
+    T, W, M = balancing.T, balancing.W, balancing.M
+    return DenseSystem(
+        A=W.mT @ times_diagonal(balancing.poles, T),
+        B=W.mT @ balancing.B,
+        C=balancing.C @ T,
+        D=balancing.D,
+        M=None if M is None else T.mT[..., None, :, :] @ M @ T[..., None, :, :],
+    )
 
 
 def repaired(system: System, reduced: System, horizon: int | None) -> tuple[System, Tensor]:
@@ -153,7 +169,7 @@ def unit_input(system: System) -> System:
 
 def truncated(system: System, balancing: Balancing, horizon: int | None) -> tuple[System, Tensor]:
     """Return the truncated systems and their outcomes."""
-    reduced = unit_input(to_modal(project(balancing.dense, balancing.T, balancing.W)))
+    reduced = unit_input(to_modal(project(balancing)))
     return repaired(system, reduced, horizon)
 
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import RIDGE, modal_rows, real_rows, with_best_outputs
+from ssm2edge.reduction.projection import RIDGE, with_best_outputs
 from ssm2edge.reduction.quasi_newton import descend
 from ssm2edge.reduction.sections import NU_MAX, Sections, sections_of, slowest_decay
 from ssm2edge.systems.norms import h2_norm
+from ssm2edge.systems.real_coordinates import modal_rows, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.newton import Channels, correlations
-from ssm2edge.reduction.projection import real_rows
 from ssm2edge.reduction.sections import Sections
+from ssm2edge.systems.real_coordinates import real_rows
 from ssm2edge.systems.window import window_sum
 
 # Widths, relative to the original mode's, of the dictionary's pairs; decays, relative to the median one, of its real poles.

@@ -5,7 +5,7 @@ For fixed (Ahat, Bhat) the h2 error is quadratic in Chat and Mhat, with the mini
     Chat = C X Phat^-1        Mhat_i = Phat^-1 X^T M_i X Phat^-1
 
 X and Phat are taken in bilinear form, ``X = sum_k A^k B Bhat^T (Ahat^T)^k``: the impulse responses are real, so no conjugate is
-needed, and every expression is analytic in the poles.  Phat is factored in the real coordinates of ``systems/dense.py``.
+needed, and every expression is analytic in the poles.  Phat is factored in the coordinates of ``systems/real_coordinates.py``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
@@ -28,47 +29,6 @@ not cancel change by at most ``LARGEST_RIDGE`` of themselves.
 
 # Diagonal shifts tried in turn when poles have come so close that the normalised Gram matrix is not numerically definite.
 JITTERS = (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8)
-
-
-def real_rows(X: Tensor, paired: Tensor) -> Tensor:
-    """Return ``U X`` for the unitary U of ``systems.dense.conjugate_basis(paired)``, in place of a matrix product."""
-    n = X.shape[-2]
-    if n < 2:
-        return X
-    even = n - n % 2
-    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
-    pair = paired[..., 0:even:2, None]
-    half = 0.5**0.5
-    rows = torch.stack((torch.where(pair, half * (x + y), x), torch.where(pair, -1j * half * (x - y), y)), dim=-2).flatten(-3, -2)
-    return rows if even == n else torch.cat((rows, X[..., even:, :]), dim=-2)
-
-
-def modal_rows(X: Tensor, paired: Tensor) -> Tensor:
-    """Return ``U^H X``: the inverse of :func:`real_rows`."""
-    n = X.shape[-2]
-    X = X.to(torch.complex128)
-    even = n - n % 2
-    x, y = X[..., 0:even:2, :], X[..., 1:even:2, :]
-    pair = paired[..., 0:even:2, None]
-    half = 0.5**0.5
-    rows = torch.stack((torch.where(pair, half * (x + 1j * y), x), torch.where(pair, half * (x - 1j * y), y)), dim=-2)
-    return torch.cat((rows.flatten(-3, -2), X[..., even:, :]), dim=-2)
-
-
-def complex_columns(Y: Tensor, paired: Tensor) -> Tensor:
-    """Return ``Y U``: from real coordinates back to modal ones."""
-    n = Y.shape[-1]
-    Y = Y.to(torch.complex128)
-    if n < 2:
-        return Y
-    even = n - n % 2
-    x, y = Y[..., 0:even:2], Y[..., 1:even:2]
-    pair = paired[..., None, 0:even:2]
-    half = 0.5**0.5
-    first = torch.where(pair, half * (x - 1j * y), x)
-    second = torch.where(pair, half * (x + 1j * y), y)
-    columns = torch.stack((first, second), dim=-1).flatten(-2)
-    return columns if even == n else torch.cat((columns, Y[..., even:]), dim=-1)
 
 
 def memory(own_sums: Tensor, paired: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ssm2edge.reduction.balanced import Balancing, balance, repaired, unit_input
 from ssm2edge.reduction.contract import Reduction, summarise
 from ssm2edge.systems.dense import DenseSystem, to_modal
+from ssm2edge.systems.real_coordinates import times_diagonal
 from ssm2edge.systems.system import System
 
 
@@ -28,15 +29,15 @@ def balanced_singular_perturbation(system: System, order: int, horizon: int | No
 
 def perturbed(system: System, balancing: Balancing, horizon: int | None) -> tuple[System, Tensor]:
     """Return the reduced systems and their outcomes."""
-    dense, T, W = balancing.dense, balancing.T, balancing.W
-    eye = torch.eye(dense.A.shape[-1], dtype=dense.A.dtype)
-    settled_T, settled_B = torch.linalg.solve(eye - dense.A, T), torch.linalg.solve(eye - dense.A, dense.B)
+    T, W = balancing.T, balancing.W
+    settled = 1 / (1 - balancing.poles)
+    settled_T, settled_B = times_diagonal(settled, T), times_diagonal(settled, balancing.B)
     # W^T E T is invertible unless the Gramians are rounding there; the pseudo-inverse then drops those directions.
     gap = torch.linalg.pinv(W.mT @ settled_T)
     V = settled_T @ gap
-    B, C = gap @ (W.mT @ settled_B), dense.C @ V
-    D = dense.D + dense.C @ settled_B - C @ (W.mT @ settled_B)
-    M = None if dense.M is None else V.mT[..., None, :, :] @ dense.M @ V[..., None, :, :]
+    B, C = gap @ (W.mT @ settled_B), balancing.C @ V
+    D = balancing.D + balancing.C @ settled_B - C @ (W.mT @ settled_B)
+    M = None if balancing.M is None else V.mT[..., None, :, :] @ balancing.M @ V[..., None, :, :]
     A = torch.eye(gap.shape[-1], dtype=gap.dtype) - gap
     reduced = unit_input(to_modal(DenseSystem(A=A, B=B, C=C, D=D, M=M)))
     return repaired(system, reduced, horizon)

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from ssm2edge.reduction.balanced import balanced_truncation, put, unit_input
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.projection import modal_rows, real_rows, with_best_outputs
+from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.norms import h2_error
+from ssm2edge.systems.real_coordinates import modal_rows, real_rows
 from ssm2edge.systems.stability import into_disc
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.window import window_sum

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.real_coordinates import real_rows, times_diagonal
 from ssm2edge.systems.system import System
 
 # Eigenvector matrices worse conditioned than this mean a (nearly) defective A: its modal form is of no use.
@@ -77,26 +78,30 @@ def with_real_coefficients(system: System) -> System:
     doubled = doubled & ~coefficients_real
     if not doubled.any():
         return system
-    U = conjugate_basis(doubled)
     real = (system.poles.imag == 0)[..., :, None]
-    B, C = U @ system.B, system.C @ U.mH
+    B, C = real_rows(system.B, doubled), real_rows(system.C.mH, doubled).mH
     B = torch.where(real, B.real.to(B), B)
     C = torch.where(real.mT, C.real.to(C), C)
-    M = None if system.M is None else U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]
+    M = None
+    if system.M is not None:
+        U = conjugate_basis(doubled)
+        M = U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]
     return System(system.poles, B, C, system.D, M)
 
 
 def to_dense(system: System) -> DenseSystem:
     """Write systems with real matrices (block diagonal A with 2 x 2 rotation-scaling blocks)."""
     system = with_real_coefficients(system)
-    U = real_basis(system.poles)
+    paired = section_has_pair(system.poles) & (system.poles.imag != 0)
+    eye = torch.eye(system.order, dtype=torch.float64).expand(*system.batch_shape, -1, -1)
     M = None
     if system.M is not None:
+        U = real_basis(system.poles)
         M = (U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]).real
     return DenseSystem(
-        A=((U * system.poles[..., None, :]) @ U.mH).real,
-        B=(U @ system.B).real,
-        C=(system.C @ U.mH).real,
+        A=times_diagonal(system.poles, eye),
+        B=real_rows(system.B, paired).real,
+        C=real_rows(system.C.mH, paired).mH.real,
         D=system.D,
         M=M,
     )

@@ -10,8 +10,10 @@ For diagonal A both are elementwise products with the window sum of ``window.py`
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from ssm2edge.systems.real_coordinates import real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import check_horizon, window_sum
 
@@ -33,6 +35,28 @@ def mixed_gramian(system: System, other: System, horizon: int | None = None) -> 
     """Return ``X = sum_{k<N} A^k B other.B^H (other.A^H)^k``, ``(*batch, n, r)``: the two state trajectories' inner products."""
     check_horizon(horizon)
     return (system.B @ other.B.mH) * window_sum(system.poles, other.poles.conj(), horizon)
+
+
+def real_controllability_gramian(system: System, horizon: int | None = None) -> Tensor:
+    """Return ``U P U^H``, the controllability Gramian in the coordinates of ``real_coordinates.py``, ``(*batch, n, n)`` float64.
+
+    Systems must be in canonical order with real B at real poles.  The two rows of a conjugate pair are conjugates of each other,
+    so that only one is computed: a row of P times U^H is ``(u + i v) / sqrt(2)`` with u and v the two rows wanted.
+    """
+    check_horizon(horizon)
+    poles, B, n = system.poles, system.B, system.order
+    paired = poles.imag != 0
+    rows = (B[..., 0::2, :] @ B.mH) * window_sum(poles[..., 0::2], poles.conj(), horizon)
+    alone = ~paired[..., 1::2]
+    if alone.any():
+        # The second of two real poles has a row of its own, carried along as the imaginary part of the first one's.
+        second, several = poles[..., 1::2][alone][:, None], poles[..., None, :].expand(*alone.shape, n)[alone]
+        inputs = B[..., None, :, :].expand(*alone.shape, n, system.inputs)[alone]
+        own = (B[..., 1::2, :][alone][:, None, :] @ inputs.mH) * window_sum(second, several.conj(), horizon)
+        rows[..., : alone.shape[-1], :][alone] += 1j * own[:, 0]
+    rows = real_rows(rows.mH, paired).mH
+    size = 1 + (2**0.5 - 1) * paired[..., 0::2, None].to(torch.float64)
+    return torch.stack((size * rows.real, size * rows.imag), dim=-2).flatten(-3, -2)[..., :n, :]
 
 
 def output_energy(system: System, horizon: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import solve_discrete_lyapunov
 
 from ssm2edge.systems.dense import DenseSystem, real_basis, to_dense, to_modal
-from ssm2edge.systems.gramians import controllability_gramian, observability_gramian
+from ssm2edge.systems.gramians import controllability_gramian, observability_gramian, real_controllability_gramian
 from ssm2edge.systems.system import System
 
 
@@ -38,6 +38,7 @@ def test_gramians_solve_the_windowed_stein_equations(n: int, m: int, p: int, hor
     A, B, C = dense.A.numpy(), dense.B.numpy(), dense.C.numpy()
     S = np.linalg.matrix_power(A, horizon) if horizon else np.zeros_like(A)
     P = solve_discrete_lyapunov(A, B @ B.T - S @ B @ B.T @ S.T)
+    np.testing.assert_allclose(real_controllability_gramian(system, horizon).numpy(), P, rtol=1e-9, atol=1e-10)
     R = C.T @ C
     if dense.M is not None:
         R = R + sum(M @ P @ M for M in dense.M.numpy())
@@ -46,6 +47,24 @@ def test_gramians_solve_the_windowed_stein_equations(n: int, m: int, p: int, hor
     np.testing.assert_allclose(
         in_real_coordinates(observability_gramian(system, horizon), system), Q, rtol=1e-9, atol=1e-10 * np.abs(Q).max()
     )
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_gramians_of_a_batch_of_different_structures(n: int) -> None:
+    """No, some or all poles real, side by side: each system gets the Gramian it has by itself."""
+    generator = np.random.default_rng(n)
+    turning = np.kron(np.eye(n // 2), np.array([[0.4, 0.6], [-0.6, 0.4]])) + np.zeros((1, 1))
+    turning = np.pad(turning, (0, n % 2), constant_values=0) + np.diag(np.linspace(0.1, 0.2, n))
+    A = np.stack([turning, np.diag(np.linspace(-0.8, 0.9, n)), np.triu(turning, 1) + np.diag(np.linspace(-0.5, 0.7, n))])
+    A[2, -3:, -3:] = [[0.3, 0.5, 0], [-0.5, 0.3, 0], [0, 0, 0.8]]
+    B = generator.standard_normal((3, n, 2))
+    dense = DenseSystem(*(torch.tensor(x) for x in (A, B, np.ones((3, 1, n)), np.zeros((3, 1, 2)))))
+    system = to_modal(dense)
+    assert 0 < (system.poles.imag == 0).double().mean() < 1
+    real = to_dense(system)
+    for i, P in enumerate(real_controllability_gramian(system).numpy()):
+        A_i, B_i = real.A[i].numpy(), real.B[i].numpy()
+        np.testing.assert_allclose(P, solve_discrete_lyapunov(A_i, B_i @ B_i.T), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True])
