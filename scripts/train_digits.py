@@ -9,7 +9,6 @@ given.  8,000 train the model, 2,000 are held out.  Interrupted runs go on from 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import math
 import subprocess
@@ -17,12 +16,12 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import numpy as np
 import torch
+from model_modules import load_model_module
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -99,16 +98,6 @@ def factored_kernel(kernel: Any, length: int, block: int = 28) -> Tensor:
     return 2 * real.flatten(-2)[:, :length]
 
 
-def load_model_module() -> ModuleType:
-    """Import models/digits/model.py by its path."""
-    spec = importlib.util.spec_from_file_location("digits_model", MODEL_DIRECTORY / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def optimiser_for(model: nn.Module, learning_rate: float) -> torch.optim.AdamW:
     """AdamW with a smaller rate and no decay for the parameters of the dynamics, as the S4D authors advise."""
     dynamics = [p for name, p in model.named_parameters() if name.rsplit(".", 1)[-1] in {"log_dt", "log_A_real", "A_imag"}]
@@ -141,7 +130,7 @@ def main(archive: Path | None, epochs: int, batch: int, learning_rate: float, se
     }
     np.savez_compressed(output / "samples.npz", **samples)
 
-    model = load_model_module().make(dropout=0.1)
+    model = load_model_module(MODEL_DIRECTORY).make(dropout=0.1)
     for layer in model.layers:
         layer.kernel.forward = functools.partial(factored_kernel, layer.kernel)
     optimiser = optimiser_for(model, learning_rate)

@@ -8,16 +8,15 @@ structure of the Wiener-Hammerstein benchmark of nonlinear system identification
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import numpy as np
 import scipy.signal
 import torch
+from model_modules import load_model_module
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -58,16 +57,6 @@ def nrmse(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
     return float((predicted - targets).square().mean().sqrt() / targets.std(correction=0))
 
 
-def load_model_module() -> ModuleType:
-    """Import models/sysid/model.py by its path."""
-    spec = importlib.util.spec_from_file_location("sysid_model", MODEL_DIRECTORY / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def optimiser_for(model: nn.Module, learning_rate: float, decay: float) -> torch.optim.AdamW:
     """AdamW without decay for the poles: elsewhere it takes away what initialisation left and training never used."""
     dynamics = [p for name, p in model.named_parameters() if name.endswith("_log")]
@@ -95,7 +84,7 @@ def main(steps: int, batch: int, learning_rate: float, decay: float, seed: int, 
         "labels": held_out[1].numpy(),
     }
     np.savez_compressed(output / "samples.npz", **samples)
-    model = load_model_module().make()
+    model = load_model_module(MODEL_DIRECTORY).make()
     optimiser = optimiser_for(model, learning_rate, decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     scale = float(training[1].square().mean())

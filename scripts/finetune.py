@@ -1,0 +1,163 @@
+"""Retrain models/digits with labels from several initialisations of one order, at one budget, side by side.
+
+    python scripts/finetune.py [--order 4] [--initialisations gradient,hippo,balanced] [--seeds 0,1,2] [--epochs 3]
+
+Every run starts from the trained model with its SSM layers replaced: by reductions of the method's name, by ``hippo`` as by a
+fresh S4D-Lin initialisation of the order, or by what ``--calibrated`` gives.  Mixing weights, norms and head start trained in all
+of them, and all parameters move.  The data are those of train_digits.py with its shifts; a tenth of the 8,000 training digits is
+held back to choose the best epoch, and the 2,000 held-out ones are seen once, at the end of a run.  Figures go to
+models/digits/results/finetune.json after each run; finished runs are kept, so that an interrupted script goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from train_digits import MODEL_DIRECTORY, fetch_archive, read_digits, shifted, split
+
+from ssm2edge.calibration.finetuning import Epoch, Training, finetune
+from ssm2edge.loading import open_source
+from ssm2edge.pipeline import Loaded, load, replace
+from ssm2edge.reduction import METHODS
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.reduction.orders import uniform_orders
+
+RESULTS = MODEL_DIRECTORY / "results" / "finetune.json"
+
+
+def start(loaded: Loaded, initialisation: str, order: int, calibrated: Path | None) -> nn.Module:
+    """Return the model to be retrained.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no such initialisation.
+    """
+    if initialisation == "calibrated":
+        # CALIBRATED START, to be wired: call ssm2edge.calibration.calibrate here instead of reading its result from a file.
+        if calibrated is None:
+            raise click.UsageError("calibrated needs --calibrated FILE, the state of a calibrated model of the same order.")
+        model = start(loaded, "gradient", order, None)
+        model.load_state_dict(load_file(calibrated))
+        return model
+    if initialisation not in METHODS:
+        raise click.UsageError(f"there is no initialisation {initialisation!r}; choose from {', '.join(METHODS)}, calibrated.")
+    return replace(loaded, reduce_layers(loaded.systems, uniform_orders(loaded.systems, order), initialisation, loaded.length))
+
+
+def moved(inputs: tuple[Tensor, ...], labels: Tensor, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Shift the digits of a batch."""
+    return (shifted(inputs[0], generator),), labels
+
+
+def share_right(outputs: Tensor, labels: Tensor) -> float:
+    """Accuracy of logits."""
+    return float((outputs.argmax(-1) == labels).double().mean())
+
+
+def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Accuracy in eval mode, in batches that fit a processor's cache."""
+    model.eval()
+    with torch.no_grad():
+        return share_right(torch.cat([model(part) for part in torch.split(inputs, 50)]), labels)
+
+
+def run(
+    model: nn.Module,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    held_out: tuple[Tensor, Tensor],
+    training: Training,
+    progress: Callable[[Epoch], None],
+) -> dict[str, Any]:
+    """Retrain once."""
+    begun = time.monotonic()
+    result = finetune(model, {"pixels": images}, labels, "cross_entropy", training, moved, share_right, progress)
+    return {
+        "held_back_accuracy": [epoch.score for epoch in result.epochs],
+        "held_back_loss": [epoch.held_back_loss for epoch in result.epochs],
+        "training_loss": [epoch.training_loss for epoch in result.epochs],
+        "best_epoch": result.best,
+        "held_out_accuracy": accuracy(result.model, *held_out),
+        "seconds": round(time.monotonic() - begun),
+    }
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Runs of the same order and budget, summarised over their seeds."""
+    groups: dict[tuple[int, int, str], list[dict[str, Any]]] = {}
+    for one in runs:
+        groups.setdefault((one["order"], one["epochs"], one["initialisation"]), []).append(one)
+    lines = [
+        "| order | epochs | initialisation | seeds | held out before | held out after, mean (min to max) |",
+        "|---" * 6 + "|",
+    ]
+    for (order, epochs, name), members in sorted(groups.items()):
+        after = [one["held_out_accuracy"] for one in members]
+        before = members[0]["held_out_accuracy_before"]
+        lines.append(
+            f"| {order} | {epochs} | {name} | {len(after)} | {before:.4f} "
+            f"| {statistics.mean(after):.4f} ({min(after):.4f} to {max(after):.4f}) |"
+        )
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Archive of the npm package.")
+@click.option("--order", default=4, show_default=True)
+@click.option("--initialisations", default="gradient,hippo,balanced", show_default=True)
+@click.option("--calibrated", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors state of a model.")
+@click.option("--seeds", default="0,1,2", show_default=True)
+@click.option("--epochs", default=3, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def main(
+    archive: Path | None, order: int, initialisations: str, calibrated: Path | None, seeds: str, epochs: int, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as directory:
+        images, labels = read_digits(archive or fetch_archive(Path(directory)))
+    chosen, held = split(labels, seed=0)
+    held_out = torch.from_numpy(images[held]), torch.from_numpy(labels[held])
+    loaded = load(open_source(str(MODEL_DIRECTORY)))
+    names = initialisations.split(",")
+    models = {name: start(loaded, name, order, calibrated) for name in names}
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": []}
+    results |= {"held_back": Training().held_back, "batch": Training().batch, "learning_rate": Training().learning_rate}
+    if "original" not in results:
+        results["original"] = accuracy(loaded.model, *held_out)
+    RESULTS.parent.mkdir(exist_ok=True)
+    before: dict[str, float] = {}
+    # Seed by seed, so that an interrupted script has compared all initialisations on the seeds it finished.
+    for seed, name in ((seed, name) for seed in map(int, seeds.split(",")) for name in names):
+        key: dict[str, Any] = {"initialisation": name, "order": order, "epochs": epochs, "seed": seed}
+        if any(all(one[k] == v for k, v in key.items()) for one in results["runs"]):
+            continue
+
+        def report(epoch: Epoch, label: str = f"{name} seed {seed}") -> None:
+            loss = "" if epoch.training_loss is None else f"  training loss {epoch.training_loss:.4f}"
+            click.echo(f"{label} epoch {epoch.number}  held-back accuracy {epoch.score:.4f}{loss}")
+
+        training = Training(epochs=epochs, seed=seed)
+        if name not in before:
+            before[name] = accuracy(models[name], *held_out)
+        key |= {"held_out_accuracy_before": before[name]}
+        results["runs"].append(key | run(models[name], images[chosen], labels[chosen], held_out, training, report))
+        click.echo(f"{name} seed {seed}: held-out accuracy {results['runs'][-1]['held_out_accuracy']:.4f}")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"original: {results['original']:.4f}\n\n{table(results['runs'])}")
+
+
+if __name__ == "__main__":
+    main()
