@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import make
+from models.sysid.model import make as make_sysid
 from ssm2edge.calibration.finetuning import Training, finetune, hold_back
 from ssm2edge.errors import UserError
 from ssm2edge.layers import block_of, blocks, find_layers, replace_layers
@@ -182,6 +183,21 @@ def test_sequences_are_learnt_by_their_square_error() -> None:
     training = Training(epochs=30, batch=10, learning_rate=3e-2, dynamics_rate=1e-2, decay=0.0)
     result = finetune(model, {"u": u}, wanted, "mse", training)
     assert result.epochs[result.best].held_back_loss < 0.05 * result.epochs[0].held_back_loss
+
+
+def test_quadratic_systems_of_many_inputs_are_retrained_and_stay_stable() -> None:
+    torch.manual_seed(2)
+    original = make_sysid(width=4, states=6, rank=2, layers=1).eval()
+    systems = {layer.name: reduce_system(layer.system, 4, "balanced", 20).system for layer in find_layers(original)}
+    model = replace_layers(original, systems)
+    u = np.random.default_rng(3).standard_normal((30, 20, 1)).astype(np.float32)
+    result = finetune(model, {"voltage": u}, u**2, "mse", replace(TRAINING, dynamics_rate=0.1))
+    assert result.best > 0
+    for name, block in blocks(result.model).items():
+        start = blocks(model)[name]
+        assert (block.system().poles.abs() < 1).all()
+        for (parameter, one), other in zip(block.named_parameters(), start.parameters(), strict=True):
+            assert not torch.equal(one, other), parameter
 
 
 def test_classes_of_every_time_step_are_learnt() -> None:
