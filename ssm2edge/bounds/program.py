@@ -11,6 +11,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from ssm2edge.bounds.errors import BoundError
+from ssm2edge.systems.mimo_form import to_mimo_sections
+from ssm2edge.systems.real_form import swap_indices
 from ssm2edge.systems.response import impulse_response, pole_sequences
 from ssm2edge.systems.system import System
 
@@ -103,16 +105,25 @@ def filtered(system: System, u: Tensor) -> Tensor:
 
 
 def _simulated(system: System, u: Tensor) -> Tensor:
-    """Every mode by itself: ``x[k] = sum_{j<k} pole^(k-1-j) B u[j]``."""
-    drive = torch.einsum("nm,btm->bnt", system.B, u.to(torch.complex128))
-    powers = pole_sequences(system.poles, u.shape[1])
-    points = 2 * u.shape[1]
-    after = torch.fft.ifft(torch.fft.fft(powers, n=points) * torch.fft.fft(drive, n=points), n=points)[..., : u.shape[1]]
-    x = torch.nn.functional.pad(after[..., :-1], (1, 0))
-    y = torch.einsum("pn,bnt->btp", system.C, x).real + u.double() @ system.D.mT
-    if system.M is not None:
-        y = y + torch.einsum("bit,pij,bjt->btp", x, system.M, x).real
-    return y.to(u.dtype)
+    """Every section by itself, as a complex mode: ``z[k] = sum_{j<k} pole^(k-1-j) drive[j]``; then the outputs in real form."""
+    sections = to_mimo_sections(system)
+    paired, odd = sections.b != 0, torch.arange(system.order) % 2 == 1
+    stored = ~(paired & odd)
+    poles = torch.complex(sections.a, -sections.b)[stored]
+    partner = torch.where(paired[:, None], sections.input[swap_indices(system.order)], 0.0)
+    samples = u.double().mT
+    drive = torch.complex(sections.input, partner)[stored] @ samples.to(torch.complex128)
+    points, length = 2 * u.shape[1], u.shape[1]
+    powers = torch.fft.fft(pole_sequences(poles, length), n=points)
+    after = torch.fft.ifft(powers * torch.fft.fft(drive, n=points), n=points)[..., :length]
+    z = torch.nn.functional.pad(after[..., :-1], (1, 0))
+    # Real parts of all stored modes, then the imaginary parts; the second state of a pair is the imaginary part of its mode.
+    mode = torch.cumsum(stored, 0) - 1
+    x = torch.cat((z.real, z.imag), dim=1)[:, torch.where(stored, mode, mode + len(poles))]
+    y = sections.output @ x + sections.feedthrough @ samples
+    if sections.factors is not None and sections.mixing is not None:
+        y = y + sections.mixing @ (sections.factors @ x).square()
+    return y.mT.to(u.dtype)
 
 
 def _convolved(kernel: Tensor, u: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ssm2edge.bounds.program import filtered
 from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System
 from tests.random_banks import random_bank
@@ -88,15 +89,21 @@ def test_running_the_traced_network_is_running_the_model() -> None:
         torch.testing.assert_close(network.run(systems, [x])[0], model(x), rtol=1e-4, atol=1e-4)
 
 
-def test_convolution_of_one_system_is_its_recurrence() -> None:
-    bank = random_bank(1, 6, seed=4)
-    generator = torch.Generator().manual_seed(0)
-    B = torch.randn(6, 2, generator=generator, dtype=torch.float64).to(torch.complex128)
-    M = torch.diag(torch.arange(1.0, 7.0)).to(torch.complex128).expand(3, 6, 6)
-    system = System(bank.poles[0], B, bank.C[0].expand(3, 6).contiguous(), torch.ones(3, 2).double(), M.contiguous())
-    u = torch.randn(2, 30, 2, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize(("order", "quadratic"), [(1, True), (6, False), (7, True)])
+def test_convolution_of_one_system_is_its_recurrence(order: int, quadratic: bool) -> None:
+    generator = torch.Generator().manual_seed(order)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    A, M = normal(order, order), normal(3, order, order)
+    A = A * 0.9 / torch.linalg.eigvals(A).abs().max()
+    dense = DenseSystem(A, normal(order, 2), normal(3, order), normal(3, 2), M + M.mT if quadratic else None)
+    system = to_modal(dense)
+    assert order == 1 or system.poles.imag.any()
+    u = normal(2, 30, 2)
     expected = torch.stack([simulate(system, x.mT)[0].mT for x in u])
-    torch.testing.assert_close(filtered(system, u), expected)
+    torch.testing.assert_close(filtered(system, u), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
