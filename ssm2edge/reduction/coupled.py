@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm2edge.reduction.balanced import put
+from ssm2edge.reduction.contract import Reduction, summarise
 from ssm2edge.reduction.projection import RIDGE, with_best_outputs
 from ssm2edge.reduction.quasi_newton import descend
 from ssm2edge.reduction.sections import NU_MAX, Sections, sections_of, slowest_decay
@@ -28,7 +30,11 @@ from ssm2edge.systems.real_coordinates import modal_rows, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
 
-STEPS = 400
+SHORT, STEPS = 40, 400
+"""Steps of each candidate, and of the best of them."""
+CANDIDATES = 4
+SAME = 1e-4
+"""Starts with errors closer than this lead to the same place."""
 TOLERANCE = 1e-7
 
 
@@ -68,16 +74,59 @@ def squared_error(
     return value, by_log_poles, by_B
 
 
-def refine(system: System, start: System, horizon: int | None) -> Refined:
+def ranked(system: System, starts: list[Reduction], horizon: int | None) -> list[Reduction]:
+    """Rearrange starts, system by system: first the one with the smallest error, and so on; repetitions last."""
+    errors = torch.stack([start.error for start in starts]).nan_to_num(torch.inf, torch.inf, torch.inf)
+    ascending, ranking = errors.sort(0)
+    repeated = torch.zeros_like(ascending, dtype=torch.bool)
+    repeated[1:] = ascending[1:] <= ascending[:-1] * (1 + SAME)
+    ranking = ranking.gather(0, torch.argsort(repeated.to(torch.int8), dim=0, stable=True))
+    rearranged = []
+    for places in ranking:
+        chosen = starts[0].system
+        for i, start in enumerate(starts):
+            chosen = put(chosen, places == i, start.system[places == i])
+        rearranged.append(summarise(system, chosen, "start", horizon))
+    return rearranged
+
+
+def refine_best(system: System, starts: list[Reduction], horizon: int | None) -> Refined:
+    """Refine the first few starts for some steps, and the best of them to its end.
+
+    On long horizons the fixed points of TLH2 among the starts are stationary, and nothing is left to do; descents from other
+    starts take hundreds of steps and seldom get as far.
+    """
+    best = refine(system, starts[0].system, horizon, SHORT)
+    for start in starts[1:CANDIDATES]:
+        best = _merged(best, refine(system, start.system, horizon, SHORT))
+    where = torch.nonzero(~best.converged)[:, 0]
+    if not len(where):
+        return best
+    return _merged(best, refine(system[where], best.system[where], horizon, STEPS), where)
+
+
+def _merged(best: Refined, other: Refined, where: Tensor | None = None) -> Refined:
+    """The better of two; ``where`` are the systems that ``other`` speaks of, all by default."""
+    where = torch.arange(len(best.value)) if where is None else where
+    better = other.value <= best.value[where]
+    chosen = where[better]
+    value, iterations, converged = best.value.clone(), best.iterations.clone(), best.converged.clone()
+    iterations[where] += other.iterations
+    value[chosen], converged[chosen] = other.value[better], other.converged[better]
+    return Refined(put(best.system, chosen, other.system[better]), value, iterations, converged)
+
+
+def refine(system: System, start: System, horizon: int | None, steps: int = STEPS) -> Refined:
     """Minimise the squared error over poles and input matrices, from the poles and input matrices of ``start``."""
     energy = h2_norm(system, horizon).square() - system.D.square().sum((-2, -1))
     slowest = slowest_decay(system.poles, horizon)
     sections = sections_of(start.poles, slowest)
     batch, r, m = start.B.shape
-    # One unit of a parameter is a width of the resonance, and the size of the input row: rows start at unit length.
+    # One unit of a parameter is a width of the resonance, and the size of the input row: rows start at unit length, both of a
+    # pair scaled alike, which leaves the system what it is.
     scales = sections.scales()
-    rows = real_rows(start.B, start.poles.imag != 0).real
-    rows = rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
+    lengths = torch.linalg.vector_norm(start.B, dim=-1, keepdim=True).clamp_min(1e-12)
+    rows = real_rows(start.B / lengths, start.poles.imag != 0).real
     theta = sections.paired & (torch.arange(r) % 2 == 1)
 
     def unpack(x: Tensor, where: Tensor) -> tuple[Sections, Tensor]:
@@ -94,7 +143,7 @@ def refine(system: System, start: System, horizon: int | None) -> Refined:
         by_rows = real_rows(by_B.conj(), present.paired).real
         return value.nan_to_num(torch.inf, torch.inf, torch.inf), torch.cat((by_parameters, by_rows.flatten(1)), -1)
 
-    descent = descend(objective, torch.cat((sections.parameters / scales, rows.flatten(1)), -1), STEPS, TOLERANCE)
+    descent = descend(objective, torch.cat((sections.parameters / scales, rows.flatten(1)), -1), steps, TOLERANCE)
     final, rows = unpack(descent.point, torch.arange(batch))
     B = modal_rows(rows, final.paired)
     # Angles may have crossed the real axis: then the first member of the pair is the lower one, and the two are exchanged.

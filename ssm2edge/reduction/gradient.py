@@ -11,7 +11,7 @@ import torch
 from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.coupled import Refined, refine
+from ssm2edge.reduction.coupled import ranked, refine_best
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import channels_of
@@ -20,13 +20,12 @@ from ssm2edge.reduction.search import search
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
-from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.system import System
 
 # Relative differences of errors below this are rounding: no fall-back is reported for them.
 TIE = 1e-6
-# Starts of a MIMO or quadratic-output system that are refined.
-COUPLED_STARTS = 3
+# Starts of a MIMO or quadratic-output system from which the fixed-point iteration runs.
+FIXED_POINTS = 3
 
 
 def gradient(system: System, order: int, horizon: int | None) -> Reduction:
@@ -37,38 +36,20 @@ def gradient(system: System, order: int, horizon: int | None) -> Reduction:
 
 
 def coupled_gradient(system: System, order: int, horizon: int | None) -> Reduction:
-    """Refine MIMO systems and quadratic outputs: each start gets its outputs fitted, the best few are refined."""
+    """Refine MIMO systems and quadratic outputs."""
     balancing = balance(system, order, horizon)
     truncation, ended = truncated(system, balancing, horizon)
     balanced = summarise(system, truncation, "balanced", horizon, ended)
-    fixed_point = tlh2_from(system, balanced, horizon)
     picks = [keep_modes(system, scores(system), order)[0] for scores in (slowness, last_scores, aire_scores)]
-    starts = [fixed_point.system, truncation, perturbed(system, balancing, horizon)[0], *picks]
+    starts = [truncation, perturbed(system, balancing, horizon)[0], *picks]
     starts = [with_best_outputs(system, start.poles, start.B, horizon) for start in starts]
-    errors = torch.stack([h2_error(system, start, horizon) for start in starts])
-    ranking = errors.nan_to_num(torch.inf, torch.inf, torch.inf).argsort(0)
-    best: Refined | None = None
-    for place in range(COUPLED_STARTS):
-        chosen = starts[0]
-        for i, start in enumerate(starts):
-            here = ranking[place] == i
-            chosen = put(chosen, here, start[here])
-        refined = refine(system, chosen, horizon)
-        best = refined if best is None else _better(best, refined)
-    assert best is not None
+    known = [balanced, *(summarise(system, start, "start", horizon) for start in starts)]
+    # The method called TLH2 is the fixed point reached from balanced truncation.
+    known += [tlh2_from(system, start, horizon) for start in (balanced, *ranked(system, known, horizon)[:FIXED_POINTS])]
+    best = refine_best(system, ranked(system, known, horizon), horizon)
     outcomes = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, best.system, "gradient", horizon, outcomes, best.iterations)
-    return never_worse(system, result, [fixed_point, balanced, *(summarise(system, s, "start", horizon) for s in starts)])
-
-
-def _better(best: Refined, other: Refined) -> Refined:
-    improved = other.value < best.value
-    return Refined(
-        put(best.system, improved, other.system[improved]),
-        torch.where(improved, other.value, best.value),
-        best.iterations + other.iterations,
-        torch.where(improved, other.converged, best.converged),
-    )
+    return never_worse(system, result, known)
 
 
 def channel_gradient(system: System, order: int, horizon: int | None) -> Reduction:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssm2edge.reduction import METHODS, reduce_system
-from ssm2edge.reduction.coupled import squared_error
+from ssm2edge.reduction.coupled import refine, squared_error
 from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.quasi_newton import descend
 from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
@@ -76,6 +76,25 @@ def test_value_is_the_error_and_gradients_equal_finite_differences(horizon: int 
                 up, down = (error(other.poles, other.B + s * step * change) for s in (1, -1))
                 slope = (by_B * change).sum().real
                 assert abs((up - down) / (2 * step) - float(slope)) < 1e-6 * float(by_B.abs().max())
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+def test_refinement_begins_at_its_start(quadratic: bool) -> None:
+    system, start = random_systems(3, 8, 3, 2, quadratic), random_systems(3, 5, 3, 2, False, radius=0.8, seed=1)
+    begun = refine(system, start, 20, steps=0)
+    expected = h2_error(system, with_best_outputs(system, start.poles, start.B, 20), 20)
+    torch.testing.assert_close(begun.value.sqrt(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(h2_error(system, begun.system, 20), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+def test_the_fixed_point_on_the_infinite_horizon_leaves_little_to_refine(quadratic: bool) -> None:
+    system = random_systems(8, 10, 2, 2, quadratic, seed=5)
+    start = reduce_system(system, 4, "tlh2", None)
+    settled = start.outcomes == 0
+    refined = refine(system[settled], start.system[settled], None)
+    assert (refined.iterations < 30).all()
+    assert refined.converged.all()
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
