@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.norms import h2_error, proper_energy
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
 
@@ -93,10 +93,15 @@ def summarise(
     horizon: int | None,
     outcomes: Tensor | Outcome = Outcome.CONVERGED,
     iterations: Tensor | None = None,
+    energy: Tensor | None = None,
 ) -> Reduction:
-    """Measure the errors of reduced systems and put everything into a :class:`Reduction`."""
-    error = h2_error(original, reduced, horizon)
-    norm = h2_norm(original, horizon)
+    """Measure the errors of reduced systems and put everything into a :class:`Reduction`.
+
+    ``energy`` is :func:`proper_energy` of the original where it is known already.
+    """
+    energy = proper_energy(original, horizon) if energy is None else energy
+    error = h2_error(original, reduced, horizon, energy)
+    norm = (energy + original.D.square().sum((-2, -1))).sqrt()
     zeros = torch.zeros(original.batch_shape, dtype=torch.int64)
     return Reduction(
         system=reduced,
