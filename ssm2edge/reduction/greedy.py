@@ -144,64 +144,6 @@ def picked_sections(dictionary: Dictionary, picked: Tensor, order: int) -> Secti
     return Sections(parameters, paired, torch.zeros_like(paired), atoms.slowest)
 
 
-def exchanged(
-    dictionary: Dictionary, channels: Channels, sections: Sections, noise: float, generator: torch.Generator
-) -> Sections:
-    """Replace one section of each channel by the atom that captures most of what the others leave.
-
-    Parameters
-    ----------
-    noise
-        Standard deviation of the logarithm by which losses and gains are perturbed: at zero the least missed section goes.
-    """
-    r = sections.parameters.shape[-1]
-    poles, paired, count = sections.poles(), sections.paired, r // 2
-    all_poles = torch.cat((poles, dictionary.atoms.poles()), -1)
-    all_paired = torch.cat((paired, dictionary.atoms.paired), -1)
-    kernel = window_sum(poles, all_poles, channels.horizon)
-    cross = real_rows(real_rows(kernel, paired).mT, all_paired).mT.real
-    own_target = real_rows(
-        correlations(channels, window_sum(channels.poles, poles, channels.horizon), paired)[..., None], paired
-    )[..., 0].real
-    own = cross[..., :r]
-    scale = own.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-    own = own * scale[..., :, None] * scale[..., None, :] + 1e-11 * torch.eye(r, dtype=torch.float64)
-    own_target = own_target * scale
-    inverse = torch.linalg.inv(own)
-    residues = (inverse @ own_target[..., None])[..., 0]
-    blocks = torch.stack([inverse[..., i : i + 2, i : i + 2] for i in range(0, 2 * count, 2)], -3)
-    mine = residues[..., : 2 * count].reshape(len(residues), count, 2)
-    missed = (torch.linalg.solve(blocks, mine[..., None])[..., 0] * mine).sum(-1)
-    victim = (missed * _factors(missed, noise, generator)).argmin(-1)
-    # Project the dictionary off the sections that stay: the inverse of their Gram matrix is padded with zeros at the victim.
-    stays = torch.arange(r) // 2 != victim[:, None]
-    kept = torch.where(stays[..., :, None] & stays[..., None, :], own, torch.eye(r, dtype=torch.float64))
-    columns = cross[..., r:] * scale[..., :, None] * dictionary.scale[..., None, :] * stays[..., :, None]
-    solved = torch.linalg.solve(kept, columns)
-    left = blocks_of(dictionary.gram) - _pairwise(columns, solved)
-    target = dictionary.target - (solved.mT @ (own_target * stays)[..., None])[..., 0]
-    gain, _ = gains(left, target)
-    # The atom nearest to the victim would lead back to where it was.
-    rows = torch.arange(len(victim))
-    old, decay = poles[rows, 2 * victim], sections.decay[rows, 2 * victim]
-    near = (dictionary.atoms.poles()[..., 0::2] - old[:, None]).abs() < decay[:, None].clamp_max(1.0)
-    atom = (gain * _factors(gain, noise, generator)).masked_fill(near, -torch.inf).argmax(-1)
-    places = torch.stack((2 * victim, 2 * victim + 1), -1)
-    sources = torch.stack((2 * atom, 2 * atom + 1), -1)
-    return Sections(
-        sections.parameters.scatter(-1, places, dictionary.atoms.parameters.gather(-1, sources)),
-        paired.scatter(-1, places, dictionary.atoms.paired.gather(-1, sources)),
-        sections.negative.scatter(-1, places, torch.zeros_like(places, dtype=torch.bool)),
-        sections.slowest,
-    )
-
-
-def _pairwise(columns: Tensor, solved: Tensor) -> Tensor:
-    """Return the 2 x 2 diagonal blocks of ``columns^T solved``, ``(batch, d, 2, 2)``."""
-    first, second = (x.mT.reshape(len(x), -1, 2, x.shape[-2]) for x in (columns, solved))
-    return torch.matmul(first, second.mT)
-
-
 def _factors(x: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Return log-normal factors of the given spread, of the shape of x."""
     if noise == 0:

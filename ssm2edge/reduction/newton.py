@@ -109,7 +109,8 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     captured = half.square().sum((-2, -1))
     # U is unitary and r_real = conj(U) r, so r = U^T r_real.
     r = complex_columns((normalised * scale[..., None]).mT, paired)[..., 0, :]
-    rounding = 4 * (EPS + jitter) * (r.abs() * own.sqrt()).sum(-1).square()
+    # A window sum is off by about EPS times the memory of its poles; poles that nearly meet have residues that multiply it.
+    rounding = 4 * (r.abs() * (own * (EPS * own.clamp_min(1) + jitter[..., None])).sqrt()).sum(-1).square()
     value = (channels.energy - captured + rounding).nan_to_num(torch.inf, torch.inf, torch.inf)
     weighted = (s1 @ r[..., None])[..., 0]
     slope = 2 * (weighted - H1)

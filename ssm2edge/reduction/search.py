@@ -1,8 +1,9 @@
 """The search for the best poles of SISO channels: many starts, few survivors, one polish.
 
-1. Candidates: the given starts (TLH2, balanced truncation), greedy picks, and the best of many randomised greedy picks.
-2. Each gets a few Newton steps; the best two per channel go on.
-3. Rounds of exchange: the section missed least is moved to where most is left to gain; structures change between pairs and reals.
+1. Candidates: the given starts (TLH2, balanced truncation), greedy picks, the best of many randomised greedy picks, and at large
+   orders random picks of the channel's own modes.
+2. Each gets a few Newton steps; the best few per channel get more.
+3. Rounds of exchange (``exchange.py``) from the best one or two; structures change between pairs and reals.
 4. The best of each channel is polished to convergence.
 
 Nothing is lost on the way: each step keeps the better of what was and what is new.
@@ -10,10 +11,13 @@ Nothing is lost on the way: each step keeps the better of what was and what is n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.greedy import Dictionary, dictionary_of, exchanged, pick, picked_sections
+from ssm2edge.reduction.exchange import exchanged, untried
+from ssm2edge.reduction.greedy import Dictionary, dictionary_of, pick, picked_sections
 from ssm2edge.reduction.moves import moved_structures
 from ssm2edge.reduction.newton import Channels, Minimum, evaluate, minimise
 from ssm2edge.reduction.sections import Sections
@@ -23,10 +27,26 @@ RANDOM_PICKS = 24
 PICK_NOISE = 0.4
 SURVIVING_PICKS = 6
 SHORT, MEDIUM, LONG = 8, 20, 60
-EXCHANGES = 8
-EXCHANGE_NOISE = 0.5
+# Minima whose squared errors differ by less than this, relatively, are taken for one.
+DISTINCT = 1e-6
 # After a short run a candidate goes on only if its squared error is within this factor of the best known one.
 PROMISING = 1.03
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried: random picks of modes among the starts, starts kept, how many of them see exchanges, rounds of those."""
+
+    modal_picks: int
+    survivors: int
+    chains: int
+    exchanges: int
+
+
+# The choice of poles is a combinatorial one: what few states need is not enough for many.
+LARGE = 8
+SMALL_EFFORT = Effort(modal_picks=0, survivors=2, chains=1, exchanges=6)
+LARGE_EFFORT = Effort(modal_picks=8, survivors=3, chains=2, exchanges=16)
 
 
 def search(channels: Channels, starts: list[Sections], order: int, rivals: list[Sections]) -> Minimum:
@@ -34,15 +54,13 @@ def search(channels: Channels, starts: list[Sections], order: int, rivals: list[
 
     Rivals are starts that seldom win: they are refined only where they are still the best as they stand at the end.
     """
+    effort = LARGE_EFFORT if order > LARGE else SMALL_EFFORT
     dictionary = dictionary_of(channels, starts[0].slowest)
-    candidates = starts + greedy_candidates(dictionary, order)
-    short = [minimise(channels, candidate, SHORT) for candidate in candidates]
-    best, second = two_best(short)
-    best = better_of(minimise(channels, best.sections, MEDIUM), minimise(channels, second.sections, MEDIUM))
-    generator = torch.Generator().manual_seed(SEED)
-    for attempt in range(EXCHANGES if order > 1 else 0):
-        noise = EXCHANGE_NOISE if attempt else 0.0
-        best = try_out(channels, best, exchanged(dictionary, channels, best.sections, noise, generator))
+    candidates = starts + greedy_candidates(dictionary, order) + modal_candidates(dictionary, channels, order, effort.modal_picks)
+    survivors = ranked([minimise(channels, candidate, SHORT) for candidate in candidates], effort.survivors)
+    survivors = [better_of(one, minimise(channels, one.sections, MEDIUM)) for one in survivors]
+    chains = ranked(survivors, effort.chains)
+    best = ranked([exchange_rounds(dictionary, channels, one, effort.exchanges) for one in chains], 1)[0]
     for candidate, where in moved_structures(best.sections):
         if len(where):
             best = try_out(channels, best, candidate, where)
@@ -73,6 +91,29 @@ def greedy_candidates(dictionary: Dictionary, order: int) -> list[Sections]:
     return [picked_sections(dictionary, p, order) for p in (plain, *(picks[place, rows] for place in chosen))]
 
 
+def modal_candidates(dictionary: Dictionary, channels: Channels, order: int, number: int) -> list[Sections]:
+    """Return random picks of the channels' own modes, the chance of each growing with its energy."""
+    generator = torch.Generator().manual_seed(SEED)
+    count = (order + 1) // 2
+    energy = channels.residues.abs().square() / (1 - channels.poles.abs().square())
+    if count > energy.shape[-1]:
+        return []
+    # The first atoms of a dictionary are the modes themselves.
+    scores = [energy * torch.rand(energy.shape, dtype=torch.float64, generator=generator) for _ in range(number)]
+    return [picked_sections(dictionary, score.topk(count, -1).indices, order) for score in scores]
+
+
+def exchange_rounds(dictionary: Dictionary, channels: Channels, best: Minimum, rounds: int) -> Minimum:
+    """Try the most promising exchanges one after the other; after each success all are open again."""
+    order = best.sections.parameters.shape[-1]
+    tried = untried(dictionary, order)
+    for _ in range(rounds if order > 1 else 0):
+        before = best.value
+        best = try_out(channels, best, exchanged(dictionary, channels, best.sections, tried))
+        tried[best.value < before] = False
+    return best
+
+
 def try_out(channels: Channels, best: Minimum, candidate: Sections, where: Tensor | None = None) -> Minimum:
     """Give a candidate a short run, more where it promises something, and keep the better."""
     if where is None:
@@ -86,11 +127,17 @@ def try_out(channels: Channels, best: Minimum, candidate: Sections, where: Tenso
     return best
 
 
-def two_best(minima: list[Minimum]) -> tuple[Minimum, Minimum]:
-    """Return the best and the second best, per channel."""
-    ranking = torch.stack([minimum.value for minimum in minima]).argsort(0)
+def ranked(minima: list[Minimum], places: int) -> list[Minimum]:
+    """Return the best, the second best and so on, per channel; one and the same minimum counts once while others are left.
+
+    The first carries the iterations of all.
+    """
+    values, ranking = torch.stack([minimum.value for minimum in minima]).sort(0)
+    again = torch.zeros_like(values, dtype=torch.bool)
+    again[1:] = values[1:] - values[:-1] <= DISTINCT * values[1:].abs()
+    ranking = ranking.gather(0, torch.argsort(again.to(torch.int8), dim=0, stable=True))
     iterations = torch.stack([minimum.iterations for minimum in minima]).sum(0)
-    return _gathered(minima, ranking[0], iterations), _gathered(minima, ranking[1], iterations)
+    return [_gathered(minima, ranking[i], iterations if i == 0 else torch.zeros_like(iterations)) for i in range(places)]
 
 
 def _gathered(minima: list[Minimum], which: Tensor, iterations: Tensor) -> Minimum:
