@@ -4,6 +4,10 @@ The system is a Chebyshev low-pass filter, a saturation like that of a diode, an
 structure of the Wiener-Hammerstein benchmark of nonlinear system identification; every signal is simulated here.
 
     python scripts/train_sysid.py [--steps 1600] [--seed 0]
+    python scripts/train_sysid.py --rank 0 --systems tests/reduction/data/linear_lru.npz
+
+The second line trains linear recurrent units, as published, and writes their systems alone: poles, B, C and D of each layer, of
+the modes that are stored (one of each conjugate pair), in single precision.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from model_modules import load_model_module
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from ssm2edge.layers import find_layers
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "sysid"
 LENGTH = 512
@@ -65,26 +71,50 @@ def optimiser_for(model: nn.Module, learning_rate: float, decay: float) -> torch
     return torch.optim.AdamW(groups, lr=learning_rate)
 
 
+def save_samples(directory: Path, training: list[Tensor], held_out: list[Tensor]) -> None:
+    """Write samples.npz: calibration inputs, held-out inputs and their true outputs."""
+    samples: dict[str, Any] = {
+        "calibration.voltage": training[0][:CALIBRATION].numpy(),
+        "held_out.voltage": held_out[0].numpy(),
+        "labels": held_out[1].numpy(),
+    }
+    np.savez_compressed(directory / "samples.npz", **samples)
+
+
+def save_systems(path: Path, model: nn.Module) -> None:
+    """Write the linear parts of the layers, stacked: ``(layers, ...)`` of one mode of each pair, complex64, and D, float32."""
+    found = [layer.system for layer in find_layers(model)]
+    arrays: dict[str, Any] = {
+        "poles": torch.stack([system.poles[::2] for system in found]).to(torch.complex64).numpy(),
+        "B": torch.stack([system.B[::2] for system in found]).to(torch.complex64).numpy(),
+        "C": torch.stack([system.C[:, ::2] for system in found]).to(torch.complex64).numpy(),
+        "D": torch.stack([system.D for system in found]).float().numpy(),
+    }
+    np.savez_compressed(path, **arrays)
+
+
 @click.command()
 @click.option("--steps", default=1600, show_default=True)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--learning-rate", default=8e-3, show_default=True)
 @click.option("--decay", default=0.3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@click.option("--rank", default=8, show_default=True, help="Squared directions of each layer; 0 for linear outputs.")
+@click.option(
+    "--systems", type=click.Path(path_type=Path), help="Write the layers' systems here, and neither weights nor samples."
+)
 @click.option("--output", type=click.Path(path_type=Path), default=MODEL_DIRECTORY, show_default=False)
-def main(steps: int, batch: int, learning_rate: float, decay: float, seed: int, output: Path) -> None:
+def main(
+    steps: int, batch: int, learning_rate: float, decay: float, seed: int, rank: int, systems: Path | None, output: Path
+) -> None:
     """Train, print the held-out error now and then, write weights.safetensors and samples.npz."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     training = [torch.from_numpy(x) for x in simulate(TRAINING, seed=1)]
     held_out = [torch.from_numpy(x) for x in simulate(HELD_OUT, seed=2)]
-    samples: dict[str, Any] = {
-        "calibration.voltage": training[0][:CALIBRATION].numpy(),
-        "held_out.voltage": held_out[0].numpy(),
-        "labels": held_out[1].numpy(),
-    }
-    np.savez_compressed(output / "samples.npz", **samples)
-    model = load_model_module(MODEL_DIRECTORY).make()
+    if systems is None:
+        save_samples(output, training, held_out)
+    model = load_model_module(MODEL_DIRECTORY).make(rank=rank)
     optimiser = optimiser_for(model, learning_rate, decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     scale = float(training[1].square().mean())
@@ -106,9 +136,11 @@ def main(steps: int, batch: int, learning_rate: float, decay: float, seed: int, 
                 f"held-out NRMSE {nrmse(model, *held_out):.4f}  {time.monotonic() - start:.0f} s"
             )
             total = 0.0
-            save_file(model.state_dict(), output / "weights.safetensors")
-    save_file(model.state_dict(), output / "weights.safetensors")
-    click.echo(f"held-out NRMSE {nrmse(model, *held_out):.4f}; wrote {output / 'weights.safetensors'}")
+    if systems is None:
+        save_file(model.state_dict(), output / "weights.safetensors")
+    else:
+        save_systems(systems, model)
+    click.echo(f"held-out NRMSE {nrmse(model, *held_out):.4f}; wrote {systems or output / 'weights.safetensors'}")
 
 
 if __name__ == "__main__":
