@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import Block
+from ssm2edge.layers.convolution import causal_convolution
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.operators import siso_bank
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
@@ -85,11 +86,7 @@ class ReducedBank(Block):
         return ExportedBank(self)
 
     def forward(self, u: Tensor) -> Tensor:
-        length = u.shape[-1]
-        kernel = self.kernel(length).to(u.dtype)
-        spectrum = torch.fft.rfft(kernel, n=2 * length) * torch.fft.rfft(u, n=2 * length)
-        y: Tensor = torch.fft.irfft(spectrum, n=2 * length)[..., :length]
-        return y
+        return causal_convolution(u, self.kernel(u.shape[-1]).to(u.dtype))
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

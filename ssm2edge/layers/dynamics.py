@@ -32,6 +32,10 @@ class _RoundToFloat32(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
         return gradients[0]
 
+    @staticmethod
+    def jvp(ctx: torch.autograd.function.FunctionCtx, *tangents: Tensor) -> Tensor:
+        return tangents[0]
+
 
 _rounded = cast(Callable[[Tensor], Tensor], _RoundToFloat32.apply)
 
