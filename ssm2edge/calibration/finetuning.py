@@ -59,9 +59,9 @@ class Training:
 
     epochs: int = 3
     batch: int = 50
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     decay: float = 0.01
-    dynamics_rate: float = 1e-3
+    dynamics_rate: float = 3e-4
     largest_gradient: float = 1.0
     only_blocks: bool = False
     held_back: float = 0.1
