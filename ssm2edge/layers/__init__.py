@@ -110,6 +110,12 @@ def blocks(model: nn.Module) -> dict[str, Block]:
     }
 
 
+def exchange_block(replaced: nn.Module, name: str, block: nn.Module) -> None:
+    """Put another block in a layer of a replaced model, in place; ``name`` as in :func:`blocks`."""
+    layer = replaced.get_submodule(name)
+    layer.register_module("block", block)
+
+
 def block_of(system: System) -> Block:
     """Make the block that holds a system.
 
@@ -168,6 +174,7 @@ __all__ = [
     "ReducedMimo",
     "block_of",
     "blocks",
+    "exchange_block",
     "exportable",
     "find_layers",
     "replace_layers",

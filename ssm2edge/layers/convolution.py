@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -34,6 +35,9 @@ class _CausalConvolution(torch.autograd.Function):
         return by_input, by_kernel
 
 
+_convolved = cast(Callable[[Tensor, Tensor], Tensor], _CausalConvolution.apply)
+
+
 def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     """Convolve each channel with its kernel, zero initial state.
 
@@ -49,4 +53,4 @@ def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     Tensor
         ``(batch, channels, time)``.
     """
-    return cast(Tensor, _CausalConvolution.apply(u, kernel))
+    return _convolved(u, kernel)

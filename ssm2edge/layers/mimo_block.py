@@ -72,10 +72,30 @@ class ReducedMimo(Block):
         """Return the block as constants and one operator."""
         return ExportedMimo(self)
 
-    def forward(self, u: Tensor) -> Tensor:
+    def _states(self, u: Tensor) -> Tensor:
+        """States before each sample, ``(batch, time, n)``."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
-        states = _scan(a, b, u @ self.input.mT)
-        before = nn.functional.pad(states[:, :-1], (0, 0, 1, 0))
+        return nn.functional.pad(_scan(a, b, u @ self.input.mT)[:, :-1], (0, 0, 1, 0))
+
+    def features(self, u: Tensor) -> Tensor:
+        """What the outputs are linear in: states, inputs and squares, ``(batch, time, n + m + q)``."""
+        before = self._states(u)
+        squares = [] if self.factors is None else [(before @ self.factors.mT).square()]
+        return torch.cat((before, u, *squares), dim=-1)
+
+    def coefficients(self) -> Tensor:
+        """Coefficients ``(p, n + m + q)`` of :meth:`features` in the outputs."""
+        return torch.cat([x for x in (self.output, self.feedthrough, self.mixing) if x is not None], dim=-1)
+
+    def set_coefficients(self, values: Tensor) -> None:
+        """Change the coefficients of :meth:`features`, in place and without gradients."""
+        parts = [x for x in (self.output, self.feedthrough, self.mixing) if x is not None]
+        with torch.no_grad():
+            for parameter, value in zip(parts, torch.split(values, [x.shape[-1] for x in parts], dim=-1), strict=True):
+                parameter.copy_(value)
+
+    def forward(self, u: Tensor) -> Tensor:
+        before = self._states(u)
         y = before @ self.output.mT + u @ self.feedthrough.mT
         if self.factors is not None and self.mixing is not None:
             y = y + (before @ self.factors.mT).square() @ self.mixing.mT

@@ -1,0 +1,59 @@
+"""Input-weighted reduction of a bank of SISO channels, on the inputs that it gets in the reduced network.
+
+With inputs u of the reduced network and u_o of the original, the best response is not the original's G but ``G S_ou / S_uu``:
+what the layers below have changed is corrected as far as one channel can (the least-squares estimate of the original's output
+from the input that there is).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm2edge.calibration.spectra import Spectra
+from ssm2edge.calibration.weighted import WeightedTarget, basis, fit_poles, fitted
+from ssm2edge.reduction import reduce_system
+from ssm2edge.reduction.sections import sections_of, slowest_decay
+from ssm2edge.systems.system import System
+
+STARTS = ("balanced", "tlh2", "modal")
+"""Methods whose poles are tried beside the given ones."""
+
+SILENT = 1e-14
+"""Power, relative to the channel's mean, below which a frequency says nothing."""
+
+
+def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System:
+    """Return a bank of the reduced order that errs least on inputs of the given spectra.
+
+    Parameters
+    ----------
+    system
+        The original bank.
+    reduced
+        A reduction of it; its poles are a start, and the result is no worse than they can be made by residues and feedthrough.
+    spectra
+        Of the bank's inputs.
+    """
+    target = target_of(system, spectra)
+    slowest = slowest_decay(system.poles, spectra.length)
+    poles = [reduced.poles]
+    poles += [reduce_system(system, reduced.order, method, spectra.length).system.poles for method in STARTS]
+    best = fit_poles(target, [sections_of(start, slowest) for start in poles])
+    return fitted(target, best.sections)
+
+
+def target_of(system: System, spectra: Spectra) -> WeightedTarget:
+    """Return the response that a bank should have, weighted by the power of its inputs; weights have mean one per channel."""
+    taps = spectra.length - 1
+    frequencies = torch.linspace(0, torch.pi, spectra.length + 1, dtype=torch.float64)
+    response = (system.residues[..., None] * basis(system.poles, taps, frequencies)[0]).sum(-2) + system.D[..., 0]
+    mean = spectra.power.mean(-1, keepdim=True)
+    heard = spectra.power > SILENT * mean
+    power: Tensor = torch.where(heard, spectra.power, torch.ones_like(mean))
+    response = response * torch.where(heard, spectra.cross / power, torch.zeros_like(spectra.cross))
+    weight = torch.where(heard, spectra.power, torch.zeros_like(mean))
+    # All frequencies but the first and the last stand for two.
+    weight = torch.cat((weight[:, :1], 2 * weight[:, 1:-1], weight[:, -1:]), dim=-1)
+    total = weight.mean(-1, keepdim=True)
+    return WeightedTarget(response, weight / torch.where(total > 0, total, torch.ones_like(total)), taps)

@@ -1,0 +1,191 @@
+"""Output matching: the reduced blocks are tuned so that the network answers as the original does, on unlabelled samples.
+
+Everything but the blocks' coefficients stays bit for bit, and poles cannot leave the unit disc (``layers/dynamics.py``).  Adam
+(Kingma and Ba, 2015) moves the coordinates of ``coordinates.py``; a part of the samples is held back, and the iterate that is
+nearest to the original on it is the result, the start being the first of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates
+from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
+from ssm2edge.calibration.signals import Signals, runs_of_layers
+from ssm2edge.calibration.spectra import gather_spectra
+from ssm2edge.calibration.teacher import Teacher, as_tuple
+from ssm2edge.errors import UserError
+from ssm2edge.layers import ReducedBank, ReducedMimo, blocks
+
+Progress = Callable[[float], None]
+"""Called with the share that is done."""
+
+CHECKS = 6
+"""How often the held-back part is looked at."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How to match.
+
+    Attributes
+    ----------
+    steps
+        Steps of the optimiser: the budget.
+    batch
+        Samples of a step.
+    rate
+        Largest step in a coordinate; one is the whole output of a channel.
+    held_back
+        Share of the samples by which the best iterate is kept.
+    seed
+        Of the held-back part and the order of the samples.
+    """
+
+    steps: int = 150
+    batch: int = 32
+    rate: float = 0.01
+    held_back: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"Matching needs at least one of its {name}, not {getattr(self, name)}.")
+        if not 0 < self.rate < math.inf:
+            raise UserError(f"The rate of matching must be a positive number, not {self.rate}.")
+        if not 0 < self.held_back < 1:
+            raise UserError(f"The share held back must lie between 0 and 1, not {self.held_back}.")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How matching went: the error of the outputs on the held-back part, relative to their size, before and after."""
+
+    before: float
+    after: float
+    best_step: int
+
+
+Distance = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
+"""Mean over a batch, from the outputs of the reduced network and of the original."""
+
+
+def squared_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+    """Mean square of the difference, of every output and time step."""
+    return torch.stack([(y - t).float().square().mean() for y, t in zip(answers, wanted, strict=True)]).sum()
+
+
+def logit_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+    """Mean square of the difference of logits, without what they have in common: a softmax does not see it."""
+    parts = [(y - t).float() for y, t in zip(answers, wanted, strict=True)]
+    return torch.stack([(d - d.mean(-1, keepdim=True)).square().mean() for d in parts]).sum()
+
+
+DISTANCES: Mapping[str | None, Distance] = {None: squared_distance, "nrmse": squared_distance, "accuracy": logit_distance}
+"""By the metric that the model is judged by."""
+
+
+def match(
+    teacher: Teacher,
+    reduced: nn.Module,
+    signals: Signals,
+    metric: str | None,
+    matching: Matching,
+    progress: Progress = lambda share: None,
+) -> Matched:
+    """Tune the blocks of a reduced network, in place.
+
+    Parameters
+    ----------
+    teacher
+        The original.
+    reduced
+        As :func:`ssm2edge.layers.replace_layers` returns it.
+    signals
+        Unlabelled samples.
+    metric
+        Chooses the distance of the outputs; see ``DISTANCES``.
+    matching
+        Budget, rate, seed.
+    progress
+        Called after every step.
+
+    Returns
+    -------
+    Matched
+        ``after <= before``: the blocks are left at the best iterate.
+    """
+    distance = DISTANCES[metric]
+    reduced.eval().requires_grad_(False)
+    tuned = blocks(reduced)
+    training, judging = signals.split(matching.held_back, matching.seed)
+    runs = runs_of_layers(reduced, list(tuned), signals)
+    coordinates = [_coordinates(teacher, reduced, name, runs[name], training) for name in tuned if name in runs]
+    for block in tuned.values():
+        block.requires_grad_(True)
+    points = [c.point for c in coordinates]
+    optimiser = torch.optim.Adam(points, lr=matching.rate, betas=(0.9, 0.99))
+    warm_up = max(1, min(10, matching.steps // 5))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda k: min(1.0, (k + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * k / matching.steps))
+    )
+    best = before = _error(teacher, reduced, judging, distance)
+    kept, best_step = [point.detach().clone() for point in points], 0
+    generator = torch.Generator().manual_seed(matching.seed)
+    for step in range(1, matching.steps + 1):
+        chosen = torch.randint(0, len(training), (min(matching.batch, len(training)),), generator=generator)
+        inputs = [x[chosen] for x in training.inputs]
+        reduced.zero_grad()
+        loss = distance(as_tuple(reduced(*inputs)), teacher(*inputs))
+        if not torch.isfinite(loss):
+            break
+        torch.autograd.backward(loss)
+        for c in coordinates:
+            c.pull()
+        optimiser.step()
+        schedule.step()
+        for c in coordinates:
+            c.push()
+        if step % max(1, matching.steps // CHECKS) == 0 or step == matching.steps:
+            error = _error(teacher, reduced, judging, distance)
+            if error < best:
+                best, best_step, kept = error, step, [point.detach().clone() for point in points]
+        progress(step / matching.steps)
+    with torch.no_grad():
+        for point, value in zip(points, kept, strict=True):
+            point.copy_(value)
+    for c in coordinates:
+        c.push()
+    reduced.zero_grad(set_to_none=True)
+    size = _size(teacher, judging, distance)
+    return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
+
+
+def _coordinates(teacher: Teacher, reduced: nn.Module, name: str, runs: int, signals: Signals) -> Coordinates:
+    block = blocks(reduced)[name]
+    if isinstance(block, ReducedBank):
+        return BankCoordinates(block, gather_spectra(teacher.network, reduced, name, runs, signals).power)
+    assert isinstance(block, ReducedMimo)
+    return MimoCoordinates(block, reduced, name, runs, signals)
+
+
+def _error(teacher: Teacher, reduced: nn.Module, signals: Signals, distance: Distance) -> float:
+    total = 0.0
+    for batch in signals:
+        with torch.no_grad():
+            total += float(distance(as_tuple(reduced(*batch)), teacher(*batch))) * len(batch[0])
+    return total / len(signals) if math.isfinite(total) else math.inf
+
+
+def _size(teacher: Teacher, signals: Signals, distance: Distance) -> float:
+    total = 0.0
+    for batch in signals:
+        answers = teacher(*batch)
+        total += float(distance(answers, tuple(torch.zeros_like(y) for y in answers))) * len(batch[0])
+    return max(total / len(signals), 1e-30)

@@ -1,0 +1,79 @@
+"""Coordinates in which one system of many inputs and outputs can be tuned.
+
+The block's states have unit variance for white input already.  What multiplies features (states, inputs, squares) moves in the
+metric of their covariance on the samples, input rows and factors in units of their own size, poles in units of their widths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.calibration.signals import Signals, entering
+from ssm2edge.layers import ReducedMimo
+from ssm2edge.reduction.sections import sections_of
+
+FLOOR = 1e-3
+"""Variance of the quietest combination of features, relative to the mean one's, below which it counts for more than it has."""
+
+POLE_UNIT = 0.1
+"""Widths that a pole moves in a unit step."""
+
+
+class MimoCoordinates:
+    """Coordinates of a :class:`ReducedMimo`.
+
+    Parameters
+    ----------
+    block
+        Its parameters are changed by :meth:`push`.
+    network, layer, runs, signals
+        Where its inputs are taken from.
+    """
+
+    def __init__(self, block: ReducedMimo, network: nn.Module, layer: str, runs: int, signals: Signals) -> None:
+        self._block = block
+        gram, count = torch.zeros(()), 0
+        for batch in signals:
+            for u in entering(network, layer, runs, batch):
+                with torch.no_grad():
+                    features = block.features(u).double().flatten(0, 1)
+                gram, count = gram + features.mT @ features, count + len(features)
+        gram = gram / count
+        coefficients = block.coefficients().detach().double()
+        units = gram.diagonal().clamp_min(1e-30).rsqrt()
+        sizes, directions = torch.linalg.eigh(gram * units[:, None] * units)
+        # A unit step changes an output by its own root mean square.
+        answers = (coefficients * (coefficients @ gram)).sum(-1).clamp_min(0).sqrt()
+        answers = torch.where(answers > 0, answers, answers.mean().clamp_min(1e-30))
+        self._features = units[:, None] * directions * (sizes + FLOOR).rsqrt()
+        self._answers = answers
+        self._others = [p for p in (block.dynamics, block.input, block.factors) if p is not None]
+        self._start = [p.detach().double().clone() for p in self._others]
+        self._coefficients = coefficients
+        sizes_of = [POLE_UNIT * sections_of(block.system().poles[None]).scales()[0]]
+        sizes_of += [p.square().mean().sqrt().clamp_min(1e-30).expand_as(p) for p in self._start[1:]]
+        self._units = sizes_of
+        free = coefficients.numel() + sum(p.numel() for p in self._others)
+        self.point = torch.zeros(free, dtype=torch.float64, requires_grad=True)
+
+    def pull(self) -> None:
+        """Set ``point.grad`` from the gradients of the block's parameters."""
+        parts = [x for x in (self._block.output, self._block.feedthrough, self._block.mixing) if x is not None]
+        by_coefficients = torch.cat([_gradient(p) for p in parts], dim=-1)
+        pulled = [(self._answers[:, None] * by_coefficients @ self._features).flatten()]
+        pulled += [(_gradient(p) * unit).flatten() for p, unit in zip(self._others, self._units, strict=True)]
+        self.point.grad = torch.cat(pulled)
+
+    def push(self) -> None:
+        """Write the parameters that ``point`` stands for into the block."""
+        with torch.no_grad():
+            first, *rest = torch.split(self.point, [self._coefficients.numel(), *(p.numel() for p in self._others)])
+            moved = self._answers[:, None] * first.view_as(self._coefficients) @ self._features.mT
+            self._block.set_coefficients(self._coefficients + moved)
+            for parameter, start, unit, step in zip(self._others, self._start, self._units, rest, strict=True):
+                parameter.copy_(start + unit * step.view_as(start))
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter).double() if parameter.grad is None else parameter.grad.double()

@@ -1,0 +1,99 @@
+"""Outputs of one system of many inputs and outputs, fitted to what the original answers on its samples.
+
+Poles and input map stay; output map, feedthrough and the weights of the squares solve one least-squares problem whose normal
+equations are summed up over the samples.  The poles come from a reduction for inputs of the measured covariance: with
+``Sigma = E[u u^T]``, reducing (A, B Sigma^(1/2), C) is h2-optimal for white noise of covariance Sigma.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.calibration.signals import Signals, entering
+from ssm2edge.layers import ReducedMimo
+from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.system import System, stack
+
+QUIET = 1e-6
+"""Directions of the input with less than this share of the largest variance are taken to have that share."""
+
+RIDGE = 1e-7
+"""Weight that holds coefficients at the reduction's own values where the samples do not determine them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Equations:
+    """Normal equations: sums of products of the states and inputs with themselves and with the original's outputs."""
+
+    gram: Tensor
+    right: Tensor
+    energy: Tensor
+
+
+def calibrated_mimo(
+    system: System, reduced: System, original: nn.Module, network: nn.Module, layer: str, runs: int, signals: Signals, method: str
+) -> System:
+    """Return a system of the reduced order that errs least on the samples, of two candidates with outputs fitted to them.
+
+    Parameters
+    ----------
+    system, reduced
+        The layer's original system, and a reduction of it.
+    original, network
+        The original network, and the one whose layers below this one are reduced already.
+    layer, runs
+        The layer's name, and how often it runs in one pass.
+    signals
+        Samples.
+    method
+        Reduction method for the second candidate, which is the reduction for the measured covariance of the inputs.
+    """
+    candidates = [reduced, _for_covariance(system, reduced.order, _covariance(network, layer, runs, signals), method)]
+    answering = ReducedMimo(system)
+    fitted = [_with_fitted_outputs(candidate, answering, original, network, layer, runs, signals) for candidate in candidates]
+    return min(fitted, key=lambda pair: pair[1])[0]
+
+
+def _covariance(network: nn.Module, layer: str, runs: int, signals: Signals) -> Tensor:
+    total, count = torch.zeros(()), 0
+    for batch in signals:
+        for u in entering(network, layer, runs, batch):
+            rows = u.double().flatten(0, -2)
+            total, count = total + rows.mT @ rows, count + len(rows)
+    return total / count
+
+
+def _for_covariance(system: System, order: int, covariance: Tensor, method: str) -> System:
+    variances, directions = torch.linalg.eigh(covariance)
+    variances = variances.clamp_min(QUIET * float(variances.max()) + 1e-300)
+    root = (directions * variances.sqrt()) @ directions.mT
+    back = (directions / variances.sqrt()) @ directions.mT
+    coloured = replace(system, B=system.B @ root.to(system.B), D=torch.zeros_like(system.D))
+    reduced = reduce_system(stack([coloured]), order, method, None).system[0]
+    return replace(reduced, B=reduced.B @ back.to(reduced.B), D=system.D)
+
+
+def _with_fitted_outputs(
+    candidate: System, answering: ReducedMimo, original: nn.Module, network: nn.Module, layer: str, runs: int, signals: Signals
+) -> tuple[System, float]:
+    block = ReducedMimo(candidate)
+    sums: _Equations | None = None
+    for batch in signals:
+        pairs = zip(entering(network, layer, runs, batch), entering(original, layer, runs, batch), strict=True)
+        for u, u_original in pairs:
+            with torch.no_grad():
+                features, wanted = block.features(u).double().flatten(0, 1), answering(u_original).double().flatten(0, 1)
+            new = _Equations(features.mT @ features, features.mT @ wanted, wanted.square().sum())
+            sums = new if sums is None else _Equations(sums.gram + new.gram, sums.right + new.right, sums.energy + new.energy)
+    assert sums is not None
+    start = block.coefficients().detach().double().mT
+    diagonal = torch.diag(RIDGE * sums.gram.diagonal() + 1e-300)
+    step = torch.linalg.lstsq(sums.gram + diagonal, sums.right - sums.gram @ start, driver="gelsd").solution
+    coefficients = start + step
+    error = sums.energy - 2 * (coefficients * sums.right).sum() + (coefficients * (sums.gram @ coefficients)).sum()
+    with torch.no_grad():
+        block.set_coefficients(coefficients.mT)
+    return block.system(), float(error)

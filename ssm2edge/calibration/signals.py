@@ -1,0 +1,162 @@
+"""Unlabelled samples, and what enters each layer when a network runs on them: batch by batch, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssm2edge.errors import UserError
+from ssm2edge.systems.system import System
+
+Batch = tuple[Tensor, ...]
+"""Inputs of the network for a few samples."""
+
+STEPS_AT_ONCE = 40_000
+"""Time steps of a batch, all its samples together: what is computed at once does not grow with the samples."""
+
+FEWEST = 5
+"""Samples without which nothing can be held back to judge by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """Samples served in batches.
+
+    Attributes
+    ----------
+    inputs
+        One tensor per input of the network, samples first.
+    at_once
+        Samples per batch.
+    """
+
+    inputs: Sequence[Tensor]
+    at_once: int
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self), self.at_once):
+            yield tuple(x[start : start + self.at_once] for x in self.inputs)
+
+    def __getitem__(self, index: slice | Tensor) -> Signals:
+        return Signals([x[index] for x in self.inputs], self.at_once)
+
+    def split(self, held_back: float, seed: int) -> tuple[Signals, Signals]:
+        """Return two random parts, the second with the share ``held_back`` of the samples (at least one in either)."""
+        shuffled = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        count = min(max(round(held_back * len(self)), 1), len(self) - 1)
+        return self[shuffled[count:]], self[shuffled[:count]]
+
+
+def signals_of(
+    samples: Mapping[str, NDArray[np.generic]],
+    time_axis: int,
+    length: int,
+    systems: Mapping[str, System],
+    orders: Mapping[str, int],
+) -> Signals:
+    """Check samples and make them ready to be served.
+
+    Parameters
+    ----------
+    samples
+        By the network's inputs, in their order, ``(samples, ...)``.
+    time_axis
+        Position of time.
+    length
+        Time steps that the model is used on.
+    systems, orders
+        The layers, and how many states each will keep: their coefficients are what the samples must determine.
+
+    Raises
+    ------
+    UserError
+        If there are none, too few, or some of another length or with NaN.
+    """
+    if not samples:
+        raise UserError(
+            "There are no calibration samples; add unlabelled inputs to the samples file as calibration.<input>, or build "
+            "without --calibrate."
+        )
+    for name, value in samples.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise UserError(f"The calibration samples of {name} hold NaN or infinite values; leave those samples out.")
+        steps = value.shape[time_axis]
+        if steps != length:
+            raise UserError(
+                f"The calibration samples of {name} have {steps:,} time steps, the held-out ones {length:,}; give calibration "
+                "samples of the length that the model is used on."
+            )
+    count = len(next(iter(samples.values())))
+    if count < FEWEST:
+        raise UserError(f"There are {count} calibration samples; at least {FEWEST} are needed, some of them to judge by.")
+    for name, system in systems.items():
+        needed = coefficients(system, orders[name])
+        if count * length < needed:
+            raise UserError(
+                f"There are {count * length:,} calibration time steps, fewer than the {needed:,} coefficients of layer {name} at "
+                f"{orders[name]} states; give more samples, or keep fewer states."
+            )
+    at_once = max(1, min(count, STEPS_AT_ONCE // max(length, 1)))
+    return Signals([torch.from_numpy(np.ascontiguousarray(x)) for x in samples.values()], at_once)
+
+
+def coefficients(system: System, order: int) -> int:
+    """Free coefficients of one system of ``order`` states: poles, input and output map, feedthrough, quadratic outputs."""
+    m, p = system.inputs, system.outputs
+    quadratic = p * order * (order + 1) // 2 if system.M is not None else 0
+    return order + (0 if system.is_siso else order * m) + p * order + p * m + quadratic
+
+
+class _Passed(Exception):
+    """The layer that was asked for has been passed; nothing behind it is needed."""
+
+
+def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) -> dict[str, int]:
+    """Return how often each layer of a replaced model runs, in the order of their first runs, without those that never run."""
+    runs: dict[str, int] = {}
+    listeners = []
+    for name in layers:
+
+        def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            runs[name] = runs.get(name, 0) + 1
+
+        listeners.append(_block(model, name).register_forward_pre_hook(note))
+    try:
+        with torch.no_grad():
+            model(*next(iter(signals[:1])))
+    finally:
+        for listener in listeners:
+            listener.remove()
+    return runs
+
+
+def entering(model: nn.Module, layer: str, runs: int, batch: Batch) -> list[Tensor]:
+    """Return what enters a layer's block on one batch, once for each of its runs; the network goes no further than needed."""
+    taken: list[Tensor] = []
+
+    def take(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        taken.append(args[0].detach())
+        if len(taken) == runs:
+            raise _Passed
+
+    listener = _block(model, layer).register_forward_pre_hook(take)
+    try:
+        with torch.no_grad():
+            model(*batch)
+    except _Passed:
+        pass
+    finally:
+        listener.remove()
+    return taken
+
+
+def _block(model: nn.Module, layer: str) -> nn.Module:
+    return model.get_submodule(f"{layer}.block" if layer else "block")

@@ -1,0 +1,44 @@
+"""Power spectra of what enters the channels of a bank, and what the original made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.calibration.signals import Signals, entering
+
+
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """Second moments of inputs, per channel, at the frequencies ``pi f / length``, f = 0 .. length.
+
+    Attributes
+    ----------
+    power
+        ``(channels, length + 1)`` float64: mean of ``|U|^2``, U the transform of what enters the layer of the reduced model,
+        padded to twice its length.
+    cross
+        ``(channels, length + 1)`` complex128: mean of ``conj(U) U_original``, U_original what enters the layer of the original.
+    length
+        Samples in time.
+    """
+
+    power: Tensor
+    cross: Tensor
+    length: int
+
+
+def gather_spectra(original: nn.Module, reduced: nn.Module, layer: str, runs: int, signals: Signals) -> Spectra:
+    """Run both models up to a layer on all samples and accumulate the spectra of what enters it."""
+    power, cross, count, length = torch.zeros(()), torch.zeros(()), 0, 0
+    for batch in signals:
+        pairs = zip(entering(reduced, layer, runs, batch), entering(original, layer, runs, batch), strict=True)
+        for u, u_original in pairs:
+            length = u.shape[-1]
+            U, U_original = (torch.fft.rfft(x.double(), n=2 * length) for x in (u, u_original))
+            power = power + U.abs().square().sum(0)
+            cross = cross + (U.conj() * U_original).sum(0)
+            count += len(u)
+    return Spectra(power / count, cross / count, length)
