@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,11 @@ RULE_STEPS = 1 << 15
 ERROR_STEPS = 1 << 17
 """Time steps of the samples on which the output error is measured."""
 PROPOSALS = 2
-"""Proposed orders that are reduced and compared for a given share of the states."""
+"""Proposed orders for a budget that are reduced by the method asked for: they were compared by a direct one."""
+UNIT, COARSE_UNIT = 0.015, 0.05
+"""Shares of all states by which budgets are told apart, in the end and while a direct method looks for a place to begin."""
+DIRECT, REFINED_SHARE = "balanced", 0.85
+"""A method that is quick at every order, and the share of its budget that refined reductions need, roughly."""
 AT_ONCE = 128
 """Samples judged at once while the metric is measured: enough to be quick, few enough to stop early."""
 
@@ -142,6 +146,7 @@ class Reducer:
 
     def __init__(self, judged: Judged) -> None:
         self._judged = judged
+        self.method = judged.method
         self._made: dict[tuple[str, int], Reduction] = {}
 
     def __call__(self, orders: Mapping[str, int]) -> dict[str, Reduction]:
@@ -175,17 +180,35 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> d
         # The rules looked at a direct method's errors; the reductions that will be built have the last word.
         proposals = [reducer(orders) for orders in choice.proposals(round(request.keep * most))[:PROPOSALS]]
         return min(proposals, key=lambda reductions: measured_error(judged, reductions))
-    good = _judge_of(request, judged)
+    good, narrowest = _judge_of(request, judged), min(widths.values())
 
-    def holds(budget: int) -> bool:
-        orders = choice.orders(budget)
-        progress(f"{states(orders, widths):,} of {most:,} states, orders {', '.join(map(str, orders.values()))}")
-        return good(reducer(orders))
+    def search(reducer: Reducer, proposals: int, share: float, guess: int | None) -> dict[str, Reduction]:
+        verdicts: dict[tuple[int, ...], bool] = {}
+        held: dict[int, dict[str, int]] = {}
 
-    budget = smallest_budget(holds, least, most, min(widths.values()))
-    if budget is None:
-        raise UserError(_unreachable(request))
-    return reducer(choice.orders(budget))
+        def holds(budget: int) -> bool:
+            for orders in choice.proposals(budget)[:proposals]:
+                key = tuple(orders.values())
+                if key not in verdicts:
+                    progress(
+                        f"{states(orders, widths):,} of {most:,} states, orders {', '.join(map(str, key))}, {reducer.method}"
+                    )
+                    verdicts[key] = good(reducer(orders))
+                if verdicts[key]:
+                    held[budget] = orders
+                    return True
+            return False
+
+        budget = smallest_budget(holds, least, most, math.ceil(share * most / narrowest) * narrowest, guess)
+        if budget is None:
+            raise UserError(_unreachable(request))
+        return reducer(held[budget])
+
+    guess = None
+    if judged.method != DIRECT:
+        quick = search(Reducer(replace(judged, method=DIRECT)), 1, COARSE_UNIT, None)
+        guess = round(REFINED_SHARE * states({name: reduction.order for name, reduction in quick.items()}, widths))
+    return search(reducer, PROPOSALS, UNIT, guess)
 
 
 def _judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduction]], bool]:

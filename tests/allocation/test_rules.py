@@ -96,8 +96,27 @@ def test_whole_budget_keeps_everything(three_layers: Study) -> None:
     assert Choice(three_layers).orders(3 * 4 * 8) == {"layers.0": 8, "layers.1": 8, "layers.2": 8}
 
 
-@given(st.integers(0, 300), st.integers(1, 7), st.integers(1, 50))
-def test_smallest_budget_is_the_one_a_linear_search_finds(threshold: int, unit: int, steps: int) -> None:
+@given(st.integers(0, 300), st.integers(1, 7), st.integers(1, 50), st.none() | st.integers(0, 400))
+def test_smallest_budget_is_the_one_a_linear_search_finds(threshold: int, unit: int, steps: int, guess: int | None) -> None:
     least, most = 3 * unit, (3 + steps) * unit
     expected = next((b for b in range(least, most + 1, unit) if b >= threshold), None)
-    assert smallest_budget(lambda budget: budget >= threshold, least, most, unit) == expected
+    judged: list[int] = []
+
+    def good(budget: int) -> bool:
+        judged.append(budget)
+        return budget >= threshold
+
+    assert smallest_budget(good, least, most, unit, guess) == expected
+    assert len(set(judged)) == len(judged)
+
+
+@given(st.integers(10, 990), st.integers(10, 990))
+def test_with_a_guess_nothing_far_above_it_and_the_answer_is_judged(threshold: int, guess: int) -> None:
+    judged: list[int] = []
+
+    def good(budget: int) -> bool:
+        judged.append(budget)
+        return budget >= threshold
+
+    assert smallest_budget(good, 1, 1000, 1, guess) == threshold
+    assert max(judged) <= max(guess, 1.25 * threshold + 1)
