@@ -15,15 +15,19 @@ from ssm2edge.reduction.coupled import ranked, refine_best
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import channels_of
-from ssm2edge.reduction.projection import refit_channels, with_best_outputs
+from ssm2edge.reduction.projection import memory, refit_channels, rounding_energy, with_best_outputs
 from ssm2edge.reduction.search import search
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
+from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.system import System
+from ssm2edge.systems.window import window_sum
 
 # Relative differences of errors below this are rounding: no fall-back is reported for them.
 TIE = 1e-6
+# Squared errors known less exactly than this, relatively, are not compared.
+VAGUE = 1e-3
 # Starts of a MIMO or quadratic-output system from which the fixed-point iteration runs.
 FIXED_POINTS = 3
 
@@ -72,9 +76,20 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
     reduced = refit_channels(system, best.sections.poles(), horizon)
     outcomes = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, best.iterations)
-    # Rivals with their exact best outputs are at least as good as they are by themselves, whatever the ridge costs.
-    exact = [with_best_outputs(system, rival.poles, rival.B, horizon, ridge=0.0) for rival in rivals]
-    return never_worse(system, result, starts + [summarise(system, rival, "rival", horizon) for rival in exact])
+    exact = [summarise(system, with_exact_outputs(system, rival, horizon), "rival", horizon) for rival in rivals]
+    return never_worse(system, result, starts + exact)
+
+
+def with_exact_outputs(system: System, rival: System, horizon: int | None) -> System:
+    """Return SISO rivals with their exact best outputs: at least as good as they are by themselves, whatever a ridge costs.
+
+    Where poles nearly meet, residues are so large that the error is lost in its rounding, and zero at times: such a
+    rival keeps the outputs it has.
+    """
+    exact = with_best_outputs(system, rival.poles, rival.B, horizon, ridge=0.0)
+    memories = memory(window_sum(exact.poles, exact.poles, horizon), exact.poles.imag != 0)
+    lost = ~(rounding_energy(exact.residues, memories) < VAGUE * h2_error(system, exact, horizon).square())
+    return put(exact, lost, rival.with_output(rival.C, system.D)[lost]) if lost.any() else exact
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:

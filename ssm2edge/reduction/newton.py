@@ -18,15 +18,12 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import RIDGE, gram_factor, memory
+from ssm2edge.reduction.projection import EPS, RIDGE, gram_factor, memory, rounding_energy
 from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
-
-EPS = 2.2e-16
-
 
 # Elements of one kernel matrix evaluated at a time: half a megabyte stays in the cache.
 BLOCK = 32_768
@@ -109,9 +106,7 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     captured = half.square().sum((-2, -1))
     # U is unitary and r_real = conj(U) r, so r = U^T r_real.
     r = complex_columns((normalised * scale[..., None]).mT, paired)[..., 0, :]
-    # A window sum is off by about EPS times the memory of its poles; poles that nearly meet have residues that multiply it.
-    rounding = 4 * (r.abs() * (own * (EPS * own.clamp_min(1) + jitter[..., None])).sqrt()).sum(-1).square()
-    value = (channels.energy - captured + rounding).nan_to_num(torch.inf, torch.inf, torch.inf)
+    value = (channels.energy - captured + rounding_energy(r, own, jitter)).nan_to_num(torch.inf, torch.inf, torch.inf)
     weighted = (s1 @ r[..., None])[..., 0]
     slope = 2 * (weighted - H1)
     g = r * slope

@@ -27,6 +27,8 @@ energy, so that the noise stays three decimal digits below any error that decide
 not cancel change by at most ``LARGEST_RIDGE`` of themselves.
 """
 
+EPS = 2.2e-16
+
 # Diagonal shifts tried in turn when poles have come so close that the normalised Gram matrix is not numerically definite.
 JITTERS = (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8)
 
@@ -38,6 +40,23 @@ def memory(own_sums: Tensor, paired: Tensor) -> Tensor:
     partner = torch.arange(n) ^ 1
     partner = torch.where(partner < n, partner, torch.arange(n))
     return torch.where(paired, own_sums[..., torch.arange(n), partner], diagonal).real.clamp_min(0)
+
+
+def rounding_energy(residues: Tensor, memories: Tensor, jitter: Tensor | None = None) -> Tensor:
+    """Return how far rounding may put the squared error of SISO channels off, ``(*batch,)``.
+
+    A window sum is off by about EPS times the memory of its poles; residues of poles that nearly meet multiply it.
+
+    Parameters
+    ----------
+    residues, memories
+        ``(*batch, r)``, memories of :func:`memory`.
+    jitter
+        Diagonal shifts of :func:`gram_factor`, ``(*batch,)``.
+    """
+    shift = torch.zeros(()) if jitter is None else jitter[..., None]
+    weights = memories * (EPS * memories.clamp_min(1) + shift)
+    return 4 * (residues.abs() * weights.sqrt()).sum(-1).square()
 
 
 def gram_factor(gram: Tensor, memories: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor, Tensor]:

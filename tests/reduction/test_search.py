@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.exchange import changes, exchanged, untried
+from ssm2edge.reduction.gradient import with_exact_outputs
 from ssm2edge.reduction.greedy import dictionary_of
 from ssm2edge.reduction.newton import Minimum, channels_of, evaluate, minimise
 from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.search import ranked
 from ssm2edge.reduction.sections import SLOWEST, Sections, sections_of, slowest_decay
+from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.response import impulse_response, pole_sequences
 from ssm2edge.systems.system import System, from_conjugate_half
 
@@ -117,14 +119,31 @@ def test_random_restarts_seldom_find_better_poles(order: int) -> None:
     assert (found.error <= 1.01 * best).sum() >= 7
 
 
-def test_poles_that_all_but_meet_do_not_seem_better_than_they_are() -> None:
-    """A pair next to the real axis has huge residues; what rounding does to its error must not look like a gain."""
+def nearly_real_pairs() -> tuple[System, Tensor]:
+    """Channels of 64 states, and 32 poles for each of which one pair lies next to the real axis: its residues are huge."""
     angles = torch.logspace(-9, -7, 200, dtype=torch.float64)
-    system = s4d_lin(torch.full_like(angles, 0.0022), 64, seed=2)
-    channels = channels_of(system, 784)
     others = torch.linspace(0.0066, 0.2, 15, dtype=torch.float64).expand(len(angles), -1)
     half = torch.polar(torch.full((len(angles), 16), 0.9987, dtype=torch.float64), torch.cat((angles[:, None], others), -1))
-    sections = sections_of(torch.stack((half, half.conj()), -1).flatten(-2))
-    fitted = refit_channels(system, sections.poles(), 784)
-    error = (impulse_response(system, 785) - impulse_response(fitted, 785)).square().sum((-3, -2, -1))
-    assert (evaluate(channels, sections).value >= error * (1 - 1e-4)).all()
+    return s4d_lin(torch.full_like(angles, 0.0022), 64, seed=2), torch.stack((half, half.conj()), -1).flatten(-2)
+
+
+def summed_error(system: System, reduced: System) -> Tensor:
+    """Distance of impulse responses on 784 taps."""
+    return (impulse_response(system, 785) - impulse_response(reduced, 785)).square().sum((-3, -2, -1)).sqrt()
+
+
+def test_poles_that_all_but_meet_do_not_seem_better_than_they_are() -> None:
+    system, poles = nearly_real_pairs()
+    value = evaluate(channels_of(system, 784), sections_of(poles)).value
+    error = summed_error(system, refit_channels(system, sections_of(poles).poles(), 784))
+    assert (value >= error.square() * (1 - 1e-4)).all()
+
+
+def test_exact_outputs_are_taken_only_where_their_errors_are_known() -> None:
+    system, poles = nearly_real_pairs()
+    rival = System(poles, torch.ones_like(poles)[..., None], torch.full_like(poles, 0.01)[..., None, :], system.D)
+    taken = with_exact_outputs(system, rival, 784)
+    torch.testing.assert_close(h2_error(system, taken, 784), summed_error(system, taken), rtol=1e-3, atol=0)
+    replaced = (taken.C != rival.C).any(-1)[:, 0]
+    assert replaced.any()
+    assert (summed_error(system, taken) <= summed_error(system, rival) * (1 + 1e-9)).all()
