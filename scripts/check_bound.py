@@ -139,7 +139,7 @@ def main(model: str, orders: str, method: str, count: int, ascent: int, steps: i
     start = time.monotonic()
     source = open_source(model)
     original_model = load_model(source)
-    samples = load_samples(source.samples, input_names(original_model), source.time_axis)
+    samples = load_samples(source.samples, input_names(original_model), source.time_axis, source.metric)
     (name, calibration), *_ = (samples.calibration or samples.held_out).items()
     calibrating = torch.from_numpy(calibration[:OBSERVED])
     length = calibrating.shape[1]

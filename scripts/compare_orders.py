@@ -2,9 +2,9 @@
 
     python scripts/compare_orders.py --out models/digits/results/orders.json
 
-Two models: models/digits, and a small S4D trained here in about a minute to tell synthetic signals apart.  For every rule it
-prints the orders, the relative error of the outputs on samples that the rule has not seen, and how many predictions stay the
-original's.
+Three models: models/digits, models/sysid, and a small S4D trained here in about a minute to tell synthetic signals apart.  For
+every rule it prints the orders, the relative error of the outputs on samples that the rule has not seen, and how many predictions
+stay the original's.  The rule of the output bound is left out where there is no bound, as for layers with quadratic outputs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.allocation import RULES, Choice, Study, study
-from ssm2edge.bounds import Network
+from ssm2edge.bounds import BoundError, Network
 from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
-from ssm2edge.loading import load_model, open_source
+from ssm2edge.loading import input_names, load_model, load_samples, open_source
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.orders import CostCurve, distribute, uniform_orders
+from ssm2edge.sizing import PROPOSALS
 
 CLASSES = 6
 
@@ -82,33 +83,41 @@ def trained(steps: int) -> tuple[nn.Module, float]:
 
 def judge(
     seen: Study, orders: Mapping[str, int], method: str, x: Tensor, expected: Tensor, made: dict[tuple[str, int, str], Any]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Relative output error and agreement of predictions on ``x``."""
     for name, order in orders.items():
         if (name, order, method) not in made:
             made[name, order, method] = reduce_system(seen.systems[name], order, method, seen.horizon).system
     with torch.no_grad():
         (actual,) = seen.network.run({name: made[name, order, method] for name, order in orders.items()}, [x])
+    classes = actual.ndim == 2
     return {
         "error": float((actual - expected).norm() / expected.norm()),
-        "agreement": float((actual.argmax(1) == expected.argmax(1)).float().mean()),
+        "agreement": float((actual.argmax(1) == expected.argmax(1)).float().mean()) if classes else None,
     }
 
 
 def compare(
     title: str, model: nn.Module, studied: Tensor, x: Tensor, averages: list[int], methods: list[str]
 ) -> list[dict[str, Any]]:
-    """Compare all rules on one model; ``choice`` is what builds use: the best of several rules on the studied samples."""
+    """Compare all rules on one model.
+
+    The rule ``choice`` is what builds do: of the best proposals by the direct method, reduced by the method asked for, the one
+    that errs least on the studied samples.
+    """
     systems = {layer.name: layer.system for layer in find_layers(model)}
-    network = Network(trace(exportable(replace_layers(model, systems)), [InputAxes("pixels", 1, studied[:1])]).program)
+    network = Network(trace(exportable(replace_layers(model, systems)), [InputAxes("samples", 1, studied[:1])]).program)
     seen = study(network, systems, [studied], studied.shape[1])
     with torch.no_grad():
-        (expected,) = network.run(systems, [x])
+        (expected,), (expected_studied,) = network.run(systems, [x]), network.run(systems, [studied])
     curves: dict[str, Mapping[str, CostCurve]] = {}
     seconds: dict[str, float] = {}
     for rule, cost in RULES.items():
         start = time.monotonic()
-        curves[rule] = cost(seen, lambda share: None)
+        try:
+            curves[rule] = cost(seen, lambda share: None)
+        except BoundError as reason:
+            click.echo(f"{title}, {rule}: {reason}")
         seconds[rule] = time.monotonic() - start
     start = time.monotonic()
     choice = Choice(seen)
@@ -117,18 +126,23 @@ def compare(
     rows = []
     for average in averages:
         budget = average * sum(seen.widths.values())
-        proposed = {rule: distribute(curves[rule], seen.widths, budget) for rule in RULES}
-        proposed |= {"uniform": uniform_orders(systems, average), "choice": choice.orders(budget)}
-        for rule, orders in proposed.items():
-            for method in methods:
+        proposed = {rule: distribute(curves[rule], seen.widths, budget) for rule in curves}
+        proposed |= {"uniform": uniform_orders(systems, average)}
+        proposals = list(choice.proposals(budget).values())[:PROPOSALS]
+        for method in methods:
+            errors = [judge(seen, orders, method, studied, expected_studied, made)["error"] or 0.0 for orders in proposals]
+            proposed["choice"] = proposals[int(np.argmin(errors))]
+            for rule, orders in proposed.items():
                 found = judge(seen, orders, method, x, expected, made)
                 rows.append(
                     {"model": title, "average": average, "rule": rule, "method": method, "orders": orders, **found}
                     | {"seconds": seconds.get(rule, 0.0)}
                 )
+                agreement = found["agreement"]
                 click.echo(
-                    f"{title}, {average} states on average, {rule}, {method}: orders {', '.join(map(str, orders.values()))}; "
-                    f"relative output error {found['error']:.4f}, {found['agreement']:.1%} of predictions the original's"
+                    f"{title}, {average} states on average, {method}, {rule}: orders {', '.join(map(str, orders.values()))}; "
+                    f"relative output error {found['error']:.4f}"
+                    + ("" if agreement is None else f", {agreement:.1%} of predictions the original's")
                 )
     return rows
 
@@ -137,16 +151,22 @@ def compare(
 @click.option("--methods", default="balanced,gradient", show_default=True)
 @click.option("--steps", default=250, show_default=True, help="Training steps of the small model.")
 @click.option("--threads", default=2, show_default=True)
+@click.option("--models", default="signals,digits,sysid", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path))
-def main(methods: str, steps: int, threads: int, out: Path | None) -> None:
+def main(methods: str, steps: int, threads: int, models: str, out: Path | None) -> None:
     torch.set_num_threads(threads)
-    source = open_source("models/digits")
-    digits = torch.from_numpy(np.load(source.samples)["calibration.pixels"])
-    chosen = methods.split(",")
-    small, accuracy = trained(steps)
-    click.echo(f"signals: accuracy {accuracy:.3f} on 500 signals")
-    rows = compare("signals", small, signals(96, 2)[0], signals(500, 1)[0], [4, 8], chosen)
-    rows += compare("digits", load_model(source), digits[:40], digits[100:300], [8, 16], chosen)
+    chosen, rows, accuracy = methods.split(","), [], None
+    if "signals" in models.split(","):
+        small, accuracy = trained(steps)
+        click.echo(f"signals: accuracy {accuracy:.3f} on 500 signals")
+        rows += compare("signals", small, signals(96, 2)[0], signals(500, 1)[0], [4, 8], chosen)
+    for name, averages in (("digits", [8, 16]), ("sysid", [4, 8, 16])):
+        if name in models.split(","):
+            source = open_source(f"models/{name}")
+            model = load_model(source)
+            given = load_samples(source.samples, input_names(model), source.time_axis, source.metric)
+            (samples,) = (torch.from_numpy(value) for value in given.calibration.values())
+            rows += compare(name, model, samples[:40], samples[40:240], averages, chosen)
     best = {(r["model"], r["average"], r["method"]): min((o["error"], o["rule"]) for o in rows if _like(o, r)) for r in rows}
     for (model, average, method), (error, rule) in best.items():
         click.echo(f"{model}, {average} states on average, {method}: {rule} errs least, {error:.4f}")

@@ -117,6 +117,8 @@ class Judged:
         Position of time.
     method, horizon
         How layers are reduced.
+    calibrate
+        What is done to the reduced systems of a whole network before they are judged.
     """
 
     model: nn.Module
@@ -129,6 +131,7 @@ class Judged:
     time_axis: int
     method: str
     horizon: int | None
+    calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
 
     def batch(self, steps: int) -> list[Tensor]:
         """Calibration samples of so many time steps together, or held-out ones, without their labels, where there are none."""
@@ -136,7 +139,7 @@ class Judged:
 
 
 class Reducer:
-    """Reductions by layer and order, each made once.
+    """Reductions by layer and order, each made once; and calibrated, if at all, once for each choice of orders.
 
     Parameters
     ----------
@@ -148,9 +151,16 @@ class Reducer:
         self._judged = judged
         self.method = judged.method
         self._made: dict[tuple[str, int], Reduction] = {}
+        self._calibrated: dict[tuple[tuple[str, int], ...], dict[str, Reduction]] = {}
 
     def __call__(self, orders: Mapping[str, int]) -> dict[str, Reduction]:
         """Reduce every layer to its order."""
+        key = tuple(orders.items())
+        if key not in self._calibrated:
+            self._calibrated[key] = self._judged.calibrate(self._reduced(orders))
+        return self._calibrated[key]
+
+    def _reduced(self, orders: Mapping[str, int]) -> dict[str, Reduction]:
         missing = {name: order for name, order in orders.items() if (name, order) not in self._made}
         systems = {name: self._judged.systems[name] for name in missing}
         for name, reduction in reduce_layers(systems, missing, self._judged.method, self._judged.horizon).items():
@@ -178,16 +188,21 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> d
     most, least = all_states(judged.systems), sum(widths.values())
     if request.keep is not None:
         # The rules looked at a direct method's errors; the reductions that will be built have the last word.
-        proposals = [reducer(orders) for orders in choice.proposals(round(request.keep * most))[:PROPOSALS]]
+        proposals = [reducer(o) for o in list(choice.proposals(round(request.keep * most)).values())[:PROPOSALS]]
         return min(proposals, key=lambda reductions: measured_error(judged, reductions))
     good, narrowest = _judge_of(request, judged), min(widths.values())
 
     def search(reducer: Reducer, proposals: int, share: float, guess: int | None) -> dict[str, Reduction]:
         verdicts: dict[tuple[int, ...], bool] = {}
         held: dict[int, dict[str, int]] = {}
+        preferred: list[str] = []
 
         def holds(budget: int) -> bool:
-            for orders in choice.proposals(budget)[:proposals]:
+            proposed = choice.proposals(budget)
+            # Once one rule's orders hold where another's did not, the search follows that rule.
+            rules = [rule for rule in proposed if rule in preferred] or list(proposed)[:proposals]
+            for rule in rules:
+                orders = proposed[rule]
                 key = tuple(orders.values())
                 if key not in verdicts:
                     progress(
@@ -195,6 +210,8 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> d
                     )
                     verdicts[key] = good(reducer(orders))
                 if verdicts[key]:
+                    if rule != rules[0]:
+                        preferred.append(rule)
                     held[budget] = orders
                     return True
             return False

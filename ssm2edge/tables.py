@@ -81,7 +81,7 @@ def show_layers(console: Console, reports: Sequence[Layer]) -> None:
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
         table = _table(
-            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {report.channels} channels of order "
+            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {_extent(report.channels)} of order "
             f"{report.order}, {report.parameters:,} parameters",
             "order", "first neglected Hankel value", "relative h2 error of balanced truncation",
         )  # fmt: skip
@@ -110,12 +110,12 @@ def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]
 
 
 def _layers(manifest: Manifest) -> RenderableType:
-    table = _table("Layers", "layer", "kind", "channels", "order", "h2 error", "relative", "spectral radius", "outcome")
+    table = _table("Layers", "layer", "kind", "systems", "order", "h2 error", "relative", "spectral radius", "outcome")
     for layer in manifest.layers:
         table.add_row(
             layer.name,
             layer.kind,
-            str(layer.channels),
+            _extent(layer.channels),
             f"{layer.order_before} to {layer.order_after}",
             f"{layer.h2_error:.3g}",
             f"{layer.h2_error_relative:.3g}",
@@ -128,6 +128,11 @@ def _layers(manifest: Manifest) -> RenderableType:
         f"model {parameters.model_before:,} to {parameters.model_after:,}"
     )
     return table
+
+
+def _extent(channels: int) -> str:
+    """What a layer holds: a bank of channels, or one system, of however many inputs and outputs."""
+    return "one system" if channels == 1 else f"{channels} channels"
 
 
 def _checks(verdict: Verdict) -> RenderableType:

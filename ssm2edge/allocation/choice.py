@@ -38,19 +38,22 @@ class Choice:
             self._curves[rule] = RULES[rule](study, progress)
         self._expected = study.outputs({})
 
-    def proposals(self, budget: int) -> list[dict[str, int]]:
-        """Orders by each rule, and the same order for all layers; the best on the samples first."""
+    def proposals(self, budget: int) -> dict[str, dict[str, int]]:
+        """Orders by each rule, and the same order for all layers (``uniform``); the best on the samples first, none twice."""
         widths = self._study.widths
-        proposed = [distribute(curves, widths, budget) for curves in self._curves.values()]
+        proposed = {rule: distribute(curves, widths, budget) for rule, curves in self._curves.items()}
         same = budget // sum(widths.values())
         if same <= min(system.order for system in self._study.systems.values()):
-            proposed.append(dict.fromkeys(widths, same))
-        distinct = [orders for i, orders in enumerate(proposed) if orders not in proposed[:i]]
-        return sorted(distinct, key=self._error) if len(distinct) > 1 else distinct
+            proposed["uniform"] = dict.fromkeys(widths, same)
+        distinct = {tuple(orders.values()): rule for rule, orders in reversed(proposed.items())}
+        rules = (
+            sorted(distinct.values(), key=lambda rule: self._error(proposed[rule])) if len(distinct) > 1 else distinct.values()
+        )
+        return {rule: proposed[rule] for rule in rules}
 
     def orders(self, budget: int) -> dict[str, int]:
         """The proposal that errs least on the samples."""
-        return self.proposals(budget)[0]
+        return next(iter(self.proposals(budget).values()))
 
     def _error(self, orders: Mapping[str, int]) -> float:
         for name, order in orders.items():
