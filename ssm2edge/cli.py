@@ -112,6 +112,14 @@ threads_option = click.option(
     "--max-drop", type=float, metavar="POINTS", help="Smallest model whose held-out metric falls by at most so many points."
 )
 @click.option("--method", help="Reduction method: gradient, tlh2, balanced, ...  [default: gradient]")
+@click.option(
+    "--calibrate",
+    type=click.Choice(["none", "spectrum", "match"]),
+    help="Improve the reduced layers on the calibration samples: for the spectrum of what each layer gets, or until the outputs "
+    "match the original's.  [default: none]",
+)
+@click.option("--calibration-steps", type=int, metavar="N", help="Steps of --calibrate match: its budget.  [default: 150]")
+@click.option("--seed", type=int, help="Of the random choices of --calibrate match.  [default: 0]")
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @json_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import torch
 
 import ssm2edge
 from ssm2edge.artifact import LayerRecord
+from ssm2edge.calibration import Calibrated
 from ssm2edge.layers import FoundLayer
 from ssm2edge.reduction import Reduction
 from ssm2edge.systems.norms import h2_error, h2_norm
@@ -45,6 +47,11 @@ def layer_records(
             )
         )
     return tuple(records)
+
+
+def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
+    """What output matching did to the error of the outputs; None without it."""
+    return None if calibrated.matched is None else asdict(calibrated.matched)
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ssm2edge.calibration import CALIBRATIONS, Matching
 from ssm2edge.errors import UserError
 from ssm2edge.loading import Source
 from ssm2edge.reduction import METHODS
@@ -23,6 +24,9 @@ OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "method": (str,),
     "block": (int,),
     "horizon": (int, type(None)),
+    "calibrate": (str,),
+    "calibration_steps": (int,),
+    "seed": (int,),
 }
 
 
@@ -40,6 +44,10 @@ class Options:
         Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
     block
         Samples per block of the streaming graph.
+    calibrate
+        What the calibration samples are used for: "none", "spectrum" or "match".
+    calibration_steps, seed
+        Budget of "match", and what its random choices start from.
     trust_pickle
         Load weights files that can run code.
     """
@@ -53,6 +61,14 @@ class Options:
     max_error: float | None = None
     max_drop: float | None = None
     max_error_of: str = "measured"
+    calibrate: str = "none"
+    calibration_steps: int = Matching.steps
+    seed: int = 0
+
+    @property
+    def matching(self) -> Matching:
+        """Budget and seed of output matching."""
+        return Matching(steps=self.calibration_steps, seed=self.seed)
 
     @property
     def request(self) -> Request:
@@ -65,6 +81,12 @@ def check_options(options: Options) -> None:
     options.request.check()
     if options.method not in METHODS:
         raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
+    if options.calibrate not in CALIBRATIONS:
+        raise UserError(f"There is no calibration {options.calibrate!r}; choose one of {', '.join(CALIBRATIONS)}.")
+    if options.calibration_steps < 1:
+        raise UserError(f"Matching needs at least 1 step, not {options.calibration_steps}; or ask for --calibrate spectrum.")
+    if not 0 <= options.seed < 1 << 63:
+        raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
     if options.block < 1:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
     if isinstance(options.horizon, int) and options.horizon < 1:
@@ -107,4 +129,6 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         "method": options.method,
         "horizon": "inf" if horizon is None else horizon,
         "block": options.block,
+        **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
+        **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from ssm2edge.artifact import (
 )
 from ssm2edge.artifact import Source as SourceRecord
 from ssm2edge.bounds import Network
-from ssm2edge.description import layer_records, versions
+from ssm2edge.calibration import Calibrated, Signals, calibrate, signals_of
+from ssm2edge.description import calibration_record, layer_records, versions
 from ssm2edge.errors import UserError
 from ssm2edge.export import ExportError, InputAxes, StreamingError, TracedModel, export_offline, export_stream, trace
 from ssm2edge.inspection import LayerReport, inspect_layer
@@ -107,13 +109,17 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
     with staging(out, force) as folder:
         progress("load", 0.0)
         loaded = load(source, options.trust_pickle)
+        if options.calibrate != "none":
+            # What is wrong with the samples is said before anything takes long.
+            calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))
         progress("original", 0.0)
         held_out, axis = loaded.samples.held_out, source.time_axis
         original = record_outputs(loaded.model, held_out, axis, lambda share: progress("original", share))
         progress("reduce", 0.0)
         reductions = reduce(loaded, options, original, lambda step: progress(f"reduce {step}", 0.0))
+        calibrated = calibrate_reductions(loaded, options, reductions, progress)
         progress("replace", 0.0)
-        reduced_model = replace(loaded, reductions)
+        reduced_model = replace(loaded, calibrated.systems)
         reduced = record_outputs(reduced_model, held_out, axis, lambda share: progress("replace", share))
         progress("export", 0.0)
         traced = traced_model(reduced_model, loaded)
@@ -144,6 +150,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
                 model_before=count_parameters(loaded.model),
                 model_after=count_parameters(reduced_model),
             ),
+            calibration=calibration_record(calibrated),
             bound=bound,
             task=None if source.metric is None else {"metric": source.metric},
             accuracy=verdict.accuracy,
@@ -195,23 +202,47 @@ def reduce(
     try:
         if options.order is not None:
             return reduce_layers(systems, uniform_orders(systems, options.order), options.method, horizon)
-        network = Network(traced_model(replace_by(loaded, systems), loaded).program)
+        network = Network(traced_model(replace(loaded, systems), loaded).program)
         samples, axis = loaded.samples, loaded.source.time_axis
         judged = Judged(
             loaded.model, network, systems, samples.calibration, samples.held_out, samples.labels, original, axis,
-            options.method, horizon,
+            options.method, horizon, lambda reductions: judged_after_calibration(loaded, options, reductions),
         )  # fmt: skip
         return choose_reductions(options.request, judged, progress)
     except ValueError as error:
         raise UserError(f"The model cannot be reduced: {error}") from error
 
 
-def replace(loaded: Loaded, reductions: Mapping[str, Reduction]) -> nn.Module:
-    """Put reduced blocks in the layers' places."""
-    return replace_by(loaded, {name: reduction.system for name, reduction in reductions.items()})
+def calibrate_reductions(
+    loaded: Loaded, options: Options, reductions: Mapping[str, Reduction], progress: Progress, kind: str | None = None
+) -> Calibrated:
+    """Improve the reduced systems on the calibration samples."""
+    kind = options.calibrate if kind is None else kind
+    reduced = {name: reduction.system for name, reduction in reductions.items()}
+    if kind == "none":
+        return Calibrated(reduced, None)
+    orders = {name: reduction.order for name, reduction in reductions.items()}
+    signals = calibration_signals(loaded, orders)
+    metric, method = loaded.source.metric, options.method
+    return calibrate(
+        loaded.model, loaded.systems, reduced, signals, kind, metric, options.matching, method,
+        lambda what, share: progress(f"calibrate ({what})", share),
+    )  # fmt: skip
 
 
-def replace_by(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
+def calibration_signals(loaded: Loaded, orders: Mapping[str, int]) -> Signals:
+    """The calibration samples, checked."""
+    return signals_of(loaded.samples.calibration, loaded.source.time_axis, loaded.length, loaded.systems, orders)
+
+
+def judged_after_calibration(loaded: Loaded, options: Options, reductions: Mapping[str, Reduction]) -> dict[str, Reduction]:
+    """What a choice of orders is judged by: calibrated on spectra if at all, since matching never makes that worse."""
+    kind = "none" if options.calibrate == "none" else "spectrum"
+    systems = calibrate_reductions(loaded, options, reductions, lambda stage, share: None, kind).systems
+    return {name: dataclasses.replace(reduction, system=systems[name]) for name, reduction in reductions.items()}
+
+
+def replace(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
     """Put blocks with these systems in the layers' places."""
     try:
         return replace_layers(loaded.model, systems)

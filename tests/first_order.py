@@ -128,6 +128,7 @@ def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int) -> Man
         options={"order": 1},
         layers=(layer,),
         parameters=Parameters(6, 6, 6, 6),
+        calibration=None,
         bound=None,
         task={"metric": "accuracy"},
         accuracy=None if right is None else Accuracy(right, right, pack.samples),

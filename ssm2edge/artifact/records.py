@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the manifest; raised whenever a key is added, removed or changes its meaning."""
 
 
@@ -177,6 +177,9 @@ class Manifest:
         One record per reduced layer, in the model's order.
     parameters
         Before and after.
+    calibration
+        Relative error of the outputs on held-back calibration samples before and after output matching, and the best step; None
+        without matching.
     bound
         Bound on the output error with what it rests on; None if none was computed.
     task
@@ -202,6 +205,7 @@ class Manifest:
     options: Mapping[str, Any]
     layers: tuple[LayerRecord, ...]
     parameters: Parameters
+    calibration: Mapping[str, float] | None
     bound: Mapping[str, Any] | None
     task: Mapping[str, Any] | None
     accuracy: Accuracy | None

@@ -19,6 +19,7 @@ def full() -> Manifest:
     return dataclasses.replace(
         written,
         files={"offline.onnx": FileRecord("0" * 64, 12)},
+        calibration={"before": 0.2, "after": 0.1, "best_step": 125},
         bound={"value": 0.5, "certified": False, "layers": [1, 2.5, None]},
         parity={"passed": True, "checks": []},
     )
@@ -40,7 +41,9 @@ def changed(path: str, value: Any) -> str:
 
 def test_read_back_it_is_the_same_value() -> None:
     assert from_json(to_json(full())) == full()
-    bare = dataclasses.replace(full(), accuracy=None, latency=None, parity=None, bound=None, task=None, layers=(), states=())
+    bare = dataclasses.replace(
+        full(), accuracy=None, latency=None, parity=None, bound=None, calibration=None, task=None, layers=(), states=()
+    )
     assert from_json(to_json(bare)) == bare
 
 
@@ -51,9 +54,9 @@ def test_same_value_gives_the_same_text() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("schema", 2, "schema 2"),
+        ("schema", 1, "schema 1"),
         ("schema", 0, "schema 0"),
-        ("schema", "1", "schema 1, but"),
+        ("schema", "2", "schema 2, but"),
         ("schema", True, "schema True"),
         ("schema", ..., "no schema"),
         ("layers", ..., "lacks the key 'layers'"),
