@@ -25,6 +25,9 @@ from ssm2edge.layers import ReducedBank, ReducedMimo, blocks
 Progress = Callable[[float], None]
 """Called with the share that is done."""
 
+FAINT = 0.01
+"""Gradients below this share of their root mean square, in the first step, move a coordinate by less than its share."""
+
 CHECKS = 6
 """How often the held-back part is looked at."""
 
@@ -148,6 +151,8 @@ def match(
         torch.autograd.backward(loss)
         for c in coordinates:
             c.pull()
+        if step == 1:
+            _ignore_faint(optimiser)
         optimiser.step()
         schedule.step()
         for c in coordinates:
@@ -165,6 +170,14 @@ def match(
     reduced.zero_grad(set_to_none=True)
     size = _size(teacher, judging, distance)
     return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
+
+
+def _ignore_faint(optimiser: torch.optim.Adam) -> None:
+    """Coordinates that the loss hardly feels would move as far as all others: Adam's steps do not know the gradient's size."""
+    for group in optimiser.param_groups:
+        gradients = [point.grad for point in group["params"] if point.grad is not None]
+        squares = torch.cat([g.square().flatten() for g in gradients])
+        group["eps"] = FAINT * float(squares.mean().sqrt()) + 1e-30
 
 
 def _coordinates(teacher: Teacher, reduced: nn.Module, name: str, runs: int, signals: Signals) -> Coordinates:

@@ -18,13 +18,16 @@ from torch import Tensor
 from ssm2edge.reduction.newton import Local, Minimum, minimise
 from ssm2edge.reduction.projection import LARGEST_RIDGE, RIDGE, memory
 from ssm2edge.reduction.search import better_of
-from ssm2edge.reduction.sections import Sections
+from ssm2edge.reduction.sections import Sections, swapped
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.window import window_sum
 
 BLOCK = 1 << 22
 """Elements of one basis table evaluated at a time."""
+
+FAINTEST = 1e-20
+"""Energy of a pair's fainter row, relative to the other one's, below which it is taken to have that share."""
 
 SHORT, LONG = 10, 60
 """Steps for every start, and for the best of them."""
@@ -97,10 +100,16 @@ def _projected(target: WeightedTarget, sections: Sections) -> _Projected:
     columns = _real(columns, root)
     goal = _real(target.response[..., None, :], root)
     gram = columns @ columns.mT
-    scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
+    energies = gram.diagonal(dim1=-2, dim2=-1)
+    # A pair next to the real axis, or next to zero, has one row that is almost nothing: its coefficient is weighed as if the row
+    # had the energy of the other one, or it would grow until float32 cannot hold what cancels.
+    whole = torch.where(paired, torch.maximum(energies[..., :-1], swapped(energies[..., :-1])), energies[..., :-1])
+    whole = torch.cat((whole, energies[..., -1:]), dim=-1).clamp_min(1e-280)
+    energies = torch.maximum(energies, FAINTEST * whole)
+    scale = energies.rsqrt()
     normalised = gram * scale[..., :, None] * scale[..., None, :]
     own = memory(window_sum(poles, poles, target.taps), paired)
-    ridge = torch.cat(((RIDGE * own).clamp_max(LARGEST_RIDGE), torch.full_like(own[..., :1], RIDGE)), dim=-1)
+    ridge = torch.cat(((RIDGE * own).clamp_max(LARGEST_RIDGE), torch.full_like(own[..., :1], RIDGE)), dim=-1) * whole / energies
     factor, _ = torch.linalg.cholesky_ex(normalised + torch.diag_embed(ridge))
     right = (columns @ goal.mT) * scale[..., None]
     solved = torch.cholesky_solve(right, factor)
