@@ -1,0 +1,98 @@
+"""Outputs of one system fitted on its samples: numpy's least squares, no worse than the reduction, bounded where nothing is heard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ssm2edge.calibration import Signals
+from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
+from ssm2edge.calibration.teacher import Teacher
+from ssm2edge.layers import ReducedMimo, replace_layers
+from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.system import System
+from tests.coloured_signals import follower, reduced_to, sequences, systems_of
+
+FIRST, SECOND = "layers.0.lru", "layers.1.lru"
+
+
+class Fitted:
+    """The second of two LRUs, fitted behind a reduced first one."""
+
+    def __init__(self, rank: int, order: int, signals: Signals | None = None, method: str = "balanced") -> None:
+        model = follower(rank)
+        systems = systems_of(model)
+        self.system = systems[SECOND]
+        self.reduced = reduce_system(self.system, order, "balanced").system
+        network = replace_layers(model, systems | {FIRST: reduced_to(systems, 2)[FIRST]}).eval()
+        signals = signals or sequences(12, at_once=5)
+        original = Teacher(model, systems).network
+        self.result = calibrated_mimo(self.system, self.reduced, original, network, SECOND, 1, signals, method)
+        self.u, u_original = (self.entering(x, signals.inputs[0]) for x in (network, original))
+        self.wanted = self.answer(self.system, u_original)
+
+    @staticmethod
+    def entering(network: torch.nn.Module, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            z: Tensor = network.layers[0](network.encoder(inputs))
+        return z
+
+    @staticmethod
+    def answer(system: System, u: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return ReducedMimo(system)(u).double().numpy()
+
+    def error(self, system: System) -> float:
+        """Squared error on the samples, relative to what is wanted."""
+        return float(np.square(self.answer(system, self.u) - self.wanted).sum() / np.square(self.wanted).sum())
+
+    def least(self, system: System) -> float:
+        """The same with the best coefficients of the system's states, inputs and squares."""
+        with torch.no_grad():
+            features = ReducedMimo(system).features(self.u).double().flatten(0, 1).numpy()
+        goal = self.wanted.reshape(len(features), -1)
+        rest = goal - features @ np.linalg.lstsq(features, goal, rcond=1e-9)[0]
+        return float(np.square(rest).sum() / np.square(goal).sum())
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_result_is_no_worse_than_the_reduction_with_its_own_or_its_best_outputs(rank: int, order: int) -> None:
+    fitted = Fitted(rank, order)
+    error = fitted.error(fitted.result)
+    assert fitted.result.order == order
+    assert float(fitted.result.poles.abs().max()) < 1
+    assert error <= fitted.least(fitted.reduced) * 1.01 + 1e-6
+    assert error < 0.9 * fitted.error(fitted.reduced)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("order", [2, 3])
+def test_outputs_are_those_of_numpys_least_squares(rank: int, order: int) -> None:
+    fitted = Fitted(rank, order)
+    assert fitted.error(fitted.result) == pytest.approx(fitted.least(fitted.result), rel=1e-2, abs=1e-6)
+
+
+def test_batches_of_any_size_give_the_same() -> None:
+    results = [Fitted(2, 3, sequences(12, at_once=n)) for n in (1, 12)]
+    errors = [results[0].error(x.result) for x in results]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+
+
+def test_silent_inputs_leave_the_reduction_as_it_is() -> None:
+    model = follower(0)
+    system = systems_of(model)[FIRST]
+    reduced = reduce_system(system, 3, "balanced").system
+    with torch.no_grad():
+        model.encoder.weight.zero_()
+        model.encoder.bias.zero_()
+    systems = systems_of(model)
+    network = replace_layers(model, systems).eval()
+    result = calibrated_mimo(system, reduced, Teacher(model, systems).network, network, FIRST, 1, sequences(6), "balanced")
+    assert float(result.poles.abs().max()) < 1
+    for value in (result.B, result.C):
+        assert torch.isfinite(torch.view_as_real(value)).all()
+    u = sequences(3).inputs[0].expand(-1, -1, 4)
+    np.testing.assert_allclose(Fitted.answer(result, u), Fitted.answer(reduced, u), atol=1e-4)
