@@ -38,7 +38,7 @@ def measure(loaded: Loaded, order: int, method: str) -> dict[str, Any]:
     start = time.perf_counter()
     reductions = reduce_layers(loaded.systems, uniform_orders(loaded.systems, order), method, loaded.length)
     seconds = time.perf_counter() - start
-    reduced = replace(loaded, reductions)
+    reduced = replace(loaded, {name: reduction.system for name, reduction in reductions.items()})
     deployed = blocks(reduced)
     relative = {}
     outcomes: dict[str, int] = {}

@@ -3,7 +3,7 @@
     python scripts/finetune.py [--order 4] [--initialisations gradient,hippo,balanced] [--seeds 0,1,2] [--epochs 3]
 
 Every run starts from the trained model with its SSM layers replaced: by reductions of the method's name, by ``hippo`` as by a
-fresh S4D-Lin initialisation of the order, or by what ``--calibrated`` gives.  Mixing weights, norms and head start trained in all
+fresh S4D-Lin initialisation of the order, or by output matching on the calibration samples.  Mixing weights, norms and head start trained in all
 of them, and all parameters move.  The data are those of train_digits.py with its shifts; a tenth of the 8,000 training digits is
 held back to choose the best epoch, and the 2,000 held-out ones are seen once, at the end of a run.  Figures go to
 models/digits/results/finetune.json after each run; finished runs are kept, so that an interrupted script goes on.
@@ -24,10 +24,10 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from train_digits import MODEL_DIRECTORY, fetch_archive, read_digits, shifted, split
 
+from ssm2edge.calibration import calibrate, signals_of
 from ssm2edge.calibration.finetuning import Epoch, Training, finetune
 from ssm2edge.loading import open_source
 from ssm2edge.pipeline import Loaded, load, replace
@@ -41,7 +41,7 @@ RESULTS = MODEL_DIRECTORY / "results" / "finetune.json"
 TRAINING = Training(learning_rate=3e-3, dynamics_rate=1e-3)
 
 
-def start(loaded: Loaded, initialisation: str, order: int, calibrated: Path | None) -> nn.Module:
+def start(loaded: Loaded, initialisation: str, order: int) -> nn.Module:
     """Return the model to be retrained.
 
     Raises
@@ -49,16 +49,16 @@ def start(loaded: Loaded, initialisation: str, order: int, calibrated: Path | No
     click.UsageError
         If there is no such initialisation.
     """
-    if initialisation == "calibrated":
-        # CALIBRATED START, to be wired: call ssm2edge.calibration.calibrate here instead of reading its result from a file.
-        if calibrated is None:
-            raise click.UsageError("calibrated needs --calibrated FILE, the state of a calibrated model of the same order.")
-        model = start(loaded, "gradient", order, None)
-        model.load_state_dict(load_file(calibrated))
-        return model
-    if initialisation not in METHODS:
+    method = "gradient" if initialisation == "calibrated" else initialisation
+    if method not in METHODS:
         raise click.UsageError(f"there is no initialisation {initialisation!r}; choose from {', '.join(METHODS)}, calibrated.")
-    return replace(loaded, reduce_layers(loaded.systems, uniform_orders(loaded.systems, order), initialisation, loaded.length))
+    orders = uniform_orders(loaded.systems, order)
+    reductions = reduce_layers(loaded.systems, orders, method, loaded.length)
+    systems = {name: reduction.system for name, reduction in reductions.items()}
+    if initialisation == "calibrated":
+        signals = signals_of(loaded.samples.calibration, loaded.source.time_axis, loaded.length, loaded.systems, orders)
+        systems = calibrate(loaded.model, loaded.systems, systems, signals, "match", loaded.source.metric).systems
+    return replace(loaded, systems)
 
 
 def moved(inputs: tuple[Tensor, ...], labels: Tensor, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -121,14 +121,11 @@ def table(runs: list[dict[str, Any]]) -> str:
 @click.command(help=__doc__)
 @click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Archive of the npm package.")
 @click.option("--order", default=4, show_default=True)
-@click.option("--initialisations", default="gradient,hippo,balanced", show_default=True)
-@click.option("--calibrated", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors state of a model.")
+@click.option("--initialisations", default="gradient,hippo,balanced,calibrated", show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--epochs", default=3, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-def main(
-    archive: Path | None, order: int, initialisations: str, calibrated: Path | None, seeds: str, epochs: int, threads: int
-) -> None:
+def main(archive: Path | None, order: int, initialisations: str, seeds: str, epochs: int, threads: int) -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory:
         images, labels = read_digits(archive or fetch_archive(Path(directory)))
@@ -136,7 +133,7 @@ def main(
     held_out = torch.from_numpy(images[held]), torch.from_numpy(labels[held])
     loaded = load(open_source(str(MODEL_DIRECTORY)))
     names = initialisations.split(",")
-    models = {name: start(loaded, name, order, calibrated) for name in names}
+    models = {name: start(loaded, name, order) for name in names}
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": []}
     results |= {name: getattr(TRAINING, name) for name in ("held_back", "batch", "learning_rate", "dynamics_rate")}
     if "original" not in results:

@@ -1,0 +1,110 @@
+"""Accuracy of models/digits after every reduction method and both calibrations, at each order.
+
+    python scripts/calibration_table.py
+
+Match is run from several seeds, and at one order with fewer calibration sequences.  Results go to
+models/digits/results/calibration.json as they come; what is there already is not run again unless --fresh is given.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from ssm2edge.calibration import Matching, calibrate, signals_of
+from ssm2edge.layers import replace_layers
+from ssm2edge.loading import open_source
+from ssm2edge.pipeline import Loaded, load
+from ssm2edge.recording import record_outputs
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.system import System
+
+MODEL = Path(__file__).resolve().parent.parent / "models" / "digits"
+RESULTS = MODEL / "results" / "calibration.json"
+METHODS = ("balanced", "singular_perturbation", "modal", "last", "aire", "tlh2", "gradient")
+
+
+def accuracy(loaded: Loaded, systems: dict[str, System]) -> float:
+    """Share of right answers on the held-out digits."""
+    answers = record_outputs(replace_layers(loaded.model, systems), loaded.samples.held_out, loaded.source.time_axis)
+    return float((next(iter(answers.values())).argmax(1) == loaded.samples.labels).mean())
+
+
+def calibrated(loaded: Loaded, order: int, kind: str, seed: int, sequences: int) -> float:
+    """Held-out accuracy after gradient reduction and a calibration on the first so many sequences."""
+    orders = dict.fromkeys(loaded.systems, order)
+    reduced = {name: r.system for name, r in reduce_layers(loaded.systems, orders, "gradient", loaded.length).items()}
+    samples = {name: value[:sequences] for name, value in loaded.samples.calibration.items()}
+    signals = signals_of(samples, loaded.source.time_axis, loaded.length, loaded.systems, orders)
+    result = calibrate(loaded.model, loaded.systems, reduced, signals, kind, loaded.source.metric, Matching(seed=seed))
+    return accuracy(loaded, result.systems)
+
+
+def markdown(known: dict[str, Any]) -> str:
+    """Accuracies as a table; match is the mean over its seeds, with the smallest and the largest."""
+    orders = sorted({int(key.split()[1]) for key in known if key.startswith("gradient ")}, reverse=True)
+    lines = ["| states kept per channel (of 64) | " + " | ".join(f"`{name}`" for name in (*METHODS, "spectrum", "match")) + " |"]
+    lines.append("|" + "---|" * (len(METHODS) + 3))
+    every = max(int(key.split()[-1]) for key in known if key.startswith("match "))
+    for order in orders:
+        matches = [value for key, value in known.items() if key.startswith(f"match {order} seed ") and key.endswith(f" {every}")]
+        mean = sum(matches) / len(matches)
+        cells = [f"{known[f'{method} {order}']:.4f}" for method in METHODS]
+        cells.append(f"{known[f'spectrum {order} seed 0 sequences {every}']:.4f}")
+        cells.append(f"{mean:.4f} ({min(matches):.4f} to {max(matches):.4f})")
+        lines.append(f"| {order} | " + " | ".join(cells) + " |")
+    fewer = sorted((int(key.split()[-1]), key) for key in known if key.startswith("match ") and not key.endswith(f" {every}"))
+    lines += ["", f"Accuracy of the original: {known['original']:.4f}."]
+    if fewer:
+        lines[-1] += " `match` with fewer calibration sequences: " + ", ".join(
+            f"{known[key]:.4f} from {count} (order {key.split()[1]})" for count, key in fewer
+        )
+        lines[-1] += "."
+    return "\n".join(lines) + "\n"
+
+
+@click.command(help=__doc__)
+@click.option("--orders", default="8,2,4,16", show_default=True)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--sequences", default="25,50,100,250", show_default=True, help="Fewer calibration sequences, at --curve-order.")
+@click.option("--curve-order", default=8, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--fresh", is_flag=True, help="Run everything again.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=False)
+def main(orders: str, seeds: int, sequences: str, curve_order: int, threads: int, fresh: bool, out: Path) -> None:
+    torch.set_num_threads(threads)
+    loaded = load(open_source(str(MODEL)))
+    known: dict[str, Any] = json.loads(out.read_text()) if out.exists() and not fresh else {}
+    known["original"] = accuracy(loaded, loaded.systems)
+    known["held_out"] = len(next(iter(loaded.samples.held_out.values())))
+    every = len(next(iter(loaded.samples.calibration.values())))
+    wanted = [int(text) for text in orders.split(",")]
+
+    def note(key: str, value: float, start: float) -> None:
+        known[key] = value
+        out.write_text(json.dumps(known, indent=2) + "\n")
+        click.echo(f"{key}: {value:.4f} ({time.monotonic() - start:.0f} s)")
+
+    runs = [("match", order, seed, every) for seed in range(seeds) for order in wanted]
+    runs[len(wanted) : len(wanted)] = [("spectrum", order, 0, every) for order in wanted]
+    runs += [("match", curve_order, 0, int(text)) for text in sequences.split(",")]
+    for kind, order, seed, count in runs:
+        key = f"{kind} {order} seed {seed} sequences {count}"
+        start = time.monotonic()
+        if key not in known:
+            note(key, calibrated(loaded, order, kind, seed, count), start)
+    for order in wanted:
+        for method in METHODS:
+            start = time.monotonic()
+            if f"{method} {order}" not in known:
+                reductions = reduce_layers(loaded.systems, dict.fromkeys(loaded.systems, order), method, loaded.length)
+                note(f"{method} {order}", accuracy(loaded, {name: r.system for name, r in reductions.items()}), start)
+
+
+if __name__ == "__main__":
+    main()
