@@ -3,9 +3,10 @@
     python scripts/finetune.py [--order 4] [--initialisations gradient,hippo,balanced] [--seeds 0,1,2] [--epochs 3]
 
 Every run starts from the trained model with its SSM layers replaced: by reductions of the method's name, by ``hippo`` as by a
-fresh S4D-Lin initialisation of the order, or by output matching on the calibration samples.  Mixing weights, norms and head start trained in all
-of them, and all parameters move.  The data are those of train_digits.py with its shifts; a tenth of the 8,000 training digits is
-held back to choose the best epoch, and the 2,000 held-out ones are seen once, at the end of a run.  Figures go to
+fresh S4D-Lin initialisation of the order, or, as ``calibrated``, by output matching on the calibration samples.  Mixing weights,
+norms and head start trained in all of them, and all parameters move.  The data are those of train_digits.py with its shifts; a
+tenth of the 8,000 training digits is held back to choose the best epoch, and the 2,000 held-out ones are seen once, at the end
+of a run.  Figures go to
 models/digits/results/finetune.json after each run; finished runs are kept, so that an interrupted script goes on.
 """
 
