@@ -20,7 +20,10 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights"}),
     "samples": frozenset({"file", "time_axis"}),
     "task": frozenset({"metric"}),
-    "build": frozenset({"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}),
+    "build": frozenset(
+        {"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}
+        | {"calibrate", "calibration_steps", "seed"}
+    ),
 }
 
 

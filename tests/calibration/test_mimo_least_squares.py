@@ -1,4 +1,4 @@
-"""Outputs of one system fitted on its samples: numpy's least squares, no worse than the reduction, bounded where nothing is heard."""
+"""Outputs of one system fitted on its samples: numpy's least squares, no worse than the reduction, finite if silent."""
 
 from __future__ import annotations
 
