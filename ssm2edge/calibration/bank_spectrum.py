@@ -13,6 +13,7 @@ from torch import Tensor
 from ssm2edge.calibration.spectra import Spectra
 from ssm2edge.calibration.weighted import WeightedTarget, basis, fit_poles, fitted
 from ssm2edge.reduction import reduce_system
+from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.systems.system import System
 
@@ -40,7 +41,9 @@ def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System
     poles = [reduced.poles]
     poles += [reduce_system(system, reduced.order, method, spectra.length).system.poles for method in STARTS]
     best = fit_poles(target, [sections_of(start, slowest) for start in poles])
-    return fitted(target, best.sections)
+    # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
+    silent = spectra.power.sum(-1) == 0
+    return put(fitted(target, best.sections), silent, reduced[silent])
 
 
 def target_of(system: System, spectra: Spectra) -> WeightedTarget:

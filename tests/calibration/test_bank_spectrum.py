@@ -75,7 +75,7 @@ def test_identical_inputs_ask_for_the_original_response() -> None:
     np.testing.assert_allclose(target.weight.numpy().mean(-1), 1.0, rtol=1e-12)
 
 
-def test_silent_channels_are_finite_and_the_others_do_not_notice() -> None:
+def test_silent_channels_stay_as_they_were_reduced_and_the_others_do_not_notice() -> None:
     system, u = bank(), coloured(30, CHANNELS, LENGTH)
     muted = u.copy()
     muted[:, 1] = 0
@@ -84,6 +84,7 @@ def test_silent_channels_are_finite_and_the_others_do_not_notice() -> None:
     for value in (part.poles, part.B, part.C, part.D):
         assert torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all()
     assert float(part.poles.abs().max()) < 1
+    np.testing.assert_allclose(response_of(part, LENGTH)[1], response_of(start, LENGTH)[1], rtol=1e-12, atol=1e-12)
     others = [0, 2, 3]
     expected = response_of(whole, LENGTH)[others]
     np.testing.assert_allclose(response_of(part, LENGTH)[others], expected, rtol=1e-6, atol=1e-9)
