@@ -55,7 +55,8 @@ def window_sum(left: Tensor, right: Tensor, horizon: int | None) -> Tensor:
         ``(*batch, n, r)`` complex128.
     """
     batch, elements = left.shape[0], left.shape[-1] * right.shape[-1]
-    if left.dim() == 2 and right.dim() == 2 and right.shape[0] == batch and batch * elements > 2 * BLOCK:
+    # One system is not divided further, however many products it has.
+    if left.dim() == 2 and right.dim() == 2 and right.shape[0] == batch > 1 and batch * elements > 2 * BLOCK:
         length = max(1, BLOCK // elements)
         result = torch.empty((batch, left.shape[-1], right.shape[-1]), dtype=left.dtype)
         for i in range(0, batch, length):

@@ -8,7 +8,7 @@ import torch
 
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.norms import h2_error, h2_norm, hankel_singular_values
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, siso_bank
 
 LONG = 3000  # 0.95^3000 is below 1e-66: as good as infinite
 
@@ -80,3 +80,26 @@ def test_hankel_values_are_the_singular_values_of_the_hankel_matrix() -> None:
     hankel = h[np.arange(taps)[:, None] + np.arange(taps)]
     expected = np.linalg.svd(hankel, compute_uv=False)[:5]
     np.testing.assert_allclose(hankel_singular_values(to_modal(dense)).numpy(), expected, rtol=1e-6, atol=1e-9 * expected[0])
+
+
+@pytest.mark.parametrize("angle", [1e-4, 1e-6, 3e-8])
+def test_errors_survive_huge_residues_of_poles_that_nearly_meet(angle: float) -> None:
+    # h[k] = 1.01 k 0.99^k all but: a pair on the way to a double real pole, with residues that cancel.
+    taps = np.arange(784, dtype=np.longdouble)
+    pole = 0.99 * np.exp(1j * angle)
+    poles = torch.tensor([[pole, pole.conjugate()]], dtype=torch.complex128)
+    residue = 0.505 * torch.tensor([[1 / (1j * angle), -1 / (1j * angle)]], dtype=torch.complex128)
+    nothing = torch.zeros((1,), dtype=torch.float64)
+    twin = siso_bank(torch.tensor([[0.99, 0.985]], dtype=torch.complex128), torch.tensor([[200.0, -200.0]]).to(poles), nothing)
+    response = 1.01 * np.sin(angle * taps) / np.longdouble(angle) * np.longdouble(0.99) ** taps
+    other = 200 * (np.longdouble(0.99) ** taps - np.longdouble(0.985) ** taps)
+    expected = float(np.sqrt(((response - other) ** 2).sum()))
+    assert float(h2_error(siso_bank(poles, residue, nothing), twin, 784)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("horizon", [50, 784])
+def test_tiny_errors_on_a_horizon_are_not_lost_in_the_energies(horizon: int) -> None:
+    large = to_modal(random_dense(6, 6, 2, 3, False))
+    other = large.with_output(large.C * (1 + 1e-10), large.D)
+    expected = 1e-10 * float((h2_norm(large, horizon).square() - large.D.square().sum()).sqrt())
+    assert float(h2_error(large, other, horizon)) == pytest.approx(expected, rel=1e-5)

@@ -38,3 +38,12 @@ def test_powers_are_exact_at_zero_and_one() -> None:
     poles = torch.tensor([0, 1, 1j], dtype=torch.complex128)
     assert pole_powers(poles, 784).tolist() == [0, 1, 1]
     assert pole_powers(poles, 0).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_long_systems_have_the_sums_of_their_parts(batch: int) -> None:
+    # 300 x 300 products of poles are more than one block holds.
+    angles = torch.linspace(-3, 3, 300 * batch, dtype=torch.float64).reshape(batch, 300)
+    poles = 0.9 * torch.exp(1j * angles)
+    parts = [window_sum(poles[:, i : i + 100], poles, 784) for i in (0, 100, 200)]
+    torch.testing.assert_close(window_sum(poles, poles, 784), torch.cat(parts, -2))
