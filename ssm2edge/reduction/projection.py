@@ -24,7 +24,8 @@ A recurrence in float32 rounds each state to 2^-24 of itself at every sample, an
 memory: their energy at the output is ``2^-48 / 3 memory_j |r_j|^2 |phi_j|^2`` for white input.  Poles that all but coincide would
 be given huge residues that cancel, which is exact on paper and noise on the device.  The weight is ten million times that
 energy, so that the noise stays three decimal digits below any error that decides between two reductions; residues that do
-not cancel change by at most ``LARGEST_RIDGE`` of themselves.
+not cancel change by at most ``LARGEST_RIDGE`` of themselves.  Where the ridge comes to outweigh the error, a last polish
+takes a hundredth of it (``gradient.py``).
 """
 
 EPS = 2.2e-16
@@ -122,6 +123,6 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
     return System(poles, B, C, system.D, M)
 
 
-def refit_channels(system: System, poles: Tensor, horizon: int | None) -> System:
+def refit_channels(system: System, poles: Tensor, horizon: int | None, ridge: float = RIDGE) -> System:
     """As :func:`with_best_outputs` for SISO channels in unit-input form (B = 1, C = residues)."""
-    return with_best_outputs(system, poles, torch.ones_like(poles)[..., None], horizon)
+    return with_best_outputs(system, poles, torch.ones_like(poles)[..., None], horizon, ridge)
