@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from scripts.accuracy_table import markdown
 from scripts.benchmark_latency import markdown as latency_markdown
 from scripts.calibration_table import markdown as calibration_markdown
 
@@ -25,9 +24,7 @@ def between(name: str) -> str:
     return found.group(1).strip()
 
 
-@pytest.mark.parametrize(
-    ("name", "render"), [("accuracy", markdown), ("latency", latency_markdown), ("calibration", calibration_markdown)]
-)
+@pytest.mark.parametrize(("name", "render"), [("latency", latency_markdown), ("calibration", calibration_markdown)])
 def test_table_is_made_of_committed_figures(name: str, render: Callable[[dict[str, Any]], str]) -> None:
     figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert between(name) == render(figures).strip()
