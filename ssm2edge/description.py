@@ -51,7 +51,7 @@ def layer_records(
 
 def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
     """What output matching did to the error of the outputs; None without it."""
-    return None if calibrated.matched is None else asdict(calibrated.matched)
+    return None if calibrated.matched is None else {name: float(value) for name, value in asdict(calibrated.matched).items()}
 
 
 def versions() -> dict[str, str]:

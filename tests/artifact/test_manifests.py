@@ -19,7 +19,7 @@ def full() -> Manifest:
     return dataclasses.replace(
         written,
         files={"offline.onnx": FileRecord("0" * 64, 12)},
-        calibration={"before": 0.2, "after": 0.1, "best_step": 125},
+        calibration={"before": 0.2, "after": 0.1, "best_step": 125.0},
         bound={"value": 0.5, "certified": False, "layers": [1, 2.5, None]},
         parity={"passed": True, "checks": []},
     )
