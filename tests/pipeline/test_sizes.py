@@ -15,7 +15,7 @@ from ssm2edge.bounds import Network
 from ssm2edge.cli import main
 from ssm2edge.layers import replace_layers
 from ssm2edge.loading import open_source
-from ssm2edge.pipeline import load, replace_by, traced_model
+from ssm2edge.pipeline import load, replace, traced_model
 from ssm2edge.recording import record_outputs
 from ssm2edge.reduction import Reduction
 from ssm2edge.sizing import Judged, Request, choose_reductions
@@ -65,7 +65,7 @@ def test_a_share_of_the_states_is_kept(source: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def judged(source: Path) -> Judged:
     loaded = load(open_source(str(source)))
-    network = Network(traced_model(replace_by(loaded, loaded.systems), loaded).program)
+    network = Network(traced_model(replace(loaded, loaded.systems), loaded).program)
     original = record_outputs(loaded.model, loaded.samples.held_out, 1)
     samples = loaded.samples
     return Judged(
