@@ -105,7 +105,6 @@ def test_text_is_large_enough_and_within_the_picture() -> None:
         assert 0 < float(line.attrib["y"]) < HEIGHT
 
 
-@pytest.mark.skipif(not (RESULTS / "calibration.svg").exists(), reason="the picture is not drawn yet")
 def test_the_picture_is_made_of_committed_figures() -> None:
     known = json.loads((RESULTS / "calibration.json").read_text(encoding="utf-8"))
     assert (RESULTS / "calibration.svg").read_text(encoding="utf-8") == picture(known)
