@@ -5,20 +5,63 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch import nn
 
 import ssm2edge
-from ssm2edge.artifact import LayerRecord
+from ssm2edge.artifact import Latency, LayerRecord, Manifest, Parameters, Source, StateRecord, Streaming
 from ssm2edge.calibration import Calibrated
-from ssm2edge.layers import FoundLayer
+from ssm2edge.layers import FoundLayer, blocks
+from ssm2edge.options import Options, described
+from ssm2edge.recording import count_parameters
 from ssm2edge.reduction import Reduction
+from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
+from ssm2edge.verification import Verdict
+
+
+def describe(
+    loaded: Loaded,
+    options: Options,
+    reduced_model: nn.Module,
+    layers: tuple[LayerRecord, ...],
+    *,
+    calibrated: Calibrated,
+    bound: Mapping[str, Any] | None,
+    verdict: Verdict,
+    latency: Latency,
+    streaming: Streaming,
+    states: tuple[StateRecord, ...],
+) -> Manifest:
+    """Put together what a build found out; files are still missing."""
+    source = loaded.source
+    return Manifest(
+        tool=versions(),
+        source=Source(source.given, source.factory, source.hashes()),
+        options=described(options, horizon_of(options, loaded)),
+        layers=layers,
+        parameters=Parameters(
+            ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
+            ssm_after=sum(count_parameters(block) for block in blocks(reduced_model).values()),
+            model_before=count_parameters(loaded.model),
+            model_after=count_parameters(reduced_model),
+        ),
+        calibration=calibration_record(calibrated),
+        bound=bound,
+        task=None if source.metric is None else {"metric": source.metric},
+        accuracy=verdict.accuracy,
+        parity=verdict.to_json(),
+        latency=latency,
+        streaming=streaming,
+        states=states,
+    )
 
 
 def layer_records(

@@ -1,0 +1,56 @@
+"""The user's model, samples and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssm2edge.errors import UserError
+from ssm2edge.layers import FoundLayer, LayerError, find_layers
+from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
+from ssm2edge.options import Options
+from ssm2edge.systems.system import System
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The user's model, samples and layers."""
+
+    source: Source
+    model: nn.Module
+    samples: Samples
+    layers: Mapping[str, FoundLayer]
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """The layers' systems by name."""
+        return {name: layer.system for name, layer in self.layers.items()}
+
+    @property
+    def length(self) -> int:
+        """Time steps of the held-out samples."""
+        return int(next(iter(self.samples.held_out.values())).shape[self.source.time_axis])
+
+
+def load(source: Source, trust_pickle: bool = False) -> Loaded:
+    """Load the user's model, weights and samples, and find its layers.
+
+    Raises
+    ------
+    UserError
+        If anything the user gave cannot be used.
+    """
+    model = load_model(source, trust_pickle)
+    try:
+        layers = {layer.name: layer for layer in find_layers(model)}
+    except LayerError as error:
+        raise UserError(str(error)) from error
+    samples = load_samples(source.samples, input_names(model), source.time_axis, source.metric)
+    return Loaded(source, model, samples, layers)
+
+
+def horizon_of(options: Options, loaded: Loaded) -> int | None:
+    """The horizon in taps: what the user asked for, or the length of the samples."""
+    return loaded.length if isinstance(options.horizon, str) else options.horizon

@@ -1,0 +1,38 @@
+"""How small each layer becomes, and its reduction to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm2edge.bounds import Network
+from ssm2edge.errors import UserError
+from ssm2edge.options import Options
+from ssm2edge.reduction import Reduction
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.reduction.orders import uniform_orders
+from ssm2edge.sizing import Judged, choose_reductions
+from ssm2edge.stages.calibrate import judged_after_calibration
+from ssm2edge.stages.load import Loaded, horizon_of
+from ssm2edge.stages.replace import replace, traced_model
+
+
+def reduce(
+    loaded: Loaded, options: Options, original: Mapping[str, NDArray[np.float32]], progress: Callable[[str], None]
+) -> dict[str, Reduction]:
+    """Choose each layer's order, and reduce each System to it."""
+    systems, horizon = loaded.systems, horizon_of(options, loaded)
+    try:
+        if options.order is not None:
+            return reduce_layers(systems, uniform_orders(systems, options.order), options.method, horizon)
+        network = Network(traced_model(replace(loaded, systems), loaded).program)
+        samples, axis = loaded.samples, loaded.source.time_axis
+        judged = Judged(
+            loaded.model, network, systems, samples.calibration, samples.held_out, samples.labels, original, axis,
+            options.method, horizon, lambda reductions: judged_after_calibration(loaded, options, reductions),
+        )  # fmt: skip
+        return choose_reductions(options.request, judged, progress)
+    except ValueError as error:
+        raise UserError(f"The model cannot be reduced: {error}") from error

@@ -1,0 +1,49 @@
+"""The model with reduced blocks in its layers' places, traced, and what the blocks do to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssm2edge.bounds import Network
+from ssm2edge.errors import UserError
+from ssm2edge.export import ExportError, InputAxes, TracedModel, trace
+from ssm2edge.layers import LayerError, blocks, exportable, replace_layers
+from ssm2edge.options import Options
+from ssm2edge.sizing import BOUND_STEPS, bound_record, first_samples
+from ssm2edge.stages.load import Loaded, horizon_of
+from ssm2edge.systems.system import System
+
+
+def replace(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
+    """Put blocks with these systems in the layers' places."""
+    try:
+        return replace_layers(loaded.model, systems)
+    except LayerError as error:
+        raise UserError(str(error)) from error
+
+
+def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
+    """Trace a model whose layers are blocks."""
+    inputs = [
+        InputAxes(name, loaded.source.time_axis, torch.from_numpy(value[:1])) for name, value in loaded.samples.held_out.items()
+    ]
+    try:
+        return trace(exportable(replaced), inputs)
+    except ExportError as error:
+        raise UserError(str(error)) from error
+
+
+def deployed_systems(reduced_model: nn.Module) -> dict[str, System]:
+    """The systems of the float32 blocks that run, by layer."""
+    return {name: block.system() for name, block in blocks(reduced_model).items()}
+
+
+def output_bound(loaded: Loaded, traced: TracedModel, reduced_model: nn.Module, options: Options) -> dict[str, Any]:
+    """Bound what the blocks that run do to the outputs."""
+    deployed = deployed_systems(reduced_model)
+    samples = first_samples(loaded.samples.calibration or loaded.samples.held_out, loaded.source.time_axis, BOUND_STEPS)
+    return bound_record(Network(traced.program), loaded.systems, deployed, samples, horizon_of(options, loaded))
