@@ -7,15 +7,17 @@ system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.block import ReducedBank
-from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, answer_of
+from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, Refusal, RefusedLayer, path_of
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
+from ssm2edge.layers.refusals import REFUSALS
+from ssm2edge.layers.replacement import Replacement, answer_of, input_like, keep_hooks
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.systems.system import System
 
@@ -27,8 +29,10 @@ REPLACEMENT_TOLERANCE = 1e-3
 """Largest relative difference, in float32, between a layer and its full-order replacement before the layer is refused."""
 
 
-def find_layers(model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIES) -> list[FoundLayer]:
-    """Find the LTI layers of a model, in the order of its modules.
+def find_layers(
+    model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIES, refusals: tuple[Refusal, ...] = REFUSALS
+) -> list[FoundLayer]:
+    """Find the LTI layers of a model, in the order of its modules; a layer of several parts is found once for each.
 
     Raises
     ------
@@ -36,23 +40,28 @@ def find_layers(model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIE
         If there is none, or one cannot be read; the sentence names it.
     """
     found: list[FoundLayer] = []
-    for name, module, library in _matches(model, libraries):
-        try:
-            system = library.read(module)
-        except LayerError as error:
-            raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be read: {error}") from error
-        radius = float(system.poles.abs().max())
-        if not radius < 1:
-            where = f"channel {int(system.poles.abs().amax(-1).argmax())}" if system.batch_shape else "it"
-            raise LayerError(
-                f"Layer {name or '(the model)'} ({library.name}) is not stable: {where} has a pole of modulus "
-                f"{radius:.6g}; train it so that every pole lies inside the unit circle."
-            )
-        found.append(FoundLayer(name, library.name, library.kind(module), system, library.parameters(module)))
+    counted: set[int] = set()
+    for path, module, library in _matches(model, libraries, refusals):
+        stored = library.parameters(module)
+        for part, system in _read(path, module, library).items():
+            name = path_of(path, part)
+            _check_stable(name, library, system)
+            parameters, frozen = _count(stored[part], counted)
+            found.append(FoundLayer(name, library.name, library.kind(module), system, parameters, frozen))
     if not found:
+        refused = find_refused(model, refusals)
+        if refused:
+            named = " ".join(f"Layer {layer.name or '(the model)'} ({layer.library}): {layer.reason}" for layer in refused[:1])
+            others = f" {len(refused) - 1} more of its layers are refused as well." if len(refused) > 1 else ""
+            raise LayerError(f"The model has no layer that can be reduced. {named}{others}")
         known = ", ".join(library.name for library in libraries)
         raise LayerError(f"The model has no layer that ssm2edge knows (it knows: {known}); register its library.")
     return found
+
+
+def find_refused(model: nn.Module, refusals: tuple[Refusal, ...] = REFUSALS) -> list[RefusedLayer]:
+    """Find the layers that are known and not LTI; a build leaves them as they are."""
+    return [RefusedLayer(name, refusal.name, refusal.reason(module)) for name, module, refusal in _refused(model, refusals)]
 
 
 def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: tuple[LayerLibrary, ...] = LIBRARIES) -> nn.Module:
@@ -63,7 +72,7 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
     model
         Any module; it is left as it is.
     systems
-        Reduced system by the layer's dotted path, as :func:`find_layers` names it.
+        Reduced system by name, as :func:`find_layers` names it; unnamed parts of a named layer keep their own system.
 
     Raises
     ------
@@ -71,19 +80,24 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
         If a layer, rebuilt with its own full-order system, does not compute what it did before.
     """
     replaced = copy.deepcopy(model)
-    for name, module, library in list(_matches(replaced, libraries)):
-        if name not in systems:
+    for path, module, library in list(_matches(replaced, libraries, REFUSALS)):
+        own = _read(path, module, library)
+        names = {part: path_of(path, part) for part in own}
+        if not any(name in systems for name in names.values()):
             continue
         try:
-            _check_replacement(module, library)
-            rebuilt = library.rebuild(module, block_of(systems[name]).to(next(module.parameters()).device))
+            _check_replacement(module, library, own)
+            rebuilt = _rebuilt(module, library, {part: systems.get(names[part], system) for part, system in own.items()})
         except LayerError as error:
-            raise LayerError(f"Layer {name or '(the model)'} ({library.name}) cannot be replaced: {error}") from error
-        if name == "":
+            raise LayerError(f"Layer {path or '(the model)'} ({library.name}) cannot be replaced: {error}") from error
+        keep_hooks(module, rebuilt)
+        if isinstance(rebuilt, Replacement):
+            rebuilt.place = f"Layer {path or '(the model)'} ({library.name})"
+        if path == "":
             return rebuilt
         # A layer that several parts of the model share stays shared.
-        for path in [path for path, other in replaced.named_modules(remove_duplicate=False) if other is module]:
-            parent, _, attribute = path.rpartition(".")
+        for place in [place for place, other in replaced.named_modules(remove_duplicate=False) if other is module]:
+            parent, _, attribute = place.rpartition(".")
             setattr(replaced.get_submodule(parent), attribute, rebuilt)
     return replaced
 
@@ -133,10 +147,24 @@ def block_of(system: System) -> Block:
     return kind(system)
 
 
-def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tuple[str, nn.Module, LayerLibrary]]:
+def _refused(model: nn.Module, refusals: tuple[Refusal, ...]) -> list[tuple[str, nn.Module, Refusal]]:
+    found: list[tuple[str, nn.Module, Refusal]] = []
+    for name, module in model.named_modules():
+        if any(_inside(name, outer) for outer, _, _ in found):
+            continue
+        refusal = next((refusal for refusal in refusals if refusal.matches(module)), None)
+        if refusal is not None:
+            found.append((name, module, refusal))
+    return found
+
+
+def _matches(
+    model: nn.Module, libraries: tuple[LayerLibrary, ...], refusals: tuple[Refusal, ...]
+) -> list[tuple[str, nn.Module, LayerLibrary]]:
+    refused = [name for name, _, _ in _refused(model, refusals)]
     found: list[tuple[str, nn.Module, LayerLibrary]] = []
     for name, module in model.named_modules():
-        if any(name.startswith(outer + ".") or outer == "" for outer, _, _ in found):
+        if name in refused or any(_inside(name, outer) for outer in (*refused, *(outer for outer, _, _ in found))):
             continue
         library = next((library for library in libraries if library.matches(module)), None)
         if library is not None:
@@ -144,17 +172,56 @@ def _matches(model: nn.Module, libraries: tuple[LayerLibrary, ...]) -> list[tupl
     return found
 
 
-def _check_replacement(module: nn.Module, library: LayerLibrary) -> None:
+def _inside(name: str, outer: str) -> bool:
+    return outer == "" or name.startswith(outer + ".")
+
+
+def _read(path: str, module: nn.Module, library: LayerLibrary) -> Mapping[str, System]:
+    try:
+        return library.read(module)
+    except LayerError as error:
+        raise LayerError(f"Layer {path or '(the model)'} ({library.name}) cannot be read: {error}") from error
+
+
+def _check_stable(name: str, library: LayerLibrary, system: System) -> None:
+    radius = float(system.poles.abs().max())
+    if not radius < 1:
+        where = f"channel {int(system.poles.abs().amax(-1).argmax())}" if system.batch_shape else "it"
+        raise LayerError(
+            f"Layer {name or '(the model)'} ({library.name}) is not stable: {where} has a pole of modulus "
+            f"{radius:.6g}; train it so that every pole lies inside the unit circle."
+        )
+
+
+def _count(stored: Iterable[Tensor], counted: set[int]) -> tuple[int, int]:
+    """Real numbers in tensors that were not counted before, and how many of them are buffers."""
+    new = [x for x in {id(x): x for x in stored}.values() if id(x) not in counted]
+    counted.update(map(id, new))
+    sizes = [(x.numel() * (2 if x.is_complex() else 1), isinstance(x, nn.Parameter)) for x in new]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if not trained)
+
+
+def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> nn.Module:
+    device = next((x.device for x in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    rebuilt = library.rebuild(
+        module, {part: block_of(system).to(device).train(module.training) for part, system in systems.items()}
+    )
+    rebuilt.training = module.training
+    return rebuilt
+
+
+def _check_replacement(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> None:
     """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
-    system = library.read(module)
-    parameter = next(module.parameters())
-    rebuilt = library.rebuild(module, block_of(system).to(parameter.device))
-    generator = torch.Generator().manual_seed(0)
-    u = torch.randn(library.input_shape(module, 2, 64), generator=generator).to(parameter.device)
-    answers = (answer_of(layer, u) for layer in (module, rebuilt))
-    expected, actual = (x[0] if isinstance(x, tuple) else x for x in answers)
+    u = input_like(module, library.input_shape(module, 2, 64), seed=0)
+    answers = (answer_of(layer, u) for layer in (module, _rebuilt(module, library, systems)))
+    expected, actual = (x[0] if isinstance(x, tuple | list) else x for x in answers)
     assert isinstance(expected, Tensor)
     assert isinstance(actual, Tensor)
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        raise LayerError(
+            f"it has the parameters of {library.name}, but answers with {tuple(expected.shape)} {expected.dtype} where its "
+            f"replacement answers with {tuple(actual.shape)} {actual.dtype}; register a layer library that reads it."
+        )
     difference = float((expected - actual).abs().max() / expected.abs().max().clamp(min=1e-12))
     if not difference <= REPLACEMENT_TOLERANCE:
         raise LayerError(
@@ -166,16 +233,20 @@ def _check_replacement(module: nn.Module, library: LayerLibrary) -> None:
 __all__ = [
     "BLOCKS",
     "LIBRARIES",
+    "REFUSALS",
     "Block",
     "FoundLayer",
     "LayerError",
     "LayerLibrary",
     "ReducedBank",
     "ReducedMimo",
+    "Refusal",
+    "RefusedLayer",
     "block_of",
     "blocks",
     "exchange_block",
     "exportable",
     "find_layers",
+    "find_refused",
     "replace_layers",
 ]

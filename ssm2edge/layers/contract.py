@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
+from ssm2edge.errors import UserError
 from ssm2edge.systems.system import System
+
+ONLY = ""
+"""Name of the only part of an ordinary layer; a bidirectional one has the parts of ``DIRECTIONS``."""
+
+DIRECTIONS = ("causal", "anticausal")
+"""Parts of a bidirectional layer: the second runs from the end of the sequence to its start."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoundLayer:
-    """One LTI layer of a user's model.
+    """One LTI system of a user's model: a layer, or a part of a layer that holds several.
 
     Attributes
     ----------
     name
-        Dotted path of the module in the model; empty for the model itself.
+        Dotted path of the module in the model, with the part's name behind it; empty for the model itself.
     library
         Name of the layer library that recognised it.
     kind
         Kind of system, for people: "SISO bank", "MIMO".
     system
-        What the layer computes between its inputs and its nonlinearity, float64.
+        What it computes between its inputs and its nonlinearity, float64.
     parameters
-        Real trainable parameters of the LTI part, as the user stores them.
+        Real numbers that the system is stored in, as the user stores them; what parts or layers share counts at the first one.
+    frozen
+        How many of them are buffers, which a count of the model's parameters leaves out.
     """
 
     name: str
@@ -35,6 +44,16 @@ class FoundLayer:
     kind: str
     system: System
     parameters: int
+    frozen: int = 0
+
+
+@dataclass(frozen=True)
+class RefusedLayer:
+    """One layer of a user's model that no system describes: its path, what it is, and one sentence with reason and mend."""
+
+    name: str
+    library: str
+    reason: str
 
 
 class Block(nn.Module, ABC):
@@ -70,39 +89,47 @@ class LayerLibrary(Protocol):
     def kind(self, module: nn.Module) -> str:
         """Kind of system the layer holds, for people."""
 
-    def read(self, module: nn.Module) -> System:
-        """Return the layer's system in paper form, float64."""
+    def read(self, module: nn.Module) -> Mapping[str, System]:
+        """Return the layer's systems in paper form, float64, by part: ``ONLY`` in an ordinary layer.
+
+        A part that runs backwards in time is returned as the causal system of the reversed sequence.
+
+        Raises
+        ------
+        LayerError
+            If the layer is the library's but no system describes it: the reason, and how to mend it.
+        """
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
         """Shape of an input of the layer."""
 
-    def parameters(self, module: nn.Module) -> int:
-        """Count the real parameters of the layer's LTI part."""
+    def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+        """Return the parameters and buffers that each part is stored in; what parts share may be listed in each."""
 
-    def rebuild(self, module: nn.Module, block: nn.Module) -> nn.Module:
-        """Return a module that computes what ``module`` does with ``block`` as its LTI part; ``module`` stays as it is."""
+    def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
+        """Return a module that computes what ``module`` does with one block per part as its LTI part; ``module`` stays as it is.
+
+        The part ``ONLY`` stands in the attribute ``block``, another one in a :class:`~ssm2edge.layers.replacement.Part` of its
+        name; :class:`~ssm2edge.layers.replacement.Replacement` sees to it.
+        """
 
 
-class LayerError(Exception):
-    """A layer that cannot be read or replaced; the message is one sentence for the user."""
+class Refusal(Protocol):
+    """One kind of layer that is known and not linear and time-invariant: named, and left as it is."""
+
+    name: str
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether ``module`` is such a layer, by class or structure; this is asked before any library."""
+
+    def reason(self, module: nn.Module) -> str:
+        """Why no system describes it and what can be done, as one sentence that follows a colon and ends with a full stop."""
 
 
-def answer_of(module: nn.Module, u: Tensor) -> object:
-    """Return what a layer answers in eval mode, without gradients; it is left in the mode it was in.
+class LayerError(UserError):
+    """A layer that cannot be read, replaced or called as it is; the message is one sentence for the user."""
 
-    Raises
-    ------
-    LayerError
-        If its forward fails.
-    """
-    was_training = module.training
-    try:
-        with torch.no_grad():
-            return module.eval()(u)
-    except Exception as error:  # the user's own code may raise anything
-        first = str(error).strip().partition("\n")[0] or "no message"
-        raise LayerError(
-            f"its forward fails on an input of shape {tuple(u.shape)} ({type(error).__name__}: {first.rstrip('.')})."
-        ) from error
-    finally:
-        module.train(was_training)
+
+def path_of(layer: str, part: str) -> str:
+    """Name of a part of a layer: the layer's own for the only part."""
+    return ".".join(name for name in (layer, part) if name)

@@ -9,29 +9,26 @@ reads the state before it, as the paper form does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import LayerError, answer_of
+from ssm2edge.layers.contract import ONLY, LayerError
+from ssm2edge.layers.replacement import Replacement
 from ssm2edge.systems.system import System, from_real_part
 
 VECTORS = ("nu_log", "theta_log", "gamma_log")
 MATRICES = ("B", "C")
 
 
-class ReducedLRU(nn.Module):
-    """An LRU that is nothing but its block, called as the original is."""
+class ReducedLRU(Replacement):
+    """An LRU that is nothing but its block."""
 
-    def __init__(self, block: nn.Module, returns_pair: bool) -> None:
-        super().__init__()
-        self.block = block
-        self.returns_pair = returns_pair
-
-    def forward(self, u: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor, None]:
+    def compute(self, u: Tensor) -> Tensor:
+        """Filter."""
         y: Tensor = self.block(u)
-        return (y, None) if self.returns_pair else y
+        return y
 
 
 class LRULibrary:
@@ -54,7 +51,7 @@ class LRULibrary:
         """Time before the features."""
         return (batch, length, _complex(module, "B").shape[-1])
 
-    def read(self, module: nn.Module) -> System:
+    def read(self, module: nn.Module) -> Mapping[str, System]:
         """Return the system of order twice the number of stored modes.
 
         Raises
@@ -78,7 +75,7 @@ class LRULibrary:
         system = from_real_part(poles, B, C * poles, D + (C @ B).real)
         squares = _quadratic(module)
         if squares is None:
-            return system
+            return {ONLY: system}
         V, W = (x.detach().cpu().double() for x in squares)
         modes = len(nu)
         # V s = Vr Re x + Vi Im x = 2 Re(((Vr - i Vi) / 2) x), on the stored mode and its conjugate, the upper one first.
@@ -86,30 +83,21 @@ class LRULibrary:
         half = torch.where(poles.imag >= 0, half, half.conj())
         rows = torch.stack((half, half.conj()), dim=-1).flatten(-2)
         M = torch.einsum("pq,qi,qj->pij", W.to(rows), rows, rows)
-        return System(system.poles, system.B, system.C, system.D, M)
+        return {ONLY: System(system.poles, system.B, system.C, system.D, M)}
 
-    def parameters(self, module: nn.Module) -> int:
-        """Count the layer's real parameters; a complex one counts twice."""
-        return sum(p.numel() * (2 if p.is_complex() else 1) for p in module.parameters(recurse=False))
+    def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+        """All of the layer's own."""
+        return {ONLY: list(module.parameters(recurse=False))}
 
-    def rebuild(self, module: nn.Module, block: nn.Module) -> nn.Module:
-        """Exchange the whole layer for ``block``.
+    def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
+        """Exchange the whole layer for the block.
 
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns neither a tensor nor (tensor, state).
+            If the layer's forward fails, or returns something that a reduced layer cannot.
         """
-        parameter = module.get_parameter("D")
-        answer = answer_of(module, torch.zeros(self.input_shape(module, 1, 2), dtype=parameter.dtype, device=parameter.device))
-        if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
-            rebuilt = ReducedLRU(block, returns_pair=True)
-        elif isinstance(answer, Tensor):
-            rebuilt = ReducedLRU(block, returns_pair=False)
-        else:
-            raise LayerError("its forward returns neither a tensor nor (tensor, state).")
-        rebuilt.train(module.training)
-        return rebuilt
+        return ReducedLRU(module, blocks, self.input_shape(module, 1, 2))
 
 
 def _quadratic(module: nn.Module) -> tuple[Tensor, Tensor] | None:

@@ -6,37 +6,36 @@ Indexing: the layer's kernel starts at C B, that is, it emits ``C x[k+1]``; read
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import LayerError, answer_of
+from ssm2edge.layers.contract import ONLY, LayerError
+from ssm2edge.layers.replacement import Replacement
 from ssm2edge.systems.system import System, from_conjugate_half
 
 KERNEL_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "C")
 LAYER_PARTS = ("D", "activation", "dropout", "output_linear")
 
 
-class ReducedS4D(nn.Module):
+class ReducedS4D(Replacement):
     """An S4D layer whose long convolution is a reduced block; activation, dropout and gated mixing are the original modules."""
 
-    def __init__(self, original: nn.Module, block: nn.Module, transposed: bool, returns_pair: bool) -> None:
-        super().__init__()
-        self.block = block
+    def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], transposed: bool) -> None:
+        # The published forward takes any keyword and looks at none.
+        super().__init__(original, blocks, shape, ignores=True)
         self.activation = copy.deepcopy(original.get_submodule("activation"))
         self.dropout = copy.deepcopy(original.get_submodule("dropout"))
         self.output_linear = copy.deepcopy(original.get_submodule("output_linear"))
         self.transposed = transposed
-        self.returns_pair = returns_pair
-        self.train(original.training)
 
-    def forward(self, u: Tensor, *_: object, **__: object) -> Tensor | tuple[Tensor, None]:
+    def compute(self, u: Tensor) -> Tensor:
+        """Filter, then the original's own parts."""
         if not self.transposed:
             u = u.transpose(-1, -2)
         y: Tensor = self.output_linear(self.dropout(self.activation(self.block(u))))
-        if not self.transposed:
-            y = y.transpose(-1, -2)
-        return (y, None) if self.returns_pair else y
+        return y if self.transposed else y.transpose(-1, -2)
 
 
 class S4DLibrary:
@@ -62,7 +61,7 @@ class S4DLibrary:
         channels = int(getattr(module, "D").shape[-1])  # noqa: B009  (D is registered at run time, unknown to type checkers)
         return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
 
-    def read(self, module: nn.Module) -> System:
+    def read(self, module: nn.Module) -> Mapping[str, System]:
         """Discretise by zero-order hold in float64.
 
         Raises
@@ -82,29 +81,23 @@ class S4DLibrary:
         held_input = (poles - 1) / continuous
         output = torch.view_as_complex(values["C"].contiguous())
         first_tap = 2 * (output * held_input).real.sum(-1)
-        return from_conjugate_half(
+        system = from_conjugate_half(
             poles, held_input.unsqueeze(-1), (output * poles).unsqueeze(-2), (skip + first_tap)[:, None, None]
         )
+        return {ONLY: system}
 
-    def parameters(self, module: nn.Module) -> int:
-        """Count the kernel's parameters and the skip."""
-        return sum(p.numel() for p in module.get_submodule("kernel").parameters()) + int(getattr(module, "D").numel())  # noqa: B009  (as above)
+    def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+        """The kernel's tensors and the skip."""
+        kernel = module.get_submodule("kernel")
+        skip = getattr(module, "D")  # noqa: B009  (as above)
+        return {ONLY: [*(getattr(kernel, name) for name in KERNEL_PARAMETERS), skip]}
 
-    def rebuild(self, module: nn.Module, block: nn.Module) -> nn.Module:
-        """Keep activation, dropout and gated mixing; exchange the convolution and the skip for ``block``.
+    def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
+        """Keep activation, dropout and gated mixing; exchange the convolution and the skip for the block.
 
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns neither a tensor nor (tensor, state).
+            If the layer's forward fails, or returns something that a reduced layer cannot.
         """
-        transposed = bool(getattr(module, "transposed", True))
-        weight = getattr(module, "D")  # noqa: B009  (as above)
-        answer = answer_of(module, torch.zeros(self.input_shape(module, 1, 2), dtype=weight.dtype, device=weight.device))
-        if isinstance(answer, Tensor):
-            returns_pair = False
-        elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor):
-            returns_pair = True
-        else:
-            raise LayerError("its forward returns neither a tensor nor (tensor, state), as the published S4D layer does.")
-        return ReducedS4D(module, block, transposed, returns_pair)
+        return ReducedS4D(module, blocks, self.input_shape(module, 1, 2), bool(getattr(module, "transposed", True)))

@@ -152,9 +152,9 @@ class Backwards(S4D):
         return super().forward(u.flip(-1))[0].flip(-1), None
 
 
-class Triple(S4D):
-    def forward(self, u: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # the difference is the point
-        return (*super().forward(u), None)
+class WithState(S4D):
+    def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # the difference is the point
+        return super().forward(u)[0], u[..., -1]
 
 
 class OtherLayout(S4D):
@@ -176,7 +176,7 @@ def refusal(call: Callable[[], object]) -> str:
     [
         (Squaring, "computes something else"),
         (Backwards, "computes something else"),
-        (Triple, "neither a tensor nor"),
+        (WithState, "neither a tensor nor"),
         (OtherLayout, "forward fails"),
     ],
 )

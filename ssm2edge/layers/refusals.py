@@ -1,0 +1,10 @@
+"""Layers that are known and not linear and time-invariant: named with the reason, and left as they are.
+
+A new one is a :class:`~ssm2edge.layers.contract.Refusal` and one line in ``REFUSALS``; it is asked before any library is.
+"""
+
+from __future__ import annotations
+
+from ssm2edge.layers.contract import Refusal
+
+REFUSALS: tuple[Refusal, ...] = ()

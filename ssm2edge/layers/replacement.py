@@ -1,0 +1,226 @@
+"""What every replaced layer keeps of the original, whatever its library: how it is called, what it returns, hooks, attributes.
+
+A library's replacement is a :class:`Replacement` with a ``compute`` of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import ONLY, LayerError
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+"""Where a module keeps the hooks of its calls."""
+
+PLAIN = (bool, int, float, str, type(None), torch.dtype)
+
+
+def answer_of(module: nn.Module, u: Tensor) -> object:
+    """Return what a layer answers in eval mode, without gradients and without its hooks; it is left in the mode it was in.
+
+    Raises
+    ------
+    LayerError
+        If its forward fails.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        with torch.no_grad():
+            return module.eval().forward(u)
+    except Exception as error:  # the user's own code may raise anything
+        first = str(error).strip().partition("\n")[0] or "no message"
+        raise LayerError(
+            f"its forward fails on an input of shape {tuple(u.shape)} ({type(error).__name__}: {first.rstrip('.')})."
+        ) from error
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def input_like(module: nn.Module, shape: tuple[int, ...], seed: int | None = None) -> Tensor:
+    """Return an input of a layer, of the precision and on the device of its weights: zeros, or noise of a seed."""
+    stored = [x for x in (*module.parameters(), *module.buffers()) if x.is_floating_point() or x.is_complex()]
+    like = stored[0] if stored else torch.zeros(())
+    u = torch.zeros(shape) if seed is None else torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return u.to(like.device, like.dtype.to_real())
+
+
+@dataclass(frozen=True, eq=False)
+class CallForm:
+    """How a layer is called and in what form it answers.
+
+    Attributes
+    ----------
+    signature
+        Of its forward.
+    container
+        None where it returns the tensor itself; else tuple or list, the tensor first.
+    states
+        How many None follow the tensor.
+    ignores
+        Whether it ignores what ``*args`` and ``**kwargs`` catch, as far as its library knows.
+    """
+
+    signature: inspect.Signature
+    container: type | None
+    states: int
+    ignores: bool
+
+    @staticmethod
+    def of(module: nn.Module, shape: tuple[int, ...], ignores: bool = False) -> CallForm:
+        """Look at a layer's forward, and at what it answers to zeros of the given shape.
+
+        Raises
+        ------
+        LayerError
+            If its forward fails, or answers neither with a tensor nor with one followed by states that are None.
+        """
+        answer, signature = answer_of(module, input_like(module, shape)), inspect.signature(module.forward)
+        if isinstance(answer, Tensor):
+            return CallForm(signature, None, 0, ignores)
+        if type(answer) in (tuple, list):
+            values: list[Any] = list(answer)  # type: ignore[call-overload]  # a tuple or list, as just seen
+            if values and isinstance(values[0], Tensor) and all(value is None for value in values[1:]):
+                return CallForm(signature, type(answer), len(values) - 1, ignores)
+        raise LayerError(
+            f"its forward returns neither a tensor nor a tensor followed by None ({_described(answer)}), and a reduced layer has "
+            "nothing else to return; make the layer return its output alone."
+        )
+
+    def check(self, args: tuple[object, ...], kwargs: Mapping[str, object], place: str) -> None:
+        """Refuse arguments behind the input that would have changed what the original computes.
+
+        Raises
+        ------
+        LayerError
+            If one has another value than its default; the sentence names it.
+        """
+        if not args and not kwargs:
+            return
+        try:
+            given = self.signature.bind(None, *args, **kwargs).arguments
+        except TypeError as error:
+            raise LayerError(f"{place} is called with arguments it does not take ({error}).") from error
+        for name, parameter in list(self.signature.parameters.items())[1:]:
+            value = given.get(name, parameter.default)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                caught = dict.fromkeys([f"*{name}"], next((x for x in given.get(name, ()) if x is not None), None))
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                caught = given.get(name, {})
+            else:
+                if not _same(value, parameter.default):
+                    raise LayerError(
+                        f"{place} is called with {name}={_described(value)}, which its reduced form does not know; call "
+                        f"it with the default, {_described(parameter.default)}."
+                    )
+                continue
+            changed = [key for key, extra in caught.items() if extra is not None]
+            if changed and not self.ignores:
+                raise LayerError(
+                    f"{place} is called with {', '.join(changed)}, which its reduced form does not know; call it without."
+                )
+
+    def answer(self, y: Tensor) -> Any:
+        """Put an output into the form in which the original answers."""
+        return y if self.container is None else self.container([y, *[None] * self.states])
+
+
+class Part(nn.Module):
+    """Holds the block of one part of a layer that has several."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, u: Tensor) -> Tensor:
+        y: Tensor = self.block(u)
+        return y
+
+    def backwards(self, u: Tensor, time_axis: int = -1) -> Tensor:
+        """Run from the end of the sequence to its start."""
+        y: Tensor = self.block(u.flip(time_axis))
+        return y.flip(time_axis)
+
+
+class Replacement(nn.Module, ABC):
+    """What stands in a layer's place: called as the layer was, answering in its form, with its hooks and plain attributes.
+
+    Parameters
+    ----------
+    original
+        The layer; it stays as it is.
+    blocks
+        One per part: ``ONLY`` becomes the attribute ``block``, another one a :class:`Part` of its name.
+    shape
+        Of an input of the layer.
+    ignores
+        Whether the original ignores what its ``*args`` and ``**kwargs`` catch.
+    """
+
+    block: nn.Module
+    place: str
+
+    def __init__(
+        self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], ignores: bool = False
+    ) -> None:
+        super().__init__()
+        self._calls = CallForm.of(original, shape, ignores)
+        self.place = f"A {type(original).__name__} layer"
+        for name, value in vars(original).items():
+            if not name.startswith("_") and not hasattr(self, name) and isinstance(value, PLAIN):
+                setattr(self, name, value)
+        for part, block in blocks.items():
+            if part == ONLY:
+                self.block = block
+            else:
+                self.add_module(part, Part(block))
+
+    def part(self, name: str) -> Part:
+        """The holder of one part of several."""
+        part = self.get_submodule(name)
+        assert isinstance(part, Part)
+        return part
+
+    @abstractmethod
+    def compute(self, u: Tensor) -> Tensor:
+        """Compute the layer's output with its blocks."""
+
+    def forward(self, u: Tensor, *args: object, **kwargs: object) -> Any:
+        self._calls.check(args, kwargs, self.place)
+        return self._calls.answer(self.compute(u))
+
+
+def keep_hooks(original: nn.Module, rebuilt: nn.Module) -> None:
+    """Let a rebuilt layer call what the user has hooked to the original's calls."""
+    for name in HOOKS:
+        getattr(rebuilt, name).update(getattr(original, name))
+    rebuilt._is_full_backward_hook = original._is_full_backward_hook
+
+
+def _same(value: object, default: object) -> bool:
+    return value is default or (isinstance(value, PLAIN) and isinstance(default, PLAIN) and value == default)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {', '.join(map(_described, value)) or 'nothing'}"
+    if value is inspect.Parameter.empty:
+        return "which it does not have"
+    return repr(value) if isinstance(value, PLAIN) else f"a {type(value).__name__}"
