@@ -1,0 +1,32 @@
+"""``ssm2edge inspect``: the layers of a model, and what each order would cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ssm2edge.cli.extra import import_pipeline
+from ssm2edge.cli.options import json_option, with_source
+from ssm2edge.cli.output import print_json, progress_to_stderr
+
+
+@click.command()
+@with_source
+@json_option
+def inspect(source: str, as_json: bool, **given: Any) -> None:
+    """Show the LTI layers of the model SOURCE, and what each order would cost."""
+    pipeline = import_pipeline()
+    from dataclasses import asdict
+
+    from ssm2edge.loading import open_source
+
+    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
+    with progress_to_stderr("inspecting", quiet=as_json) as progress:
+        reports = pipeline.inspect(described, given["horizon"], given["trust_pickle"], progress)
+    if as_json:
+        print_json({"source": source, "layers": [asdict(report) for report in reports]})
+    else:
+        from ssm2edge.tables import show_layers, wide_console
+
+        show_layers(wide_console(), reports)

@@ -1,0 +1,88 @@
+"""``ssm2edge run``: an artifact on data from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssm2edge.cli.options import json_option, threads_option
+from ssm2edge.cli.output import finite, print_json, progress_to_stderr
+from ssm2edge.errors import UserError
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="Samples: .npy, .npz or .wav.")
+@click.option("--stream", "streaming", is_flag=True, help="Run block by block instead of whole.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="Write the outputs: .npy, or .npz for several.")
+@threads_option
+@json_option
+def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
+    """Run the artifact in DIRECTORY on samples from a file and print its answer."""
+    from ssm2edge.artifact import open_artifact
+    from ssm2edge.runtime import Model, Stream
+    from ssm2edge.sample_files import read_samples
+
+    open_artifact(directory)
+    with progress_to_stderr("running", quiet=as_json) as progress:
+        with Model(directory, threads=threads) as model:
+            samples = read_samples(source, model.inputs)
+            final = {port.name for port in model.outputs if port.time_axis is None}
+            outputs = {} if streaming else model.run(samples)
+        if streaming:
+            progress("streaming")
+            with Stream(directory, len(next(iter(samples.values()))), threads=threads) as stream:
+                parts = [stream.push(samples)]
+                left, block = stream.pending, stream.block
+                parts.append(stream.flush())
+                outputs = joined(parts, {port.name: port.time_axis for port in stream.outputs})
+            if left and final:
+                click.echo(f"The last {left} samples fill no block of {block}; running answers are without them.", err=True)
+    if target is not None:
+        save_outputs(target, outputs)
+    if as_json:
+        print_json(
+            {
+                name: {"shape": list(value.shape), "final": name in final}
+                | ({} if target is not None else {"values": finite(value.tolist())})
+                | ({"largest": value.argmax(axis=1).tolist()} if name in final and value.ndim == 2 else {})
+                for name, value in outputs.items()
+            }
+        )
+    else:
+        from ssm2edge.tables import show_answers, wide_console
+
+        show_answers(wide_console(), outputs, final)
+
+
+def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:
+    """Outputs of several pushes: along time put together, answers the last."""
+    import numpy as np
+
+    last = {name: value for part in parts for name, value in part.items()}
+    if not last:
+        raise UserError("The samples fill no block, so there is no answer yet: give more, or run without --stream.")
+    return {
+        name: value if axes[name] is None else np.concatenate([part[name] for part in parts], axes[name])
+        for name, value in last.items()
+    }
+
+
+def save_outputs(target: Path, outputs: dict[str, Any]) -> None:
+    """Write outputs as ``.npy`` (one) or ``.npz`` (any number)."""
+    import numpy as np
+
+    if target.suffix.lower() not in (".npy", ".npz"):
+        raise UserError(f"{target} is neither .npy nor .npz: name the output file so.")
+    if target.suffix.lower() == ".npy" and len(outputs) != 1:
+        raise UserError(f"The model has {len(outputs)} outputs ({', '.join(outputs)}): write them to an .npz file.")
+    try:
+        with target.open("wb") as stream:
+            if target.suffix.lower() == ".npy":
+                np.save(stream, next(iter(outputs.values())))
+            else:
+                np.savez(stream, **outputs)
+    except OSError as fault:
+        raise UserError(f"{target} cannot be written ({fault.strerror or fault}).") from fault

@@ -1,0 +1,39 @@
+"""``ssm2edge verify``: every check on an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssm2edge.cli.options import json_option, threads_option
+from ssm2edge.cli.output import print_json, progress_to_stderr
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@threads_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> None:
+    """Check the artifact in DIRECTORY: files, parity, streaming, stability, accuracy.
+
+    Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
+    """
+    from ssm2edge.artifact import open_artifact
+    from ssm2edge.verification import Subject, time_graphs
+    from ssm2edge.verification import verify as run_checks
+
+    with progress_to_stderr("verifying", quiet=as_json) as progress:
+        artifact = open_artifact(directory)
+        verdict = run_checks(artifact, threads=threads, progress=progress)
+        progress("latency")
+        timing = time_graphs(Subject.of(artifact, threads=threads))
+    if as_json:
+        medians = {name: timing.median(name) for name in timing.seconds}
+        print_json({"directory": str(directory), **verdict.to_json(), "latency": {"threads": threads, "medians": medians}})
+    else:
+        from ssm2edge.tables import show_verdict, wide_console
+
+        show_verdict(wide_console(), artifact.manifest, verdict, timing)
+    ctx.exit(0 if verdict.passed else 1)
