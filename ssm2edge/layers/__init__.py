@@ -19,9 +19,12 @@ from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.replacement import Replacement, answer_of, input_like, keep_hooks
 from ssm2edge.layers.s4d import S4DLibrary
+from ssm2edge.layers.s5 import S5, S5Library
+from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
+from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
 from ssm2edge.systems.system import System
 
-LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), LRULibrary())
+LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library())
 
 BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
 
@@ -234,6 +237,7 @@ __all__ = [
     "BLOCKS",
     "LIBRARIES",
     "REFUSALS",
+    "S5",
     "Block",
     "FoundLayer",
     "LayerError",
@@ -249,4 +253,6 @@ __all__ = [
     "find_layers",
     "find_refused",
     "replace_layers",
+    "s5_from_flax",
+    "s5_model_from_flax",
 ]

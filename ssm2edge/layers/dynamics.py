@@ -8,9 +8,6 @@ float32, is the same system to the last bit, however slow a mode is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -21,23 +18,9 @@ LARGEST_NU = 32.0
 """Beyond it the modulus is zero in any arithmetic, while exp(nu) would overflow on its way to a gradient."""
 
 
-class _RoundToFloat32(torch.autograd.Function):
-    """Rounding with the gradient of the identity."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor) -> Tensor:
-        return values.float().double()
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
-        return gradients[0]
-
-    @staticmethod
-    def jvp(ctx: torch.autograd.function.FunctionCtx, *tangents: Tensor) -> Tensor:
-        return tangents[0]
-
-
-_rounded = cast(Callable[[Tensor], Tensor], _RoundToFloat32.apply)
+def _rounded(values: Tensor) -> Tensor:
+    """Rounding with the gradient of the identity; the sum is exact, and so is the difference."""
+    return values + (values.float().double() - values).detach()
 
 
 def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:

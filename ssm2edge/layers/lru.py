@@ -3,6 +3,11 @@
     x[k] = exp(-exp(nu_log) + i exp(theta_log)) x[k - 1] + exp(gamma_log) B u[k]
     y[k] = Re(C x[k]) + D u[k]  (+ W (V s[k - 1])^2 with s = (Re x, Im x), where the layer has V and W)
 
+Spellings: nu_log or log_nu, and so on; B and C complex, or real with a last axis of (real, imaginary), or split in two (B_re and
+B_im, B_real and B_imag); D a matrix, a vector or a number, or none.  A layer without gamma_log normalises by sqrt(1 - |pole|^2),
+or not at all: its own forward says which.  This covers the PyPI package lru-pytorch (read in 0.1.3: B and C complex, D a matrix,
+one sequence or a batch, no states returned) and the LRU of the package lrnnx (read in 1.0.0: B and C split, D a vector).
+
 Indexing: the linear output reads the state after the sample, ``C x[k+1]`` in paper form; reading moves it.  The quadratic one
 reads the state before it, as the paper form does.
 """
@@ -15,31 +20,26 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import ONLY, LayerError
-from ssm2edge.layers.replacement import Replacement
+from ssm2edge.layers.mimo_layer import ReducedMimoLayer
+from ssm2edge.layers.replacement import answer_of, input_like
+from ssm2edge.layers.weights import as_complex, finite
+from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System, from_real_part
 
-VECTORS = ("nu_log", "theta_log", "gamma_log")
 MATRICES = ("B", "C")
 
-
-class ReducedLRU(Replacement):
-    """An LRU that is nothing but its block."""
-
-    def compute(self, u: Tensor) -> Tensor:
-        """Filter."""
-        y: Tensor = self.block(u)
-        return y
+TOLERANCE = 1e-3
+"""Relative difference up to which a layer's answer to noise shows how it normalises."""
 
 
 class LRULibrary:
-    """Recognises LRUs by their parameters: B and C complex, or real with a last axis of (real, imaginary) or split in two."""
+    """Recognises LRUs by their parameters, in any of the spellings."""
 
     name = "LRU"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module itself has the published parameters, in one of the spellings."""
-        own = module._parameters
-        if not all(isinstance(own.get(name), Tensor) for name in (*VECTORS, "D")):
+        """Whether the module itself has the published parameters."""
+        if _logarithm(module, "nu") is None or _logarithm(module, "theta") is None:
             return False
         return all(_stored(module, name) is not None for name in MATRICES)
 
@@ -57,33 +57,32 @@ class LRULibrary:
         Raises
         ------
         LayerError
-            If a weight is not finite, or the shapes are not those of an LRU.
+            If a weight is not finite, the shapes are not those of an LRU, or its normalisation is another one.
         """
-        for name, value in module.named_parameters(recurse=False):
-            if not bool(torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all()):
-                raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
-        nu, theta, gamma = (module.get_parameter(name).detach().cpu().double().exp() for name in VECTORS)
+        finite(module)
+        nu, theta = (_exponential(module, name) for name in ("nu", "theta"))
         poles = torch.exp(torch.complex(-nu, theta))
-        B, C = gamma.unsqueeze(-1) * _complex(module, "B"), _complex(module, "C")
-        D = module.get_parameter("D").detach().cpu().double()
-        D = torch.diag(D) if D.ndim == 1 else D
-        if nu.ndim != 1 or len(B) != len(nu) or C.shape[-1] != len(nu) or tuple(D.shape) != (len(C), B.shape[-1]):
+        B, C = _complex(module, "B"), _complex(module, "C")
+        skip = _tensors(module).get("D")
+        D = torch.zeros(()).double() if skip is None else skip.detach().cpu().double()
+        if D.ndim < 2 and D.numel() in (1, len(C)) and len(C) == B.shape[-1]:
+            D = torch.diag(D.expand(len(C)))
+        if len(B) != len(nu) or theta.shape != nu.shape or C.shape[-1] != len(nu) or tuple(D.shape) != (len(C), B.shape[-1]):
             raise LayerError(
                 f"its parameters have the names of an LRU but not the shapes: B {tuple(B.shape)}, C {tuple(C.shape)}, "
                 f"D {tuple(D.shape)} for {tuple(nu.shape)} modes."
             )
-        system = from_real_part(poles, B, C * poles, D + (C @ B).real)
-        squares = _quadratic(module)
-        if squares is None:
-            return {ONLY: system}
-        V, W = (x.detach().cpu().double() for x in squares)
-        modes = len(nu)
-        # V s = Vr Re x + Vi Im x = 2 Re(((Vr - i Vi) / 2) x), on the stored mode and its conjugate, the upper one first.
-        half = torch.complex(V[:, :modes], -V[:, modes:]) / 2
-        half = torch.where(poles.imag >= 0, half, half.conj())
-        rows = torch.stack((half, half.conj()), dim=-1).flatten(-2)
-        M = torch.einsum("pq,qi,qj->pij", W.to(rows), rows, rows)
-        return {ONLY: System(system.poles, system.B, system.C, system.D, M)}
+
+        def normalised(gains: Tensor) -> System:
+            scaled = gains[:, None] * B
+            system = from_real_part(poles, scaled, C * poles, D + (C @ scaled).real)
+            squares = _quadratic(module)
+            return system if squares is None else _with_squares(system, poles, *squares)
+
+        if _logarithm(module, "gamma") is not None:
+            return {ONLY: normalised(_exponential(module, "gamma"))}
+        candidates = [normalised(gains) for gains in ((1 - poles.abs().square()).sqrt(), torch.ones_like(nu))]
+        return {ONLY: _that_answers_as(module, self.input_shape(module, 1, 32), candidates)}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """All of the layer's own."""
@@ -97,13 +96,63 @@ class LRULibrary:
         LayerError
             If the layer's forward fails, or returns something that a reduced layer cannot.
         """
-        return ReducedLRU(module, blocks, self.input_shape(module, 1, 2))
+        return ReducedMimoLayer(module, blocks, self.input_shape(module, 1, 2))
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The module's own parameters and buffers."""
+    return {name: x for name, x in (*module._parameters.items(), *module._buffers.items()) if x is not None}
+
+
+def _logarithm(module: nn.Module, name: str) -> Tensor | None:
+    own = _tensors(module)
+    return next((own[spelling] for spelling in (f"{name}_log", f"log_{name}") if spelling in own), None)
+
+
+def _exponential(module: nn.Module, name: str) -> Tensor:
+    stored = _logarithm(module, name)
+    assert stored is not None  # asked for before
+    return stored.detach().cpu().double().exp().flatten()
+
+
+def _with_squares(system: System, poles: Tensor, V: Tensor, W: Tensor) -> System:
+    V, W = (x.detach().cpu().double() for x in (V, W))
+    modes = len(poles)
+    # V s = Vr Re x + Vi Im x = 2 Re(((Vr - i Vi) / 2) x), on the stored mode and its conjugate, the upper one first.
+    half = torch.complex(V[:, :modes], -V[:, modes:]) / 2
+    half = torch.where(poles.imag >= 0, half, half.conj())
+    rows = torch.stack((half, half.conj()), dim=-1).flatten(-2)
+    M = torch.einsum("pq,qi,qj->pij", W.to(rows), rows, rows)
+    return System(system.poles, system.B, system.C, system.D, M)
+
+
+def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequence[System]) -> System:
+    """The system that answers to noise as the layer does.
+
+    Raises
+    ------
+    LayerError
+        If none does.
+    """
+    u = input_like(module, shape, seed=0)
+    answer = answer_of(module, u)
+    y = answer[0] if isinstance(answer, tuple | list) else answer
+    for system in candidates:
+        expected = simulate(system, u.detach().cpu().double().mT)[0].mT
+        if isinstance(y, Tensor) and y.shape == expected.shape:
+            difference = float((y.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp_min(1e-300))
+            if difference <= TOLERANCE:
+                return system
+    raise LayerError(
+        "it has no gamma_log, and its forward scales its input neither by sqrt(1 - |pole|^2) nor by one; register a layer "
+        "library that reads it."
+    )
 
 
 def _quadratic(module: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Squared directions V ``(q, 2 modes)`` and their mixing W ``(p, q)``, where the layer has any."""
     V, W = module._parameters.get("V"), module._parameters.get("W")
-    modes = len(module.get_parameter("nu_log"))
+    modes = len(_exponential(module, "nu"))
     if V is None or W is None or V.ndim != 2 or W.ndim != 2 or len(V) == 0 or V.shape[1] != 2 * modes:
         return None
     return V, W
@@ -111,17 +160,15 @@ def _quadratic(module: nn.Module) -> tuple[Tensor, Tensor] | None:
 
 def _stored(module: nn.Module, name: str) -> Callable[[], Tensor] | None:
     """How a complex matrix of the layer is stored, as a call that puts it together; None if it is not there."""
-    own = module._parameters
+    own = _tensors(module)
     whole = own.get(name)
-    if whole is not None and whole.is_complex() and whole.ndim == 2:
-        return lambda: whole
-    if whole is not None and whole.ndim == 3 and whole.shape[-1] == 2:
-        return lambda: torch.view_as_complex(whole.double().contiguous())
+    if whole is not None and whole.ndim == (2 if whole.is_complex() else 3) and (whole.is_complex() or whole.shape[-1] == 2):
+        return lambda: as_complex(whole)
     for real, imaginary in ((f"{name}_re", f"{name}_im"), (f"{name}_real", f"{name}_imag")):
         first, second = own.get(real), own.get(imaginary)
         if first is not None and second is not None and first.ndim == 2:
             parts = first, second
-            return lambda: torch.complex(parts[0].double(), parts[1].double())
+            return lambda: as_complex(torch.stack(parts, dim=-1))
     return None
 
 
@@ -129,4 +176,4 @@ def _complex(module: nn.Module, name: str) -> Tensor:
     stored = _stored(module, name)
     if stored is None:
         raise LayerError(f"it has no matrix {name}.")
-    return stored().detach().cpu().to(torch.complex128)
+    return stored()

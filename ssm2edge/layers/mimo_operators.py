@@ -59,6 +59,16 @@ def _(u: Tensor, *coefficients: Tensor) -> Tensor:
     return _empty(u, MimoSections(*coefficients))
 
 
+@mimo.register_vmap
+def _(info: object, in_dims: tuple[int | None, ...], u: Tensor, *coefficients: Tensor) -> tuple[Tensor, int]:
+    """A layer that its user maps over sequences: they are a batch."""
+    if in_dims[0] is None or any(axis is not None for axis in in_dims[1:]):
+        raise NotImplementedError("a system is mapped over sequences only.")
+    sequences = u.movedim(in_dims[0], 0)
+    y: Tensor = mimo(sequences.flatten(0, 1), *coefficients)
+    return y.reshape(*sequences.shape[:2], *y.shape[1:]), 0
+
+
 @torch.library.custom_op(
     f"{DOMAIN}::mimo_block", mutates_args=(), schema=f"(Tensor u, Tensor state, {COEFFICIENTS}) -> (Tensor, Tensor)"
 )

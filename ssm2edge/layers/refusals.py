@@ -6,5 +6,6 @@ A new one is a :class:`~ssm2edge.layers.contract.Refusal` and one line in ``REFU
 from __future__ import annotations
 
 from ssm2edge.layers.contract import Refusal
+from ssm2edge.layers.s5_pytorch import LiquidS5
 
-REFUSALS: tuple[Refusal, ...] = ()
+REFUSALS: tuple[Refusal, ...] = (LiquidS5(),)

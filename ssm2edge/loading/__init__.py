@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.model import input_names, load_model
 from ssm2edge.loading.samples import Samples, load_samples
 from ssm2edge.loading.source import Source, open_source
 
-__all__ = ["Samples", "Source", "input_names", "load_model", "load_samples", "open_source"]
+__all__ = ["Samples", "Source", "input_names", "load_model", "load_samples", "open_source", "read_flax_tree"]

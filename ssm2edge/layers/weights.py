@@ -1,0 +1,27 @@
+"""Weights as layers store them, in the precision of systems."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import LayerError
+
+
+def as_complex(stored: Tensor) -> Tensor:
+    """Return a complex parameter, or a real one whose last axis is (real, imaginary), as complex128 on the CPU, detached."""
+    value = stored.detach().cpu()
+    return value.to(torch.complex128) if value.is_complex() else torch.view_as_complex(value.double().contiguous())
+
+
+def finite(module: nn.Module) -> None:
+    """Check the parameters of a layer.
+
+    Raises
+    ------
+    LayerError
+        If one holds NaN or infinite values.
+    """
+    for name, value in module.named_parameters(recurse=False):
+        if not bool(torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all()):
+            raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
