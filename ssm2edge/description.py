@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
-import torch
 from torch import nn
 
-import ssm2edge
 from ssm2edge.artifact import Latency, LayerRecord, Manifest, Parameters, Source, StateRecord, Streaming
 from ssm2edge.calibration import Calibrated
 from ssm2edge.layers import FoundLayer, blocks
@@ -25,6 +19,7 @@ from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
 from ssm2edge.verification import Verdict
+from ssm2edge.versions import versions
 
 
 def describe(
@@ -95,15 +90,3 @@ def layer_records(
 def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
     """What output matching did to the error of the outputs; None without it."""
     return None if calibrated.matched is None else {name: float(value) for name, value in asdict(calibrated.matched).items()}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what takes part in a build."""
-    return {
-        "ssm2edge": ssm2edge.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }

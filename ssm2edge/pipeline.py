@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssm2edge.artifact import Manifest, Reference, seal, staging
+from ssm2edge.cache import Store
 from ssm2edge.description import describe, layer_records
 from ssm2edge.inspection import LayerReport, inspect_layer
 from ssm2edge.latency import compare_with_original
@@ -16,7 +17,7 @@ from ssm2edge.options import Options, check_options
 from ssm2edge.recording import record_outputs
 from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.export import export
-from ssm2edge.stages.load import Loaded, load
+from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
 from ssm2edge.verification import Subject, Verdict, examine
@@ -37,8 +38,8 @@ class Built:
     seconds: float
 
 
-def build(source: Source, options: Options, out: Path, force: bool, progress: Progress) -> Built:
-    """Build, verify and publish an artifact.
+def build(source: Source, options: Options, out: Path, force: bool, progress: Progress, rebuild: bool = False) -> Built:
+    """Build, verify and publish an artifact; what earlier builds finished is taken from the cache beside it, unless ``rebuild``.
 
     Raises
     ------
@@ -49,6 +50,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
     """
     start = time.monotonic()
     check_options(options)
+    store = Store.beside(out, rebuild)
     with staging(out, force) as folder:
         progress("load", 0.0)
         loaded = load(source, options.trust_pickle)
@@ -57,10 +59,10 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
             calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))
         progress("original", 0.0)
         held_out, axis = loaded.samples.held_out, source.time_axis
-        original = record_outputs(loaded.model, held_out, axis, lambda share: progress("original", share))
+        original = original_outputs(loaded, store, lambda share: progress("original", share))
         progress("reduce", 0.0)
-        reductions = reduce(loaded, options, original, lambda step: progress(f"reduce {step}", 0.0))
-        calibrated = calibrate_reductions(loaded, options, reductions, progress)
+        reductions = reduce(loaded, options, original, store, lambda step: progress(f"reduce {step}", 0.0))
+        calibrated = calibrate_reductions(loaded, options, reductions, store, progress)
         progress("replace", 0.0)
         reduced_model = replace(loaded, calibrated.systems)
         reduced = record_outputs(reduced_model, held_out, axis, lambda share: progress("replace", share))
@@ -87,6 +89,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
             streaming=streaming, states=states,
         )  # fmt: skip
         manifest = seal(folder, manifest)
+    store.clean()
     return Built(out, manifest, verdict, time.monotonic() - start)
 
 

@@ -117,6 +117,8 @@ class Judged:
         Position of time.
     method, horizon
         How layers are reduced.
+    reduce
+        Systems, orders, method and horizon to reductions.
     calibrate
         What is done to the reduced systems of a whole network before they are judged.
     """
@@ -131,6 +133,7 @@ class Judged:
     time_axis: int
     method: str
     horizon: int | None
+    reduce: Callable[[Mapping[str, System], Mapping[str, int], str, int | None], dict[str, Reduction]] = reduce_layers
     calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
 
     def batch(self, steps: int) -> list[Tensor]:
@@ -163,7 +166,7 @@ class Reducer:
     def _reduced(self, orders: Mapping[str, int]) -> dict[str, Reduction]:
         missing = {name: order for name, order in orders.items() if (name, order) not in self._made}
         systems = {name: self._judged.systems[name] for name in missing}
-        for name, reduction in reduce_layers(systems, missing, self._judged.method, self._judged.horizon).items():
+        for name, reduction in self._judged.reduce(systems, missing, self._judged.method, self._judged.horizon).items():
             self._made[name, missing[name]] = reduction
         return {name: self._made[name, order] for name, order in orders.items()}
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
+from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
 from ssm2edge.errors import UserError
 from ssm2edge.layers import FoundLayer, LayerError, find_layers
 from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
 from ssm2edge.options import Options
+from ssm2edge.recording import record_outputs
 from ssm2edge.systems.system import System
 
 
@@ -27,6 +32,23 @@ class Loaded:
     def systems(self) -> dict[str, System]:
         """The layers' systems by name."""
         return {name: layer.system for name, layer in self.layers.items()}
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that what is computed from the model depends on, but for samples."""
+        model = self.model
+        return key_of(
+            tool(),
+            [(name, value.detach()) for name, value in (*model.named_parameters(), *model.named_buffers())],
+            repr(model),
+            source_code(self.source.directory, {type(module) for module in model.modules()}),
+        )
+
+    @cached_property
+    def samples_key(self) -> str:
+        """Hash of the samples, and of how they are read."""
+        samples, source = self.samples, self.source
+        return key_of(samples.calibration, samples.held_out, samples.labels, source.time_axis, source.metric)
 
     @property
     def length(self) -> int:
@@ -54,3 +76,10 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
 def horizon_of(options: Options, loaded: Loaded) -> int | None:
     """The horizon in taps: what the user asked for, or the length of the samples."""
     return loaded.length if isinstance(options.horizon, str) else options.horizon
+
+
+def original_outputs(loaded: Loaded, store: Store, progress: Callable[[float], None]) -> dict[str, NDArray[np.float32]]:
+    """What the model answers on the held-out samples."""
+    held_out, axis = loaded.samples.held_out, loaded.source.time_axis
+    key = key_of(loaded.key, held_out, axis)
+    return store.kept(Outputs(), key, lambda: record_outputs(loaded.model, held_out, axis, progress))

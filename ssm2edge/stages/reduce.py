@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm2edge.bounds import Network
+from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options
 from ssm2edge.reduction import Reduction
@@ -17,21 +18,34 @@ from ssm2edge.sizing import Judged, choose_reductions
 from ssm2edge.stages.calibrate import judged_after_calibration
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.stages.replace import replace, traced_model
+from ssm2edge.systems.system import System
 
 
 def reduce(
-    loaded: Loaded, options: Options, original: Mapping[str, NDArray[np.float32]], progress: Callable[[str], None]
+    loaded: Loaded,
+    options: Options,
+    original: Mapping[str, NDArray[np.float32]],
+    store: Store,
+    progress: Callable[[str], None],
 ) -> dict[str, Reduction]:
     """Choose each layer's order, and reduce each System to it."""
     systems, horizon = loaded.systems, horizon_of(options, loaded)
+
+    def reduced(
+        systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None
+    ) -> dict[str, Reduction]:
+        # Which model the systems come from, and which samples, does not matter to the reductions.
+        key = key_of(tool(), list(systems.items()), [orders[name] for name in systems], method, horizon)
+        return store.kept(Reductions(), key, lambda: reduce_layers(systems, orders, method, horizon))
+
     try:
         if options.order is not None:
-            return reduce_layers(systems, uniform_orders(systems, options.order), options.method, horizon)
+            return reduced(systems, uniform_orders(systems, options.order), options.method, horizon)
         network = Network(traced_model(replace(loaded, systems), loaded).program)
         samples, axis = loaded.samples, loaded.source.time_axis
         judged = Judged(
             loaded.model, network, systems, samples.calibration, samples.held_out, samples.labels, original, axis,
-            options.method, horizon, lambda reductions: judged_after_calibration(loaded, options, reductions),
+            options.method, horizon, reduced, lambda reductions: judged_after_calibration(loaded, options, reductions, store),
         )  # fmt: skip
         return choose_reductions(options.request, judged, progress)
     except ValueError as error:

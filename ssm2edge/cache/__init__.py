@@ -1,0 +1,9 @@
+"""Finished stages of builds, kept beside the output, so that the next build goes on where the last one ended."""
+
+from __future__ import annotations
+
+from ssm2edge.cache.keys import key_of, source_code, tool
+from ssm2edge.cache.results import Calibrations, Outputs, Reductions
+from ssm2edge.cache.store import FOLDER, Store
+
+__all__ = ["FOLDER", "Calibrations", "Outputs", "Reductions", "Store", "key_of", "source_code", "tool"]

@@ -1,0 +1,98 @@
+"""What a result depends on, as one hash: equal keys mean equal results."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ssm2edge
+from ssm2edge.errors import UserError
+from ssm2edge.versions import versions
+
+Hash = Any
+"""What hashlib makes; it has no public name."""
+
+
+def key_of(*parts: object) -> str:
+    """SHA-256 of values: numbers, texts, arrays, tensors, dataclasses, and sequences and mappings of these, in their order.
+
+    Every value is written with its type and length, so that no two different ones are written alike.
+
+    Raises
+    ------
+    TypeError
+        For a value of another type.
+    """
+    digest = hashlib.sha256()
+    _write(digest, parts)
+    return digest.hexdigest()
+
+
+@cache
+def tool() -> str:
+    """Hash of all versions, and of this package's own code, whose version does not change while it is worked on."""
+    home = Path(ssm2edge.__file__).parent
+    code = [(path.relative_to(home).as_posix(), path.read_bytes()) for path in sorted(home.rglob("*.py"))]
+    return key_of(versions(), code)
+
+
+def source_code(directory: Path, classes: set[type]) -> str:
+    """Hash of the user's code: every loaded file below the directory, and every loaded file of the packages of some classes.
+
+    What a forward imports only while it runs is not seen; `--rebuild` is for that.
+    """
+    home = directory.resolve()
+    packages = {kind.__module__.partition(".")[0] for kind in classes} - {"torch", "ssm2edge", "builtins"}
+    files: dict[str, bytes] = {}
+    for name, module in list(sys.modules.items()):
+        given = getattr(module, "__file__", None)
+        if not isinstance(given, str) or not given.endswith(".py"):
+            continue
+        path = Path(given).resolve()
+        inside = path.is_relative_to(home) and "site-packages" not in path.parts
+        if not inside and name.partition(".")[0] not in packages:
+            continue
+        try:
+            files[path.relative_to(home).as_posix() if inside else name] = path.read_bytes()
+        except OSError as fault:
+            raise UserError(f"{path} cannot be read ({fault.strerror}).") from fault
+    return key_of(sorted(files.items()))
+
+
+def _write(digest: Hash, value: object) -> None:
+    if isinstance(value, torch.Tensor):
+        value = torch.view_as_real(value).numpy() if value.is_complex() else value.detach().numpy()
+    if isinstance(value, np.ndarray):
+        content = np.ascontiguousarray(value)
+        _mark(digest, "array", f"{content.dtype.str} {content.shape}".encode())
+        digest.update(content.data)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        _mark(digest, "record", type(value).__qualname__.encode())
+        _write(digest, [(entry.name, getattr(value, entry.name)) for entry in dataclasses.fields(value)])
+    elif isinstance(value, Mapping):
+        _mark(digest, "mapping", str(len(value)).encode())
+        _write(digest, list(value.items()))
+    elif isinstance(value, list | tuple):
+        _mark(digest, "sequence", str(len(value)).encode())
+        for item in value:
+            _write(digest, item)
+    elif isinstance(value, bytes):
+        _mark(digest, "bytes", value)
+    elif value is None or isinstance(value, str | int | float | bool):
+        _mark(digest, type(value).__name__, json.dumps(value).encode())
+    else:
+        raise TypeError(f"a {type(value).__name__} cannot be part of a key.")
+
+
+def _mark(digest: Hash, kind: str, content: bytes) -> None:
+    digest.update(f"{kind} {len(content)}:".encode())
+    digest.update(content)

@@ -1,0 +1,98 @@
+"""The three kinds of results that are kept: outputs on samples, reductions, calibrated systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssm2edge.calibration import Calibrated, Matched
+from ssm2edge.reduction import Reduction
+from ssm2edge.systems.system import System
+
+Array = NDArray[Any]
+
+MATRICES = ("poles", "B", "C", "D", "M")
+COLUMNS = ("error", "relative_error", "spectral_radius", "outcomes", "iterations")
+
+
+class Outputs:
+    """A model's outputs by name, float32."""
+
+    name = "outputs"
+
+    def pack(self, value: dict[str, NDArray[np.float32]]) -> tuple[dict[str, Array], Any]:
+        """One array an output; the record keeps their order."""
+        return {str(index): array for index, array in enumerate(value.values())}, {"names": list(value)}
+
+    def unpack(self, arrays: Mapping[str, Array], record: Any) -> dict[str, NDArray[np.float32]]:
+        """See `pack`."""
+        return {name: arrays[str(index)].astype(np.float32, copy=False) for index, name in enumerate(record["names"])}
+
+
+class Reductions:
+    """Reductions by layer."""
+
+    name = "reductions"
+
+    def pack(self, value: dict[str, Reduction]) -> tuple[dict[str, Array], Any]:
+        """The arrays of every layer under its number."""
+        arrays: dict[str, Array] = {}
+        for index, reduction in enumerate(value.values()):
+            arrays |= _of_system(index, reduction.system)
+            arrays |= {f"{index}.{column}": getattr(reduction, column).numpy() for column in COLUMNS}
+        layers = [
+            {"name": name, "method": reduction.method, "order": reduction.order, "horizon": reduction.horizon}
+            for name, reduction in value.items()
+        ]
+        return arrays, {"layers": layers}
+
+    def unpack(self, arrays: Mapping[str, Array], record: Any) -> dict[str, Reduction]:
+        """See `pack`."""
+        return {
+            layer["name"]: Reduction(
+                system=_to_system(index, arrays),
+                method=layer["method"],
+                order=layer["order"],
+                horizon=layer["horizon"],
+                **{column: torch.from_numpy(arrays[f"{index}.{column}"]) for column in COLUMNS},
+            )
+            for index, layer in enumerate(record["layers"])
+        }
+
+
+class Calibrations:
+    """Calibrated systems by layer, and what matching did."""
+
+    name = "calibration"
+
+    def pack(self, value: Calibrated) -> tuple[dict[str, Array], Any]:
+        """The systems under their numbers."""
+        arrays: dict[str, Array] = {}
+        for index, system in enumerate(value.systems.values()):
+            arrays |= _of_system(index, system)
+        return arrays, {"layers": list(value.systems), "matched": None if value.matched is None else asdict(value.matched)}
+
+    def unpack(self, arrays: Mapping[str, Array], record: Any) -> Calibrated:
+        """See `pack`."""
+        matched = None if record["matched"] is None else Matched(**record["matched"])
+        return Calibrated({name: _to_system(index, arrays) for index, name in enumerate(record["layers"])}, matched)
+
+
+def _of_system(index: int, system: System) -> dict[str, Array]:
+    """The matrices; complex ones as pairs of real numbers along a last axis."""
+    values = {name: getattr(system, name) for name in MATRICES}
+    return {
+        f"{index}.{name}": (torch.view_as_real(value.resolve_conj()) if value.is_complex() else value).numpy()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _to_system(index: int, arrays: Mapping[str, Array]) -> System:
+    values = {name: torch.from_numpy(arrays[f"{index}.{name}"]) for name in MATRICES if f"{index}.{name}" in arrays}
+    return System(**{name: value if name == "D" else torch.view_as_complex(value) for name, value in values.items()})

@@ -1,0 +1,159 @@
+"""A folder of results, one file each, named by the hash of everything the result depends on.
+
+A file is safetensors: arrays, and in its metadata a JSON record and the SHA-256 of both.  Nothing in it can run code.  It is
+written beside its place and renamed, so that a killed build leaves whole files or none; what cannot be read back whole is removed
+and computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+FOLDER = ".ssm2edge-cache"
+LARGEST_ENTRY = 1 << 30
+"""Bytes; larger results are not kept, and larger files are not read."""
+LARGEST_FOLDER = 1 << 30
+OLDEST = 14 * 24 * 3600
+"""Seconds for which a result is kept that no build uses."""
+UNFINISHED = 3600
+"""Seconds after which a file that was being written belongs to no living build."""
+
+
+class Form(Protocol[T]):
+    """How results of one kind become arrays and a JSON record, and back."""
+
+    name: str
+
+    def pack(self, value: T) -> tuple[Mapping[str, Array], Any]:
+        """Arrays by name, and what else there is to say."""
+
+    def unpack(self, arrays: Mapping[str, Array], record: Any) -> T:
+        """The value; any ordinary exception if they do not make one."""
+
+
+class Store:
+    """Results of builds to one place.
+
+    Parameters
+    ----------
+    folder
+        Made when the first result is kept.
+    rebuild
+        Compute everything again, and keep that.
+    """
+
+    def __init__(self, folder: Path, rebuild: bool = False) -> None:
+        self.folder = folder
+        self.rebuild = rebuild
+
+    @classmethod
+    def beside(cls, out: Path, rebuild: bool = False) -> Store:
+        """The store of builds to ``out`` and to its neighbours: they share what is the same."""
+        return cls(Path(os.path.realpath(out)).parent / FOLDER, rebuild)
+
+    def kept(self, form: Form[T], key: str, make: Callable[[], T]) -> T:
+        """The result kept under a key; made, and kept, if there is none."""
+        path = self.folder / f"{form.name}-{key}.safetensors"
+        if not self.rebuild:
+            found = _read(path, form)
+            if found is not None:
+                return found
+        arrays, record = form.pack(make())
+        # A full disk or a folder that cannot be written does not stop a build: only its next run is longer.
+        with contextlib.suppress(OSError):
+            self._write(path, arrays, record)
+        # What was made goes the same way as what was kept, so that both are the same to the last stride.
+        return form.unpack({name: np.ascontiguousarray(value) for name, value in arrays.items()}, record)
+
+    def clean(self) -> None:
+        """Remove results that were long not used, then the oldest until the rest is small enough, and what killed builds left."""
+        now, entries = time.time(), []
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                with contextlib.suppress(OSError):
+                    status = path.stat()
+                    age = now - status.st_mtime
+                    if path.suffix == ".unfinished" and age > UNFINISHED:
+                        path.unlink()
+                    elif path.suffix == ".safetensors":
+                        entries.append((age, status.st_size, path))
+        total = 0
+        for age, size, path in sorted(entries):
+            total += size
+            if age > OLDEST or total > LARGEST_FOLDER:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _write(self, path: Path, arrays: Mapping[str, Array], record: Any) -> None:
+        text = json.dumps(record, allow_nan=False)
+        plain = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        if sum(value.nbytes for value in plain.values()) > LARGEST_ENTRY:
+            return
+        content = safetensors.numpy.save(plain, {"record": text, "sha256": _digest(plain, text)})
+        self._prepare()
+        descriptor, name = tempfile.mkstemp(suffix=".unfinished", dir=self.folder)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def _prepare(self) -> None:
+        if self.folder.is_dir():
+            return
+        self.folder.mkdir()
+        # Backups and version control have no use for it; both know these files.
+        (self.folder / "CACHEDIR.TAG").write_text(
+            "Signature: 8a477f597d28d172789f06886806bc55\n# Stages kept by ssm2edge build.\n"
+        )
+        (self.folder / ".gitignore").write_text("*\n")
+
+
+def _read(path: Path, form: Form[T]) -> T | None:
+    """The value of a file; None, and the file is gone, if it does not hold one."""
+    try:
+        if path.stat().st_size > 2 * LARGEST_ENTRY:
+            raise ValueError("too large")
+        with safetensors.safe_open(path, framework="numpy") as entry:
+            metadata = entry.metadata() or {}
+            arrays = {name: entry.get_tensor(name) for name in entry.keys()}  # noqa: SIM118 - it is no mapping
+        text = metadata["record"]
+        if metadata["sha256"] != _digest(arrays, text):
+            raise ValueError("changed")
+        value = form.unpack(arrays, json.loads(text))
+        os.utime(path)
+    except FileNotFoundError:
+        return None
+    except Exception:  # whatever a damaged file leads to, it is no result
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    return value
+
+
+def _digest(arrays: Mapping[str, Array], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        digest.update(f"{len(name)} {name} {value.dtype.str} {value.shape}:".encode())
+        digest.update(value.data)
+    return digest.hexdigest()

@@ -1,0 +1,26 @@
+"""Versions of what takes part in a build."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import onnx
+import onnxruntime
+import scipy
+import torch
+
+import ssm2edge
+
+
+def versions() -> dict[str, str]:
+    """By package; what is equal in all of them computes the same."""
+    return {
+        "ssm2edge": ssm2edge.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "torch": str(torch.__version__),
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
