@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from ssm2edge import pipeline
 from ssm2edge.artifact import Streaming
+from ssm2edge.cache import FOLDER
 from ssm2edge.cli import main
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
@@ -45,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]) -> None:
     out, result = built
     assert {path.name for path in out.iterdir()} == {"manifest.json", "offline.onnx", "reference.npz", "stream.onnx"}
-    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert {path.name for path in out.parent.iterdir()} == {"out", FOLDER}
     assert result.stderr == ""
 
 
@@ -148,7 +149,7 @@ def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pyte
     result = call("build", source, "--out", out)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "offline.parity: the graph is wrong" in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
 
 
 def test_failing_exports_say_one_sentence_to_the_process(tmp_path: Path) -> None:
@@ -159,4 +160,4 @@ def test_failing_exports_say_one_sentence_to_the_process(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ssm2edge: The model cannot be exported")
     assert done.stderr.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
