@@ -19,7 +19,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("ssm2edge: interrupted; nothing unfinished was left behind.", err=True)
+            click.echo(
+                "ssm2edge: interrupted; nothing unfinished was left behind, and the next build goes on from the finished stages.",
+                err=True,
+            )
             ctx.exit(INTERRUPTED)
         except Exception as fault:
             if not _is_users(fault):
