@@ -38,9 +38,7 @@ from ssm2edge.cli.output import print_json, stages_to_stderr
 @click.option("--seed", type=int, help="Of the random choices of --calibrate match.  [default: 0]")
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
-@click.option(
-    "--rebuild", is_flag=True, help="Compute everything again; what earlier builds finished is not taken from the cache."
-)
+@click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")
 @json_option
 @click.pass_context
 def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **given: Any) -> None:
