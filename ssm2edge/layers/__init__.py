@@ -13,20 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.block import ReducedBank
-from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, Refusal, RefusedLayer, path_of
+from ssm2edge.layers.contract import Block, BoundLength, FoundLayer, LayerError, LayerLibrary, Refusal, RefusedLayer, path_of
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.replacement import Replacement, answer_of, input_like, keep_hooks
+from ssm2edge.layers.s4 import S4Library
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5, S5Library
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
 from ssm2edge.systems.system import System
 
-LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library())
+LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library())
 
 BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
+
+CHECKED_LENGTH = 64
+"""Samples on which a layer and its replacement are compared, where the layer takes as many."""
 
 REPLACEMENT_TOLERANCE = 1e-3
 """Largest relative difference, in float32, between a layer and its full-order replacement before the layer is refused."""
@@ -50,7 +54,8 @@ def find_layers(
             name = path_of(path, part)
             _check_stable(name, library, system)
             parameters, frozen = _count(stored[part], counted)
-            found.append(FoundLayer(name, library.name, library.kind(module), system, parameters, frozen))
+            kind, lengths = library.kind(module), _lengths(module, library)
+            found.append(FoundLayer(name, library.name, kind, system, parameters, frozen, lengths))
     if not found:
         refused = find_refused(model, refusals)
         if refused:
@@ -196,6 +201,10 @@ def _check_stable(name: str, library: LayerLibrary, system: System) -> None:
         )
 
 
+def _lengths(module: nn.Module, library: LayerLibrary) -> range | None:
+    return library.lengths(module) if isinstance(library, BoundLength) else None
+
+
 def _count(stored: Iterable[Tensor], counted: set[int]) -> tuple[int, int]:
     """Real numbers in tensors that were not counted before, and how many of them are buffers."""
     new = [x for x in {id(x): x for x in stored}.values() if id(x) not in counted]
@@ -215,7 +224,9 @@ def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, Sys
 
 def _check_replacement(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> None:
     """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
-    u = input_like(module, library.input_shape(module, 2, 64), seed=0)
+    lengths = _lengths(module, library)
+    length = CHECKED_LENGTH if lengths is None else min(max(CHECKED_LENGTH, lengths[0]), lengths[-1])
+    u = input_like(module, library.input_shape(module, 2, length), seed=0)
     answers = (answer_of(layer, u) for layer in (module, _rebuilt(module, library, systems)))
     expected, actual = (x[0] if isinstance(x, tuple | list) else x for x in answers)
     assert isinstance(expected, Tensor)

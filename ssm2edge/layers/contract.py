@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -37,6 +37,8 @@ class FoundLayer:
         Real numbers that the system is stored in, as the user stores them; what parts or layers share counts at the first one.
     frozen
         How many of them are buffers, which a count of the model's parameters leaves out.
+    lengths
+        Lengths of sequences on which the layer is this system; None for all.
     """
 
     name: str
@@ -45,6 +47,7 @@ class FoundLayer:
     system: System
     parameters: int
     frozen: int = 0
+    lengths: range | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,14 @@ class LayerLibrary(Protocol):
         The part ``ONLY`` stands in the attribute ``block``, another one in a :class:`~ssm2edge.layers.replacement.Part` of its
         name; :class:`~ssm2edge.layers.replacement.Replacement` sees to it.
         """
+
+
+@runtime_checkable
+class BoundLength(Protocol):
+    """What a library has besides, where its layers are one system only on sequences of some lengths."""
+
+    def lengths(self, module: nn.Module) -> range | None:
+        """Return the lengths on which ``module`` is what ``read`` returns; None for all."""
 
 
 class Refusal(Protocol):

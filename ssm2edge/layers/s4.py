@@ -1,0 +1,148 @@
+"""S4 and S4D of the repository state-spaces/s4: the convolution layer ``FFTConv`` inside an ``S4Block``.
+
+The layer is a bank: channel h of head c convolves input h with its own kernel and adds ``D[c, h]`` times it; dropout and an
+activation follow inside the same module.  Gate, bottleneck and mixing of an ``S4Block`` stand outside of it and stay.
+
+Indexing: the causal kernel starts at ``C dB``, that is, the layer emits ``C x[k+1]``.  The second half of a bidirectional layer's
+heads runs backwards in time from the sample after the current one: ``y[k] += sum_(j >= 1) K[j-1] u[k+j]``, which on the
+reversed sequence is paper form without feedthrough.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
+from ssm2edge.layers.replacement import Replacement
+from ssm2edge.layers.s4_kernels import heads_of, is_kernel, stored
+from ssm2edge.systems.system import System
+
+PARTS = ("activation", "drop")
+
+
+class ReducedS4(Replacement):
+    """An ``FFTConv`` whose convolutions are reduced blocks; dropout and activation are the original modules."""
+
+    def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...]) -> None:
+        # The published forward absorbs any further keyword.
+        super().__init__(original, blocks, shape, ignores=True)
+        for name in PARTS:
+            self.add_module(name, copy.deepcopy(original.get_submodule(name)))
+        self.heads = len(_skip(original))
+        self.time_first = not getattr(original, "transposed", True)
+        self.heads_last = bool(getattr(original, "swap_channels", False))
+
+    def compute(self, u: Tensor) -> Tensor:
+        """Filter every head, then the original's own parts."""
+        if self.time_first:
+            u = u.transpose(-1, -2)
+        if self.heads > 1:
+            u = torch.cat([u] * self.heads, dim=1)
+        y: Tensor
+        if hasattr(self, "block"):
+            y = self.block(u)
+        else:
+            causal, anticausal = (self.part(name) for name in DIRECTIONS)
+            y = causal(u) + anticausal.backwards(u)
+        if self.heads > 1 and self.heads_last:
+            y = y.reshape(len(y), self.heads, -1, y.shape[-1]).transpose(1, 2).flatten(1, 2)
+        y = self.get_submodule("drop")(y)
+        if self.time_first:
+            y = y.transpose(-1, -2)
+        y = self.get_submodule("activation")(y)
+        return y
+
+
+class S4Library:
+    """Recognises ``FFTConv`` layers with diagonal and low-rank kernels by structure, wherever copies of the file live."""
+
+    name = "S4"
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether the module has such a kernel, a skip of (heads, channels), and the parts around them."""
+        skip = getattr(module, "D", None)
+        return (
+            isinstance(skip, Tensor)
+            and skip.ndim == 2
+            and is_kernel(getattr(module, "kernel", None))
+            and all(isinstance(getattr(module, name, None), nn.Module) for name in PARTS)
+        )
+
+    def kind(self, module: nn.Module) -> str:
+        """A bank of independent channels."""
+        return "SISO bank"
+
+    def lengths(self, module: nn.Module) -> range | None:
+        """Up to ``l_max`` samples; exactly so many where the discretisation depends on it."""
+        longest = _longest(module)
+        if longest is None:
+            return None
+        exact = getattr(module.get_submodule("kernel"), "disc", None) == "dss"
+        return range(longest if exact else 1, longest + 1)
+
+    def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
+        """Channels before time, unless the layer says otherwise."""
+        channels = _skip(module).shape[1]
+        return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
+
+    def read(self, module: nn.Module) -> Mapping[str, System]:
+        """Discretise in float64; a bidirectional layer has the parts of ``DIRECTIONS``.
+
+        Raises
+        ------
+        LayerError
+            If a parameter is at fault, or the layer has an option that is not known.
+        """
+        skip = _skip(module).detach().cpu().double()
+        if not bool(torch.isfinite(skip).all()):
+            raise LayerError("its parameter D holds NaN or infinite values; give weights of a finished training.")
+        heads = heads_of(module.get_submodule("kernel"), _longest(module))
+        bidirectional = bool(getattr(module, "bidirectional", False))
+        if heads.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
+            raise LayerError(
+                f"its kernel has {heads.batch_shape[0]} heads of {heads.batch_shape[1]} channels, its skip D {len(skip)} of "
+                f"{skip.shape[1]}; register a library that reads it."
+            )
+        causal = heads[: len(skip)]
+        first_tap = causal.residues.sum(-1).real
+        later = causal.with_output(causal.C * causal.poles[..., None, :], (skip + first_tap)[..., None, None])
+        if not bidirectional:
+            return {ONLY: _flat(later)}
+        return dict(zip(DIRECTIONS, (_flat(later), _flat(heads[len(skip) :])), strict=True))
+
+    def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+        """The kernel's tensors and the skip; both directions share the kernel's."""
+        kernel = stored(module.get_submodule("kernel"))
+        if getattr(module, "bidirectional", False):
+            return {DIRECTIONS[0]: [*kernel, _skip(module)], DIRECTIONS[1]: kernel}
+        return {ONLY: [*kernel, _skip(module)]}
+
+    def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
+        """Keep dropout and activation; exchange the convolutions and the skip for the blocks.
+
+        Raises
+        ------
+        LayerError
+            If the layer's forward fails, or returns something that a reduced layer cannot.
+        """
+        return ReducedS4(module, blocks, self.input_shape(module, 1, 2))
+
+
+def _skip(module: nn.Module) -> Tensor:
+    skip = getattr(module, "D")  # noqa: B009  (D is registered at run time, unknown to type checkers)
+    assert isinstance(skip, Tensor)
+    return skip
+
+
+def _longest(module: nn.Module) -> int | None:
+    longest = getattr(module, "l_max", getattr(module, "L", None))
+    return int(longest) if isinstance(longest, int) and longest > 0 else None
+
+
+def _flat(systems: System) -> System:
+    """Systems ``(heads, channels)`` as one bank, head by head."""
+    return System(*(x.flatten(0, 1) for x in (systems.poles, systems.B, systems.C, systems.D)))

@@ -1,0 +1,220 @@
+"""The kernels of state-spaces/s4 as systems: diagonal (S4D) and diagonal plus low rank (S4), every discretisation they offer.
+
+With H channels, C heads and N stored modes (half of the states), a kernel module holds
+
+    inv_dt (H, 1) or (H, N)    A_real, A_imag (S, N)    B (1, S, N, 2)    C (C, H, N, 2)    P (R, S, N, 2)
+
+with S sets of A, B and P, repeated until there is one for every channel, each in the form that its ``*_transform`` names:
+``A = -f(A_real) - i g(A_imag)``, ``dt = h(inv_dt)``.  Its kernels are ``K[k] = C dA^k dB`` (twice the real part of the stored
+modes), so that a layer emits ``C x[k+1]`` in paper form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import LayerError
+from ssm2edge.systems.dense import DenseSystem, to_modal
+from ssm2edge.systems.system import System, from_real_part, siso_bank
+
+SHARED, COMPLEX = ("inv_dt", "A_real", "B", "C"), ("A_imag",)
+LOW_RANK = "P"
+
+TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "exp": torch.exp,
+    "relu": lambda x: torch.relu(x) + 1e-4,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.functional.softplus,
+}
+"""How a stored parameter becomes a positive number, by the names that the kernels' options have."""
+
+DSS_FLOOR = 1e-7
+"""Added to a squared modulus before the ``dss`` discretisation divides by it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A kernel's parameters, transformed and repeated, float64.
+
+    Attributes
+    ----------
+    dt
+        ``(H, 1)`` or ``(H, N)``.
+    A, B
+        ``(H, N)``, complex, or real where the kernel is real.
+    C
+        ``(C, H, N)``.
+    P
+        ``(R, H, N)`` complex: the state matrix is ``A - P P^H``; None for a diagonal one.
+    """
+
+    dt: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    P: Tensor | None
+
+    @property
+    def step(self) -> Tensor:
+        """``dt A``, ``(H, N)``."""
+        return self.dt * self.A
+
+
+def is_kernel(module: object) -> bool:
+    """Whether a module has the parameters (or buffers, where they are not trained) of such a kernel."""
+    return isinstance(module, nn.Module) and all(isinstance(getattr(module, name, None), Tensor) for name in SHARED)
+
+
+def stored(kernel: nn.Module) -> list[Tensor]:
+    """The tensors that the kernel's system is stored in."""
+    names = (*SHARED, *COMPLEX, LOW_RANK)
+    return [value for name in names if isinstance(value := getattr(kernel, name, None), Tensor)]
+
+
+def read_kernel(kernel: nn.Module) -> Kernel:
+    """Transform and repeat a kernel's parameters.
+
+    Raises
+    ------
+    LayerError
+        If a parameter is not finite, of another shape, or under an unknown transform.
+    """
+    values: dict[str, Tensor] = {}
+    for name in (*SHARED, *COMPLEX, LOW_RANK):
+        value = getattr(kernel, name, None)
+        if not isinstance(value, Tensor):
+            continue
+        if not bool(torch.isfinite(value).all()):
+            raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
+        values[name] = value.detach().cpu().double()
+    real = "A_imag" not in values
+    A, C = -_transformed(kernel, "real_transform", "exp", values["A_real"]), values["C"]
+    B, P = values["B"], values.get(LOW_RANK)
+    if not real:
+        A = torch.complex(A, -_transformed(kernel, "imag_transform", "none", values["A_imag"]))
+        B, C = (_complex(name, values[name]) for name in ("B", "C"))
+        P = None if P is None else _complex(LOW_RANK, P)
+    elif P is not None:
+        raise LayerError("its low-rank state matrix is real, which the published layer cannot run either; use a diagonal one.")
+    inverse = torch.sinh(values["inv_dt"]) if getattr(kernel, "dt_fast", False) else values["inv_dt"]
+    dt = _transformed(kernel, "dt_transform", "exp", inverse)
+    channels, modes = C.shape[-2:] if C.ndim == 3 else (0, 0)
+    sets = len(A)
+    fits = A.ndim == 2 and A.shape == B.shape[1:] and len(B) == 1 and A.shape[-1] == modes and channels % max(sets, 1) == 0
+    if not fits or dt.shape not in ((channels, 1), (channels, modes)) or (P is not None and P.shape[1:] != A.shape):
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in values.items())
+        raise LayerError(f"its kernel's parameters have the names of state-spaces/s4 but not the shapes: {shapes}.")
+    times = channels // sets
+    A, B = A.repeat(times, 1), B[0].repeat(times, 1)
+    limit = getattr(kernel, "bandlimit", None)
+    if limit is not None:
+        # Modes that oscillate faster than the limit are silent.
+        C = C * (dt * A.imag.abs() / (2 * math.pi) < limit / 2)
+    return Kernel(dt, A, B, C, None if P is None else P.repeat(1, times, 1))
+
+
+def heads_of(kernel: nn.Module, length: int | None) -> System:
+    """Return the kernels as strictly proper systems whose response at k >= 1 is ``K[k - 1]``, batch shape ``(C, H)``.
+
+    Parameters
+    ----------
+    kernel
+        The kernel module.
+    length
+        Samples that the layer is limited to; the ``dss`` discretisation depends on it.
+
+    Raises
+    ------
+    LayerError
+        If a parameter is at fault, or the discretisation is unknown.
+    """
+    values = read_kernel(kernel)
+    if values.P is not None:
+        return _low_rank(values, int(getattr(kernel, "l_kernel", torch.zeros(()))))
+    discretisation = str(getattr(kernel, "disc", "zoh"))
+    if discretisation == "dss":
+        return _softmax(values, length)
+    step = values.step
+    if discretisation == "zoh":
+        poles, held = torch.exp(step), torch.expm1(step) / values.A
+    elif discretisation == "bilinear":
+        poles, held = (1 + step / 2) / (1 - step / 2), values.dt / (1 - step / 2)
+    else:
+        raise LayerError(
+            f"its discretisation {discretisation!r} is none of zoh, bilinear and dss; register a library that reads it."
+        )
+    return _diagonal(poles, 2 * values.B * held * values.C)
+
+
+def _diagonal(poles: Tensor, residues: Tensor) -> System:
+    """Systems with ``K[k] = Re sum_j residue_j pole_j^k``; poles ``(H, N)``, residues ``(C, H, N)``."""
+    poles = poles.expand_as(residues)
+    silent = torch.zeros(residues.shape[:-1], dtype=torch.float64)
+    if residues.is_complex():
+        return from_real_part(poles, torch.ones_like(poles)[..., None], residues[..., None, :], silent[..., None, None])
+    order = torch.argsort(poles, dim=-1, descending=True)
+    poles, residues = (x.gather(-1, order).to(torch.complex128) for x in (poles, residues))
+    return siso_bank(poles, residues, silent)
+
+
+def _softmax(values: Kernel, length: int | None) -> System:
+    """The ``dss`` discretisation: the kernel over ``length`` samples is normalised, softmax-like, by its own modes' sums."""
+    if length is None:
+        raise LayerError(
+            "its discretisation dss normalises the kernel over the length of the sequence, and the layer does not say which; "
+            "give it the length it is used on as l_max."
+        )
+    step = values.step
+    growing = step.real > 0
+    # Modes that grow are written from the end of the sequence.
+    decaying = torch.where(growing, -step, step)
+    inverse = torch.expm1(decaying * length) * values.A
+    inverse = inverse.conj() / ((inverse * inverse.conj()).real + DSS_FLOOR)
+    start = torch.where(growing, torch.exp(-step * (length - 1)), torch.ones_like(step))
+    residues = values.B * torch.expm1(decaying) * inverse * start * values.C
+    return _diagonal(torch.exp(step), residues)
+
+
+def _low_rank(values: Kernel, length: int) -> System:
+    """Diagonal plus low rank, bilinear; C is stored as ``C (I - dA^length)`` once the layer has run (length > 0)."""
+    P = values.P
+    assert P is not None
+    # On (Re z, Im z) of the stored modes the matrix is real: z' = F z + G conj(z).
+    F = torch.diag_embed(values.A) - torch.einsum("rhm,rhn->hmn", P, P.conj())
+    G = -torch.einsum("rhm,rhn->hmn", P, P)
+    sum_, difference = F + G, F - G
+    A = torch.cat((torch.cat((sum_.real, -difference.imag), -1), torch.cat((sum_.imag, difference.real), -1)), -2)
+    B = torch.cat((values.B.real, values.B.imag), -1)[..., None]
+    C = torch.cat((2 * values.C.real, -2 * values.C.imag), -1)
+    dt = torch.cat(2 * (values.dt.expand_as(values.A),), -1)[..., None]
+    eye = torch.eye(A.shape[-1], dtype=A.dtype)
+    backward = torch.linalg.lu_factor(eye - dt * A / 2)
+    A, B = torch.linalg.lu_solve(*backward, eye + dt * A / 2), torch.linalg.lu_solve(*backward, dt * B)
+    if length:
+        truncation = eye - torch.linalg.matrix_power(A, length)
+        C = torch.linalg.solve(truncation.mT, C.permute(1, 2, 0)).permute(2, 0, 1)
+    heads, channels = C.shape[:2]
+    silent = torch.zeros((channels, heads, 1), dtype=torch.float64)
+    system = to_modal(DenseSystem(A, B, C.transpose(0, 1), silent))
+    # One system of an output for each head becomes one for each head.
+    poles, B = system.poles.expand(heads, -1, -1), system.B.expand(heads, -1, -1, -1)
+    return System(poles, B, system.C.transpose(0, 1)[..., None, :], silent.transpose(0, 1)[..., None])
+
+
+def _transformed(kernel: nn.Module, option: str, default: str, value: Tensor) -> Tensor:
+    name = str(getattr(kernel, option, default))
+    if name not in TRANSFORMS:
+        raise LayerError(f"its {option} {name!r} is none of {', '.join(TRANSFORMS)}; register a library that reads it.")
+    return TRANSFORMS[name](value)
+
+
+def _complex(name: str, value: Tensor) -> Tensor:
+    if value.shape[-1:] != (2,):
+        raise LayerError(f"its parameter {name} of shape {tuple(value.shape)} does not end in (real, imaginary).")
+    return torch.view_as_complex(value.contiguous())
