@@ -1,0 +1,116 @@
+"""Model directories whose layers come from PyPI packages, from more than one of them, and from JAX end in verified artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssm2edge.artifact import Manifest, open_artifact
+from ssm2edge.loading import open_source
+from ssm2edge.options import Options
+from ssm2edge.pipeline import build
+from ssm2edge.runtime import Model, Stream
+from tests import flax_trees, package_models
+from tests.model_directories import samples
+
+PLACE = Path(package_models.__file__)
+
+
+def directory(place: Path, factory: str, arguments: str, metric: bool = True) -> Path:
+    """A model directory without weights: the factory's own, from a fixed seed."""
+    place.mkdir()
+    text = f'[model]\nfactory = "model.py:{factory}"\narguments = {{ {arguments} }}\n\n[samples]\nfile = "samples.npz"\n'
+    (place / "build.toml").write_text(text + ('\n[task]\nmetric = "accuracy"\n' if metric else ""), encoding="utf-8")
+    (place / "model.py").write_text(PLACE.read_text(encoding="utf-8"), encoding="utf-8")
+    np.savez(place / "samples.npz", **{k: v for k, v in samples().items() if metric or k != "labels"})
+    return place
+
+
+JAX = """
+from pathlib import Path
+
+from torch import nn
+
+from ssm2edge.layers import s5_model_from_flax
+from ssm2edge.loading import read_flax_tree
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = s5_model_from_flax(read_flax_tree(Path(__file__).parent / "params.msgpack"), activation="half_glu2")
+
+    def forward(self, pixels):
+        return self.model(pixels)
+
+
+def make():
+    return Classifier()
+"""
+
+
+def built(source: Path, out: Path, options: Options) -> Manifest:
+    return build(open_source(str(source)), options, out, False, lambda stage, share: None).manifest
+
+
+def whole_and_streamed(out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What the artifact answers to the held-out samples; the second as its stream leaves it after the last sample."""
+    pixels = samples()["held_out.pixels"]
+    with Model(out) as model:
+        whole = model.run({"pixels": pixels})["output"]
+    with Stream(out, len(pixels)) as stream:
+        parts = [stream.push({"pixels": pixels[:, k : k + 1]})["output"] for k in range(pixels.shape[1])]
+    return whole, parts[-1] if whole.ndim == 2 else np.concatenate(parts, axis=1)
+
+
+def relative(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("network", "order", "libraries"),
+    [("s5", 8, ["s5-pytorch", "s5-pytorch"]), ("lru", 8, ["LRU", "LRU"]), ("mixed", 6, ["S4D", "s5-pytorch"])],
+)
+def test_at_full_order_both_graphs_are_the_packages_model(tmp_path: Path, network: str, order: int, libraries: list[str]) -> None:
+    source = directory(tmp_path / "model", "make", f'network = "{network}"', metric=network != "lru")
+    manifest = built(source, tmp_path / "out", Options(order=order))
+    assert [layer.library for layer in manifest.layers] == libraries
+    assert manifest.streaming.available
+    with torch.no_grad():
+        expected = package_models.make(network).eval()(torch.from_numpy(samples()["held_out.pixels"])).numpy()
+    for answer in whole_and_streamed(tmp_path / "out"):
+        assert relative(answer, expected) < 2e-5
+
+
+def test_reduced_and_matched_builds_of_two_libraries_are_verified_and_smaller(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", 'network = "mixed"')
+    manifest = built(source, tmp_path / "out", Options(order=4, calibrate="match", calibration_steps=4))
+    assert [(layer.order_before, layer.order_after) for layer in manifest.layers] == [(6, 4), (6, 4)]
+    assert manifest.parity["passed"]
+    assert manifest.parameters.ssm_after < manifest.parameters.ssm_before
+    assert open_artifact(tmp_path / "out").manifest.layers == manifest.layers
+
+
+def test_bidirectional_blocks_are_built_whole_and_the_manifest_says_why(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", 'network = "s5", bidir = true')
+    manifest = built(source, tmp_path / "out", Options(order=4, method="balanced"))
+    assert [layer.name for layer in manifest.layers[:2]] == ["blocks.0.s5.causal", "blocks.0.s5.anticausal"]
+    assert all((layer.order_before, layer.order_after) == (8, 4) for layer in manifest.layers)
+    assert (manifest.streaming.available, manifest.states) == (False, ())
+    assert manifest.streaming.reason is not None
+    assert "flip" in manifest.streaming.reason
+
+
+def test_models_from_jax_are_built_from_their_parameter_file(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", "")
+    tree = flax_trees.model(1, 4, 3, 3, "half_glu2", True)
+    (source / "model.py").write_text(JAX, encoding="utf-8")
+    (source / "params.msgpack").write_bytes(flax_trees.packed(tree))
+    manifest = built(source, tmp_path / "out", Options(order=6))
+    assert [layer.library for layer in manifest.layers] == ["S5", "S5"]
+    expected = np.stack([flax_trees.run_model(tree, u, "half_glu2", True) for u in samples()["held_out.pixels"]])
+    for answer in whole_and_streamed(tmp_path / "out"):
+        assert relative(answer, expected) < 2e-5
