@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.block import ReducedBank
 from ssm2edge.layers.contract import Block, BoundLength, FoundLayer, LayerError, LayerLibrary, Refusal, RefusedLayer, path_of
+from ssm2edge.layers.lrnnx import LrnnxS4Library, LrnnxS5Library
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.refusals import REFUSALS
@@ -25,7 +26,9 @@ from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
 from ssm2edge.systems.system import System
 
-LIBRARIES: tuple[LayerLibrary, ...] = (S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library())
+LIBRARIES: tuple[LayerLibrary, ...] = (
+    S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(), LrnnxS5Library(),
+)  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
 

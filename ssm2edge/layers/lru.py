@@ -64,7 +64,7 @@ class LRULibrary:
         poles = torch.exp(torch.complex(-nu, theta))
         B, C = _complex(module, "B"), _complex(module, "C")
         skip = _tensors(module).get("D")
-        D = torch.zeros(()).double() if skip is None else skip.detach().cpu().double()
+        D = torch.zeros(len(C), B.shape[-1]).double() if skip is None else skip.detach().cpu().double()
         if D.ndim < 2 and D.numel() in (1, len(C)) and len(C) == B.shape[-1]:
             D = torch.diag(D.expand(len(C)))
         if len(B) != len(nu) or theta.shape != nu.shape or C.shape[-1] != len(nu) or tuple(D.shape) != (len(C), B.shape[-1]):
