@@ -75,12 +75,12 @@ class ReducedMimo(Block):
     def _states(self, u: Tensor) -> Tensor:
         """States before each sample, ``(batch, time, n)``."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
-        return nn.functional.pad(_scan(a, b, u @ self.input.mT)[:, :-1], (0, 0, 1, 0))
+        return nn.functional.pad(_scan(a, b, u @ self.input.mT.to(u.dtype))[:, :-1], (0, 0, 1, 0))
 
     def features(self, u: Tensor) -> Tensor:
         """What the outputs are linear in: states, inputs and squares, ``(batch, time, n + m + q)``."""
         before = self._states(u)
-        squares = [] if self.factors is None else [(before @ self.factors.mT).square()]
+        squares = [] if self.factors is None else [(before @ self.factors.mT.to(u.dtype)).square()]
         return torch.cat((before, u, *squares), dim=-1)
 
     def coefficients(self) -> Tensor:
@@ -95,11 +95,9 @@ class ReducedMimo(Block):
                 parameter.copy_(value)
 
     def forward(self, u: Tensor) -> Tensor:
-        before = self._states(u)
-        y = before @ self.output.mT + u @ self.feedthrough.mT
-        if self.factors is not None and self.mixing is not None:
-            y = y + (before @ self.factors.mT).square() @ self.mixing.mT
-        return y
+        # In the precision of the input, but not below the block's own.
+        precise = u.to(torch.promote_types(u.dtype, self.output.dtype))
+        return (self.features(precise) @ self.coefficients().mT.to(precise.dtype)).to(u.dtype)
 
 
 def _scan(a: Tensor, b: Tensor, drive: Tensor) -> Tensor:

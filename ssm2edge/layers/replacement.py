@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +102,33 @@ class CallForm:
             "nothing else to return; make the layer return its output alone."
         )
 
-    def check(self, args: tuple[object, ...], kwargs: Mapping[str, object], place: str) -> None:
+    def named_input(self, kwargs: dict[str, Any], place: str) -> Tensor:
+        """Take an input that is given by the name it has in the original's forward out of the arguments.
+
+        Raises
+        ------
+        LayerError
+            If there is none.
+        """
+        name = next(iter(self.signature.parameters))
+        if not isinstance(kwargs.get(name), Tensor):
+            raise LayerError(f"{place} is called without a tensor for its input {name}.")
+        u: Tensor = kwargs.pop(name)
+        return u
+
+    def check(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object], place: str, mends: Mapping[str, str] | None = None
+    ) -> None:
         """Refuse arguments behind the input that would have changed what the original computes.
+
+        Parameters
+        ----------
+        args, kwargs
+            As given.
+        place
+            The layer, for people.
+        mends
+            By argument: what to do where calling with the default is not all.
 
         Raises
         ------
@@ -125,8 +150,8 @@ class CallForm:
             else:
                 if not _same(value, parameter.default):
                     raise LayerError(
-                        f"{place} is called with {name}={_described(value)}, which its reduced form does not know; call "
-                        f"it with the default, {_described(parameter.default)}."
+                        f"{place} is called with {name}={_described(value)}, which its reduced form does not know; "
+                        f"{(mends or {}).get(name, f'call it with the default, {_described(parameter.default)}')}."
                     )
                 continue
             changed = [key for key, extra in caught.items() if extra is not None]
@@ -174,6 +199,8 @@ class Replacement(nn.Module, ABC):
 
     block: nn.Module
     place: str
+    mends: ClassVar[Mapping[str, str]] = {}
+    """What to do in place of calling the layer with an argument, by its name."""
 
     def __init__(
         self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], ignores: bool = False
@@ -200,8 +227,10 @@ class Replacement(nn.Module, ABC):
     def compute(self, u: Tensor) -> Tensor:
         """Compute the layer's output with its blocks."""
 
-    def forward(self, u: Tensor, *args: object, **kwargs: object) -> Any:
-        self._calls.check(args, kwargs, self.place)
+    def forward(self, u: Tensor | None = None, *args: object, **kwargs: object) -> Any:
+        if u is None:
+            u = self._calls.named_input(kwargs, self.place)
+        self._calls.check(args, kwargs, self.place, self.mends)
         return self._calls.answer(self.compute(u))
 
 

@@ -16,6 +16,7 @@ Read in s5-pytorch 0.2.1.  ``S5SSM`` takes one sequence ``(time, features)``; ``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -35,15 +36,12 @@ SETTINGS = ("discretize", "bidir", "liquid", "degree")
 class ReducedS5(ReducedMimoLayer):
     """An S5 layer that is nothing but its blocks."""
 
-    def forward(  # type: ignore[override]  # its users may call it by the names of the package's arguments
-        self, signal: Tensor, step_scale: float | Tensor = 1.0, *args: Any, **kwargs: Any
-    ) -> Any:
-        if isinstance(step_scale, Tensor) or step_scale != 1.0:
-            raise LayerError(
-                "A reduced S5 layer keeps the step sizes it was reduced at, and step_scale changes them; add the logarithm of a "
-                "constant scale to the layer's log_step before the build. Scales of each sample make it time-varying."
-            )
-        return super().forward(signal, *args, **kwargs)
+    mends = MappingProxyType(
+        {
+            "step_scale": "add the logarithm of a constant scale to the layer's log_step before the build; scales that differ "
+            "from sample to sample make the layer time-varying"
+        }
+    )
 
 
 class S5PytorchLibrary:
