@@ -8,7 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from ssm2edge.artifact import Latency, LayerRecord, Manifest, Parameters, Source, StateRecord, Streaming
+from ssm2edge.artifact import (
+    GraphCost,
+    Latency,
+    LayerRecord,
+    Manifest,
+    OriginalRecord,
+    Parameters,
+    Source,
+    StateRecord,
+    Streaming,
+)
 from ssm2edge.calibration import Calibrated
 from ssm2edge.layers import FoundLayer, blocks
 from ssm2edge.options import Options, described
@@ -32,6 +42,8 @@ def describe(
     bound: Mapping[str, Any] | None,
     verdict: Verdict,
     latency: Latency,
+    original: OriginalRecord,
+    costs: Mapping[str, GraphCost],
     streaming: Streaming,
     states: tuple[StateRecord, ...],
 ) -> Manifest:
@@ -54,6 +66,8 @@ def describe(
         accuracy=verdict.accuracy,
         parity=verdict.to_json(),
         latency=latency,
+        original=original,
+        costs=costs,
         streaming=streaming,
         states=states,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,17 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssm2edge.artifact import Latency
+from ssm2edge.artifact import BatchLatency, Latency, OriginalRecord, Ratio
+from ssm2edge.devices import Processor
 from ssm2edge.runtime import Model
-from ssm2edge.verification.latency import interleaved, processor_name
+from ssm2edge.verification.latency import Comparison, interleaved, processor_name
 
 ROUNDS = 30
 BUDGET = 20.0
 """Seconds the comparison may take before it stops adding rounds."""
 
 
-def compare_with_original(original: nn.Module, folder: Path, sample: Sequence[NDArray[np.generic]], threads: int = 1) -> Latency:
-    """Time one whole sequence, batch 1.
+def compare_with_original(
+    original: nn.Module, folder: Path, sample: Sequence[NDArray[np.generic]], workload: Mapping[str, Ratio], threads: int = 1
+) -> tuple[Latency, OriginalRecord]:
+    """Time one whole sequence, batch 1, and say where the original ran.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ def compare_with_original(original: nn.Module, folder: Path, sample: Sequence[ND
         Directory with ``offline.onnx``.
     sample
         One array per input, ``(1, ...)``.
+    workload
+        Latency of each graph relative to the calibration workload's.
     threads
         Threads of each.
     """
@@ -44,12 +49,19 @@ def compare_with_original(original: nn.Module, folder: Path, sample: Sequence[ND
             rounds=ROUNDS,
             budget=BUDGET,
         )
+    low, median, high = (compared.percentile("original", percent) for percent in (10.0, 50.0, 90.0))
+    record = OriginalRecord("cpu", Processor().name, str(torch.__version__), threads, (BatchLatency(1, median, low, high),))
+    return _latency(compared, threads, workload), record
+
+
+def _latency(compared: Comparison, threads: int, workload: Mapping[str, Ratio]) -> Latency:
     return Latency(
         device=processor_name(),
         threads=threads,
         original=compared.median("original"),
         artifact=compared.median("offline"),
         ratios=compared.ratios(),
+        workload=workload,
     )
 
 

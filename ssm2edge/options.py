@@ -27,6 +27,7 @@ OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "calibrate": (str,),
     "calibration_steps": (int,),
     "seed": (int,),
+    "device": (str,),
 }
 
 
@@ -48,6 +49,8 @@ class Options:
         What the calibration samples are used for: "none", "spectrum" or "match".
     calibration_steps, seed
         Budget of "match", and what its random choices start from.
+    device
+        Where the original runs: "cpu" or "cuda".
     trust_pickle
         Load weights files that can run code.
     """
@@ -64,6 +67,7 @@ class Options:
     calibrate: str = "none"
     calibration_steps: int = Matching.steps
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def matching(self) -> Matching:
@@ -129,6 +133,7 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         "method": options.method,
         "horizon": "inf" if horizon is None else horizon,
         "block": options.block,
+        **({} if options.device == "cpu" else {"device": options.device}),
         **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
         **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),
     }

@@ -10,17 +10,20 @@ from pathlib import Path
 from ssm2edge.artifact import Manifest, Reference, seal, staging
 from ssm2edge.cache import Store
 from ssm2edge.description import describe, layer_records
+from ssm2edge.devices import open_device
 from ssm2edge.inspection import LayerReport, inspect_layer
 from ssm2edge.latency import compare_with_original
 from ssm2edge.loading import Source
 from ssm2edge.options import Options, check_options
+from ssm2edge.original import measure_original
 from ssm2edge.recording import record_outputs
 from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
+from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.export import export
 from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
-from ssm2edge.verification import Subject, Verdict, examine
+from ssm2edge.verification import Subject, Verdict, examine, relative_latencies
 
 __all__ = ["Built", "Loaded", "VerificationError", "build", "inspect", "load", "replace", "traced_model"]
 
@@ -50,6 +53,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
     """
     start = time.monotonic()
     check_options(options)
+    device = open_device(options.device)
     store = Store.beside(out, rebuild)
     with staging(out, force) as folder:
         progress("load", 0.0)
@@ -59,7 +63,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
             calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))
         progress("original", 0.0)
         held_out, axis = loaded.samples.held_out, source.time_axis
-        original = original_outputs(loaded, store, lambda share: progress("original", share))
+        original = original_outputs(loaded, device, store, lambda share: progress("original", share))
         progress("reduce", 0.0)
         reductions = reduce(loaded, options, original, store, lambda step: progress(f"reduce {step}", 0.0))
         calibrated = calibrate_reductions(loaded, options, reductions, store, progress)
@@ -75,18 +79,19 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         reference = Reference(dict(held_out), original, reduced, loaded.samples.labels)
         reference.save(folder)
         records = layer_records(loaded.layers, deployed_systems(reduced_model), reductions)
-        verdict = examine(
-            Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}),
-            lambda name: progress(f"verify {name}", 0.0),
-        )
+        subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
+        verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
         if not verdict.passed:
             raise VerificationError(verdict)
         progress("measure latency", 0.0)
-        latency = compare_with_original(loaded.model, folder, [x[:1] for x in held_out.values()])
+        sample = [x[:1] for x in held_out.values()]
+        latency, measured = compare_with_original(loaded.model, folder, sample, relative_latencies(subject))
+        if device.kind != "cpu":
+            measured = measure_original(loaded.model, list(held_out.values()), device)
         progress("publish", 0.0)
         manifest = describe(
             loaded, options, reduced_model, records, calibrated=calibrated, bound=bound, verdict=verdict, latency=latency,
-            streaming=streaming, states=states,
+            original=measured, costs=graph_costs(folder, loaded.length), streaming=streaming, states=states,
         )  # fmt: skip
         manifest = seal(folder, manifest)
     store.clean()

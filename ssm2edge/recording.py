@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ssm2edge.devices import Device, Processor
 from ssm2edge.errors import UserError
 
 Array = NDArray[np.float32]
@@ -19,7 +20,11 @@ SAMPLES_AT_ONCE = 1 << 16
 
 
 def record_outputs(
-    model: nn.Module, inputs: Mapping[str, NDArray[np.generic]], time_axis: int, progress: Progress | None = None
+    model: nn.Module,
+    inputs: Mapping[str, NDArray[np.generic]],
+    time_axis: int,
+    progress: Progress | None = None,
+    device: Device | None = None,
 ) -> dict[str, Array]:
     """Run a model on samples, in eval mode and without gradients.
 
@@ -33,6 +38,8 @@ def record_outputs(
         Position of time; batches are made so that memory stays bounded.
     progress
         Called with the share done.
+    device
+        Where to run, the CPU unless given; the model is moved there, and back to the CPU.
 
     Returns
     -------
@@ -44,13 +51,29 @@ def record_outputs(
     UserError
         If the model cannot take the samples, or its outputs are no tensors or not finite.
     """
+    rows = max(1, SAMPLES_AT_ONCE // next(iter(inputs.values())).shape[time_axis])
+    device = Processor() if device is None else device
+    model.eval().to(device.torch_device)
+    try:
+        with device.exact():
+            outputs = _run(model, inputs, rows, device.torch_device, progress)
+    finally:
+        model.to("cpu")
+    names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
+    for name, value in zip(names, outputs, strict=True):
+        if not np.isfinite(value).all():
+            raise UserError(f"The model's {name} is not finite on the samples; check its weights and the samples' scale.")
+    return dict(zip(names, outputs, strict=True))
+
+
+def _run(
+    model: nn.Module, inputs: Mapping[str, NDArray[np.generic]], rows: int, device: torch.device, progress: Progress | None
+) -> list[Array]:
     arrays = list(inputs.values())
     count = len(arrays[0])
-    rows = max(1, SAMPLES_AT_ONCE // arrays[0].shape[time_axis])
     collected: list[tuple[Array, ...]] = []
-    model.eval()
     for start in range(0, count, rows):
-        batch = [torch.from_numpy(np.ascontiguousarray(x[start : start + rows])) for x in arrays]
+        batch = [torch.from_numpy(np.ascontiguousarray(x[start : start + rows])).to(device) for x in arrays]
         try:
             with torch.no_grad():
                 answer = model(*batch)
@@ -64,15 +87,10 @@ def record_outputs(
         values = answer if isinstance(answer, tuple | list) else (answer,)
         if not all(isinstance(value, Tensor) for value in values):
             raise UserError("The model's forward must return a tensor or a tuple of tensors.")
-        collected.append(tuple(value.float().numpy() for value in values))
+        collected.append(tuple(value.float().cpu().numpy() for value in values))
         if progress is not None:
             progress(min(1.0, (start + rows) / count))
-    outputs = [np.concatenate(parts) for parts in zip(*collected, strict=True)]
-    names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
-    for name, value in zip(names, outputs, strict=True):
-        if not np.isfinite(value).all():
-            raise UserError(f"The model's {name} is not finite on the samples; check its weights and the samples' scale.")
-    return dict(zip(names, outputs, strict=True))
+    return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
 
 def count_parameters(model: nn.Module) -> int:

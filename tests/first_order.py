@@ -19,9 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssm2edge.artifact import (
     Accuracy,
+    BatchLatency,
+    GraphCost,
     Latency,
     LayerRecord,
     Manifest,
+    OriginalRecord,
     Parameters,
     Ratio,
     Reference,
@@ -133,7 +136,9 @@ def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int) -> Man
         task={"metric": "accuracy"},
         accuracy=None if right is None else Accuracy(right, right, pack.samples),
         parity=None,
-        latency=Latency("a processor", 1, 0.002, 0.001, {"offline": Ratio(0.5, 0.4, 0.6)}),
+        latency=Latency("a processor", 1, 0.002, 0.001, {"offline": Ratio(0.5, 0.4, 0.6)}, {"offline": Ratio(0.1, 0.09, 0.11)}),
+        original=OriginalRecord("cpu", "a processor", "0", 1, (BatchLatency(1, 0.002, 0.001, 0.003),)),
+        costs={"offline": GraphCost(5, 1000)} | ({} if stream is None else {"stream": GraphCost(9, 100)}),
         streaming=Streaming(True, block, None) if stream is not None else Streaming(False, None, "it looks ahead"),
         states=states_of(stream) if stream is not None else (),
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from ssm2edge.artifact.errors import ArtifactError
-from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact
+from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact, open_manifest
 from ssm2edge.artifact.records import (
     SCHEMA,
     Accuracy,
+    BatchLatency,
     FileRecord,
+    GraphCost,
     Latency,
     LayerRecord,
     Manifest,
+    OriginalRecord,
     Parameters,
     Ratio,
     Source,
@@ -25,10 +28,13 @@ __all__ = [
     "Accuracy",
     "Artifact",
     "ArtifactError",
+    "BatchLatency",
     "FileRecord",
+    "GraphCost",
     "Latency",
     "LayerRecord",
     "Manifest",
+    "OriginalRecord",
     "Parameters",
     "Ratio",
     "Reference",
@@ -38,6 +44,7 @@ __all__ = [
     "fingerprint",
     "load_reference",
     "open_artifact",
+    "open_manifest",
     "seal",
     "staging",
 ]

@@ -75,7 +75,7 @@ def open_artifact(directory: str | os.PathLike[str]) -> Artifact:
     directory = Path(directory)
     if not directory.is_dir():
         raise ArtifactError(f"{directory} is not a directory: give one that `ssm2edge build` made.")
-    manifest = manifest_text.from_json(_read_manifest(directory))
+    manifest = open_manifest(directory / manifest_text.NAME)
     for name, record in manifest.files.items():
         if not _PLAIN_NAME.fullmatch(name):
             raise ArtifactError(
@@ -88,6 +88,17 @@ def open_artifact(directory: str | os.PathLike[str]) -> Artifact:
     return Artifact(directory, manifest)
 
 
+def open_manifest(path: Path) -> Manifest:
+    """Read a manifest alone, whose files may be elsewhere.
+
+    Raises
+    ------
+    ArtifactError
+        If it cannot be read, or is no manifest of this schema.
+    """
+    return manifest_text.from_json(_read_manifest(path))
+
+
 def fingerprint(path: Path) -> FileRecord:
     """Size and SHA-256 of a file."""
     digest, size = hashlib.sha256(), 0
@@ -98,13 +109,12 @@ def fingerprint(path: Path) -> FileRecord:
     return FileRecord(digest.hexdigest(), size)
 
 
-def _read_manifest(directory: Path) -> bytes:
-    path = directory / manifest_text.NAME
+def _read_manifest(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_MANIFEST + 1)
     except FileNotFoundError as fault:
-        raise ArtifactError(f"{directory} has no {path.name}: it is not an ssm2edge artifact.") from fault
+        raise ArtifactError(f"{path.parent} has no {path.name}: it is not an ssm2edge artifact.") from fault
     except OSError as fault:
         raise ArtifactError(f"{path} cannot be read ({fault.strerror}).") from fault
     if len(content) > LARGEST_MANIFEST:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the manifest; raised whenever a key is added, removed or changes its meaning."""
 
 
@@ -115,6 +115,8 @@ class Latency:
         Median of the artifact on whole sequences, in seconds.
     ratios
         By candidate: its latency relative to the original's.
+    workload
+        By graph: its latency relative to the fixed calibration workload's, so that another machine can compare with it.
     """
 
     device: str
@@ -122,6 +124,58 @@ class Latency:
     original: float | None
     artifact: float
     ratios: Mapping[str, Ratio]
+    workload: Mapping[str, Ratio]
+
+
+@dataclass(frozen=True)
+class GraphCost:
+    """What one call of a graph costs: one sequence of the held-out length, or one block.
+
+    Attributes
+    ----------
+    nodes
+        Nodes that depend on the inputs, bodies of loops counted once.
+    multiply_adds
+        Of matrix products, convolutions, recurrences and elementwise products.
+    """
+
+    nodes: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class BatchLatency:
+    """Time of one call of the original on a batch, in seconds: median, 10th and 90th percentile."""
+
+    batch: int
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OriginalRecord:
+    """Where the original ran when its outputs were recorded, and how fast.
+
+    Attributes
+    ----------
+    kind
+        ``cpu`` or ``cuda``.
+    device
+        Name of the processor or GPU.
+    torch
+        Version of torch.
+    threads
+        Threads of torch; None on a GPU.
+    latencies
+        Whole held-out sequences, by batch size; empty where they were not measured.
+    """
+
+    kind: str
+    device: str
+    torch: str
+    threads: int | None
+    latencies: tuple[BatchLatency, ...]
 
 
 @dataclass(frozen=True)
@@ -190,6 +244,10 @@ class Manifest:
         Verdict on the graphs at build time, as `Verdict.to_json` gives it.
     latency
         None where it was not measured.
+    original
+        Where the original ran, and how fast.
+    costs
+        By graph, ``offline`` and ``stream``: nodes and multiply-adds.
     streaming
         Whether there is a streaming graph, and its block.
     states
@@ -211,6 +269,8 @@ class Manifest:
     accuracy: Accuracy | None
     parity: Mapping[str, Any] | None
     latency: Latency | None
+    original: OriginalRecord
+    costs: Mapping[str, GraphCost]
     streaming: Streaming
     states: tuple[StateRecord, ...]
     files: Mapping[str, FileRecord] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Arguments in, text or JSON out, exit codes.
 
-0: done and passed; 1: a check failed; 2: the input is at fault, told in one sentence on stderr; 130: interrupted.  Text and JSON
-go to stdout, progress and errors to stderr.  What a command needs is imported when it runs: `verify` and `run` work where
-neither torch nor anything else of the build extra is installed.
+0: done and passed; 1: a check failed; 2: the input is at fault, told in one sentence on stderr; 3: undecided; 130: interrupted.
+Text and JSON go to stdout, progress and errors to stderr.  What a command needs is imported when it runs: `verify`,
+`check` and `run` work where neither torch nor anything else of the build extra is installed.
+
 A command is one file here and one name in `COMMANDS`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import click
 
 from ssm2edge.cli.build import build
+from ssm2edge.cli.check import check
 from ssm2edge.cli.group import Commands
 from ssm2edge.cli.inspect import inspect
 from ssm2edge.cli.run import run
@@ -20,6 +22,7 @@ COMMANDS = (
     inspect,
     build,
     verify,
+    check,
     run,
 )
 

@@ -37,6 +37,7 @@ from ssm2edge.cli.output import print_json, stages_to_stderr
 @click.option("--calibration-steps", type=int, metavar="N", help="Steps of --calibrate match: its budget.  [default: 150]")
 @click.option("--seed", type=int, help="Of the random choices of --calibrate match.  [default: 0]")
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the original runs for its reference.  [default: cpu]")
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")
 @json_option

@@ -6,9 +6,12 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
+
+from ssm2edge.errors import UserError
 
 Progress = Callable[[str], None]
 
@@ -63,3 +66,18 @@ def progress_to_stderr(title: str, quiet: bool) -> Iterator[Progress]:
 
     with Console(stderr=True).status(title) as status:
         yield lambda step: status.update(f"{title}: {step}")
+
+
+def write_text(path: Path, text: str, append: bool = False) -> None:
+    """Write a report to a file.
+
+    Raises
+    ------
+    UserError
+        If that is not possible.
+    """
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as fault:
+        raise UserError(f"{path} cannot be written ({fault.strerror or fault}).") from fault

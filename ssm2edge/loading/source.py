@@ -22,7 +22,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "task": frozenset({"metric"}),
     "build": frozenset(
         {"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}
-        | {"calibrate", "calibration_steps", "seed"}
+        | {"calibrate", "calibration_steps", "seed", "device"}
     ),
 }
 

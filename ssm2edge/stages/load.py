@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
+from ssm2edge.devices import Device
 from ssm2edge.errors import UserError
 from ssm2edge.layers import FoundLayer, LayerError, find_layers
 from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
@@ -78,8 +79,10 @@ def horizon_of(options: Options, loaded: Loaded) -> int | None:
     return loaded.length if isinstance(options.horizon, str) else options.horizon
 
 
-def original_outputs(loaded: Loaded, store: Store, progress: Callable[[float], None]) -> dict[str, NDArray[np.float32]]:
-    """What the model answers on the held-out samples."""
+def original_outputs(
+    loaded: Loaded, device: Device, store: Store, progress: Callable[[float], None]
+) -> dict[str, NDArray[np.float32]]:
+    """What the model answers on the held-out samples, on its device."""
     held_out, axis = loaded.samples.held_out, loaded.source.time_axis
-    key = key_of(loaded.key, held_out, axis)
-    return store.kept(Outputs(), key, lambda: record_outputs(loaded.model, held_out, axis, progress))
+    key = key_of(loaded.key, held_out, axis, device.kind, device.name)
+    return store.kept(Outputs(), key, lambda: record_outputs(loaded.model, held_out, axis, progress, device))

@@ -7,6 +7,7 @@ from ssm2edge.verification.latency import Comparison, interleaved, processor_nam
 from ssm2edge.verification.subject import Limits, Subject
 from ssm2edge.verification.timing import time_graphs
 from ssm2edge.verification.verify import examine, verify
+from ssm2edge.verification.workload import relative_latencies
 
 __all__ = [
     "Check",
@@ -17,6 +18,7 @@ __all__ = [
     "examine",
     "interleaved",
     "processor_name",
+    "relative_latencies",
     "time_graphs",
     "verify",
 ]

@@ -73,7 +73,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
     for name, check in _applicable(subject):
         if progress is not None:
             progress(name)
-        checks += _run(name, check, subject)
+        checks += run_check(name, check, subject)
     if all(check.passed for check in checks if check.name == "offline.error"):
         for measure, judge in METRICS:
             measured = measure(subject)
@@ -90,7 +90,8 @@ def _applicable(subject: Subject) -> Iterator[Named]:
         yield from STREAMING
 
 
-def _run(name: str, check: Callable[[Subject], Check | None], subject: Subject) -> list[Check]:
+def run_check(name: str, check: Callable[[Subject], Check | None], subject: Subject) -> list[Check]:
+    """Run one check: its result, none if it does not apply, a failure if the runtime cannot run what it needs."""
     try:
         result = check(subject)
     except EdgeError as fault:

@@ -1,0 +1,66 @@
+"""The gate from beginning to end: first what is the same every time, then what is measured, then latencies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ssm2edge.artifact import Artifact
+from ssm2edge.verification.clock import clock_for
+from ssm2edge.verification.environment import environment
+from ssm2edge.verification.gate.baseline import Baseline
+from ssm2edge.verification.gate.counted import counted
+from ssm2edge.verification.gate.measured import measured
+from ssm2edge.verification.gate.policy import Policy
+from ssm2edge.verification.gate.report import Gate, GateReport
+from ssm2edge.verification.gate.speed import speed
+from ssm2edge.verification.subject import Subject
+
+
+def compare(
+    candidate: Artifact,
+    baseline: Baseline,
+    policy: Policy,
+    *,
+    threads: int = 1,
+    progress: Callable[[str], None] | None = None,
+    seed: int | None = None,
+) -> GateReport:
+    """Compare an artifact with its baseline.
+
+    Parameters
+    ----------
+    candidate
+        The artifact under test.
+    baseline
+        What it must not be worse than.
+    policy
+        How much worse is worse.
+    threads
+        Threads within an operator.
+    progress
+        Called with what is being compared.
+    seed
+        Of the order in which sessions are built and timed; a new one every time unless given.
+
+    Raises
+    ------
+    UserError
+        If the two are not versions of one model.
+    """
+    start = time.monotonic()
+    tell = progress if progress is not None else lambda step: None
+    subject = Subject.of(candidate, threads=threads)
+    gates: list[Gate] = [
+        *counted(candidate.manifest, baseline.manifest, policy),
+        *measured(subject, baseline.manifest, policy, tell),
+        *speed(subject, baseline, policy, tell, seed),
+    ]
+    return GateReport(
+        tuple(gates),
+        str(candidate.directory),
+        baseline.name,
+        environment(threads),
+        clock_for(threads).name,
+        time.monotonic() - start,
+    )

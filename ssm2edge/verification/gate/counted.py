@@ -1,0 +1,51 @@
+"""Figures that are the same every time: nodes, multiply-adds, bytes, parameters, orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ssm2edge.artifact import Manifest
+from ssm2edge.verification.gate.policy import Policy
+from ssm2edge.verification.gate.report import Gate
+from ssm2edge.verification.sequential import Outcome
+
+
+def counted(candidate: Manifest, baseline: Manifest, policy: Policy) -> Iterator[Gate]:
+    """Compare what the manifests say."""
+    for name, key, figure, before in _figures(candidate, baseline):
+        percent = policy.increase[key]
+        if percent is not None:
+            yield at_most(name, figure, before, percent)
+    if baseline.streaming.available and not candidate.streaming.available:
+        yield Gate("stream", 1.0, 0.0, 1.0, Outcome.REGRESSION, f"the candidate cannot stream: {candidate.streaming.reason}")
+
+
+def at_most(name: str, figure: float, before: float, percent: float, slack: float = 0.0) -> Gate:
+    """A gate that passes while the figure is not more than ``percent`` and ``slack`` above the one before."""
+    limit = before * (1.0 + percent / 100.0) + slack
+    passed = figure <= limit
+    change = f" ({100.0 * (figure / before - 1.0):+.2f} %)" if before > 0 and figure != before else ""
+    detail = f"{before:.6g} before, {figure:.6g} now{change}, at most {percent:g} % more allowed"
+    return Gate(name, before, figure, limit, Outcome.PASSED if passed else Outcome.REGRESSION, detail)
+
+
+def _figures(candidate: Manifest, baseline: Manifest) -> Iterator[tuple[str, str, float, float]]:
+    """Name of the gate, key of its limit, the candidate's figure and the baseline's."""
+    for graph in ("offline", "stream"):
+        if graph in candidate.costs and graph in baseline.costs:
+            now, before = candidate.costs[graph], baseline.costs[graph]
+            yield f"{graph}.nodes", "nodes", now.nodes, before.nodes
+            yield f"{graph}.multiply_adds", "multiply_adds", now.multiply_adds, before.multiply_adds
+        file = f"{graph}.onnx"
+        if file in candidate.files and file in baseline.files:
+            yield f"{graph}.bytes", "bytes", candidate.files[file].bytes, baseline.files[file].bytes
+    yield "parameters", "parameters", candidate.parameters.model_after, baseline.parameters.model_after
+    orders = {layer.name: layer.order_after for layer in baseline.layers}
+    shared = [layer for layer in candidate.layers if layer.name in orders]
+    if shared:
+        yield (
+            "orders",
+            "orders",
+            sum(layer.order_after * layer.channels for layer in shared),
+            sum(orders[layer.name] * layer.channels for layer in shared),
+        )

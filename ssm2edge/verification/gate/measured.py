@@ -1,0 +1,74 @@
+"""What the candidate computes: parity, streaming, error and accuracy, measured here on its reference pack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ssm2edge.artifact import Manifest
+from ssm2edge.verification import nrmse, offline, streaming
+from ssm2edge.verification.check import Check
+from ssm2edge.verification.gate.counted import at_most
+from ssm2edge.verification.gate.policy import Policy
+from ssm2edge.verification.gate.report import Gate
+from ssm2edge.verification.sequential import Outcome
+from ssm2edge.verification.subject import Subject
+from ssm2edge.verification.verify import METRICS, run_check
+
+PROMISES: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
+    ("offline.parity", offline.parity),
+    ("streaming.fresh", streaming.fresh),
+    ("streaming.carried", streaming.carried),
+)
+"""Checks of `verify` that a candidate must pass whatever its baseline does: it computes what was built, from state to state."""
+
+
+def measured(candidate: Subject, baseline: Manifest, policy: Policy, progress: Callable[[str], None]) -> Iterator[Gate]:
+    """Run what must hold of the candidate, and compare its error and accuracy with the baseline's."""
+    for name, check in PROMISES:
+        if name.startswith("streaming") and candidate.stream is None:
+            continue
+        progress(name)
+        for result in run_check(name, check, candidate):
+            yield _promised(result)
+    yield from _error(candidate, baseline, policy)
+    yield from _accuracy(candidate, baseline, policy)
+
+
+def _promised(check: Check) -> Gate:
+    outcome = Outcome.PASSED if check.passed else Outcome.REGRESSION
+    return Gate(check.name, None, check.figure, check.limit, outcome, check.detail)
+
+
+def _error(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterator[Gate]:
+    before = next((c.get("figure") for c in (baseline.parity or {}).get("checks", []) if c.get("name") == "offline.error"), None)
+    percent = policy.increase["error"]
+    if not isinstance(before, float | int) or percent is None:
+        return
+    (check,) = run_check("offline.error", offline.output_error, candidate)
+    if check.figure is None:
+        yield _promised(check)
+        return
+    # Outputs differ between processors by rounding, which parity allows.
+    yield at_most("error", check.figure, float(before), percent, candidate.limits.parity)
+
+
+def _accuracy(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterator[Gate]:
+    if baseline.accuracy is None or policy.points is None:
+        return
+    for measure, judge in METRICS:
+        found = measure(candidate)
+        if found is None:
+            continue
+        check = judge(candidate, found)
+        # An answer may turn on rounding, which differs between processors: one sample is no regression.
+        rise = measure is nrmse.measure
+        slack = policy.points / 100.0 + (0.0 if rise else 1.0 / found.samples)
+        before, now = baseline.accuracy.artifact, found.artifact
+        limit = before + slack if rise else before - slack
+        passed = check.passed and (now <= limit if rise else now >= limit)
+        detail = f"{before:.4f} before, {now:.4f} now, {policy.points:g} points of loss allowed; {check.detail}"
+        name = "nrmse" if rise else "accuracy"
+        yield Gate(name, before, now, limit, Outcome.PASSED if passed else Outcome.REGRESSION, detail)
+        return
+    outcome, detail = Outcome.REGRESSION, "the baseline has an accuracy, but the candidate's pack has no labels to measure it by"
+    yield Gate("accuracy", baseline.accuracy.artifact, None, None, outcome, detail)

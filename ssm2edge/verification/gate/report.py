@@ -1,0 +1,91 @@
+"""What the gate says: every comparison with its figures, limit and outcome, and the outcome of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ssm2edge.verification.environment import Environment
+from ssm2edge.verification.sequential import Outcome
+
+EXIT_CODES = {Outcome.PASSED: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 3}
+"""2 is bad input."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One comparison.
+
+    Attributes
+    ----------
+    name
+        What is compared, such as ``offline.nodes`` or ``stream.latency``.
+    baseline, candidate
+        The figures; None where one is not finite or was never recorded.
+    limit
+        Largest figure of the candidate that passes (``accuracy``: smallest).
+    outcome
+        What that means.
+    detail
+        One sentence for people.
+    measured
+        Further figures: of latencies the ratio, its interval, and the pairs of sessions.
+    """
+
+    name: str
+    baseline: float | None
+    candidate: float | None
+    limit: float | None
+    outcome: Outcome
+    detail: str
+    measured: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """All comparisons of one run.
+
+    Attributes
+    ----------
+    gates
+        In the order they ran.
+    candidate, baseline
+        What was compared, as it was given.
+    environment
+        Where.
+    clock
+        ``processor`` or ``wall``.
+    seconds
+        How long it took.
+    """
+
+    gates: tuple[Gate, ...]
+    candidate: str
+    baseline: str
+    environment: Environment
+    clock: str
+    seconds: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """A regression if any gate says so, else inconclusive if any does."""
+        outcomes = {gate.outcome for gate in self.gates}
+        return next((worst for worst in (Outcome.REGRESSION, Outcome.INCONCLUSIVE) if worst in outcomes), Outcome.PASSED)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 a regression, 3 inconclusive."""
+        return EXIT_CODES[self.outcome]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, every number finite."""
+        return {
+            "outcome": self.outcome.value,
+            "candidate": self.candidate,
+            "baseline": self.baseline,
+            "gates": [asdict(gate) | {"outcome": gate.outcome.value} for gate in self.gates],
+            "clock": self.clock,
+            "environment": asdict(self.environment),
+            "seconds": self.seconds,
+        }

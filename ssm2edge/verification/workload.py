@@ -1,0 +1,61 @@
+"""A fixed workload, so that latencies measured on different machines can be compared.
+
+A latency relative to that of this workload, both measured in one run, says how much work a graph is; the speed of the machine
+drops out, as far as the two share what limits them.  Made by ``scripts/make_workload.py``, and never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ssm2edge.artifact import Ratio
+from ssm2edge.runtime import Model
+from ssm2edge.verification.clock import clock_for
+from ssm2edge.verification.interval import bootstrap_t
+from ssm2edge.verification.sessions import Opener, compare_sessions, openers
+from ssm2edge.verification.subject import Subject
+
+PATH = Path(__file__).with_name("workload.onnx")
+
+CHANNELS = 64
+LENGTH = 512
+
+SESSIONS = 8
+"""Pairs of sessions when a build records its latency."""
+
+
+def workload(threads: int) -> Opener:
+    """Opens the workload for timing."""
+    samples = np.random.default_rng(0).standard_normal((1, LENGTH, CHANNELS)).astype(np.float32)
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Callable[[], object]]:
+        with Model(PATH, threads=threads) as model:
+            yield lambda: model.run(samples)
+
+    return opened
+
+
+def relative_latencies(subject: Subject, sessions: int = SESSIONS) -> dict[str, Ratio]:
+    """Latency of each graph of a subject relative to the workload's, with its 95 % interval.
+
+    Parameters
+    ----------
+    subject
+        Graphs; the first held-out sequence is what they run on.
+    sessions
+        Pairs of sessions to build.
+    """
+    clock, generator = clock_for(subject.threads), np.random.default_rng(0)
+    ratios = {}
+    for name, opener in openers(subject, subject.held_out(1)).items():
+        measure = partial(compare_sessions, workload(subject.threads), opener, clock, generator)
+        found = bootstrap_t(np.array([measure().logarithm for _ in range(sessions)]), 0.95)
+        ratios[name] = Ratio(math.exp(found.mean), math.exp(found.low), math.exp(found.high))
+    return ratios
