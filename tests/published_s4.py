@@ -242,3 +242,25 @@ class S4Block(nn.Module):
             y = self.output_gate(y) * self.input_gate(x)
         y = self.output_linear(y)
         return (y.transpose(1, 2) if self.transposed else y), state
+
+
+class Classifier(nn.Module):
+    """Residual stack of S4 blocks on ``(batch, time, 1)``, mean over time, linear head."""
+
+    def __init__(self, width: int, depth: int, classes: int, **block: Any) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(S4Block(width, transposed=False, **block) for _ in range(depth))
+        self.decoder = nn.Linear(width, classes)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        z = self.encoder(signal)
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            z = z + block(norm(z), lengths=None)[0]
+        return self.decoder(z.mean(1))
+
+
+def make(width: int = 4, depth: int = 2, classes: int = 3, **block: Any) -> Classifier:
+    """Factory of a model directory."""
+    return Classifier(width, depth, classes, **block)

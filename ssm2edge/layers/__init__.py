@@ -24,6 +24,7 @@ from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5, S5Library
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
+from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
 
 LIBRARIES: tuple[LayerLibrary, ...] = (
@@ -31,6 +32,9 @@ LIBRARIES: tuple[LayerLibrary, ...] = (
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
+
+LARGEST_NOISE = 3e-6
+"""Rounding of a full-order bank's coefficients, relative to its response, from which on it is held in float64."""
 
 CHECKED_LENGTH = 64
 """Samples on which a layer and its replacement are compared, where the layer takes as many."""
@@ -98,7 +102,8 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
             continue
         try:
             _check_replacement(module, library, own)
-            rebuilt = _rebuilt(module, library, {part: systems.get(names[part], system) for part, system in own.items()})
+            chosen = {part: systems.get(names[part], system) for part, system in own.items()}
+            rebuilt = _rebuilt(module, library, chosen, own)
         except LayerError as error:
             raise LayerError(f"Layer {path or '(the model)'} ({library.name}) cannot be replaced: {error}") from error
         keep_hooks(module, rebuilt)
@@ -141,8 +146,15 @@ def exchange_block(replaced: nn.Module, name: str, block: nn.Module) -> None:
     layer.register_module("block", block)
 
 
-def block_of(system: System) -> Block:
-    """Make the block that holds a system.
+def block_of(system: System, exact: bool = False) -> Block:
+    """Make the block that holds a system, in float32.
+
+    Parameters
+    ----------
+    system
+        The system.
+    exact
+        Hold a bank in float64 where float32 could not: what stands for an original must not be worse than it.
 
     Raises
     ------
@@ -155,6 +167,8 @@ def block_of(system: System) -> Block:
             f"no block holds systems of batch shape {tuple(system.batch_shape)} with {system.inputs} inputs and {system.outputs} "
             "outputs."
         )
+    if exact and kind is ReducedBank and bool((relative_float32_noise(system) > LARGEST_NOISE).any()):
+        return ReducedBank(system, torch.float64)
     return kind(system)
 
 
@@ -216,11 +230,11 @@ def _count(stored: Iterable[Tensor], counted: set[int]) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if not trained)
 
 
-def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> nn.Module:
+def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System], own: Mapping[str, System]) -> nn.Module:
     device = next((x.device for x in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-    rebuilt = library.rebuild(
-        module, {part: block_of(system).to(device).train(module.training) for part, system in systems.items()}
-    )
+    # A part of its own order stands for the original.
+    made = {part: block_of(system, exact=system.order == own[part].order) for part, system in systems.items()}
+    rebuilt = library.rebuild(module, {part: block.to(device).train(module.training) for part, block in made.items()})
     rebuilt.training = module.training
     return rebuilt
 
@@ -230,7 +244,7 @@ def _check_replacement(module: nn.Module, library: LayerLibrary, systems: Mappin
     lengths = _lengths(module, library)
     length = CHECKED_LENGTH if lengths is None else min(max(CHECKED_LENGTH, lengths[0]), lengths[-1])
     u = input_like(module, library.input_shape(module, 2, length), seed=0)
-    answers = (answer_of(layer, u) for layer in (module, _rebuilt(module, library, systems)))
+    answers = (answer_of(layer, u) for layer in (module, _rebuilt(module, library, systems, systems)))
     expected, actual = (x[0] if isinstance(x, tuple | list) else x for x in answers)
     assert isinstance(expected, Tensor)
     assert isinstance(actual, Tensor)

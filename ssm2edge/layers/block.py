@@ -23,6 +23,9 @@ class ReducedBank(Block):
     system
         SISO bank with batch shape ``(channels,)``, stable.
 
+    precision
+        Of its parameters: float32, which is what a device has, or float64 for a bank whose residues cancel beyond float32.
+
     Raises
     ------
     ValueError
@@ -36,18 +39,18 @@ class ReducedBank(Block):
     paired: Tensor
     signs: Tensor
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
         if not self.fits(system):
             raise ValueError(f"a bank has batch shape (channels,) and one input and output, not {tuple(system.batch_shape)}.")
         sections = to_real_sections(system)
         paired = sections.b != 0
         dynamics, signs = initial_dynamics(system.poles, paired)
-        self.dynamics = nn.Parameter(dynamics)
-        self.output = nn.Parameter(sections.c.float())
-        self.feedthrough = nn.Parameter(sections.d.float())
+        self.dynamics = nn.Parameter(dynamics.to(precision))
+        self.output = nn.Parameter(sections.c.to(precision))
+        self.feedthrough = nn.Parameter(sections.d.to(precision))
         self.register_buffer("paired", paired)
-        self.register_buffer("signs", signs)
+        self.register_buffer("signs", signs.to(precision))
 
     @classmethod
     def fits(cls, system: System) -> bool:
@@ -60,7 +63,7 @@ class ReducedBank(Block):
         return self.output.shape[-1]
 
     def sections(self) -> RealSections:
-        """Return the bank in unit-input real form, float64, differentiable, with the poles a float32 device has."""
+        """Return the bank in unit-input real form, float64, differentiable, with the poles that a float32 device has."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
         return RealSections(a=a, b=b, c=self.output.double(), d=self.feedthrough.double())
 

@@ -36,7 +36,7 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     dynamics, signs
-        ``(*batch, n)`` float32.  There is one parameter per state: (nu, theta) for a pair, (nu, nu) for two real poles, whose
+        ``(*batch, n)`` float64.  There is one parameter per state: (nu, theta) for a pair, (nu, nu) for two real poles, whose
         signs are fixed.
 
     Raises
@@ -51,11 +51,11 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
     theta = torch.atan2(poles.imag, poles.real)
     first = torch.arange(poles.shape[-1]) % 2 == 0
     dynamics = torch.where(paired & ~first, theta.abs(), torch.log(-log_modulus))
-    return dynamics.float(), torch.where(poles.real < 0, -1.0, 1.0).float()
+    return dynamics, torch.where(poles.real < 0, -1.0, 1.0).double()
 
 
 def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients a and b of the sections, ``(*batch, n)`` float64 that float32 holds exactly, differentiable."""
+    """Coefficients a and b of the sections, ``(*batch, n)`` float64, differentiable; rounded to float32 if the parameters are."""
     order = parameters.shape[-1]
     leader = [2 * (j // 2) for j in range(order)]
     follower = [min(2 * (j // 2) + 1, order - 1) for j in range(order)]
@@ -65,6 +65,6 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
     modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).clamp(max=LARGEST_RADIUS)
     turn = torch.tensor([-1.0 if j % 2 == 0 else 1.0 for j in range(order)], dtype=torch.float64, device=dynamics.device)
     signs = torch.where(paired, torch.ones_like(modulus), signs.double())
-    a = _rounded(signs * modulus * torch.cos(theta))
-    b = _rounded(torch.where(paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus)))
-    return a, b
+    a = signs * modulus * torch.cos(theta)
+    b = torch.where(paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus))
+    return (_rounded(a), _rounded(b)) if parameters.dtype == torch.float32 else (a, b)

@@ -41,7 +41,7 @@ class ReducedMimo(Block):
         sections = to_mimo_sections(system)
         paired = sections.b != 0
         dynamics, signs = initial_dynamics(system.poles, paired)
-        self.dynamics = nn.Parameter(dynamics)
+        self.dynamics = nn.Parameter(dynamics.float())
         self.input = nn.Parameter(sections.input.float())
         self.output = nn.Parameter(sections.output.float())
         self.feedthrough = nn.Parameter(sections.feedthrough.float())
@@ -49,7 +49,7 @@ class ReducedMimo(Block):
         self.factors = nn.Parameter(V.float()) if V is not None and len(V) else None
         self.mixing = nn.Parameter(W.float()) if W is not None and W.shape[1] else None
         self.register_buffer("paired", paired)
-        self.register_buffer("signs", signs)
+        self.register_buffer("signs", signs.float())
 
     @classmethod
     def fits(cls, system: System) -> bool:

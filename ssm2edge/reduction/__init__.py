@@ -13,12 +13,13 @@ import torch
 from ssm2edge.reduction.aire import aire
 from ssm2edge.reduction.balanced import balanced_truncation
 from ssm2edge.reduction.batches import in_chunks
-from ssm2edge.reduction.contract import Method, Outcome, Reduction, summarise
+from ssm2edge.reduction.contract import Method, Outcome, Reduction
 from ssm2edge.reduction.gradient import gradient
 from ssm2edge.reduction.hippo import hippo
 from ssm2edge.reduction.last import last
 from ssm2edge.reduction.modal import modal_truncation
 from ssm2edge.reduction.modal_singular_perturbation import modal_singular_perturbation
+from ssm2edge.reduction.own_order import own_order
 from ssm2edge.reduction.singular_perturbation import balanced_singular_perturbation
 from ssm2edge.reduction.tlh2 import tlh2
 from ssm2edge.systems.dense import with_real_coefficients
@@ -51,7 +52,8 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
     system
         Stable systems of any batch shape.
     order
-        States to keep, from 1 to ``system.order``; the system's own order returns it unchanged.
+        States to keep, from 1 to ``system.order``; the system's own order returns it unchanged,
+        unless float32 could not hold it (``own_order.py``).
     method
         Name in ``METHODS``.
     horizon
@@ -74,7 +76,8 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
     check_horizon(horizon)
     _check_systems(system)
     if order == system.order:
-        return summarise(system, system, method, horizon, Outcome.IDENTITY)
+        with torch.no_grad():
+            return own_order(system, method, horizon)
     with torch.no_grad():
         result = in_chunks(METHODS[method], with_real_coefficients(system), order, horizon)
     _ensure(result, order)

@@ -28,7 +28,7 @@ class Outcome(IntEnum):
     STOPPED = 2
     """An iteration ran out of steps; the best iterate is returned."""
     REPAIRED = 3
-    """The method's own result was unstable; its poles were brought into the disc and its outputs fitted again."""
+    """The method's own result was unstable, or beyond float32; its poles were moved and its outputs fitted again."""
     FELL_BACK = 4
     """The method's own result was unusable; another method's result is returned."""
     PADDED = 5

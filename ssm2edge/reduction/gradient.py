@@ -24,6 +24,7 @@ from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
 from ssm2edge.systems.norms import h2_error
+from ssm2edge.systems.rounding import float32_noise
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
@@ -125,10 +126,15 @@ def with_exact_outputs(system: System, rival: System, horizon: int | None) -> Sy
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
-    """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands."""
+    """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands.
+
+    A start whose modes cancel so that float32 adds more noise to it than the result errs is better on paper only.
+    """
     reduced, outcomes, error = result.system, result.outcomes, result.error
     for start in starts:
         lost = ~(error <= start.error)
+        if system.is_siso and system.M is None:
+            lost &= ~(float32_noise(start.system) > error)
         if lost.any():
             reduced = put(reduced, lost, start.system[lost])
             outcomes = torch.where(error > start.error * (1 + TIE), int(Outcome.FELL_BACK), outcomes)

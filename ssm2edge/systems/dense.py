@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.real_coordinates import real_rows, times_diagonal
+from ssm2edge.systems.real_coordinates import complex_columns, modal_rows, real_rows, times_diagonal
 from ssm2edge.systems.system import System
 
-# Eigenvector matrices worse conditioned than this mean a (nearly) defective A: its modal form is of no use.
-DEFECTIVE = 1e11
+# Eigenvector matrices worse conditioned than one over the root of the rounding unit mean a (nearly) defective A: a perturbation
+# of that root's size then puts its modal form off by less than rounding does without, and keeps residues smaller.
+DEFECTIVE = 1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +136,21 @@ def to_modal(dense: DenseSystem) -> System:
     bad = ~(torch.linalg.cond(V) < DEFECTIVE)
     if bad.any():
         n = A.shape[-1]
-        ramp = torch.diag(torch.linspace(-1, 1, n, dtype=A.dtype)) + torch.diag(torch.linspace(0.3, 1, n - 1, dtype=A.dtype), -1)
+        i = torch.arange(n, dtype=A.dtype)
+        # Of no structure: a triangular matrix perturbed by a triangular one would keep its eigenvectors' condition.
+        scatter = torch.cos(1 + 2.3 * i[:, None] + 0.7 * i + i[:, None] * i) / n**0.5
         size = torch.linalg.matrix_norm(A, ord=2)[..., None, None].clamp_min(1e-12)
-        poles, V = torch.linalg.eig(torch.where(bad[..., None, None], A + 1e-8 * size * ramp, A))
+        poles, V = torch.linalg.eig(torch.where(bad[..., None, None], A + 1e-8 * size * scatter, A))
     order = canonical_order(poles)
     poles = poles.gather(-1, order)
     V = V.gather(-1, order[..., None, :].expand_as(V))
+    paired = poles.imag != 0
+    # Solved in real coordinates, the coefficients of a pair are conjugates to the last bit, however ill V is conditioned.
+    W = real_rows(V.mH, paired).mH.real
+    B = modal_rows(torch.linalg.solve(W, dense.B.to(W)), paired)
+    C = complex_columns(dense.C.to(W) @ W, paired)
     M = None
     if dense.M is not None:
         M = V.mT[..., None, :, :] @ dense.M.to(V) @ V[..., None, :, :]
         M = (M + M.mT) / 2
-    return System(poles, torch.linalg.solve(V, dense.B.to(V)), dense.C.to(V) @ V, dense.D, M)
+    return System(poles, B, C, dense.D, M)

@@ -194,3 +194,30 @@ class Late(FFTConv):
 
 def test_lookalikes_are_refused() -> None:
     assert "computes something else" in refusal(Late(4, 6))
+
+
+def hippo(layer: FFTConv) -> None:
+    """Initialise a rank-one kernel by HiPPO-LegS, as the published layer does: a matrix without usable eigenvectors."""
+    n = 2 * layer.kernel.A_real.shape[-1]
+    q = torch.arange(n, dtype=torch.float64)
+    root = (2 * q + 1).sqrt()
+    A = -torch.tril(root[:, None] * root, -1) - torch.diag(q + 1)
+    P = (q + 0.5).sqrt()
+    frequencies, V = torch.linalg.eigh(-1j * (A + P[:, None] * P + 0.5 * torch.eye(n)))
+    V, frequencies = V[:, : n // 2], frequencies[: n // 2]
+    rows = layer.kernel.A_real.shape[0]
+    with torch.no_grad():
+        layer.kernel.A_real.fill_(np.log(0.5))
+        layer.kernel.A_imag.copy_(-frequencies.expand(rows, -1))
+        for name, column in (("B", root), ("P", P)):
+            value = torch.view_as_real(V.mH @ column.to(V))
+            getattr(layer.kernel, name).copy_(value.expand(1, rows, -1, 2))
+
+
+@pytest.mark.parametrize("states", [8, 16, 64])
+def test_hippo_kernels_without_usable_eigenvectors_are_reproduced(states: int) -> None:
+    torch.manual_seed(0)
+    layer = FFTConv(4, states, rank=1).eval()
+    hippo(layer)
+    u = torch.randn(shape_of(layer, 300))
+    assert relative(answers(full_order(layer), u), answers(layer, u)) < 1e-5

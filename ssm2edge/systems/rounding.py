@@ -1,0 +1,31 @@
+"""How well float32 holds a bank's coefficients.
+
+A residue rounded to float32 is off by up to 2^-25 of itself, and its mode carries that into every tap.  Where the modes of a
+channel cancel, as those of a far from normal state matrix do, the residues are many times larger than the response, and so
+is what their rounding adds to it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssm2edge.systems.response import impulse_response
+from ssm2edge.systems.system import System
+
+HALF_ULP = 2.0**-25
+
+TAPS = 1024
+"""Of the responses that noise is compared with: where modes cancel, energies from Gramians are lost in rounding themselves."""
+
+
+def float32_noise(system: System) -> Tensor:
+    """Return the h2 norm of what residues rounded to float32 add to SISO channels, ``(*batch,)`` float64."""
+    memories = 1 / (1 - system.poles.abs().square()).clamp_min(1e-12)
+    return HALF_ULP * (system.residues.abs().square() * memories).sum(-1).sqrt()
+
+
+def relative_float32_noise(system: System) -> Tensor:
+    """Return :func:`float32_noise` relative to the channels' responses; zero for channels that are zero everywhere."""
+    noise, norm = float32_noise(system), impulse_response(system, TAPS)[..., 0, 0, :].norm(dim=-1)
+    return torch.where(norm > 0, noise / norm.where(norm > 0, torch.ones_like(norm)), torch.zeros_like(noise))
