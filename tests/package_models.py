@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from LRU_pytorch import LRU
-from s5 import S5Block
+from s5 import S5, S5Block
 from torch import Tensor, nn
 
 from models.digits.model import S4D
@@ -24,6 +24,20 @@ class S5Network(nn.Module):
         for block in self.blocks:
             x = block(x)
         y: Tensor = self.decoder(x.mean(1))
+        return y
+
+
+class LiquidNetwork(nn.Module):
+    """A layer that is linear and time-invariant, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 4)
+        self.first, self.second = S5(4, 3), S5(4, 3, liquid=True)
+        self.decoder = nn.Linear(4, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        y: Tensor = self.decoder(self.second(self.first(self.encoder(pixels))).mean(1))
         return y
 
 
@@ -66,5 +80,5 @@ class MixedNetwork(nn.Module):
 def make(network: str, **arguments: bool) -> nn.Module:
     """What the directory's factory makes."""
     torch.manual_seed(0)
-    networks: dict[str, type[nn.Module]] = {"s5": S5Network, "lru": LRUNetwork, "mixed": MixedNetwork}
+    networks: dict[str, type[nn.Module]] = {"s5": S5Network, "lru": LRUNetwork, "mixed": MixedNetwork, "liquid": LiquidNetwork}
     return networks[network](**arguments)

@@ -11,7 +11,7 @@ from torch import nn
 from ssm2edge.bounds import Network
 from ssm2edge.errors import UserError
 from ssm2edge.export import ExportError, InputAxes, TracedModel, trace
-from ssm2edge.layers import LayerError, blocks, exportable, replace_layers
+from ssm2edge.layers import LayerError, blocks, exportable, find_refused, replace_layers
 from ssm2edge.options import Options
 from ssm2edge.sizing import BOUND_STEPS, bound_record, first_samples
 from ssm2edge.stages.load import Loaded, horizon_of
@@ -34,7 +34,15 @@ def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
     try:
         return trace(exportable(replaced), inputs)
     except ExportError as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
+
+
+def _left_as_they_are(replaced: nn.Module) -> str:
+    """The layers that no block could replace: they may be what the exporter stumbles over."""
+    refused = [f"{layer.name or '(the model)'} ({layer.library})" for layer in find_refused(replaced)]
+    if not refused:
+        return ""
+    return f" Not linear and time-invariant, and so exported as they are: {', '.join(refused)}."
 
 
 def deployed_systems(reduced_model: nn.Module) -> dict[str, System]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssm2edge.artifact import Manifest, open_artifact
+from ssm2edge.errors import UserError
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.pipeline import build
@@ -102,6 +103,13 @@ def test_bidirectional_blocks_are_built_whole_and_the_manifest_says_why(tmp_path
     assert (manifest.streaming.available, manifest.states) == (False, ())
     assert manifest.streaming.reason is not None
     assert "flip" in manifest.streaming.reason
+
+
+def test_layers_that_are_not_lti_are_named_where_they_cannot_be_exported(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", 'network = "liquid"')
+    with pytest.raises(UserError, match=r"cannot be exported.*exported as they are: second \(liquid S5\)\.$"):
+        built(source, tmp_path / "out", Options(order=4, method="balanced"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_models_from_jax_are_built_from_their_parameter_file(tmp_path: Path) -> None:
