@@ -27,6 +27,7 @@ class Tail(nn.Module):
         self.mix = nn.Conv1d(CHANNELS, 6, 1)
         self.wide = nn.Conv1d(CHANNELS, CHANNELS, 3, padding=1)
         self.table = nn.Embedding(5, CHANNELS)
+        self.lstm = nn.LSTM(CHANNELS, CHANNELS, batch_first=True)
         self.function = function
 
     def forward(self, u: Tensor) -> Any:

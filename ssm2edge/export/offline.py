@@ -20,6 +20,8 @@ def export_offline(traced: TracedModel) -> onnx.ModelProto:
         traced.outputs,
         {
             "kind": "offline",
+            "multiple": str(traced.multiple),
+            "shortest": str(traced.shortest),
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
             "outputs": outputs,
         },

@@ -17,10 +17,10 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from ssm2edge.export.errors import ExportError
+from ssm2edge.export.lengths import GUARD, LARGEST, Lengths
 
 EXAMPLE_BATCH = 3
-EXAMPLE_LENGTH = 37
-"""Sizes of the traced example: not 0 or 1, which the exporter would take for constants, and unlike each other."""
+"""Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,29 @@ class InputAxes:
 
 @dataclass(frozen=True, eq=False)
 class TracedModel:
-    """An exported program and what the export found out about its time axis."""
+    """An exported program and what the export found out about its time axis.
+
+    Attributes
+    ----------
+    program
+        The model with symbolic sizes.
+    inputs, outputs
+        What goes in, and the names of what comes out.
+    batch_symbol, time_symbol
+        The symbols in the sizes; the time symbol counts multiples.
+    multiple
+        The model takes lengths that are divisible by this.
+    shortest
+        Smallest length for which no value inside the model is empty.
+    """
 
     program: ExportedProgram
     inputs: tuple[InputAxes, ...]
     outputs: tuple[str, ...]
     batch_symbol: sympy.Symbol
     time_symbol: sympy.Symbol
+    multiple: int = 1
+    shortest: int = 1
 
     def batch_first(self, value: Tensor) -> bool:
         """Whether the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
@@ -95,19 +111,30 @@ def quiet_exporter() -> Iterator[None]:
 def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
     """Export ``model`` with one symbol for the batch and one for time.
 
+    A model that groups its samples (frames of 4, say) holds for lengths that are multiples of that only; which ones is found by
+    trying what the exporter's report names.
+
     Raises
     ------
     ExportError
         If the model cannot be traced, or fixes its batch or length.
     """
-    batch, time = Dim("batch"), Dim("time")
-    examples = tuple(_resized(entry) for entry in inputs)
-    shapes = tuple({0: batch, entry.time_axis: time} for entry in inputs)
-    try:
-        with quiet_exporter(), torch.no_grad():
-            program = torch.export.export(model, examples, dynamic_shapes=shapes)
-    except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
-        raise ExportError(f"The model cannot be exported with free batch and time sizes: {_reason(error)}") from error
+    batch, lengths, first = Dim("batch"), Lengths(), None
+    while True:
+        examples = tuple(_resized(entry, lengths) for entry in inputs)
+        shapes = tuple({0: batch, entry.time_axis: lengths.dimension()} for entry in inputs)
+        try:
+            with quiet_exporter(), torch.no_grad():
+                program = torch.export.export(model, examples, dynamic_shapes=shapes)
+        except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
+            first = first or error
+            narrower = lengths.narrowed(str(error))
+            if narrower is None:
+                text = f"The model cannot be exported with free batch and time sizes: {_reason(first)}"
+                raise ExportError(text) from first
+            lengths = narrower
+        else:
+            break
     first_input = next(
         node
         for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)
@@ -120,22 +147,63 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             raise ExportError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
         (symbol,) = size.node.expr.free_symbols
         symbols.append(symbol)
+    shortest = _shortest(program, symbols[1], lengths)
     count = len(program.graph_signature.user_outputs)
     names = ("output",) if count == 1 else tuple(f"output.{i}" for i in range(count))
-    return TracedModel(program, tuple(inputs), names, *symbols)
+    return TracedModel(program, tuple(inputs), names, symbols[0], symbols[1], lengths.multiple, shortest)
+
+
+def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) -> int:
+    """The smallest length for which no value is empty; refuses a model that chose one of two computations by the length."""
+    nodes = list(program.graph.nodes)
+    ends = {abs(x) for node in nodes if _operator(node) in ("slice", "narrow") for x in node.args[2:4] if isinstance(x, int)}
+
+    def least_size(steps: int, of: list[torch.fx.Node]) -> int:
+        sizes = (size for node in of for size in _sizes(node) if isinstance(size, torch.SymInt))
+        values = (size.node.expr.xreplace({symbol: sympy.Integer(steps)}) for size in sizes)
+        return min((int(value) for value in values if value.is_Integer), default=1)
+
+    allowed = program.range_constraints[symbol]
+    first = max(lengths.least, int(allowed.lower))
+    if allowed.upper < LARGEST or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends):
+        bounds = f"of {first * lengths.multiple} and more"
+        if allowed.upper < LARGEST:
+            bounds = f"up to {int(allowed.upper) * lengths.multiple}"
+        raise ExportError(
+            "The model cannot be exported with free batch and time sizes: "
+            f"an operation holds only for lengths {bounds}; write it so that it holds for every size."
+        )
+    if first > 2 and first - 1 in ends:
+        return lengths.multiple * (first - 1)
+    # A slice may be empty, but there is no convolution and no pooling of nothing.
+    windows = [node for node in nodes if any(word in _operator(node) for word in ("conv", "pool", "unfold"))]
+    return lengths.multiple * next((steps for steps in range(1, first) if least_size(steps, windows) > 0), first)
+
+
+def _operator(node: torch.fx.Node) -> str:
+    return str(getattr(node.target, "_opname", ""))
+
+
+def _sizes(node: torch.fx.Node) -> list[object]:
+    """Sizes of all tensors that a node gives."""
+    value = node.meta.get("val")
+    values = value if isinstance(value, list | tuple) else [value]
+    return [size for x in values if isinstance(x, Tensor) for size in x.shape]
 
 
 def _reason(error: Exception) -> str:
     """One line of the exporter's report; what it says of sizes, in the names of the user's code."""
     text = str(error).strip()
-    guard = re.search(r"satisfy the generated guard (.+)\.$", text, re.MULTILINE)
+    guard = GUARD.search(text)
+    if "specialized it to be a constant" in text:
+        return "an operation takes the length or the batch for a constant; write it so that it holds for every size."
     if guard is None:
         return text.splitlines()[0] if text else type(error).__name__
     condition = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", guard[1])
     return f"an operation holds only where {condition}; write it so that it holds for every size."
 
 
-def _resized(entry: InputAxes) -> Tensor:
+def _resized(entry: InputAxes, lengths: Lengths) -> Tensor:
     shape = list(entry.example.shape)
-    shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, EXAMPLE_LENGTH
+    shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, lengths.example()
     return torch.zeros(shape, dtype=entry.example.dtype)

@@ -26,9 +26,14 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     StreamingError
         If the model cannot stream.
     ExportError
-        If its block form cannot be written as ONNX.
+        If the block is not a multiple of the model's frame, or the block form cannot be written as ONNX.
     """
     module = to_streaming(traced, RULES)
+    if block % module.frame:
+        raise ExportError(
+            f"The model cannot stream in blocks of {block} samples, because it changes the rate of time: "
+            f"ask for a block of {module.frame} samples or a multiple of {module.frame}."
+        )
     program = _trace_block(module, traced, block)
     states = module.states
     model = to_onnx(
@@ -38,6 +43,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
         {
             "kind": "stream",
             "block": str(block),
+            "frame": str(module.frame),
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
             "outputs": [
                 {"name": name, "time_axis": axes[0] if (axes := traced.time_axes(value)) else None, "batch_axis": 0}

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import DigitClassifier
-from ssm2edge.export import InputAxes, TracedModel, trace
-from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
-from tests.small_models import CHANNELS, as_tuple, replaced, tail, traced
+from ssm2edge.export import InputAxes, trace
+from ssm2edge.export.streaming import RULES, to_streaming
+from tests.block_by_block import assert_streams, streamed
+from tests.small_models import replaced, tail, traced
 
 functional = nn.functional
 
@@ -36,6 +37,7 @@ ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
     "view by sizes": lambda m, z: z.transpose(1, 2).reshape(z.shape[0], z.shape[2], 2, 2).flatten(2),
     "view by one unknown": lambda m, z: z.transpose(1, 2).unflatten(-1, (2, 2)).mean(-1).unsqueeze(1).squeeze(1),
     "stack": lambda m, z: torch.stack([z, -z], dim=1),
+    "axes by name": lambda m, z: m.linear(z.mT).mT.swapaxes(1, 2).unsqueeze(1).expand(-1, 2, -1, -1),
     "mean": lambda m, z: z.mean(2),
     "mean, kept": lambda m, z: z.mean(-1, keepdim=True),
     "mean of several axes": lambda m, z: (z.mean((1, 2)), z.mean((1, 2), keepdim=True)),
@@ -47,38 +49,9 @@ ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
 }
 
 
-def streamed(
-    module: StreamingModule, form: TracedModel, u: tuple[Tensor, ...], axes: tuple[int, ...], cuts: list[int]
-) -> list[Tensor]:
-    """Outputs over the whole sequence from blocks of the given sizes."""
-    states: tuple[Tensor, ...] = module.initial_states(u[0].shape[0])
-    parts: list[tuple[Tensor, ...]] = []
-    start, count = 0, len(form.outputs)
-    for size in cuts:
-        answer = module(*(x.narrow(axis, start, size) for x, axis in zip(u, axes, strict=True)), *states)
-        for before, after in zip(states, answer[count:], strict=True):
-            assert (after.shape, after.dtype) == (before.shape, before.dtype)
-        parts.append(answer[:count])
-        states, start = answer[count:], start + size
-    joined = []
-    for values, traced_value in zip(zip(*parts, strict=True), form.output_values(), strict=True):
-        time = form.time_axes(traced_value)
-        joined.append(torch.cat(values, time[0]) if time else values[-1])
-    return joined
-
-
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_blocks_give_the_whole_answer(name: str) -> None:
-    model = tail(ACCEPTED[name])
-    form = traced(model)
-    module = to_streaming(form, RULES)
-    u = torch.randn(3, CHANNELS, 22)
-    with torch.no_grad():
-        expected = as_tuple(model(u))
-        for cuts in ([22], [1, 5, 16], [1] * 22):
-            for actual, whole in zip(streamed(module, form, (u,), (2,), cuts), expected, strict=True):
-                assert actual.shape == whole.shape
-                torch.testing.assert_close(actual, whole, rtol=1e-4, atol=1e-5)
+    assert_streams(ACCEPTED[name])
 
 
 def test_running_answers_are_the_answers_so_far() -> None:

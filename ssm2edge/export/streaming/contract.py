@@ -3,18 +3,25 @@
 The pass walks an exported program node by node.  A node that touches time is handed to the first rule that accepts it; the rule
 computes the node's value for one block of samples, and owns a state if it must remember the past.  Nodes without time are
 computed as they are.  A node no rule accepts is refused by name.
+
+A value need not be known exactly up to its block's end: padded on the left by two samples it is known two samples further, and a
+convolution over three samples falls two behind again.  The pass keeps that number, ``ahead``, for every value.  After n samples
+of the model's input, the first ``rate x n + ahead`` samples of a value are known, and its block holds the newly known ones.  So
+padding on the left, or cutting off the end, costs nothing and delays nothing; only where two values are ahead by different
+numbers, or where a sample must be told by its number, is the one that is further held back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.program import TracedModel
+if TYPE_CHECKING:
+    from ssm2edge.export.streaming.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,27 @@ BlockFunction = Callable[[tuple[object, ...], dict[str, object], Tensor | None],
 
 @dataclass(frozen=True)
 class BlockStep:
-    """How one node is computed block by block."""
+    """How one node is computed block by block.
+
+    Attributes
+    ----------
+    compute
+        The node's value for a block.
+    state
+        What it remembers.
+    ahead
+        How far the value is known, see the module; None for values without time.
+    final
+        Whether the value is known after the last sample only (a pooled one), so that no sample may depend on it.
+    delays
+        Arguments that are taken so many samples late.
+    """
 
     compute: BlockFunction
     state: StateSpec | None = None
+    ahead: int | None = None
+    final: bool = False
+    delays: Mapping[fx.Node, int] = field(default_factory=dict)
 
 
 class Rule(Protocol):
@@ -54,14 +78,15 @@ class Rule(Protocol):
         ``node`` is a call of an aten operator or one of ours, and an argument or its value has the time axis.
     Ensures
         Blocks computed in order, each with the state the one before left, concatenate to the node's value on the whole
-        sequence; for a node that removes time, the value after each block is the node's value on all samples so far.
+        sequence, from its sample ``ahead`` on; for a node that removes time, the value after each block is the node's value on
+        all samples so far.
     """
 
-    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+    def accept(self, node: fx.Node, walk: Walk) -> BlockStep | None:
         """Return how to compute the node, or None if the rule does not cover it."""
 
 
-def as_is(node: fx.Node) -> BlockStep:
+def as_is(node: fx.Node, ahead: int | None, delays: Mapping[fx.Node, int]) -> BlockStep:
     """Step of a node that treats every sample by itself."""
     target = node.target
 
@@ -69,7 +94,7 @@ def as_is(node: fx.Node) -> BlockStep:
         assert callable(target)
         return target(*args, **kwargs), None
 
-    return BlockStep(compute)
+    return BlockStep(compute, ahead=ahead, delays=delays)
 
 
 def traced_value(argument: object) -> object:
@@ -91,6 +116,11 @@ def tensor_arguments(node: fx.Node) -> list[Tensor]:
     return found
 
 
+def argument_of(node: fx.Node, position: int, keyword: str, default: object = None) -> object:
+    """One argument of a call, wherever it stands."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(keyword, default)
+
+
 def normal_dimensions(dimensions: object, rank: int) -> tuple[int, ...]:
     """Dimensions of an operator's argument (None, one or a list, negative or not) as non-negative numbers; None means all."""
     if dimensions is None:
@@ -101,11 +131,23 @@ def normal_dimensions(dimensions: object, rank: int) -> tuple[int, ...]:
     return tuple(sorted(int(d) % rank for d in dimensions))
 
 
+def operator_name(node: fx.Node) -> str | None:
+    """Name of an aten operator, without the mark of those that work in place; None for anything else."""
+    if node.op != "call_function" or getattr(node.target, "namespace", None) != "aten":
+        return None
+    return str(getattr(node.target, "_opname", "")).removesuffix("_") or None
+
+
 def module_name(node: fx.Node) -> str:
     """Dotted path of the innermost module that calls the node; empty at the top."""
     stack = node.meta.get("nn_module_stack") or {}
     names = [path for path, _ in stack.values()]
     return str(names[-1]) if names else ""
+
+
+def state_name(node: fx.Node, kind: str = "") -> str:
+    """Name of a state that the node owns: its module's, and what kind of state it is; the node's own outside of modules."""
+    return ".".join(part for part in (module_name(node), kind) if part) or node.name
 
 
 def user_line(node: fx.Node) -> str:

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.program import TracedModel
 from ssm2edge.export.streaming.contract import BlockStep, StateSpec, module_name, traced_value
+from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.layers import mimo_operators, operators
 
 BLOCK_SUFFIX = "block"
@@ -45,15 +45,16 @@ BLOCK_FORMS: Mapping[Any, BlockForm] = {
 class LtiBlockRule:
     """Exchange a whole-sequence operator for its block operator."""
 
-    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+    def accept(self, node: fx.Node, walk: Walk) -> BlockStep | None:
         """Accept calls of our operators on values whose first axis is the batch and whose time axis is the operator's."""
         form = BLOCK_FORMS.get(node.target)
         if form is None:
             return None
-        u, coefficients = traced_value(node.args[0]), traced_value(node.args[1])
-        assert isinstance(u, Tensor)
+        source, coefficients = node.args[0], traced_value(node.args[1])
+        assert isinstance(source, fx.Node)
         assert isinstance(coefficients, Tensor)
-        if traced.time_axes(u) != (u.ndim - form.time_from_end,) or not traced.batch_first(u):
+        line, u = walk.timeline(source), source.meta["val"]
+        if line is None or line.axis != u.ndim - form.time_from_end or not walk.traced.batch_first(u):
             return None
         block_operator = form.operator
 
@@ -64,4 +65,5 @@ class LtiBlockRule:
             return y, following
 
         name = module_name(node).removesuffix(BLOCK_SUFFIX).removesuffix(".") or node.name
-        return BlockStep(compute, StateSpec(name, form.state_shape(tuple(int(size) for size in coefficients.shape))))
+        shape = form.state_shape(tuple(int(size) for size in coefficients.shape))
+        return BlockStep(compute, StateSpec(name, shape), ahead=0, delays=walk.settled(source))

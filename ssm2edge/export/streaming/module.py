@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export.graph_signature import InputKind
 
 from ssm2edge.export.errors import StreamingError
 from ssm2edge.export.program import TracedModel, contains_symbol
-from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec, tensor_arguments, user_line
+from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec, tensor_arguments
+from ssm2edge.export.streaming.delay import delayed
+from ssm2edge.export.streaming.held import held_tensors
+from ssm2edge.export.streaming.walk import Walk, refusal
 
-SIZE_CONSUMERS = frozenset({"view", "reshape", "expand", "_unsafe_view"})
-"""Operators that use a length only as a size, which in a block is the block's."""
+SIZE_CONSUMERS = frozenset(
+    {"view", "reshape", "expand", "_unsafe_view", "slice", "narrow", "select", "upsample_nearest1d", "unflatten"}
+)
+"""Operators that use a length only as a size or a place, and whose rules find both from the shapes."""
 
 ASSERTIONS = frozenset({"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"})
 """Operators with which the exporter notes what it relied on; they compute nothing."""
+
+OUTPUT = "output"
+
+
+@dataclass
+class BlockProgram:
+    """How a program is computed block by block.
+
+    Attributes
+    ----------
+    steps
+        By node name; nodes without a step are computed as they are.
+    late
+        By node name and number of samples, the steps that hold a node's value back.
+    delays
+        By the name of the node that uses them, the values it takes late, and by how many samples.
+    """
+
+    steps: dict[str, BlockStep] = field(default_factory=dict)
+    late: dict[str, dict[int, BlockStep]] = field(default_factory=dict)
+    delays: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def use(self, user: str, delays: Mapping[fx.Node, int], walk: Walk) -> None:
+        """Let a node take some of its arguments late."""
+        for node, samples in delays.items():
+            self.delays.setdefault(user, {})[node.name] = samples
+            held_back = self.late.setdefault(node.name, {})
+            if samples not in held_back:
+                held_back[samples] = delayed(node, samples, walk)
 
 
 class StreamingModule(nn.Module):
@@ -28,52 +62,60 @@ class StreamingModule(nn.Module):
     ----------
     states
         The states, in the order of the arguments.
+    frame
+        Blocks are multiples of this many samples.
     """
 
-    def __init__(self, traced: TracedModel, steps: dict[str, BlockStep]) -> None:
+    def __init__(self, traced: TracedModel, program: BlockProgram, frame: int) -> None:
         super().__init__()
-        program = traced.program
-        self.states: tuple[StateSpec, ...] = _unique([step.state for step in steps.values() if step.state is not None])
-        self._nodes = list(program.graph.nodes)
-        self._steps = steps
-        stateful = [name for name, step in steps.items() if step.state is not None]
-        self._state_index = {name: index for index, name in enumerate(stateful)}
-        self._user_inputs: list[str] = []
-        self._attributes: dict[str, str] = {}
-        placeholders = [node for node in self._nodes if node.op == "placeholder"]
-        for node, spec in zip(placeholders, program.graph_signature.input_specs, strict=True):
-            if spec.kind == InputKind.USER_INPUT:
-                self._user_inputs.append(node.name)
-                continue
-            assert spec.target is not None
-            held = program.state_dict.get(spec.target, program.constants.get(spec.target))
-            assert isinstance(held, Tensor)
-            attribute = "held_" + spec.target.replace(".", "__")
-            self._attributes[node.name] = attribute
-            self.register_buffer(attribute, held.detach())
+        self.frame = frame
+        self._nodes = list(traced.program.graph.nodes)
+        self._program = program
+        held = held_tensors(traced.program)
+        self._user_inputs = [node.name for node in self._nodes if node.op == "placeholder" and node.name not in held]
+        for name, value in held.items():
+            self.register_buffer("held_" + name, value)
+        self._held = tuple(held)
+        owned: dict[tuple[str, int], StateSpec] = {}
+        for node in self._nodes:
+            for samples, step in ((0, program.steps.get(node.name)), *program.late.get(node.name, {}).items()):
+                if step is not None and step.state is not None:
+                    owned[node.name, samples] = step.state
+        self.states: tuple[StateSpec, ...] = _unique(list(owned.values()))
+        self._state_index = {key: index for index, key in enumerate(owned)}
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """Compute one block; see the class."""
         inputs, states = arguments[: len(self._user_inputs)], arguments[len(self._user_inputs) :]
         following = list(states)
-        environment: dict[str, Any] = dict(zip(self._user_inputs, inputs, strict=True))
-        environment |= {name: getattr(self, attribute) for name, attribute in self._attributes.items()}
-        for node in self._nodes:
-            if node.op == "placeholder" or _name(node) in ASSERTIONS:
-                continue
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda argument: environment[argument.name])
-            if node.op == "output":
-                return (*args[0], *following)
-            step = self._steps.get(node.name)
-            if step is None:
-                environment[node.name] = node.target(*args, **kwargs)
-                continue
-            index = self._state_index.get(node.name)
+        environment: dict[tuple[str, int], Any] = {}
+
+        def run(name: str, samples: int, step: BlockStep, args: Any, kwargs: Any) -> None:
+            index = self._state_index.get((name, samples))
             value, after = step.compute(args, kwargs, None if index is None else states[index])
-            environment[node.name] = value
+            environment[name, samples] = value
             if index is not None:
                 assert after is not None
                 following[index] = after
+
+        known = dict(zip(self._user_inputs, inputs, strict=True)) | {x: getattr(self, "held_" + x) for x in self._held}
+        for node in self._nodes:
+            if _name(node) in ASSERTIONS:
+                continue
+            delays = self._program.delays.get(OUTPUT if node.op == "output" else node.name, {})
+            args, kwargs = fx.map_arg(
+                (node.args, node.kwargs), lambda argument: environment[argument.name, delays.get(argument.name, 0)]
+            )
+            if node.op == "output":
+                return (*args[0], *following)
+            if node.op == "placeholder":
+                environment[node.name, 0] = known[node.name]
+            elif node.name in self._program.steps:
+                run(node.name, 0, self._program.steps[node.name], args, kwargs)
+            else:
+                environment[node.name, 0] = node.target(*args, **kwargs)
+            for samples, step in self._program.late.get(node.name, {}).items():
+                run(node.name, samples, step, (environment[node.name, 0],), {})
         raise AssertionError("an exported program ends with its output")
 
     def initial_states(self, batch: int) -> tuple[Tensor, ...]:
@@ -84,36 +126,54 @@ class StreamingModule(nn.Module):
 def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
     """Turn a traced model into its block form.
 
-    Requires a program traced with one time symbol; ensures that blocks of any length, computed in order from zero states,
-    give what the model gives on the whole sequence (see :class:`~ssm2edge.export.streaming.contract.Rule`).
+    Requires a program traced with one time symbol; ensures that blocks of any multiple of ``frame`` samples, computed in order
+    from zero states, give what the model gives on the whole sequence (see
+    :class:`~ssm2edge.export.streaming.contract.Rule`).
 
     Raises
     ------
     StreamingError
         If an operation mixes time in a way no rule covers; the sentence names it and the line that calls it.
     """
-    steps: dict[str, BlockStep] = {}
-    # Values without time that were pooled over it: right after the last sample only, so that no sample may depend on them.
-    pooled: set[fx.Node] = set()
+    walk, program = Walk(traced), BlockProgram()
     for node in traced.program.graph.nodes:
-        if node.op != "call_function" or _name(node) in ASSERTIONS or _name(node) == "sym_size":
-            continue
-        from_pooled = not pooled.isdisjoint(node.all_input_nodes)
-        if node.target is operator.getitem or not _meets_time(node, traced):
-            _refuse_length_as_number(node, traced)
-            if from_pooled:
-                pooled.add(node)
-            continue
-        if from_pooled:
-            raise StreamingError(_refusal(node, "brings a mean over the whole sequence back to its samples"))
-        step = next((step for rule in rules if (step := rule.accept(node, traced)) is not None), None)
-        if step is None:
-            raise StreamingError(_refusal(node, "mixes samples of different times"))
-        _refuse_length_as_number(node, traced)
-        steps[node.name] = step
-        if not traced.time_axes(node.meta.get("val")) and isinstance(node.meta.get("val"), Tensor):
-            pooled.add(node)
-    return StreamingModule(traced, steps)
+        if node.op == "placeholder" and traced.time_axes(node.meta.get("val")):
+            walk.note_input(node)
+        elif node.op == "output":
+            for value in node.args[0]:
+                if isinstance(value, fx.Node) and traced.time_axes(value.meta.get("val")):
+                    program.use(OUTPUT, walk.settled(value), walk)
+        elif node.op == "call_function" and _name(node) not in ASSERTIONS:
+            step = _step(node, walk, rules)
+            if step is not None:
+                walk.note(node, step)
+                program.use(node.name, step.delays, walk)
+                program.steps[node.name] = step
+    return StreamingModule(traced, program, walk.frame)
+
+
+def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
+    """How to compute a node; None if it is computed as it is."""
+    if isinstance(node.meta.get("val"), int | torch.SymInt | torch.SymFloat | torch.SymBool):
+        # Numbers made of sizes; what uses them is looked at.
+        return None
+    from_final = any(walk.is_final(x) for x in node.all_input_nodes)
+    if node.target is operator.getitem:
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        walk.note_element(node, source)
+    if node.target is operator.getitem or not _meets_time(node, walk.traced):
+        _refuse_length_as_number(node, walk.traced)
+        if from_final:
+            walk.note_final(node)
+        return None
+    if from_final:
+        raise StreamingError(refusal(node, "brings a value of the whole sequence back to its samples"))
+    step = next((step for rule in rules if (step := rule.accept(node, walk)) is not None), None)
+    if step is None:
+        raise StreamingError(refusal(node, "mixes samples of different times"))
+    _refuse_length_as_number(node, walk.traced)
+    return step
 
 
 def _meets_time(node: fx.Node, traced: TracedModel) -> bool:
@@ -126,20 +186,11 @@ def _refuse_length_as_number(node: fx.Node, traced: TracedModel) -> None:
     """A length that enters arithmetic would silently become the block's length."""
     symbols = [x for x in node.all_input_nodes if contains_symbol(x.meta.get("val"), traced.time_symbol)]
     if symbols and _name(node) not in SIZE_CONSUMERS:
-        raise StreamingError(_refusal(node, "uses the length of the whole sequence"))
+        raise StreamingError(refusal(node, "uses the length of the whole sequence"))
 
 
 def _name(node: fx.Node) -> str:
     return str(getattr(node.target, "_opname", getattr(node.target, "__name__", node.target)))
-
-
-def _refusal(node: fx.Node, what: str) -> str:
-    where = user_line(node)
-    place = f" at {where}" if where else ""
-    return (
-        f"The model cannot stream: the operation {node.target}{place} {what}, which no streaming rule covers; "
-        "only the whole-sequence graph can be built from it."
-    )
 
 
 def _unique(states: list[StateSpec]) -> tuple[StateSpec, ...]:
@@ -148,5 +199,5 @@ def _unique(states: list[StateSpec]) -> tuple[StateSpec, ...]:
     for state in states:
         count = seen.get(state.name, 0)
         seen[state.name] = count + 1
-        named.append(StateSpec(f"{state.name}.{count + 1}", state.shape) if count else state)
+        named.append(replace(state, name=f"{state.name}.{count + 1}") if count else state)
     return tuple(named)

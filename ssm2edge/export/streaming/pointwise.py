@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, fx
 
 from ssm2edge.export.program import TracedModel
-from ssm2edge.export.streaming.contract import BlockStep, as_is, normal_dimensions, tensor_arguments, traced_value
+from ssm2edge.export.streaming.contract import (
+    BlockStep,
+    as_is,
+    normal_dimensions,
+    operator_name,
+    tensor_arguments,
+    traced_value,
+)
+from ssm2edge.export.streaming.timeline import timeline
+from ssm2edge.export.streaming.walk import Walk
 
 ELEMENTWISE = frozenset(
     {
@@ -23,60 +30,32 @@ ELEMENTWISE = frozenset(
 )  # fmt: skip
 """aten operators, by name, whose every output element depends on the elements at its own time only."""
 
-NAMED_AXES = frozenset({"permute", "transpose", "movedim", "swapaxes"})
+NAMED_AXES = frozenset({"permute", "transpose", "movedim", "swapaxes", "mT"})
 """aten operators that exchange axes as wholes."""
-
-SAME_ORDER = frozenset({"expand", "reshape", "squeeze", "unsqueeze", "view", "flatten", "unflatten", "_unsafe_view"})
-"""aten operators that keep the order of elements: time stays itself if its length and the elements before it stay."""
-
 
 class PointwiseRule:
     """Elementwise operations, products with weights, and operations along axes other than time."""
 
-    def accept(self, node: fx.Node, traced: TracedModel) -> BlockStep | None:
+    def accept(self, node: fx.Node, walk: Walk) -> BlockStep | None:
         """Accept the node if no output sample depends on another time."""
-        name = _operator_name(node)
-        if name is None:
-            return None
+        name, operands, traced = operator_name(node), walk.timed(node), walk.traced
         value = node.meta.get("val")
         values = value if isinstance(value, list | tuple) else [value]
-        operands = [(x, traced.time_axes(x)) for x in tensor_arguments(node)]
-        timed = [(x, axes) for x, axes in operands if axes]
-        if any(len(axes) != 1 for _, axes in timed) or any(len(traced.time_axes(v)) != 1 for v in values):
+        lines = [*map(walk.timeline, operands), *(timeline(v, traced) for v in values)]
+        known = [line for line in lines if line is not None]
+        if name is None or not operands or len(known) != len(lines) or len({(line.rate, line.offset) for line in known}) != 1:
             return None
-        if not timed:
-            return None
+        x, axis = operands[0].meta["val"], known[0].axis
         if name in ELEMENTWISE:
             # Broadcasting aligns axes from the right: time must be the same axis everywhere.
-            if len({x.ndim - axes[0] for x, axes in timed}) == 1 or name == "embedding":
-                return as_is(node)
-            return None
-        if name in NAMED_AXES:
-            return as_is(node)
-        if name in SAME_ORDER:
-            return as_is(node) if _time_stays(timed[0], values[0], traced) else None
-        check = ALONG_OTHER_AXES.get(name)
-        return as_is(node) if check is not None and check(node, timed[0][0], timed[0][1][0], traced) else None
-
-
-def _operator_name(node: fx.Node) -> str | None:
-    target = node.target
-    namespace = getattr(target, "namespace", None)
-    if node.op != "call_function" or namespace != "aten":
-        return None
-    return str(getattr(target, "_opname", "")).removesuffix("_") or None
-
-
-def _time_stays(timed: tuple[Tensor, tuple[int, ...]], value: object, traced: TracedModel) -> bool:
-    x, (axis,) = timed
-    assert isinstance(value, Tensor)
-    (out,) = traced.time_axes(value)
-    before, after = math.prod(x.shape[:axis]), math.prod(value.shape[:out])
-    return _expression(value.shape[out]) == _expression(x.shape[axis]) and _expression(before) == _expression(after)
-
-
-def _expression(size: object) -> object:
-    return size.node.expr if isinstance(size, torch.SymInt) else size
+            from_right = {o.meta["val"].ndim - line.axis for o, line in zip(operands, known, strict=False)}
+            accepted = len(from_right) == 1 or name == "embedding"
+        elif name in NAMED_AXES:
+            accepted = True
+        else:
+            check = ALONG_OTHER_AXES.get(name)
+            accepted = check is not None and check(node, x, axis, traced)
+        return as_is(node, *walk.aligned(operands)) if accepted else None
 
 
 def _other_dimension(position: int, keyword: str = "dim", default: int | None = None) -> Callable[..., bool]:
@@ -140,9 +119,11 @@ ALONG_OTHER_AXES: dict[str, Callable[[fx.Node, Tensor, int, TracedModel], bool]]
     "slice": _other_dimension(1, default=0),
     "mean": _other_dimension(1),
     "sum": _other_dimension(1),
+    "std": _other_dimension(1),
+    "var": _other_dimension(1),
     "amax": _other_dimension(1),
     "amin": _other_dimension(1),
     "cat": _other_dimension(1, default=0),
-    "stack": _other_dimension(1, default=0),
+    "stack": lambda node, x, time, traced: True,
     "flip": _other_dimension(1),
 }

@@ -1,0 +1,66 @@
+"""The last samples of a value, kept from one block to the next: the state of convolutions, windows and delays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from ssm2edge.export.streaming.contract import StateSpec, state_name
+from ssm2edge.export.streaming.walk import Walk, static_sizes
+
+
+@dataclass(frozen=True, eq=False)
+class Lookback:
+    """A buffer ``(batch, ...)`` with ``count`` samples along ``axis``.
+
+    Attributes
+    ----------
+    lead_in
+        What the samples before the first block are, if not zeros. The state holds the difference from it, so that every state
+        starts from zeros.
+    """
+
+    axis: int
+    count: int
+    sizes: tuple[int, ...]
+    lead_in: Tensor | None
+
+    def state(self, node: fx.Node, kind: str) -> StateSpec:
+        """The state, named after the module of the node that owns it."""
+        return StateSpec(state_name(node, kind), self.sizes)
+
+    def extend(self, block: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The block with the samples before it, and the state after it."""
+        before = state.to(block.dtype)
+        if self.lead_in is not None:
+            before = before + self.lead_in
+        known = torch.cat((before, block), self.axis)
+        kept = known.narrow(self.axis, known.shape[self.axis] - self.count, self.count)
+        if self.lead_in is not None:
+            kept = kept - self.lead_in
+        return known, kept.to(state.dtype)
+
+
+def lookback(node: fx.Node, count: int, walk: Walk, ahead: int) -> Lookback | None:
+    """A buffer for the last samples of a value, or None if it has no batch or its sizes are not fixed.
+
+    Parameters
+    ----------
+    node
+        Whose value.
+    count
+        How many samples, at least one.
+    ahead
+        How far ahead the value is taken to be.
+    """
+    value, line = node.meta["val"], walk.timeline(node)
+    if line is None or not walk.traced.batch_first(value):
+        return None
+    others = static_sizes(value, (0, line.axis))
+    if others is None:
+        return None
+    sizes = (*others[: line.axis - 1], count, *others[line.axis - 1 :])
+    # Samples with negative numbers are zeros: those of the padding, or none that any value depends on.
+    return Lookback(line.axis, count, sizes, walk.lead_in(node, ahead - count, ahead) if ahead > 0 else None)

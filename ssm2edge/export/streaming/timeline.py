@@ -1,0 +1,71 @@
+"""How a traced value runs along time: its axis, its rate, and how its length differs from the input's.
+
+After n samples of the model's input, n a multiple of every stride, a value has ``rate x n + offset`` samples along time: a padded
+value has a positive offset, what an average over four samples gives has a rate of 1/4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import sympy
+import torch
+from torch import Tensor
+
+from ssm2edge.export.program import TracedModel
+
+PERIOD = math.lcm(*range(1, 65), 128, 256, 512, 1024)
+"""A length that every usual product of strides divides."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """See the module.
+
+    Attributes
+    ----------
+    axis
+        Axis along which time runs.
+    rate
+        Samples per sample of the model's input.
+    offset
+        Samples more than that.
+    """
+
+    axis: int
+    rate: Fraction
+    offset: int
+
+
+def timeline(value: object, traced: TracedModel) -> Timeline | None:
+    """The timeline of a traced tensor; None if time is no axis of it, or several, or its length is no linear function."""
+    axes = traced.time_axes(value)
+    if len(axes) != 1 or not isinstance(value, Tensor):
+        return None
+    line = linear_length(value.shape[axes[0]], traced)
+    return None if line is None or line[0] <= 0 else Timeline(axes[0], *line)
+
+
+def fixed_size(size: object) -> int | None:
+    """A traced size as a number, or None if it is not fixed."""
+    if isinstance(size, torch.SymInt) and size.node.expr.is_Integer:
+        return int(size.node.expr)
+    return size if isinstance(size, int) else None
+
+
+def linear_length(size: object, traced: TracedModel) -> tuple[Fraction, int] | None:
+    """Rate and offset of a traced size, or None if it is no linear function of the length at multiples of its strides."""
+    if isinstance(size, int):
+        return Fraction(0), size
+    if not isinstance(size, torch.SymInt):
+        return None
+    expression = size.node.expr
+    if expression.free_symbols - {traced.time_symbol}:
+        return None
+    first, second, third = (expression.xreplace({traced.time_symbol: sympy.Integer(k * PERIOD)}) for k in (8, 9, 17))
+    if not all(x.is_Integer for x in (first, second, third)) or third != first + 9 * (second - first):
+        return None
+    slope = Fraction(int(second - first), PERIOD)
+    return slope / traced.multiple, int(first) - 8 * int(second - first)

@@ -1,0 +1,159 @@
+"""What the pass knows of the values it has passed: how far ahead each is, and which are known at the end only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, fx
+
+from ssm2edge.export.errors import StreamingError
+from ssm2edge.export.program import TracedModel
+from ssm2edge.export.streaming.contract import BlockStep, user_line
+from ssm2edge.export.streaming.lead_in import LeadIn
+from ssm2edge.export.streaming.timeline import Timeline, fixed_size, timeline
+
+
+class Walk:
+    """The pass's notes, which rules read; see :mod:`ssm2edge.export.streaming.contract` for ``ahead``.
+
+    Attributes
+    ----------
+    traced
+        The model.
+    frame
+        Fewest samples of input that every value's rate divides into whole samples; blocks are multiples of it.
+    """
+
+    def __init__(self, traced: TracedModel) -> None:
+        self.traced = traced
+        self.frame = traced.multiple
+        self._ahead: dict[fx.Node, int] = {}
+        self._final: set[fx.Node] = set()
+        # Where a value first fell behind its own end, or got another length than the input.
+        self._cause: dict[fx.Node, fx.Node] = {}
+        self._lead_in = LeadIn(traced)
+
+    def timeline(self, node: object) -> Timeline | None:
+        """The timeline of a node's value; None where it has none, or is no tensor."""
+        return timeline(node.meta.get("val"), self.traced) if isinstance(node, fx.Node) else None
+
+    def ahead(self, node: fx.Node) -> int:
+        """How far ahead a value with time is."""
+        return self._ahead[node]
+
+    def is_final(self, node: fx.Node) -> bool:
+        """Whether a value without time is known after the last sample only."""
+        return node in self._final
+
+    def timed(self, node: fx.Node) -> list[fx.Node]:
+        """Arguments of a node that run along time."""
+        return [x for x in node.all_input_nodes if isinstance(x.meta.get("val"), Tensor) and self.traced.time_axes(x.meta["val"])]
+
+    def aligned(self, nodes: Sequence[fx.Node]) -> tuple[int, dict[fx.Node, int]]:
+        """The number by which all of the nodes are ahead at least, and the delays that bring each to it."""
+        least = min(self._ahead[x] for x in nodes)
+        return least, {x: self._ahead[x] - least for x in nodes if self._ahead[x] > least}
+
+    def without_end(self, node: fx.Node) -> tuple[int, dict[fx.Node, int]]:
+        """How far ahead a value is before something is put behind its end, and the delay for it.
+
+        Samples that lie behind the end of what has come so far are then other ones than those that will come.
+        """
+        line = self.timeline(node)
+        assert line is not None
+        ahead = self._ahead[node]
+        least = min(ahead, line.offset)
+        return least, {node: ahead - least} if ahead > least else {}
+
+    def settled(self, node: fx.Node) -> dict[fx.Node, int]:
+        """The delay after which a value is known exactly up to the block's end, sample for sample.
+
+        Raises
+        ------
+        StreamingError
+            If it depends on later samples, or has another length than the input.
+        """
+        line = self.timeline(node)
+        assert line is not None
+        ahead = self._ahead[node]
+        if line.offset == 0 and ahead >= 0:
+            return {node: ahead} if ahead else {}
+        cause = self._cause.get(node, node)
+        if line.offset == 0:
+            raise StreamingError(refusal(cause, f"looks ahead: its value needs {_samples(-ahead)} that come after it"))
+        more = "adds" if line.offset > 0 else "cuts off"
+        raise StreamingError(refusal(cause, f"changes the length of the sequence ({more} {_samples(abs(line.offset))})"))
+
+    def lead_in(self, node: fx.Node, start: int, stop: int) -> Tensor | None:
+        """Samples of a value that are known before the model's first, ``(1, ...)``; None if all are zero.
+
+        Raises
+        ------
+        StreamingError
+            If they depend on the input.
+        """
+        line = self.timeline(node)
+        assert line is not None
+        found = self._lead_in.samples(node, line, start, stop, self.frame)
+        if found is None:
+            cause = self._cause.get(node, node)
+            raise StreamingError(refusal(cause, "begins with samples that depend on the input"))
+        return found if bool(found.any()) else None
+
+    def refuse_behind(self, node: fx.Node, argument: fx.Node) -> None:
+        """Refuse to extend a value on the left whose first samples do not exist."""
+        if self._ahead[argument] < 0:
+            cause = self._cause.get(argument, node)
+            raise StreamingError(refusal(cause, f"needs {_samples(-self._ahead[argument])} that come after its value"))
+
+    def note(self, node: fx.Node, step: BlockStep) -> None:
+        """Keep what a rule found out about a node's value."""
+        if step.final:
+            self._final.add(node)
+        values = node.meta.get("val")
+        for value in values if isinstance(values, list | tuple) else [values]:
+            line = timeline(value, self.traced)
+            if line is None:
+                continue
+            assert step.ahead is not None
+            self._ahead[node] = step.ahead
+            self.frame = math.lcm(self.frame, line.rate.denominator)
+            if step.ahead < line.offset or line.offset != 0:
+                self._cause[node] = next((self._cause[x] for x in self.timed(node) if x in self._cause), node)
+
+    def note_input(self, node: fx.Node) -> None:
+        """An input of the model is known exactly up to the block's end."""
+        self._ahead[node] = 0
+
+    def note_element(self, node: fx.Node, source: fx.Node) -> None:
+        """An element of a tuple is as far ahead as the tuple."""
+        if source in self._ahead and self.traced.time_axes(node.meta.get("val")):
+            self._ahead[node] = self._ahead[source]
+        if source in self._cause:
+            self._cause[node] = self._cause[source]
+
+    def note_final(self, node: fx.Node) -> None:
+        """A value made of final ones is final."""
+        self._final.add(node)
+
+
+def refusal(node: fx.Node, what: str) -> str:
+    """The sentence that refuses a model."""
+    where = user_line(node)
+    place = f" at {where}" if where else ""
+    return (
+        f"The model cannot stream: the operation {node.target}{place} {what}, which no streaming rule covers; "
+        "only the whole-sequence graph can be built from it."
+    )
+
+
+def static_sizes(value: Tensor, skipped: Sequence[int]) -> tuple[int, ...] | None:
+    """Sizes of a traced tensor but for the skipped axes; None if one of them is not fixed."""
+    sizes = [fixed_size(size) for axis, size in enumerate(value.shape) if axis not in skipped]
+    known = tuple(size for size in sizes if size is not None)
+    return known if len(known) == len(sizes) else None
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample" if count == 1 else f"{count} samples"
