@@ -177,7 +177,7 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
         return lengths.multiple * (first - 1)
     # A slice may be empty, but there is no convolution and no pooling of nothing.
     windows = [node for node in nodes if any(word in _operator(node) for word in ("conv", "pool", "unfold"))]
-    return lengths.multiple * next((steps for steps in range(1, first) if least_size(steps, windows) > 0), first)
+    return lengths.multiple * next((steps for steps in range(1, first) if least_size(steps, windows) > 0), max(first, 1))
 
 
 def _operator(node: torch.fx.Node) -> str:

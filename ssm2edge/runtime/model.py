@@ -54,6 +54,16 @@ class Model:
         """Hash of the graph's file."""
         return self._open().sha256
 
+    @property
+    def multiple(self) -> int:
+        """What the lengths of sequences must be divisible by: one, but for models that change the rate of time."""
+        return self._open().signature.frame
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples of a sequence."""
+        return self._open().signature.shortest
+
     def run(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of whole sequences, by name.
 
@@ -65,12 +75,11 @@ class Model:
         Raises
         ------
         InputError
-            If a name, dtype or shape does not fit, or there is no sample at all.
+            If a name, dtype, shape or length does not fit, or there is no sample at all.
         """
         graph = self._open()
         values = graph.signature.gather(samples)
-        if graph.signature.length(values) == 0:
-            raise InputError("The sequence has no sample: give at least one.")
+        self._check_length(graph.signature.length(values))
         feed = {port.name: value for port, value in zip(graph.signature.inputs, values, strict=True)}
         try:
             results = graph.session.run(self._names, feed)
@@ -87,6 +96,17 @@ class Model:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _check_length(self, length: int) -> None:
+        if length == 0:
+            raise InputError("The sequence has no sample: give at least one.")
+        if length < self.shortest:
+            raise InputError(f"The sequence has {length} samples, but the model takes no fewer than {self.shortest}.")
+        if length % self.multiple:
+            raise InputError(
+                f"The sequence has {length} samples, but the model takes lengths that are multiples of {self.multiple}: "
+                f"cut it to {length // self.multiple * self.multiple} or fill it up."
+            )
 
     def _open(self) -> Graph:
         if self._graph is None:

@@ -112,6 +112,11 @@ class Signature:
         The model's own, without states.
     states
         Empty for offline graphs.
+    frame
+        Samples that belong together, because the model changes the rate of time: outputs come for whole frames. One for most.
+        The lengths that an offline graph takes are multiples of it.
+    shortest
+        Fewest samples that an offline graph takes.
     """
 
     kind: str
@@ -119,6 +124,8 @@ class Signature:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[State, ...]
+    frame: int = 1
+    shortest: int = 1
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
         """Inputs in the graph's order, checked: names, dtypes, shapes, one common batch and length.
@@ -204,6 +211,8 @@ def read_signature(
             inputs=tuple(_port(entry, given) for entry in json.loads(metadata["ssm2edge.inputs"])),
             outputs=tuple(_port(entry, taken) for entry in json.loads(metadata["ssm2edge.outputs"])),
             states=tuple(_state(entry, given, taken) for entry in states),
+            frame=int(metadata.get("ssm2edge.frame" if kind == "stream" else "ssm2edge.multiple", "1")),
+            shortest=int(metadata.get("ssm2edge.shortest", "1")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
         raise GraphError(f"{name} has metadata that this version cannot read ({fault}): build it again.") from fault
@@ -220,6 +229,10 @@ def _check(name: str, signature: Signature, given: set[str], taken: set[str]) ->
     timed = [port for port in signature.inputs if port.time_axis is not None]
     if not timed or not signature.outputs:
         raise GraphError(f"{name} has no input that runs along time, or no output: build it again.")
+    if signature.frame < 1 or signature.shortest < 1 or (signature.block or 0) % signature.frame:
+        raise GraphError(
+            f"{name} has a frame of {signature.frame} samples, which its block or length cannot have: build it again."
+        )
     if signature.kind == "stream":
         if signature.block is None or signature.block < 1:
             raise GraphError(f"{name} has a block of {signature.block} samples, which is less than one: build it again.")

@@ -55,7 +55,9 @@ class Stream:
     def __init__(self, path: str | os.PathLike[str], batch: int = 1, *, threads: int = 1, flush_subnormals: bool = False) -> None:
         if batch < 1:
             raise InputError(f"A stream with {batch} rows cannot run: give a batch of at least 1.")
-        graph = open_graph(path, "stream", Settings(threads, flush_subnormals))
+        self._begin(open_graph(path, "stream", Settings(threads, flush_subnormals)), batch)
+
+    def _begin(self, graph: Graph, batch: int) -> None:
         signature = graph.signature
         for port in signature.inputs:
             if isinstance(port.shape[0], int) and port.shape[0] != batch:
@@ -64,6 +66,8 @@ class Stream:
         self._bound = BoundBlock(graph, batch)
         self.batch = batch
         self.block = signature.block or 1
+        self.frame = signature.frame
+        """Samples that belong together; a block is a multiple. One, but for models that change the rate of time."""
         self.pending = 0
         """Samples that wait for their block to fill."""
         self._answered = False
@@ -131,7 +135,8 @@ class Stream:
         """End the sequences: the outputs of the pending samples, then a fresh start as by `reset`.
 
         Outputs that run along time are causal, so a block filled up with zeros gives them exactly; running answers are those of
-        the last whole block, because the filling would enter them.
+        the last whole block, because the filling would enter them. Of models that change the rate of time, outputs come for
+        whole frames.
         """
         signature = self._open().signature
         outputs = {port.name: self._empty(port, value) for port, value in self._along_time()} | self._answers()
@@ -141,7 +146,8 @@ class Stream:
                     buffer[port.along_time(self.pending, self.block)] = 0
             self._bound.advance()
             for port, value in self._along_time():
-                known = self.pending * value.shape[port.time_axis or 0] // self.block
+                whole = self.pending // signature.frame * signature.frame
+                known = whole * value.shape[port.time_axis or 0] // self.block
                 outputs[port.name] = value[port.along_time(0, known)].copy()
         self.reset()
         return outputs
@@ -234,6 +240,53 @@ class Stream:
         for key, value in places.items():
             value[index] = stored.arrays[key]
         self._answered = stored.answered or (rows is not None and self._answered)
+
+    def split(self, rows: Sequence[int]) -> Stream:
+        """A new stream that goes on with copies of some rows, in the given order; this one stays as it is.
+
+        The two share the loaded graph, not their states; closing one leaves the other open.
+
+        Raises
+        ------
+        InputError
+            If a row does not exist, or none is given.
+        """
+        graph = self._open()
+        index = self._rows(rows, "split off", pending=True)
+        if len(index) == 0:
+            raise InputError("A stream of no rows cannot run: split off at least one.")
+        other = Stream.__new__(Stream)
+        other._begin(graph, len(index))
+        other.restore(self.snapshot(rows))
+        return other
+
+    @classmethod
+    def join(cls, streams: Sequence[Stream]) -> Stream:
+        """A new stream that goes on with the rows of several streams of one model, one after the other; they stay as they are.
+
+        Raises
+        ------
+        InputError
+            If there is no stream, they run different models, or they are not at the same point of a block.
+        """
+        if not streams:
+            raise InputError("No streams were given to join: give at least one.")
+        graph = streams[0]._open()
+        for stream in streams:
+            if stream.sha256 != graph.sha256:
+                raise InputError("The streams run different models and cannot be joined: open them from one stream.onnx.")
+            if stream.pending != streams[0].pending:
+                raise InputError(
+                    f"The streams have {streams[0].pending} and {stream.pending} pending samples: "
+                    "streams can be joined only at the same point of a block."
+                )
+        joined = cls.__new__(cls)
+        joined._begin(graph, sum(stream.batch for stream in streams))
+        joined.pending, first = streams[0].pending, 0
+        for stream in streams:
+            joined.restore(stream.snapshot(), rows=range(first, first + stream.batch))
+            first += stream.batch
+        return joined
 
     def close(self) -> None:
         """Give the session's memory back; the stream cannot run afterwards."""

@@ -1,8 +1,8 @@
 """The streaming graph against the whole-sequence graph.
 
 The oracle is always the offline graph on the same samples from their beginning.  Outputs that run along time are compared in
-full.  Running answers are compared at the last whole block: with blocks of T samples, a stream of L samples must answer what
-the offline graph answers to its first T * floor(L / T) samples.
+full, of models that change the rate of time up to the last whole frame.  Running answers are compared at the last whole block:
+with blocks of T samples, a stream of L samples must answer what the offline graph answers to its first T * floor(L / T) samples.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def fresh(subject: Subject) -> Check:
     length = subject.length(inputs)
     with subject.open_stream(_rows(inputs)) as stream:
         blocks = length // stream.block
-        stops = sorted({count * stream.block for count in (1, 2, blocks // 2, blocks) if 0 < count <= blocks})
+        first = -(-subject.model.shortest // stream.block)
+        stops = sorted({count * stream.block for count in (1, 2, blocks // 2, blocks) if first <= count <= blocks})
         if blocks == 0:
             detail = f"held-out sequences of {length} samples do not fill one block of {stream.block}: nothing was compared"
             return Check("streaming.fresh", None, subject.limits.streaming, False, detail)
@@ -35,9 +36,9 @@ def fresh(subject: Subject) -> Check:
             position = stop
             if stop in stops:
                 answer = {name: value for name, value in parts[-1].items() if subject.time_axes[name] is None}
-                error = max(error, _against_offline(subject, subject.cut(inputs, 0, stop), answer))
+                error = max(error, _against_offline(subject, subject.cut(inputs, 0, stop), answer, stream))
         parts.append(stream.flush())
-        error = max(error, _against_offline(subject, inputs, _join(subject, parts), stream.block))
+        error = max(error, _against_offline(subject, inputs, _join(subject, parts), stream))
         detail = f"{_rows(inputs)} held-out sequences of {length} samples in blocks of {stream.block}, against the offline graph"
     return within("streaming.fresh", error, subject.limits.streaming, detail)
 
@@ -48,10 +49,10 @@ def carried(subject: Subject) -> Check:
     rows = min(ROWS, _rows(available))
     inputs = _in_a_row(subject, available, rows)
     with subject.open_stream(rows) as stream:
-        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream.block)
+        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
         # After a reset nothing of that may be left.
         again = subject.cut(inputs, 0, min(subject.length(inputs), 8 * stream.block))
-        error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream.block))
+        error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream))
     detail = f"{rows} streams of {subject.length(inputs)} samples, held-out sequences in a row, then reset and run again"
     return within("streaming.carried", error, subject.limits.streaming, detail)
 
@@ -64,7 +65,7 @@ def ragged(subject: Subject) -> Check:
     with subject.open_stream(_rows(inputs)) as stream:
         sizes = generator.integers(0, 3 * stream.block + 1, size=length + 1)
         outputs = _stream(subject, stream, inputs, sizes)
-        error = _against_offline(subject, inputs, outputs, stream.block)
+        error = _against_offline(subject, inputs, outputs, stream)
     detail = f"{length} samples in pushes of 0 to {3 * stream.block}, against the offline graph"
     return within("streaming.ragged", error, subject.limits.streaming, detail)
 
@@ -103,10 +104,11 @@ def lengths(subject: Subject) -> Check:
     error = 0.0
     with subject.open_stream(_rows(inputs)) as stream:
         block = stream.block
-        wanted = sorted({1, 2, block - 1, block, block + 1, 2 * block + 1} & set(range(1, subject.length(inputs) + 1)))
+        longest = subject.length(inputs)
+        wanted = [x for x in subject.lengths((1, 2, block - 1, block, block + 1, 2 * block + 1)) if x <= longest]
         for length in wanted:
             part = subject.cut(inputs, 0, length)
-            error = max(error, _against_offline(subject, part, _stream(subject, stream, part), block))
+            error = max(error, _against_offline(subject, part, _stream(subject, stream, part), stream))
     detail = f"lengths {', '.join(map(str, wanted))} in blocks of {block}, against the offline graph"
     return within("streaming.lengths", error, subject.limits.streaming, detail)
 
@@ -130,7 +132,7 @@ def probes(subject: Subject) -> Check | None:
     if all(value.dtype.kind != "f" for value in inputs.values()):
         return None
     with subject.open_stream(len(shapes)) as stream:
-        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream.block)
+        error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
     detail = f"zeros, impulse, step, sine and noise of {length} samples at full scale, against the offline graph"
     return within("streaming.probes", error, subject.limits.streaming, detail)
 
@@ -174,18 +176,16 @@ def _join(subject: Subject, parts: list[dict[str, Array]]) -> dict[str, Array]:
     return outputs
 
 
-def _against_offline(subject: Subject, inputs: Inputs, outputs: dict[str, Array], block: int = 1) -> float:
-    """Error of streamed outputs; answers are compared at the last whole block."""
-    length = subject.length(inputs)
+def _against_offline(subject: Subject, inputs: Inputs, outputs: dict[str, Array], stream: Stream) -> float:
+    """Error of streamed outputs; along time up to the last whole frame, answers at the last whole block."""
+    length, error = subject.length(inputs), 0.0
     timed = {name: value for name, value in outputs.items() if subject.time_axes[name] is not None}
     answers = {name: value for name, value in outputs.items() if subject.time_axes[name] is None}
-    error = 0.0
-    if timed:
-        expected = subject.model.run(inputs)
-        error = relative_error(timed, {name: expected[name] for name in timed})
-    if answers:
-        expected = subject.model.run(subject.cut(inputs, 0, length // block * block))
-        error = max(error, relative_error(answers, {name: expected[name] for name in answers}))
+    for found, unit in ((timed, stream.frame), (answers, stream.block)):
+        whole = length // unit * unit
+        if found and whole >= subject.model.shortest:
+            expected = subject.model.run(subject.cut(inputs, 0, whole))
+            error = max(error, relative_error(found, {name: expected[name] for name in found}))
     return error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +101,11 @@ class Subject:
         """Number of samples along time."""
         lengths = (value.shape[axis] for name, value in inputs.items() if (axis := self.time_axes[name]) is not None)
         return int(next(lengths))
+
+    def lengths(self, wanted: Iterable[int]) -> list[int]:
+        """The lengths next to the wanted ones that the offline graph takes, in order."""
+        multiple, shortest = self.model.multiple, self.model.shortest
+        return sorted({-(-max(length, shortest, 1) // multiple) * multiple for length in wanted})
 
     def cut(self, inputs: Inputs, start: int, stop: int) -> dict[str, Array]:
         """Samples ``start`` to ``stop`` along time."""

@@ -128,6 +128,8 @@ def test_offline_graph_describes_itself(files: Files) -> None:
     assert properties(files.offline) == {
         "schema": "1",
         "kind": "offline",
+        "multiple": "1",
+        "shortest": "1",
         "inputs": [{"name": "u", "time_axis": 1, "batch_axis": 0}],
         "outputs": [
             {"name": "output.0", "time_axis": 1, "batch_axis": 0},
@@ -149,7 +151,15 @@ def test_offline_graph_describes_itself(files: Files) -> None:
 def test_stream_describes_itself(files: Files, block: int) -> None:
     stream = properties(files.streams[block])
     states = stream.pop("states")
-    assert stream == {**properties(files.offline), "kind": "stream", "block": str(block)}
+    offline = properties(files.offline)
+    assert stream == {
+        "schema": "1",
+        "kind": "stream",
+        "block": str(block),
+        "frame": "1",
+        "inputs": offline["inputs"],
+        "outputs": offline["outputs"],
+    }
     assert isinstance(states, list)
     assert [tuple(state) for state in states] == [("input", "output", "shape", "initial")] * 4
     assert [state["input"] for state in states][:2] == ["state.layers.0", "state.layers.1"]

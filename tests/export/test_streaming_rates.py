@@ -63,7 +63,7 @@ RATES: dict[str, tuple[int, Callable[[Any, Tensor], Any]]] = {
         lambda m, z: z.unflatten(2, (-1, 4)).flip(3).flatten(2) * functional.pad(z[..., ::4][..., :-1], (1, 0), value=0.5)
         .repeat_interleave(4, 2).exp(),
     ),
-    "two rates at once": (6, lambda m, z: (z.unflatten(2, (-1, 6)).mean(3).unflatten(2, (-1, 1)).flatten(2), z[..., ::2].sum(2), z)),
+    "two rates at once": (6, lambda m, z: (z.unflatten(2, (-1, 6)).mean(3), z[..., ::2].sum(2), z)),
 }  # fmt: skip
 """The frame, and a function."""
 

@@ -109,7 +109,15 @@ def test_refusal_comes_before_any_graph() -> None:
         lambda m, z: m.wide(functional.pad(z, (3, 0), mode="reflect")),
         lambda m, z: z[:3] + torch.zeros(3, 1, 1),
     ],
-    ids=["a branch on the length", "one length by itself", "a branch of frames", "a table of one length", "a recurrent layer", "reflection", "a batch of one size"],
+    ids=[
+        "a branch on the length",
+        "one length by itself",
+        "a branch of frames",
+        "a table of one length",
+        "a recurrent layer",
+        "reflection",
+        "a batch of one size",
+    ],
 )
 def test_models_that_fix_a_size_are_refused(function: Function) -> None:
     with pytest.raises(ExportError) as caught:

@@ -125,6 +125,49 @@ def test_rows_join_and_split(graphs: Path) -> None:
     np.testing.assert_allclose(split, filtered(SAMPLES[2:, :20], mean=False)[:, 16:], atol=2e-6)
 
 
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("taken", [0, 3, 8, 10])
+def test_streams_split_and_join_with_the_same_bits(graphs: Path, mean: bool, taken: int) -> None:
+    with Stream(graphs / f"{mean}-4.onnx", batch=3) as together:
+        together.push(SAMPLES[:, :taken])
+        with together.split([2]) as last, together.split([1, 0]) as others:
+            expected = together.push(SAMPLES[:, taken:17])
+            pushed = {"last": last.push(SAMPLES[2:, taken:17]), "others": others.push(SAMPLES[[1, 0], taken:17])}
+            for name, value in expected.items():
+                np.testing.assert_array_equal(pushed["last"][name], value[2:])
+                np.testing.assert_array_equal(pushed["others"][name], value[[1, 0]])
+            with Stream.join([last, others]) as joined:
+                assert (joined.batch, joined.pending) == (3, together.pending)
+                again, whole = joined.push(SAMPLES[[2, 1, 0], 17:]), together.push(SAMPLES[:, 17:])
+                for name, value in whole.items():
+                    np.testing.assert_array_equal(again[name], value[[2, 1, 0]])
+
+
+def test_streams_share_the_graph_and_nothing_else(graphs: Path) -> None:
+    stream = Stream(graphs / "False-4.onnx", batch=3)
+    other = stream.split([0, 1])
+    before = other.states["state.filter"]
+    stream.push(SAMPLES[:, :8])
+    stream.close()
+    np.testing.assert_array_equal(other.states["state.filter"], before)
+    np.testing.assert_allclose(other.push(SAMPLES[:2, :8])["output"], filtered(SAMPLES[:2, :8], mean=False), atol=2e-6)
+
+
+def test_what_does_not_fit_together_is_not_joined(graphs: Path) -> None:
+    with (
+        Stream(graphs / "False-4.onnx") as stream,
+        Stream(graphs / "False-4.onnx") as later,
+        Stream(graphs / "True-4.onnx") as other,
+    ):
+        later.push(SAMPLES[:1, :3])
+        for streams, said in (([], "No streams"), ([stream, other], "different models"), ([stream, later], "0 and 3 pending")):
+            with pytest.raises(InputError, match=said):
+                Stream.join(streams)
+        for rows, said in (([], "at least one"), ([1], "from 0 to 0"), ([0, 0], "split off")):
+            with pytest.raises(InputError, match=said):
+                stream.split(rows)
+
+
 def test_initial_value_of_a_state_is_where_it_starts(tmp_path: Path) -> None:
     graph = stream_graph(False, 4)
     for entry in graph.metadata_props:

@@ -1,4 +1,7 @@
-"""Rule: cumulative sums over time go on from block to block; state ``(batch, 2 x size of one sample)``, see ``compensated.py``."""
+"""Rule: cumulative sums over time go on from block to block.
+
+The state is ``(batch, 2 x size of one sample)``, see ``compensated.py``.
+"""
 
 from __future__ import annotations
 

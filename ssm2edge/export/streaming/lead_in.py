@@ -24,7 +24,7 @@ class LeadIn:
         self._values: tuple[dict[fx.Node, Any], ...] = ()
 
     def samples(self, node: fx.Node, line: Timeline, start: int, stop: int, frame: int) -> Tensor | None:
-        """Samples ``start`` to ``stop`` of a node's value, ``(1, ...)``, zeros for negative numbers; None if they are not known."""
+        """Samples ``start`` to ``stop`` of a node's value, ``(1, ...)``, zeros for negative numbers; None if they vary."""
         wanted = Fraction(stop - min(line.offset, 0) + 1) / line.rate
         self._run((int(wanted) // frame + 2) * frame)
         found = []
@@ -41,7 +41,8 @@ class LeadIn:
             return
         self._length = length
         generator = torch.Generator().manual_seed(0)
-        self._values = tuple(self._interpret([self._input(entry, scale, generator) for entry in self._traced.inputs]) for scale in (0, 1))
+        inputs = ([self._input(entry, scale, generator) for entry in self._traced.inputs] for scale in (0, 1))
+        self._values = tuple(self._interpret(values) for values in inputs)
 
     def _input(self, entry: Any, scale: int, generator: torch.Generator) -> Tensor:
         shape = list(entry.example.shape)

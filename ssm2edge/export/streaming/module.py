@@ -102,10 +102,7 @@ class StreamingModule(nn.Module):
         for node in self._nodes:
             if _name(node) in ASSERTIONS:
                 continue
-            delays = self._program.delays.get(OUTPUT if node.op == "output" else node.name, {})
-            args, kwargs = fx.map_arg(
-                (node.args, node.kwargs), lambda argument: environment[argument.name, delays.get(argument.name, 0)]
-            )
+            args, kwargs = self._arguments(node, environment)
             if node.op == "output":
                 return (*args[0], *following)
             if node.op == "placeholder":
@@ -117,6 +114,11 @@ class StreamingModule(nn.Module):
             for samples, step in self._program.late.get(node.name, {}).items():
                 run(node.name, samples, step, (environment[node.name, 0],), {})
         raise AssertionError("an exported program ends with its output")
+
+    def _arguments(self, node: fx.Node, environment: Mapping[tuple[str, int], Any]) -> Any:
+        """Values of a node's arguments, late where it takes them late."""
+        delays = self._program.delays.get(OUTPUT if node.op == "output" else node.name, {})
+        return fx.map_arg((node.args, node.kwargs), lambda argument: environment[argument.name, delays.get(argument.name, 0)])
 
     def initial_states(self, batch: int) -> tuple[Tensor, ...]:
         """Zero states for ``batch`` streams."""

@@ -33,6 +33,7 @@ ELEMENTWISE = frozenset(
 NAMED_AXES = frozenset({"permute", "transpose", "movedim", "swapaxes", "mT"})
 """aten operators that exchange axes as wholes."""
 
+
 class PointwiseRule:
     """Elementwise operations, products with weights, and operations along axes other than time."""
 

@@ -86,5 +86,3 @@ def _sizes(result: Tensor, line: Timeline) -> list[int] | None:
 def _product(sizes: torch.Size) -> object:
     found = math.prod(sizes)
     return found.node.expr if isinstance(found, torch.SymInt) else found
-
-
