@@ -16,6 +16,7 @@ from ssm2edge.export.errors import ExportError
 from ssm2edge.export.gated_mixing import write_gates_as_products
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
+from ssm2edge.export.unused import drop_unused
 from ssm2edge.layers import operators
 from ssm2edge.lowering import siso_bank
 from ssm2edge.lowering.gelu import NAME as GELU
@@ -72,6 +73,7 @@ def to_onnx(
     model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
     model = onnx.inliner.inline_local_functions(model)
     write_gates_as_products(model)
+    drop_unused(model.graph)
     _tidy(model, output_names)
     for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
         entry = model.metadata_props.add()
