@@ -53,6 +53,8 @@ class Options:
         Where the original runs: "cpu" or "cuda".
     trust_pickle
         Load weights files that can run code.
+    undecided
+        What was not said, ``size`` and perhaps ``calibrate``: `ssm2edge.stages.defaults` decides by the samples there are.
     """
 
     order: int | None = None
@@ -68,6 +70,7 @@ class Options:
     calibration_steps: int = Matching.steps
     seed: int = 0
     device: str = "cpu"
+    undecided: frozenset[str] = frozenset()
 
     @property
     def matching(self) -> Matching:
@@ -82,7 +85,8 @@ class Options:
 
 def check_options(options: Options) -> None:
     """Refuse options that no model could be built with."""
-    options.request.check()
+    if "size" not in options.undecided:
+        options.request.check()
     if options.method not in METHODS:
         raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
     if options.calibrate not in CALIBRATIONS:
@@ -100,10 +104,12 @@ def check_options(options: Options) -> None:
 def options_from(source: Source, given: Mapping[str, Any]) -> Options:
     """Join what the command line gives (None where it is silent) with what build.toml asks for.
 
+    Where neither says how many states to keep, that is left undecided, and so is the calibration unless it is said.
+
     Raises
     ------
     UserError
-        If neither says how many states to keep, or a value has the wrong type.
+        If a value has the wrong type.
     """
     chosen = dict(source.defaults)
     if chosen.get("horizon") == "inf":
@@ -113,14 +119,13 @@ def options_from(source: Source, given: Mapping[str, Any]) -> Options:
     chosen |= {key: given[key] for key in OPTION_TYPES if key != "horizon" and given.get(key) is not None}
     if given.get("horizon", "samples") != "samples":
         chosen["horizon"] = given["horizon"]
+    undecided: frozenset[str] = frozenset()
     if not any(key in chosen for key in SIZES):
-        raise UserError(
-            "How many states to keep is not said: give --order, --keep, --max-error or --max-drop, or build.order in build.toml."
-        )
+        undecided = frozenset({"size"} if "calibrate" in chosen else {"size", "calibrate"})
     for key, kinds in OPTION_TYPES.items():
         if key in chosen and type(chosen[key]) not in kinds:
             raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
-    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)))
+    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)), undecided=undecided)
 
 
 def described(options: Options, horizon: int | None) -> dict[str, Any]:

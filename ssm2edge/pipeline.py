@@ -19,6 +19,7 @@ from ssm2edge.original import measure_original
 from ssm2edge.recording import record_outputs
 from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.costs import graph_costs
+from ssm2edge.stages.defaults import decided
 from ssm2edge.stages.export import export
 from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.reduce import reduce
@@ -39,6 +40,8 @@ class Built:
     manifest: Manifest
     verdict: Verdict
     seconds: float
+    decided: str | None = None
+    """What was decided in place of a user who did not say how small the model should become, and why."""
 
 
 def build(source: Source, options: Options, out: Path, force: bool, progress: Progress, rebuild: bool = False) -> Built:
@@ -58,6 +61,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
     with staging(out, force) as folder:
         progress("load", 0.0)
         loaded = load(source, options.trust_pickle)
+        options, reason = decided(options, loaded)
         if options.calibrate != "none":
             # What is wrong with the samples is said before anything takes long.
             calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))
@@ -95,7 +99,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         )  # fmt: skip
         manifest = seal(folder, manifest)
     store.clean()
-    return Built(out, manifest, verdict, time.monotonic() - start)
+    return Built(out, manifest, verdict, time.monotonic() - start, reason)
 
 
 class VerificationError(Exception):

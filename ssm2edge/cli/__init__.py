@@ -14,11 +14,13 @@ import click
 from ssm2edge.cli.build import build
 from ssm2edge.cli.check import check
 from ssm2edge.cli.group import Commands
+from ssm2edge.cli.init import init
 from ssm2edge.cli.inspect import inspect
 from ssm2edge.cli.run import run
 from ssm2edge.cli.verify import verify
 
 COMMANDS = (
+    init,
     inspect,
     build,
     verify,

@@ -46,6 +46,8 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     """Compress the model SOURCE and write a verified artifact.
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples.
+    Where neither an option nor build.toml says how small it becomes, an eighth of the states is kept and matched on the
+    calibration samples; without such samples, half of the states.
     Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.
     """
     pipeline = import_pipeline()
@@ -60,6 +62,8 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     except pipeline.VerificationError as failure:
         click.echo(f"ssm2edge: {failure}", err=True)
         ctx.exit(1)
+    if built.decided is not None:
+        click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop and --calibrate say otherwise.", err=True)
     if as_json:
         from ssm2edge.artifact.manifest import to_json
 

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
 from ssm2edge.runtime.graph import Settings
+from ssm2edge.runtime.log_mel import LogMel, LogMelStream
 from ssm2edge.runtime.model import Model
 from ssm2edge.runtime.ports import Port
 from ssm2edge.runtime.stream import Stream
 
-__all__ = ["EdgeError", "GraphError", "InputError", "Model", "Port", "Settings", "SnapshotError", "Stream"]
+__all__ = [
+    "EdgeError",
+    "GraphError",
+    "InputError",
+    "LogMel",
+    "LogMelStream",
+    "Model",
+    "Port",
+    "Settings",
+    "SnapshotError",
+    "Stream",
+]

@@ -164,7 +164,6 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "toml: unknown metric": (change_build('metric = "accuracy"', 'metric = "beauty"'), "beauty"),
     "toml: no toml": (write("build.toml", "[model\n"), "build.toml cannot be read"),
     "toml: absent": (lambda d: (d / "build.toml").unlink(), "has no build.toml"),
-    "toml: no order": (change_build("order = 6", ""), "--order"),
     "toml: unknown method": (change_build("order = 6", 'order = 6\nmethod = "magic"'), "no reduction method 'magic'"),
     "toml: no taps": (change_build("order = 6", "order = 6\nhorizon = 0"), "horizon of 0"),
 }
