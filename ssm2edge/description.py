@@ -62,7 +62,7 @@ def describe(
         ),
         calibration=calibration_record(calibrated),
         bound=bound,
-        task=None if source.metric is None else {"metric": source.metric},
+        task=source.task,
         accuracy=verdict.accuracy,
         parity=verdict.to_json(),
         latency=latency,

@@ -59,7 +59,12 @@ def read_samples(path: Path, inputs: Sequence[Input]) -> dict[str, Array]:
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
-    """Samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1.
+    """Samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1; see `read_recording`."""
+    return read_recording(path)[0]
+
+
+def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1, and how many there are a second.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def read_wav(path: Path) -> NDArray[np.float32]:
     """
     try:
         with wave.open(str(path), "rb") as recording:
-            width, channels = recording.getsampwidth(), recording.getnchannels()
+            width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
             content = recording.readframes(recording.getnframes())
     except OSError as fault:
         raise UserError(f"{path} cannot be read ({fault.strerror}).") from fault
@@ -85,7 +90,7 @@ def read_wav(path: Path) -> NDArray[np.float32]:
         samples = np.frombuffer(content, f"<i{width}").astype(np.float32) / 2.0 ** (8 * width - 1)
     else:
         raise UserError(f"{path} has samples of {8 * width} bits: convert it to 16.")
-    return samples[: len(samples) // channels * channels].reshape(-1, channels).astype(np.float32)
+    return samples[: len(samples) // channels * channels].reshape(-1, channels).astype(np.float32), rate
 
 
 def _load(path: Path) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -121,7 +122,7 @@ def reference(mean: bool, samples: int = 12, length: int = 40) -> Reference:
     return Reference({"u": inputs}, {"output": outputs}, {"output": outputs}, labels)
 
 
-def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int) -> Manifest:
+def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int, task: Mapping[str, Any] | None = None) -> Manifest:
     """What a build of these graphs would say."""
     layer = LayerRecord("filter", "tests", "siso", 3, 1, 1, None, 0.0, 0.0, float(np.abs(POLES).max()), {"converged": 3})
     right = None if pack.labels is None else float(np.mean(pack.original["output"].argmax(axis=1) == pack.labels))
@@ -133,7 +134,7 @@ def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int) -> Man
         parameters=Parameters(6, 6, 6, 6),
         calibration=None,
         bound=None,
-        task={"metric": "accuracy"},
+        task={"metric": "accuracy"} | dict(task or {}),
         accuracy=None if right is None else Accuracy(right, right, pack.samples),
         parity=None,
         latency=Latency("a processor", 1, 0.002, 0.001, {"offline": Ratio(0.5, 0.4, 0.6)}, {"offline": Ratio(0.1, 0.09, 0.11)}),
@@ -155,6 +156,7 @@ def build(
     change_stream: Change | None = None,
     pack: Reference | None = None,
     force: bool = False,
+    task: Mapping[str, Any] | None = None,
 ) -> Path:
     """A whole artifact, sealed and published; the changes plant faults in the graphs."""
     pack = reference(mean) if pack is None else pack
@@ -168,7 +170,7 @@ def build(
         if stream is not None:
             onnx.save(stream, folder / "stream.onnx")
         pack.save(folder)
-        seal(folder, manifest(pack, stream, block))
+        seal(folder, manifest(pack, stream, block, task))
     return directory
 
 

@@ -117,6 +117,6 @@ class TextClassifier(nn.Module):
         return logits
 
 
-def make(channels: int = 48, states: int = 64, layers: int = 2, classes: int = 2, dropout: float = 0.0) -> TextClassifier:
+def make(channels: int = 32, states: int = 64, layers: int = 2, classes: int = 2, dropout: float = 0.0) -> TextClassifier:
     """Factory named in build.toml."""
     return TextClassifier(channels, states, layers, classes, dropout)

@@ -237,7 +237,8 @@ class Manifest:
     bound
         Bound on the output error with what it rests on; None if none was computed.
     task
-        ``{"metric": "accuracy"}`` or ``{"metric": "nrmse"}``; None without a task.
+        ``metric`` (``accuracy`` or ``nrmse``), ``classes`` (names), ``front_end`` (what turns recordings into inputs), each where
+        there is one; None without a task.
     accuracy
         None without labels.
     parity

@@ -20,15 +20,27 @@ from ssm2edge.errors import UserError
 @threads_option
 @json_option
 def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
-    """Run the artifact in DIRECTORY on samples from a file and print its answer."""
+    """Run the artifact in DIRECTORY on samples from a file and print its answer.
+
+    A recording goes through the model's front end, if it has one; with --stream, every word in it is told with its time.
+    """
     from ssm2edge.artifact import open_artifact
+    from ssm2edge.recordings import FrontEnd
     from ssm2edge.runtime import Model, Stream
     from ssm2edge.sample_files import read_samples
 
-    open_artifact(directory)
+    front_end = FrontEnd.of(open_artifact(directory).manifest.task) if source.suffix.lower() == ".wav" else None
+    if front_end is not None and streaming:
+        if target is not None:
+            raise UserError("Words heard in a recording are no arrays: leave --output out, or --stream.")
+        tell_words(directory, front_end, source, threads, as_json)
+        return
     with progress_to_stderr("running", quiet=as_json) as progress:
         with Model(directory, threads=threads) as model:
-            samples = read_samples(source, model.inputs)
+            if front_end is None:
+                samples = read_samples(source, model.inputs)
+            else:
+                samples = {model.inputs[0].name: front_end.frames.frames(front_end.read(source))[None]}
             final = {port.name for port in model.outputs if port.time_axis is None}
             outputs = {} if streaming else model.run(samples)
         if streaming:
@@ -55,6 +67,27 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
         from ssm2edge.tables import show_answers, wide_console
 
         show_answers(wide_console(), outputs, final)
+
+
+def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_json: bool) -> None:
+    """Print the words of a recording with their times, and how much faster than real time they were found."""
+    from ssm2edge.recordings import listen
+
+    listened = listen(directory, front_end, front_end.read(source), threads)
+    if as_json:
+        words = [
+            {"word": front_end.name(one.index), "probability": one.probability, "start": one.start, "end": one.end}
+            for one in listened.heard
+        ]
+        seconds = {"audio": listened.audio, "spent": listened.spent, "factor": listened.factor, "threads": threads}
+        print_json({"words": words, "seconds": seconds})
+        return
+    for one in listened.heard:
+        click.echo(f"{one.start:6.2f} s to {one.end:6.2f} s   {front_end.name(one.index)}   {one.probability:.2f}")
+    click.echo(
+        f"{len(listened.heard)} words in {listened.audio:.2f} s of sound, heard in {listened.spent * 1e3:.0f} ms: "
+        f"{listened.factor:.0f} times faster than real time, {threads} thread{'s' if threads > 1 else ''}"
+    )
 
 
 def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:

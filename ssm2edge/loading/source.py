@@ -19,7 +19,8 @@ METRICS = ("accuracy", "nrmse")
 _KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights"}),
     "samples": frozenset({"file", "time_axis"}),
-    "task": frozenset({"metric"}),
+    "task": frozenset({"metric", "classes"}),
+    "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
     "build": frozenset(
         {"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}
         | {"calibrate", "calibration_steps", "seed", "device"}
@@ -51,6 +52,11 @@ class Source:
         What the labels are judged by, or None.
     defaults
         Build options the model directory asks for.
+    classes
+        Names of the classes, if they have any.
+    front_end
+        What turns a recording into the model's input: ``kind``, ``sample_rate``, ``window``, ``hop``, ``mels`` and ``span``, the
+        frames of one answer; None where recordings are no input.
     """
 
     given: str
@@ -62,6 +68,18 @@ class Source:
     time_axis: int = 1
     metric: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    front_end: Mapping[str, Any] | None = None
+
+    @property
+    def task(self) -> dict[str, Any] | None:
+        """What the model is for, as the manifest says it."""
+        told: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
+        if self.classes:
+            told["classes"] = list(self.classes)
+        if self.front_end is not None:
+            told["front_end"] = dict(self.front_end)
+        return told or None
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file of the source that is there, by name."""
@@ -94,6 +112,8 @@ def open_source(
             time_axis=source.time_axis if time_axis is None else time_axis,
             metric=metric or source.metric,
             defaults=source.defaults,
+            classes=source.classes,
+            front_end=source.front_end,
         )
     if ":" not in given:
         raise UserError(
@@ -130,7 +150,11 @@ def _from_directory(given: str, directory: Path) -> Source:
     time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in content["samples"] else 1
     if time_axis < 1:
         raise UserError(f"{file} gives samples.time_axis as {time_axis}; it must be at least 1, for the batch is axis 0.")
-    metric = _entry(file, content, "task", "metric", str) if "task" in content else None
+    task = content.get("task", {})
+    metric = _entry(file, content, "task", "metric", str) if task else None
+    classes = _entry(file, content, "task", "classes", list) if "classes" in task else []
+    if any(type(name) is not str for name in classes) or len(set(classes)) != len(classes):
+        raise UserError(f"{file} must give task.classes as different names.")
     if metric is not None and metric not in METRICS:
         raise UserError(f"{file} gives task.metric as {metric!r}; known are {', '.join(METRICS)}.")
     return Source(
@@ -143,7 +167,20 @@ def _from_directory(given: str, directory: Path) -> Source:
         time_axis,
         metric,
         content.get("build", {}),
+        tuple(classes),
+        _front_end(file, content) if "front_end" in content else None,
     )
+
+
+def _front_end(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    kind = _entry(file, content, "front_end", "kind", str)
+    if kind != "log-mel":
+        raise UserError(f"{file} gives front_end.kind as {kind!r}; known is log-mel.")
+    numbers = {key: _entry(file, content, "front_end", key, int) for key in ("sample_rate", "window", "hop", "mels", "span")}
+    for key, value in numbers.items():
+        if value < 1:
+            raise UserError(f"{file} gives front_end.{key} as {value}; it must be at least 1.")
+    return {"kind": kind, **numbers}
 
 
 def _entry(file: Path, content: Mapping[str, Any], section: str, key: str, kind: type) -> Any:

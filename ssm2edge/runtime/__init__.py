@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
 from ssm2edge.runtime.graph import Settings
+from ssm2edge.runtime.listening import Gate, Heard, Listener
 from ssm2edge.runtime.log_mel import LogMel, LogMelStream
 from ssm2edge.runtime.model import Model
 from ssm2edge.runtime.ports import Port
@@ -11,8 +12,11 @@ from ssm2edge.runtime.stream import Stream
 
 __all__ = [
     "EdgeError",
+    "Gate",
     "GraphError",
+    "Heard",
     "InputError",
+    "Listener",
     "LogMel",
     "LogMelStream",
     "Model",

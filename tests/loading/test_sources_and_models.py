@@ -29,6 +29,38 @@ def test_directory_is_read_as_written(directory: Path) -> None:
     assert (source.time_axis, source.metric, source.defaults) == (1, "accuracy", {"order": 6})
 
 
+FRONT_END = '[front_end]\nkind = "log-mel"\nsample_rate = 16000\nwindow = 400\nhop = 160\nmels = 40\nspan = 98\n'
+
+
+def with_task(directory: Path, task: str, front_end: str = "") -> Path:
+    file = directory / "build.toml"
+    file.write_text(file.read_text().replace('metric = "accuracy"', f'metric = "accuracy"\n{task}\n') + front_end)
+    return directory
+
+
+def test_classes_and_front_end_become_the_task(directory: Path) -> None:
+    source = open_source(str(with_task(directory, 'classes = ["a", "b"]', FRONT_END)))
+    front_end = {"kind": "log-mel", "sample_rate": 16000, "window": 400, "hop": 160, "mels": 40, "span": 98}
+    assert source.task == {"metric": "accuracy", "classes": ["a", "b"], "front_end": front_end}
+    assert open_source(str(directory), metric="nrmse").task == {**source.task, "metric": "nrmse"}
+
+
+@pytest.mark.parametrize(
+    ("task", "front_end", "said"),
+    [
+        ('classes = ["a", "a"]', "", "different names"),
+        ("classes = [1, 2]", "", "different names"),
+        ("", FRONT_END.replace("log-mel", "wavelet"), "wavelet"),
+        ("", FRONT_END.replace("hop = 160\n", ""), "front_end.hop"),
+        ("", FRONT_END.replace("hop = 160", "hop = 0"), "at least 1"),
+        ("", FRONT_END + "floor = 1.0\n", "front_end.floor"),
+    ],
+)
+def test_faults_of_task_and_front_end_are_told(directory: Path, task: str, front_end: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        open_source(str(with_task(directory, task, front_end)))
+
+
 def test_options_win_over_the_directory(directory: Path, tmp_path: Path) -> None:
     source = open_source(str(directory), weights=tmp_path / "w", samples=tmp_path / "s", time_axis=2)
     assert (source.weights, source.samples, source.time_axis, source.metric) == (tmp_path / "w", tmp_path / "s", 2, "accuracy")
