@@ -24,6 +24,7 @@ from ssm2edge.stages.export import export
 from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
+from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.verification import Subject, Verdict, examine, relative_latencies
 
 __all__ = ["Built", "Loaded", "VerificationError", "build", "inspect", "load", "replace", "traced_model"]
@@ -82,7 +83,8 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         progress("verify", 0.0)
         reference = Reference(dict(held_out), original, reduced, loaded.samples.labels)
         reference.save(folder)
-        records = layer_records(loaded.layers, deployed_systems(reduced_model), reductions)
+        deployed = deployed_systems(reduced_model)
+        records = layer_records(loaded.layers, deployed, reductions)
         subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
         verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
         if not verdict.passed:
@@ -92,11 +94,14 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         latency, measured = compare_with_original(loaded.model, folder, sample, relative_latencies(subject))
         if device.kind != "cpu":
             measured = measure_original(loaded.model, list(held_out.values()), device)
-        progress("publish", 0.0)
+        progress("report", 0.0)
+        figures = draw_up(loaded, options, deployed, reference, folder, streaming, states)
         manifest = describe(
             loaded, options, reduced_model, records, calibrated=calibrated, bound=bound, verdict=verdict, latency=latency,
             original=measured, costs=graph_costs(folder, loaded.length), streaming=streaming, states=states,
         )  # fmt: skip
+        write_page(folder, manifest, figures)
+        progress("publish", 0.0)
         manifest = seal(folder, manifest)
     store.clean()
     return Built(out, manifest, verdict, time.monotonic() - start, reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssm2edge.artifact.errors import ArtifactError
+from ssm2edge.artifact.figures import Figures, LayerFigures, Pole, Profile, Response, Share, load_figures
 from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact, open_manifest
 from ssm2edge.artifact.records import (
     SCHEMA,
@@ -29,19 +30,26 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BatchLatency",
+    "Figures",
     "FileRecord",
     "GraphCost",
     "Latency",
+    "LayerFigures",
     "LayerRecord",
     "Manifest",
     "OriginalRecord",
     "Parameters",
+    "Pole",
+    "Profile",
     "Ratio",
     "Reference",
+    "Response",
+    "Share",
     "Source",
     "StateRecord",
     "Streaming",
     "fingerprint",
+    "load_figures",
     "load_reference",
     "open_artifact",
     "open_manifest",

@@ -1,0 +1,94 @@
+"""Records to JSON and back, by their annotations alone.
+
+Reading is strict.  A key too many or too few, a value of another type, a number that is not finite: each is one `ArtifactError`
+that names the place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ssm2edge.artifact.errors import ArtifactError
+
+
+def parse(text: str | bytes, name: str) -> Any:
+    """JSON of a file.
+
+    Raises
+    ------
+    ArtifactError
+        If the text is not JSON, or holds a number that is not finite.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as fault:
+        raise ArtifactError(f"{name} is not readable JSON ({str(fault)[:100]}): build the artifact again.") from fault
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON of a record."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def typed(kind: Any, value: Any, where: str) -> Any:
+    """Value of an annotated type from plain JSON.
+
+    Raises
+    ------
+    ArtifactError
+        If the value does not fit; the sentence names the place.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        (kind,) = (argument for argument in arguments if argument is not type(None))
+        return typed(kind, value, where)
+    if origin is tuple:
+        items = _expect(list, value, where)
+        return tuple(typed(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(items))
+    if origin is Mapping:
+        entries = _expect(dict, value, where)
+        return {key: typed(arguments[1], item, f"{where}.{key}") for key, item in entries.items()}
+    if dataclasses.is_dataclass(kind):
+        return _record(kind, _expect(dict, value, where), where)
+    if kind is float:
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ArtifactError(f"{where} should be a finite number, but is {str(value)[:40]!r}: build the artifact again.")
+        return float(value)
+    return _expect(kind, value, where)
+
+
+def _record(kind: Any, value: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
+    if unknown:
+        raise ArtifactError(f"{where} has the unknown key {unknown[0][:40]!r}: build the artifact again with this version.")
+    if missing:
+        raise ArtifactError(f"{where} lacks the key {missing[0]!r}: build the artifact again with this version.")
+    return kind(**{name: typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+
+
+def _expect(kind: type, value: Any, where: str) -> Any:
+    # bool is a subclass of int, and true is not a count.
+    if type(value) is not kind:
+        raise ArtifactError(f"{where} should be {kind.__name__}, but is {type(value).__name__}: build the artifact again.")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")

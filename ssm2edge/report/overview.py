@@ -1,0 +1,258 @@
+"""The whole network: what became of its size, accuracy and latency, what each layer kept, and the error against its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssm2edge.artifact import Figures, FileRecord, Manifest
+from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
+from ssm2edge.report.table import drawn, table
+from ssm2edge.report.words import ENSPACE, MINUS, TIMES, count, figure, percent, seconds, short, size, text, times
+
+BEFORE_AFTER = (("block before", "original"), ("block after", "artifact"))
+
+
+def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
+    """The figures that matter, first."""
+    parameters = manifest.parameters
+    found = [
+        ("SSM parameters", f"{count(parameters.ssm_before)} → {count(parameters.ssm_after)}",
+         times(parameters.ssm_before, parameters.ssm_after)),
+        ("Model parameters", f"{count(parameters.model_before)} → {count(parameters.model_after)}",
+         times(parameters.model_before, parameters.model_after)),
+    ]  # fmt: skip
+    accuracy = manifest.accuracy
+    if accuracy is not None:
+        if metric(manifest) == "nrmse":
+            found.append(
+                (
+                    "NRMSE",
+                    f"{figure(accuracy.original)} → {figure(accuracy.artifact)}",
+                    f"on {count(accuracy.samples)} held-out samples",
+                )
+            )
+        else:
+            points = 100 * (accuracy.artifact - accuracy.original)
+            sign = "+" if points > 0 else MINUS if points < 0 else "±"
+            found.append(
+                ("Accuracy", f"{percent(accuracy.original)} → {percent(accuracy.artifact)}",
+                 f"{sign}{abs(points):.2f} points on {count(accuracy.samples)} held-out samples")
+            )  # fmt: skip
+    latency = manifest.latency
+    if latency is not None:
+        before = "" if latency.original is None else f"{seconds(latency.original)} → "
+        ratio = next(iter(latency.ratios.values()), None)
+        faster = (
+            ""
+            if ratio is None
+            else f"{figure(1 / ratio.ratio)}{TIMES} faster ({figure(1 / ratio.high)} to {figure(1 / ratio.low)})"
+        )
+        found.append(("Latency, one sequence", f"{before}{seconds(latency.artifact)}", faster))
+    graphs = {name: record.bytes for name, record in files.items() if name.endswith(".onnx")}
+    if graphs:
+        each = ", ".join(f"{name.removesuffix('.onnx')} {size(bytes_)}" for name, bytes_ in graphs.items())
+        found.append(("Files for the device", size(sum(graphs.values())), each))
+    return '<div class="tiles">' + "".join(
+        f'<div class="tile"><span>{text(name)}</span><strong>{text(value)}</strong><small>{text(note)}</small></div>'
+        for name, value, note in found
+    ) + "</div>"  # fmt: skip
+
+
+def metric(manifest: Manifest) -> str:
+    """What the labels are judged by."""
+    return str((manifest.task or {}).get("metric", "accuracy"))
+
+
+def outcome(manifest: Manifest) -> str:
+    """Accuracy and latency before and after."""
+    charts = []
+    if manifest.accuracy is not None:
+        charts.append(_accuracy(manifest))
+    if manifest.latency is not None and manifest.latency.original is not None:
+        charts.append(_latency(manifest))
+    charts.append(_parameters(manifest))
+    return '<div class="grid three">' + "".join(charts) + "</div>"
+
+
+def orders(manifest: Manifest) -> str:
+    """What each layer kept, and its error."""
+    layers = manifest.layers
+    height = max(150.0, 60.0 + 34 * len(layers))
+    kept = Chart("orders", "States per system of each layer, before and after", height=height, left=112)
+    x = linear([layer.order_before for layer in layers], *kept.across, zero=True)
+    kept.axes(x, None, "states per system")
+    lost = Chart("layer-errors", "Relative h2 error of each layer", height=height, left=112)
+    e = linear([layer.h2_error_relative for layer in layers], *lost.across, zero=True)
+    lost.axes(e, None, "relative h2 error")
+    step = (kept.up[0] - kept.up[1]) / len(layers)
+    for index, layer in enumerate(layers):
+        middle = kept.up[1] + (index + 0.5) * step
+        name = short(layer.name or "model", 12)
+        kept.write(kept.left - 8, middle + 4, name, "end")
+        kept.bar(
+            x(0), middle - 11, x(layer.order_before) - x(0), 9, "before", f"{layer.name}: {layer.order_before} states before"
+        )
+        kept.bar(x(0), middle + 1, x(layer.order_after) - x(0), 9, "after", f"{layer.name}: {layer.order_after} states kept")
+        lost.write(lost.left - 8, middle + 4, name, "end")
+        told = f"{layer.name}: relative {figure(layer.h2_error_relative)}, absolute {figure(layer.h2_error)}"
+        lost.bar(e(0), middle - 7, e(layer.h2_error_relative) - e(0), 14, "after", told)
+    states = [(layer.name or "model", count(layer.order_before), count(layer.order_after)) for layer in layers]
+    lost_rows = [(layer.name or "model", figure(layer.h2_error), figure(layer.h2_error_relative)) for layer in layers]
+    rows = [
+        (
+            layer.name or "model",
+            layer.kind,
+            count(layer.channels),
+            f"{layer.spectral_radius:.6f}",
+            ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in layer.outcomes.items()),
+        )
+        for layer in layers
+    ]
+    head = ("layer", "kind", "systems", "spectral radius", "how the reductions ended")
+    horizon = layers[0].horizon if layers else None
+    whitened = " They weigh all frequencies alike, which calibration does not." if manifest.options.get("calibrate") else ""
+    told = "h2 errors are those of the float32 blocks that run, " + (
+        "on the infinite horizon." if horizon is None else f"on {count(horizon)} taps."
+    )
+    told += whitened
+    return (
+        '<div class="grid">'
+        + drawn("States kept", kept, BEFORE_AFTER, "", table(("layer", "before", "after"), states))
+        + drawn("Error of each layer", lost, (), told, table(("layer", "absolute", "relative"), lost_rows))
+        + f"</div>{table(head, rows, words=2)}"
+    )
+
+
+def bound(manifest: Manifest, figures: Figures) -> str:
+    """The measured output error against its bounds and the outputs themselves."""
+    given: Mapping[str, Any] = manifest.bound or {"available": False, "reason": "None was computed."}
+    rows = [
+        ("size of the outputs", figures.output_size, "before", "what errors may be compared with"),
+        ("measured error", figures.output_error, "after", "artifact against original, held-out samples"),
+    ]
+    if given.get("available"):
+        for key, told in (("estimated", "constants observed on samples"), ("certified", "every constant proven")):
+            value = given.get(key, {}).get("value") if isinstance(given.get(key), Mapping) else None
+            if isinstance(value, (int, float)):
+                rows.append((f"{key} bound", float(value), "limit", told))
+    chart = Chart("bound", "Output error against its bounds", height=60.0 + 34 * len(rows), left=132)
+    x = logarithmic([value for _, value, _, _ in rows], *chart.across, decades=12)
+    chart.axes(x, None, "norm of outputs")
+    step = (chart.up[0] - chart.up[1]) / len(rows)
+    for index, (name, value, kind, told) in enumerate(rows):
+        middle = chart.up[1] + (index + 0.5) * step
+        chart.write(chart.left - 8, middle + 4, name, "end")
+        chart.rule(chart.left, middle, x(value), middle, "stem")
+        chart.dot(x(value), middle, 6, kind, f"{name}: {figure(value)} ({told})")
+    outputs = max(figures.output_size, 1e-300)
+    compared = [(name, figure(value), figure(value / outputs)) for name, value, _, _ in rows]
+    numbers = table(("", "value", "ratio"), compared)
+    note = "Euclidean norms, root mean squares over samples and time." if given.get("available") else str(given.get("reason", ""))
+    return f'<div class="grid">{drawn("Error against its bound", chart, (), note, numbers)}{_shares(given)}</div>'
+
+
+def _shares(given: Mapping[str, Any]) -> str:
+    """Which layer injects how much into the outputs' bound."""
+    estimated = given.get("estimated")
+    layers = estimated.get("layers") if isinstance(estimated, Mapping) else None
+    if not given.get("available") or not isinstance(layers, Mapping) or not layers:
+        return ""
+    rows = [
+        (name, *(figure(float(entry[key])) for key in ("error", "injected", "arriving")))
+        for name, entry in layers.items()
+        if isinstance(entry, Mapping)
+        and all(isinstance(entry.get(key), (int, float)) for key in ("error", "injected", "arriving"))
+    ]
+    told = (
+        "How the estimated bound comes about: the largest gain of each layer's error, what it injects behind the layer, and what "
+        "arrives there from the layers before."
+    )
+    return f'<div class="aside">{table(("layer", "error gain", "injected", "arriving"), rows, told)}</div>'
+
+
+def _accuracy(manifest: Manifest) -> str:
+    accuracy = manifest.accuracy
+    assert accuracy is not None
+    error = metric(manifest) == "nrmse"
+    values = (accuracy.original, accuracy.artifact)
+    unit = "NRMSE" if error else "accuracy, %"
+    scaled = values if error else tuple(100 * value for value in values)
+    shown = tuple(figure(value, 4) if error else percent(value) for value in values)
+    title = "NRMSE on held-out samples" if error else "Accuracy on held-out samples"
+    chart = _two_bars("accuracy", f"{title}, before and after", scaled, shown, unit, full=None if error else 100.0)
+    change = figure(values[1] - values[0]) if error else f"{100 * (values[1] - values[0]):+.2f} points".replace("-", MINUS)
+    rows = [("original", shown[0]), ("artifact", shown[1]), ("change", change), ("samples", count(accuracy.samples))]
+    note = next((c["detail"] for c in _checks(manifest) if str(c.get("name")).startswith(("accuracy", "nrmse", "task"))), "")
+    return drawn(title, chart, BEFORE_AFTER, str(note), table(("", unit.partition(",")[0]), rows))
+
+
+def _latency(manifest: Manifest) -> str:
+    latency = manifest.latency
+    assert latency is not None
+    assert latency.original is not None
+    values = (latency.original * 1e3, latency.artifact * 1e3)
+    chart = Chart("latency", "Latency of one whole sequence, before and after", height=150, left=76)
+    x = logarithmic(values, *chart.across) if max(values) > 8 * min(values) else linear(values, *chart.across, zero=True)
+    chart.axes(x, None, "milliseconds" + (", logarithmic" if x.logarithmic else ""))
+    for index, (kind, name, value) in enumerate((("before", "original", values[0]), ("after", "artifact", values[1]))):
+        middle = chart.up[1] + (index + 0.5) * (chart.up[0] - chart.up[1]) / 2
+        chart.write(chart.left - 8, middle + 4, name, "end")
+        chart.rule(chart.left, middle, x(value), middle, "stem")
+        chart.dot(x(value), middle, 7, kind, f"{name}: {seconds(value * 1e-3)}")
+    rows = [("original", seconds(latency.original)), ("artifact", seconds(latency.artifact))]
+    for name, ratio in latency.ratios.items():
+        rows += [(f"{name} / original", figure(ratio.ratio)), ("95 % interval", f"{figure(ratio.low)} to {figure(ratio.high)}")]
+    threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
+    note = f"Medians of interleaved pairs; {latency.device}, {threads}, batch 1."
+    return drawn("Latency of one sequence", chart, BEFORE_AFTER, note, table(("", "median"), rows))
+
+
+def _parameters(manifest: Manifest) -> str:
+    parameters = manifest.parameters
+    pairs = (
+        ("SSM layers", parameters.ssm_before, parameters.ssm_after),
+        ("whole model", parameters.model_before, parameters.model_after),
+    )
+    chart = Chart("parameters", "Parameters before and after", height=150, left=86)
+    x = linear([value for _, before, after in pairs for value in (before, after)], *chart.across, zero=True)
+    chart.axes(x, None, "real parameters", most=4)
+    for index, (name, before, after) in enumerate(pairs):
+        middle = chart.up[1] + (index + 0.5) * (chart.up[0] - chart.up[1]) / 2
+        chart.write(chart.left - 8, middle + 4, name, "end")
+        chart.bar(x(0), middle - 15, x(before) - x(0), 13, "before", f"{name}, original: {count(before)}")
+        chart.bar(x(0), middle + 2, x(after) - x(0), 13, "after", f"{name}, artifact: {count(after)}")
+    rows = [(name, count(before), count(after), times(before, after)) for name, before, after in pairs]
+    return drawn("Parameters", chart, BEFORE_AFTER, "", table(("", "original", "artifact", ""), rows))
+
+
+def _two_bars(name: str, label: str, values: Sequence[float], shown: Sequence[str], unit: str, full: float | None) -> Chart:
+    chart = Chart(name, label, height=150, left=76)
+    x = Scale(0, full, *chart.across) if full is not None else linear(values, *chart.across, zero=True)
+    chart.axes(x, None, unit)
+    for index, (kind, who) in enumerate((("before", "original"), ("after", "artifact"))):
+        middle = chart.up[1] + (index + 0.5) * (chart.up[0] - chart.up[1]) / 2
+        chart.write(chart.left - 8, middle + 4, who, "end")
+        chart.bar(x(0), middle - 12, x(values[index]) - x(0), 24, kind, f"{who}: {shown[index]}")
+    return chart
+
+
+def _checks(manifest: Manifest) -> list[Mapping[str, Any]]:
+    checks = (manifest.parity or {}).get("checks", [])
+    return [check for check in checks if isinstance(check, Mapping)] if isinstance(checks, list) else []
+
+
+def checks(manifest: Manifest) -> str:
+    """What was verified, with figures and limits."""
+    found = _checks(manifest)
+    if not found:
+        return ""
+    rows = []
+    for check in found:
+        value, limit = check.get("figure"), check.get("limit")
+        rows.append((
+            str(check.get("name")), "passed" if check.get("passed") is True else "FAILED",
+            figure(float(value)) if isinstance(value, (int, float)) else "–",
+            figure(float(limit)) if isinstance(limit, (int, float)) else "–", str(check.get("detail", "")),
+        ))  # fmt: skip
+    return table(("check", "", "figure", "limit", ENSPACE), rows, "", words=2)
