@@ -10,11 +10,13 @@ from torch import nn
 
 from ssm2edge.artifact import (
     GraphCost,
+    KeptLayer,
     Latency,
     LayerRecord,
     Manifest,
     OriginalRecord,
     Parameters,
+    RealisedRecord,
     Source,
     StateRecord,
     Streaming,
@@ -52,7 +54,7 @@ def describe(
     return Manifest(
         tool=versions(),
         source=Source(source.given, source.factory, source.hashes()),
-        options=described(options, horizon_of(options, loaded)),
+        options=described(options, horizon_of(options, loaded)) | ({"lti": list(source.lti)} if source.lti else {}),
         layers=layers,
         parameters=Parameters(
             ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
@@ -70,6 +72,7 @@ def describe(
         costs=costs,
         streaming=streaming,
         states=states,
+        kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in loaded.refused),
     )
 
 
@@ -96,6 +99,7 @@ def layer_records(
                 h2_error_relative=error / norm if norm > 0 else 0.0,
                 spectral_radius=float(spectral_radius(system).max()),
                 outcomes=reduction.outcome_counts,
+                realised=None if layer.realised is None else RealisedRecord(**asdict(layer.realised)),
             )
         )
     return tuple(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ssm2edge.layers import FoundLayer
+from ssm2edge.layers import FoundLayer, Realised, RefusedLayer
 from ssm2edge.lowering.mimo_plan import plan_mimo_sequence
 from ssm2edge.lowering.plan import plan_sequence
 from ssm2edge.reduction import reduce_system
@@ -35,6 +35,8 @@ class LayerReport:
         By order: relative h2 error of balanced truncation over the whole layer; the default method leaves less.
     plan
         How the whole-sequence graph would compute the layer at full order.
+    realised
+        How the system was realised from the layer's impulse response; None where it was read exactly.
     """
 
     name: str
@@ -49,6 +51,15 @@ class LayerReport:
     hankel_decay: Mapping[int, float]
     costs: Mapping[int, float]
     plan: str
+    realised: Realised | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The layers of a model: those that can be reduced, and those that are known and cannot."""
+
+    layers: tuple[LayerReport, ...]
+    kept_layers: tuple[RefusedLayer, ...]
 
 
 def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
@@ -73,6 +84,7 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
         hankel_decay={order: float(relative[..., order].mean()) for order in orders},
         costs=costs,
         plan=_plan(system),
+        realised=layer.realised,
     )
 
 

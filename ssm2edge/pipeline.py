@@ -11,7 +11,7 @@ from ssm2edge.artifact import Manifest, Reference, seal, staging
 from ssm2edge.cache import Store
 from ssm2edge.description import describe, layer_records
 from ssm2edge.devices import open_device
-from ssm2edge.inspection import LayerReport, inspect_layer
+from ssm2edge.inspection import Inspection, inspect_layer
 from ssm2edge.latency import compare_with_original
 from ssm2edge.loading import Source
 from ssm2edge.options import Options, check_options
@@ -116,7 +116,7 @@ class VerificationError(Exception):
         self.verdict = verdict
 
 
-def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progress: Callable[[str], None]) -> list[LayerReport]:
+def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progress: Callable[[str], None]) -> Inspection:
     """Find the layers of a model and measure each.
 
     Raises
@@ -130,4 +130,4 @@ def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progr
     for name, layer in loaded.layers.items():
         progress(name)
         reports.append(inspect_layer(layer, taps))
-    return reports
+    return Inspection(tuple(reports), loaded.refused)

@@ -49,6 +49,30 @@ class Layer(Protocol):
     def costs(self) -> Mapping[int, float]: ...
     @property
     def plan(self) -> str: ...
+    @property
+    def realised(self) -> Fit | None: ...
+
+
+class Fit(Protocol):
+    """What is printed of a realisation; `artifact.RealisedRecord` is one."""
+
+    @property
+    def taps(self) -> int: ...
+    @property
+    def error(self) -> float: ...
+    @property
+    def repaired(self) -> int: ...
+
+
+class Kept(Protocol):
+    """What is printed of a layer that cannot be reduced; `artifact.KeptLayer` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def library(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
 def wide_console() -> Console:
@@ -76,8 +100,8 @@ def show_built(console: Console, directory: Path, manifest: Manifest, verdict: V
     )
 
 
-def show_layers(console: Console, reports: Sequence[Layer]) -> None:
-    """Print the layers of a model and what each order would cost."""
+def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = ()) -> None:
+    """Print the layers of a model and what each order would cost, and the layers that cannot be reduced."""
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
         table = _table(
@@ -89,8 +113,24 @@ def show_layers(console: Console, reports: Sequence[Layer]) -> None:
             table.add_row(str(order), f"{report.hankel_decay[order]:.3g}", f"{cost:.3g}")
         table.caption = (
             f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
+            + ("" if report.realised is None else f"; {_fit(report.realised)}")
         )
         console.print(table)
+    if kept:
+        console.print(_kept(kept))
+
+
+def _fit(realised: Fit) -> str:
+    """How well the system fits the layer's response, before anything is reduced."""
+    repaired = f", {realised.repaired} systems repaired" if realised.repaired else ""
+    return f"realised from {realised.taps} taps with a relative error of {realised.error:.3g}{repaired}"
+
+
+def _kept(layers: Sequence[Kept]) -> Table:
+    table = _table("Layers that stay as they are", "layer", "library", "reason")
+    for layer in layers:
+        table.add_row(layer.name or "(the model)", layer.library, layer.reason)
+    return table
 
 
 def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]) -> None:
@@ -127,7 +167,10 @@ def _layers(manifest: Manifest) -> RenderableType:
         f"parameters: SSM {parameters.ssm_before:,} to {parameters.ssm_after:,}, "
         f"model {parameters.model_before:,} to {parameters.model_after:,}"
     )
-    return table
+    for layer in manifest.layers:
+        if layer.realised is not None:
+            table.caption += f"\n{layer.name}: {_fit(layer.realised)}"
+    return Group(table, _kept(manifest.kept_layers)) if manifest.kept_layers else table
 
 
 def _extent(channels: int) -> str:

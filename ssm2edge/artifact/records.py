@@ -33,6 +33,34 @@ class Source:
 
 
 @dataclass(frozen=True)
+class RealisedRecord:
+    """How the system of a layer was realised from its impulse response.
+
+    Attributes
+    ----------
+    taps
+        Length of the response.
+    error
+        Root of the energy of the difference over all taps, relative to the response's own.
+    repaired
+        Channels whose plain realisation had poles on or outside the unit circle.
+    """
+
+    taps: int
+    error: float
+    repaired: int
+
+
+@dataclass(frozen=True)
+class KeptLayer:
+    """A layer that is known and not linear and time-invariant, and stays as it is: its path, what it is, and why."""
+
+    name: str
+    library: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class LayerRecord:
     """One reduced layer.
 
@@ -56,6 +84,8 @@ class LayerRecord:
         Largest pole magnitude after reduction.
     outcomes
         How the reductions ended, and how many of the channels each way.
+    realised
+        How the system before the reduction was realised from the layer's impulse response; None where it was read exactly.
     """
 
     name: str
@@ -69,6 +99,7 @@ class LayerRecord:
     h2_error_relative: float
     spectral_radius: float
     outcomes: Mapping[str, int]
+    realised: RealisedRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -253,6 +284,8 @@ class Manifest:
         Whether there is a streaming graph, and its block.
     states
         Of the streaming graph.
+    kept_layers
+        Layers that are known and cannot be reduced.
     files
         Every file but the manifest itself; `seal` fills it.
     schema
@@ -274,5 +307,6 @@ class Manifest:
     costs: Mapping[str, GraphCost]
     streaming: Streaming
     states: tuple[StateRecord, ...]
+    kept_layers: tuple[KeptLayer, ...] = ()
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema: int = SCHEMA

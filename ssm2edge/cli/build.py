@@ -54,7 +54,7 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     from ssm2edge.loading import open_source
     from ssm2edge.options import options_from
 
-    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
+    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"], given["lti"])
     options = options_from(described, given)
     try:
         with stages_to_stderr(quiet=as_json) as progress:

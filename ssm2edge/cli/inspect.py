@@ -21,12 +21,12 @@ def inspect(source: str, as_json: bool, **given: Any) -> None:
 
     from ssm2edge.loading import open_source
 
-    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"])
+    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"], given["lti"])
     with progress_to_stderr("inspecting", quiet=as_json) as progress:
-        reports = pipeline.inspect(described, given["horizon"], given["trust_pickle"], progress)
+        found = pipeline.inspect(described, given["horizon"], given["trust_pickle"], progress)
     if as_json:
-        print_json({"source": source, "layers": [asdict(report) for report in reports]})
+        print_json({"source": source, **asdict(found)})
     else:
         from ssm2edge.tables import show_layers, wide_console
 
-        show_layers(wide_console(), reports)
+        show_layers(wide_console(), found.layers, found.kept_layers)

@@ -21,6 +21,12 @@ source_options = (
         callback=lambda _, __, text: horizon_of(text),
         help="Taps on which errors count, or inf.  [default: length of the samples]",
     ),
+    click.option(
+        "--lti",
+        multiple=True,
+        metavar="MODULE",
+        help="A module that is linear and time-invariant, to be measured, as 'blocks.*.ssm'; may be given several times.",
+    ),
     click.option("--trust-pickle", is_flag=True, help="Load weights files that can run code."),
 )
 

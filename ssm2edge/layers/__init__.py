@@ -1,22 +1,36 @@
 """Which layer of which library holds a System, and the block that replaces it.
 
 A new library is one file with a :class:`~ssm2edge.layers.contract.LayerLibrary` and one line in ``LIBRARIES``; a new shape of
-system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line in ``BLOCKS``.
+system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line in ``BLOCKS``.  Systems that no library can read
+from parameters are found out first, by :func:`realise_layers`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.block import ReducedBank
-from ssm2edge.layers.contract import Block, BoundLength, FoundLayer, LayerError, LayerLibrary, Refusal, RefusedLayer, path_of
+from ssm2edge.layers.contract import (
+    Block,
+    BoundLength,
+    FoundLayer,
+    LayerError,
+    LayerLibrary,
+    Realised,
+    Refusal,
+    RefusedLayer,
+    path_of,
+)
 from ssm2edge.layers.lrnnx import LrnnxS4Library, LrnnxS5Library
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
+from ssm2edge.layers.observation import Examples
+from ssm2edge.layers.realised import RealisedLayer, RealisedLibrary
+from ssm2edge.layers.realising import LONG_CONVOLUTION, PROBED, REGISTERED, Reader, realised_model
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.replacement import Replacement, answer_of, input_like, keep_hooks
 from ssm2edge.layers.s4 import S4Library
@@ -28,6 +42,7 @@ from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
 
 LIBRARIES: tuple[LayerLibrary, ...] = (
+    *(RealisedLibrary(kind) for kind in (LONG_CONVOLUTION, PROBED, REGISTERED)),
     S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(), LrnnxS5Library(),
 )  # fmt: skip
 
@@ -62,7 +77,8 @@ def find_layers(
             _check_stable(name, library, system)
             parameters, frozen = _count(stored[part], counted)
             kind, lengths = library.kind(module), _lengths(module, library)
-            found.append(FoundLayer(name, library.name, kind, system, parameters, frozen, lengths))
+            realised = module.realised if isinstance(module, RealisedLayer) else None
+            found.append(FoundLayer(name, library.name, kind, system, parameters, frozen, lengths, realised))
     if not found:
         refused = find_refused(model, refusals)
         if refused:
@@ -77,6 +93,36 @@ def find_layers(
 def find_refused(model: nn.Module, refusals: tuple[Refusal, ...] = REFUSALS) -> list[RefusedLayer]:
     """Find the layers that are known and not LTI; a build leaves them as they are."""
     return [RefusedLayer(name, refusal.name, refusal.reason(module)) for name, module, refusal in _refused(model, refusals)]
+
+
+def realise_layers(
+    model: nn.Module, examples: Examples, lti: Sequence[str] = (), registered: Mapping[type[nn.Module], Reader] | None = None
+) -> nn.Module:
+    """Find out the systems of layers that no library reads: what the user names or registers, and long convolutions.
+
+    Parameters
+    ----------
+    model
+        In eval mode; it is left as it is.
+    examples
+        Inputs of the model, on which it is seen how it calls these layers.
+    lti
+        Patterns of the paths of modules that are linear and time-invariant, as ``blocks.*.ssm``: each is tested for it.
+    registered
+        Readers of the user's own layers, by class.
+
+    Returns
+    -------
+    nn.Module
+        The model itself, or a copy that computes the same and in which :func:`find_layers` finds these layers, too.
+
+    Raises
+    ------
+    LayerError
+        If a module that was named or registered is no causal LTI layer, or cannot be measured; the sentence names it.
+    """
+    taken = [path for path, _, _ in (*_matches(model, LIBRARIES, REFUSALS), *_refused(model, REFUSALS))]
+    return realised_model(model, examples, lti, registered or {}, taken)
 
 
 def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: tuple[LayerLibrary, ...] = LIBRARIES) -> nn.Module:
@@ -174,8 +220,12 @@ def block_of(system: System, exact: bool = False) -> Block:
 
 def _refused(model: nn.Module, refusals: tuple[Refusal, ...]) -> list[tuple[str, nn.Module, Refusal]]:
     found: list[tuple[str, nn.Module, Refusal]] = []
+    realised: list[str] = []
     for name, module in model.named_modules():
-        if any(_inside(name, outer) for outer, _, _ in found):
+        # What was found out to be a system is not refused for the names of its parts.
+        if isinstance(module, RealisedLayer):
+            realised.append(name)
+        if any(_inside(name, outer) for outer in (*realised, *(outer for outer, _, _ in found))):
             continue
         refusal = next((refusal for refusal in refusals if refusal.matches(module)), None)
         if refusal is not None:
@@ -241,6 +291,9 @@ def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, Sys
 
 def _check_replacement(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> None:
     """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
+    if isinstance(module, RealisedLayer):
+        # It was measured, or compared with what its reader returned; how well the system fits is told.
+        return
     lengths = _lengths(module, library)
     length = CHECKED_LENGTH if lengths is None else min(max(CHECKED_LENGTH, lengths[0]), lengths[-1])
     u = input_like(module, library.input_shape(module, 2, length), seed=0)
@@ -267,9 +320,12 @@ __all__ = [
     "REFUSALS",
     "S5",
     "Block",
+    "Examples",
     "FoundLayer",
     "LayerError",
     "LayerLibrary",
+    "Reader",
+    "Realised",
     "ReducedBank",
     "ReducedMimo",
     "Refusal",
@@ -280,6 +336,7 @@ __all__ = [
     "exportable",
     "find_layers",
     "find_refused",
+    "realise_layers",
     "replace_layers",
     "s5_from_flax",
     "s5_model_from_flax",

@@ -19,6 +19,25 @@ DIRECTIONS = ("causal", "anticausal")
 """Parts of a bidirectional layer: the second runs from the end of the sequence to its start."""
 
 
+@dataclass(frozen=True)
+class Realised:
+    """How a system was realised from an impulse response.
+
+    Attributes
+    ----------
+    taps
+        Length of the response.
+    error
+        Energy of the difference over all taps and channels, relative to the response's own; its root.
+    repaired
+        Channels (or systems) whose plain realisation had poles on or outside the unit circle.
+    """
+
+    taps: int
+    error: float
+    repaired: int
+
+
 @dataclass(frozen=True, eq=False)
 class FoundLayer:
     """One LTI system of a user's model: a layer, or a part of a layer that holds several.
@@ -39,6 +58,8 @@ class FoundLayer:
         How many of them are buffers, which a count of the model's parameters leaves out.
     lengths
         Lengths of sequences on which the layer is this system; None for all.
+    realised
+        How well the system fits the layer where it was realised from an impulse response; None where it was read.
     """
 
     name: str
@@ -48,6 +69,7 @@ class FoundLayer:
     parameters: int
     frozen: int = 0
     lengths: range | None = None
+    realised: Realised | None = None
 
 
 @dataclass(frozen=True)

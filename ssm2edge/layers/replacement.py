@@ -208,9 +208,7 @@ class Replacement(nn.Module, ABC):
         super().__init__()
         self._calls = CallForm.of(original, shape, ignores)
         self.place = f"A {type(original).__name__} layer"
-        for name, value in vars(original).items():
-            if not name.startswith("_") and not hasattr(self, name) and isinstance(value, PLAIN):
-                setattr(self, name, value)
+        keep_plain(original, self)
         for part, block in blocks.items():
             if part == ONLY:
                 self.block = block
@@ -232,6 +230,13 @@ class Replacement(nn.Module, ABC):
             u = self._calls.named_input(kwargs, self.place)
         self._calls.check(args, kwargs, self.place, self.mends)
         return self._calls.answer(self.compute(u))
+
+
+def keep_plain(original: nn.Module, rebuilt: nn.Module) -> None:
+    """Give a rebuilt layer the original's plain attributes, which the model around it may read."""
+    for name, value in vars(original).items():
+        if not name.startswith("_") and not hasattr(rebuilt, name) and isinstance(value, PLAIN):
+            setattr(rebuilt, name, value)
 
 
 def keep_hooks(original: nn.Module, rebuilt: nn.Module) -> None:

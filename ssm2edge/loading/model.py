@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -18,8 +20,32 @@ from torch import Tensor, nn
 from ssm2edge.errors import UserError
 from ssm2edge.loading.source import Source
 
+READERS = "LTI_LAYERS"
+"""Name under which the factory's file may say how its own layers are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserModel:
+    """What the user's code gives.
+
+    Attributes
+    ----------
+    model
+        With its weights, on the CPU, in eval mode.
+    readers
+        What reads the system of a layer, by the layer's class: the mapping ``LTI_LAYERS`` in the factory's file, if there is one.
+    """
+
+    model: nn.Module
+    readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]]
+
 
 def load_model(source: Source, trust_pickle: bool = False) -> nn.Module:
+    """The model of :func:`load_user_model` alone."""
+    return load_user_model(source, trust_pickle).model
+
+
+def load_user_model(source: Source, trust_pickle: bool = False) -> UserModel:
     """Make the model and load its weights, on the CPU, in eval mode.
 
     Parameters
@@ -53,7 +79,17 @@ def load_model(source: Source, trust_pickle: bool = False) -> nn.Module:
         if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
             where = source.weights or source.factory
             raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
-    return model.eval()
+    return UserModel(model.eval(), _readers(source, module))
+
+
+def _readers(source: Source, module: ModuleType) -> Mapping[type[nn.Module], Callable[[nn.Module], Any]]:
+    readers = getattr(module, READERS, {})
+    right = isinstance(readers, Mapping) and all(
+        isinstance(kind, type) and issubclass(kind, nn.Module) and callable(reader) for kind, reader in readers.items()
+    )
+    if not right:
+        raise UserError(f"{source.factory}: {READERS} must map classes of layers to functions that return their systems.")
+    return readers
 
 
 def input_names(model: nn.Module) -> list[str]:

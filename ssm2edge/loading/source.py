@@ -17,7 +17,7 @@ METRICS = ("accuracy", "nrmse")
 """What labels can be judged by."""
 
 _KEYS: Mapping[str, frozenset[str]] = {
-    "model": frozenset({"factory", "arguments", "weights"}),
+    "model": frozenset({"factory", "arguments", "weights", "lti"}),
     "samples": frozenset({"file", "time_axis"}),
     "task": frozenset({"metric", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
@@ -57,6 +57,8 @@ class Source:
     front_end
         What turns a recording into the model's input: ``kind``, ``sample_rate``, ``window``, ``hop``, ``mels`` and ``span``, the
         frames of one answer; None where recordings are no input.
+    lti
+        Patterns of the paths of modules that are linear and time-invariant.
     """
 
     given: str
@@ -70,6 +72,7 @@ class Source:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     front_end: Mapping[str, Any] | None = None
+    lti: tuple[str, ...] = ()
 
     @property
     def task(self) -> dict[str, Any] | None:
@@ -90,7 +93,12 @@ class Source:
 
 
 def open_source(
-    given: str, weights: Path | None = None, samples: Path | None = None, time_axis: int | None = None, metric: str | None = None
+    given: str,
+    weights: Path | None = None,
+    samples: Path | None = None,
+    time_axis: int | None = None,
+    metric: str | None = None,
+    lti: tuple[str, ...] = (),
 ) -> Source:
     """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
 
@@ -114,6 +122,7 @@ def open_source(
             defaults=source.defaults,
             classes=source.classes,
             front_end=source.front_end,
+            lti=lti or source.lti,
         )
     if ":" not in given:
         raise UserError(
@@ -125,7 +134,8 @@ def open_source(
     code = Path(file)
     named = f"{code.name}:{function}" if file.endswith(".py") else given
     directory = code.parent if file.endswith(".py") else Path(".")
-    return Source(given, directory, named, samples, {}, weights, 1 if time_axis is None else time_axis, metric)
+    axis = 1 if time_axis is None else time_axis
+    return Source(given, directory, named, samples, {}, weights, axis, metric, lti=lti)
 
 
 def _from_directory(given: str, directory: Path) -> Source:
@@ -145,6 +155,9 @@ def _from_directory(given: str, directory: Path) -> Source:
     factory = _entry(file, content, "model", "factory", str)
     samples = _entry(file, content, "samples", "file", str)
     model = content["model"]
+    patterns = _entry(file, content, "model", "lti", list) if "lti" in model else []
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise UserError(f"{file} must give model.lti as a list of names of modules.")
     arguments = _entry(file, content, "model", "arguments", dict) if "arguments" in model else {}
     weights = _entry(file, content, "model", "weights", str) if "weights" in model else None
     time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in content["samples"] else 1
@@ -169,6 +182,7 @@ def _from_directory(given: str, directory: Path) -> Source:
         content.get("build", {}),
         tuple(classes),
         _front_end(file, content) if "front_end" in content else None,
+        tuple(patterns),
     )
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
 from ssm2edge.devices import Device
-from ssm2edge.errors import UserError
-from ssm2edge.layers import FoundLayer, LayerError, find_layers
-from ssm2edge.loading import Samples, Source, input_names, load_model, load_samples
+from ssm2edge.layers import Examples, FoundLayer, RefusedLayer, find_layers, find_refused, realise_layers
+from ssm2edge.loading import Samples, Source, input_names, load_samples, load_user_model
 from ssm2edge.options import Options
 from ssm2edge.recording import record_outputs
 from ssm2edge.systems.system import System
@@ -28,6 +28,7 @@ class Loaded:
     model: nn.Module
     samples: Samples
     layers: Mapping[str, FoundLayer]
+    refused: tuple[RefusedLayer, ...] = ()
 
     @property
     def systems(self) -> dict[str, System]:
@@ -65,13 +66,12 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
     UserError
         If anything the user gave cannot be used.
     """
-    model = load_model(source, trust_pickle)
-    try:
-        layers = {layer.name: layer for layer in find_layers(model)}
-    except LayerError as error:
-        raise UserError(str(error)) from error
-    samples = load_samples(source.samples, input_names(model), source.time_axis, source.metric)
-    return Loaded(source, model, samples, layers)
+    user = load_user_model(source, trust_pickle)
+    samples = load_samples(source.samples, input_names(user.model), source.time_axis, source.metric)
+    inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
+    model = realise_layers(user.model, Examples.of(inputs, source.time_axis), source.lti, user.readers)
+    layers = {layer.name: layer for layer in find_layers(model)}
+    return Loaded(source, model, samples, layers, tuple(find_refused(model)))
 
 
 def horizon_of(options: Options, loaded: Loaded) -> int | None:

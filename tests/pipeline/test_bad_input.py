@@ -204,7 +204,8 @@ def test_options_that_cannot_be_read_are_refused(directory: Path, options: tuple
 
 
 def test_models_without_layers_are_refused(directory: Path) -> None:
-    append_code("def make(**_):\n    return nn.Linear(1, 2)\n")(directory)
+    code = "class Plain(nn.Linear):\n    def forward(self, pixels):\n        return super().forward(pixels)\n"
+    append_code(f"{code}\ndef make(**_):\n    return Plain(1, 2)\n")(directory)
     save_file(torch.nn.Linear(1, 2).state_dict(), directory / "weights.safetensors")
     assert "no layer that ssm2edge knows" in refused(directory)
 

@@ -1,0 +1,165 @@
+"""Layers whose systems are not read from parameters but found out: realised from an impulse response, or given by the user's
+code.
+
+Finding out needs samples and takes time, so it is done once, by :func:`ssm2edge.layers.realise_layers`: each such module of the
+model is put into a :class:`RealisedLayer`, which computes what it did and knows its system.  From there on it is a layer like any
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import ONLY, Realised
+from ssm2edge.layers.observation import Passage
+from ssm2edge.layers.replacement import keep_hooks, keep_plain
+from ssm2edge.systems.system import System
+
+
+class Route(Protocol):
+    """How a block is called in a layer's place."""
+
+    def through(self, reduced: ReducedRealised, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Answer a call of the layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class PassageRoute:
+    """Route of a module that was seen in its model."""
+
+    passage: Passage
+
+    def through(self, reduced: ReducedRealised, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Take the signal out of the call, and answer in the module's form."""
+        return self.passage.answer(reduced.filtered(self.passage.signal(args, kwargs), self.passage.time_axis))
+
+
+class RealisedLayer(nn.Module):
+    """A module of the user's model together with its system; computes what the module does.
+
+    Parameters
+    ----------
+    original
+        The module.
+    library
+        What kind of layer it is, for people.
+    system
+        What the module computes, its offset aside.
+    offset
+        ``(outputs,)``, added to every sample, or None.
+    stored
+        Parameters of the module, or buffers, that the system is stored in.
+    route
+        How a block is called in its place.
+    realised
+        How well the system fits the module; None where it is exact.
+    """
+
+    def __init__(
+        self,
+        original: nn.Module,
+        library: str,
+        system: System,
+        offset: Tensor | None,
+        stored: Sequence[Tensor],
+        route: Route,
+        realised: Realised | None,
+    ) -> None:
+        super().__init__()
+        self.original = original
+        self.library = library
+        self.system = system
+        self.offset = offset
+        self.route = route
+        self.realised = realised
+        # By name, so that copies of the layer know their own.
+        ids = {id(x) for x in stored}
+        named = (*original.named_parameters(), *original.named_buffers())
+        self._stored = [name for name, x in named if id(x) in ids]
+        self.training = original.training
+        keep_hooks(original, self)
+
+    def stored(self) -> list[Tensor]:
+        """The tensors that the system is stored in."""
+        named: dict[str, Tensor] = {**dict(self.original.named_parameters()), **dict(self.original.named_buffers())}
+        return [named[name] for name in self._stored]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        # The hooks are this module's now.
+        return self.original.forward(*args, **kwargs)
+
+
+class ReducedRealised(nn.Module):
+    """What stands in a realised layer's place: its block, what it adds, and the way it is called."""
+
+    def __init__(self, layer: RealisedLayer, block: nn.Module) -> None:
+        super().__init__()
+        keep_plain(layer.original, self)
+        self.block = block
+        self.offset = None if layer.offset is None else nn.Parameter(layer.offset.to(next(block.parameters())))
+        self.route = layer.route
+        # A bank takes (batch, channels, time), one system of many inputs and outputs (batch, time, channels).
+        self.block_time_axis = 2 if layer.system.batch_shape else 1
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Type of the block's numbers."""
+        return next(chain(self.block.parameters(), self.block.buffers())).dtype
+
+    def filtered(self, u: Tensor, time_axis: int) -> Tensor:
+        """Run the block on a signal whose time stands on axis 1 or 2, and add the offset."""
+        dtype = u.dtype
+        turned = time_axis != self.block_time_axis
+        u = u.transpose(1, 2) if turned else u
+        if self.block_time_axis == 1 and dtype != self.precision:
+            u = u.to(self.precision)
+        y: Tensor = self.block(u)
+        if self.offset is not None:
+            y = y + (self.offset[:, None] if self.block_time_axis == 2 else self.offset)
+        y = y.transpose(1, 2) if turned else y
+        return y if y.dtype == dtype else y.to(dtype)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.route.through(self, args, kwargs)
+
+
+class RealisedLibrary:
+    """Layers of one kind among those that :func:`ssm2edge.layers.realise_layers` has put into a :class:`RealisedLayer`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether it is a realised layer of this kind."""
+        return isinstance(module, RealisedLayer) and module.library == self.name
+
+    def kind(self, module: nn.Module) -> str:
+        """What the system looks like."""
+        return "SISO bank" if _layer(module).system.batch_shape else "MIMO"
+
+    def read(self, module: nn.Module) -> Mapping[str, System]:
+        """The system that was found out."""
+        return {ONLY: _layer(module).system}
+
+    def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
+        """Channels before time: the form in which systems take signals, whatever the module's own."""
+        system = _layer(module).system
+        return batch, system.batch_shape.numel() * system.inputs, length
+
+    def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+        """The tensors that the system is stored in."""
+        return {ONLY: _layer(module).stored()}
+
+    def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
+        """Put a block in the module's place."""
+        return ReducedRealised(_layer(module), blocks[ONLY])
+
+
+def _layer(module: nn.Module) -> RealisedLayer:
+    return cast(RealisedLayer, module)

@@ -1,0 +1,238 @@
+"""Finding out systems: of modules that the user names, of classes that the user registers, and of long convolutions.
+
+Each gets a :class:`~ssm2edge.layers.realised.RealisedLayer` around it, which the rest of the package finds like any other layer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.layers.contract import LayerError, Realised
+from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
+from ssm2edge.layers.observation import Call, Examples, Passage, observe, passages
+from ssm2edge.layers.probe import Response, convolved, probe
+from ssm2edge.layers.realised import PassageRoute, RealisedLayer
+from ssm2edge.systems.realisation import Realisation, realise
+from ssm2edge.systems.response import impulse_response
+from ssm2edge.systems.system import System
+
+Reader = Callable[[nn.Module], System]
+"""Reads the system of a user's own layer: paper form, a bank ``(channels,)`` or one system ``()``."""
+
+LONG_CONVOLUTION, PROBED, REGISTERED = "long convolution", "probed", "registered"
+"""Kinds of realised layers."""
+
+NAMES_SHOWN = 400
+"""Letters of the modules' names that a sentence lists."""
+
+REGISTERED_TOLERANCE = 1e-3
+"""Largest relative difference between a registered layer's answer to noise and that of the system its reader returns."""
+
+
+def realised_model(
+    model: nn.Module, examples: Examples, lti: Sequence[str], registered: Mapping[type[nn.Module], Reader], taken: Collection[str]
+) -> nn.Module:
+    """Return a copy of a model whose realised layers know their systems.
+
+    Parameters
+    ----------
+    model
+        In eval mode; it is left as it is.
+    examples
+        Inputs of the model.
+    lti
+        Patterns of the paths of modules that the user says are linear and time-invariant, as ``blocks.*.ssm``.
+    registered
+        Readers of the user's own layers, by class.
+    taken
+        Paths of layers that a library reads or refuses: nothing inside them is taken for a long convolution.
+
+    Raises
+    ------
+    LayerError
+        If a module that was named or registered is no causal LTI layer, or cannot be measured; the sentence names it.
+    """
+    named = named_modules(model, lti)
+    readers = _outermost(model, lambda module: type(module) in registered, named)
+    convolutions = _outermost(model, is_long, {*named, *readers, *taken})
+    convolutions += [path for path in named if is_depthwise(model.get_submodule(path))]
+    probed = [path for path in named if path not in convolutions]
+    if not (convolutions or readers or probed):
+        return model
+    wrapped = copy.deepcopy(model)
+    try:
+        calls = observe(wrapped, {path: wrapped.get_submodule(path) for path in convolutions}, examples.first)
+    except Exception as error:  # the user's own code may raise anything
+        raise LayerError(
+            f"The model fails on the samples ({type(error).__name__}: {_line(error)}); give samples of the shape and type it was "
+            "trained on."
+        ) from error
+    seen = passages(wrapped, {path: wrapped.get_submodule(path) for path in (*probed, *readers)}, examples)
+    layers: dict[str, RealisedLayer] = {}
+    for path in convolutions:
+        # A convolution whose weights the model uses without calling it is a part of something else.
+        if calls[path]:
+            layers[path] = _convolution(path, wrapped.get_submodule(path), calls[path][0])
+        elif path in named:
+            raise LayerError(f"{path} was named as LTI, but the model does not call it; name a module whose forward is called.")
+    for path in probed:
+        layers[path] = _probed(path, wrapped.get_submodule(path), *seen[path])
+    for path in readers:
+        module = wrapped.get_submodule(path)
+        layers[path] = _registered(path, module, registered[type(module)], *seen[path])
+    result = _placed(wrapped, layers)
+    _check_same(model, result, examples)
+    return result
+
+
+def named_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Paths of the modules that patterns name, the outermost ones where some are inside of others.
+
+    Raises
+    ------
+    LayerError
+        If a pattern names none.
+    """
+    paths = [path for path, _ in model.named_modules()]
+    found: list[str] = []
+    for pattern in patterns:
+        matching = [path for path in paths if fnmatchcase(path, pattern) and (path or not pattern)]
+        if not matching:
+            known = ", ".join(path for path in paths if path) or "none"
+            known = known if len(known) < NAMES_SHOWN else f"{known[:NAMES_SHOWN]}..."
+            raise LayerError(f"No module of the model is named {pattern!r}; its modules are {known}.")
+        found += matching
+    return [path for path in paths if path in found and not _within(path, [other for other in found if other != path])]
+
+
+def _within(path: str, others: Collection[str]) -> bool:
+    return any(other == "" or path == other or path.startswith(other + ".") for other in others)
+
+
+def _outermost(model: nn.Module, wanted: Callable[[nn.Module], bool], taken: Collection[str]) -> list[str]:
+    found: list[str] = []
+    for path, module in model.named_modules():
+        if wanted(module) and not _within(path, [*taken, *found]):
+            found.append(path)
+    return found
+
+
+def _convolution(path: str, module: nn.Module, call: Call) -> RealisedLayer:
+    assert isinstance(module, nn.Conv1d)
+    u = call.arguments[0] if 0 in call.arguments else call.arguments["input"]
+    route = route_of(module)
+    taps = response_of(path, module, u.shape[-1] + route.padding - route.reach)
+    bias = None if module.bias is None else module.bias.detach()
+    realisation = realise(taps)
+    return RealisedLayer(
+        module, LONG_CONVOLUTION, realisation.system, bias, [module.weight], route, _described(realisation, taps)
+    )
+
+
+def _probed(path: str, module: nn.Module, passage: Passage, call: Call) -> RealisedLayer:
+    signal = _signal(passage, call)
+    response = probe(path, module, passage, signal)
+    realisation = realise(response.taps)
+    stored: list[Tensor] = [*module.parameters()] or [*module.buffers()]
+    return RealisedLayer(
+        module,
+        PROBED,
+        realisation.system,
+        response.offset,
+        stored,
+        PassageRoute(passage),
+        _described(realisation, response.taps),
+    )
+
+
+def _described(realisation: Realisation, taps: Tensor) -> Realised:
+    return Realised(taps.shape[-1], realisation.total, int((realisation.repaired > 0).sum()))
+
+
+def _registered(path: str, module: nn.Module, reader: Reader, passage: Passage, call: Call) -> RealisedLayer:
+    try:
+        system = reader(module)
+    except Exception as error:  # the user's own code may raise anything
+        raise LayerError(
+            f"The reader registered for {type(module).__name__} fails on {path} ({type(error).__name__}: {_line(error)})."
+        ) from error
+    if not isinstance(system, System) or len(system.batch_shape) > 1 or system.M is not None:
+        raise LayerError(
+            f"The reader registered for {type(module).__name__} must return a linear System, a bank of batch shape "
+            f"(channels,) or one system of batch shape (); for {path} it returned {_what(system)}."
+        )
+    signal = _signal(passage, call)
+    offset = _check_reader(path, module, system, passage, signal)
+    stored: list[Tensor] = [*module.parameters()] or [*module.buffers()]
+    return RealisedLayer(module, REGISTERED, system, offset, stored, PassageRoute(passage), None)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().partition("\n")[0] or "no message").rstrip(".")
+
+
+def _what(value: object) -> str:
+    if isinstance(value, System):
+        return f"one of batch shape {tuple(value.batch_shape)}" + (" with quadratic outputs" if value.M is not None else "")
+    return f"a {type(value).__name__}"
+
+
+def _check_reader(path: str, module: nn.Module, system: System, passage: Passage, signal: Tensor) -> Tensor | None:
+    """Compare a registered layer with the system that its reader returns; return what it adds to every sample."""
+    bank = bool(system.batch_shape)
+    inputs = system.batch_shape.numel() if bank else system.inputs
+    if inputs != signal.shape[1] or (bank and not system.is_siso):
+        raise LayerError(
+            f"The reader registered for {type(module).__name__} returned a system of {inputs} inputs for {path}, which has "
+            f"{signal.shape[1]}; return one channel, or one input, for each."
+        )
+    u = torch.randn(signal.shape, generator=torch.Generator().manual_seed(0)).to(signal)
+    with torch.no_grad():
+        rest, y = (passage.call(module, x, passage.others).double() for x in (torch.zeros_like(u), u))
+    taps = impulse_response(system, signal.shape[-1])
+    expected = convolved(Response(taps, None).taps, u.double()) + rest
+    largest = float((y - rest).abs().max())
+    same = expected.shape == y.shape
+    difference = float((y - expected).abs().max()) / max(largest, 1e-30) if same else float("inf")
+    if not difference <= REGISTERED_TOLERANCE:
+        raise LayerError(
+            f"The reader registered for {type(module).__name__} returned another system than {path} computes (relative "
+            f"difference {difference:.2g} on noise); return it in paper form: x[k+1] = A x[k] + B u[k], y[k] = C x[k] + D u[k]."
+        )
+    constant = rest[0, :, -1]
+    return constant if float(constant.abs().max()) > 0 else None
+
+
+def _signal(passage: Passage, call: Call) -> Tensor:
+    """What a module got in a call, ``(1, channels, time)``."""
+    value: Tensor = call.arguments[passage.key]
+    return (value if passage.time_axis == 2 else value.transpose(1, 2))[:1]
+
+
+def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
+    for path, layer in layers.items():
+        if path == "":
+            return layer
+        # A layer that several parts of the model share stays shared.
+        original = layer.original
+        for place in [place for place, other in model.named_modules(remove_duplicate=False) if other is original]:
+            parent, _, attribute = place.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, layer)
+    return model
+
+
+def _check_same(model: nn.Module, wrapped: nn.Module, examples: Examples) -> None:
+    """See whether the model uses a layer in another way than calling it, before a block without that stands in its place."""
+    try:
+        with torch.no_grad():
+            wrapped(*examples.first)
+    except AttributeError as error:
+        raise LayerError(
+            f"The model reads an attribute of a layer that is to be reduced ({error}); put what is linear and time-invariant "
+            "into a module of its own that is only called."
+        ) from error
