@@ -10,7 +10,9 @@ Indexing: the output reads the state after the sample, ``C x[k+1]`` in paper for
 the same modes over the reversed sequence as well: the first P columns of C read the one run, the others the reversed one, whose
 output at k counts the sample k, too.  D goes with the first.
 
-Read in s5-pytorch 0.2.1.  ``S5SSM`` takes one sequence ``(time, features)``; ``S5`` takes batches of them.
+Read in s5-pytorch 0.2.1 and 0.1.9.  Release 0.2.0 pads the poles of its scan with zeros, so that its forward has no memory at
+all: its layers are refused because they compute something else.  Releases before 0.1.9 compile their discretisation, which cannot
+be copied.  ``S5SSM`` takes one sequence ``(time, features)``; ``S5`` takes batches of them.
 """
 
 from __future__ import annotations
@@ -74,7 +76,10 @@ class S5PytorchLibrary:
         finite(ssm)
         rule = DISCRETISATIONS.get(getattr(ssm.discretize, "__name__", "").removeprefix("discretize_"))
         if rule is None:
-            raise LayerError(f"its discretisation is neither zoh nor bilinear but {ssm.discretize}; use one of these.")
+            raise LayerError(
+                f"its discretisation is neither zoh nor bilinear but {ssm.discretize}; use one of these (releases before 0.1.9 "
+                "compile theirs: load the weights into a newer one)."
+            )
         B, C = _matrices(ssm)
         D, modes, step = (ssm.get_parameter(name).detach().cpu() for name in ("D", "Lambda", "log_step"))
         count, directions = len(modes), 2 if ssm.bidir else 1

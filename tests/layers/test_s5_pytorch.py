@@ -83,6 +83,15 @@ def full_order(model: nn.Module) -> nn.Module:
     return replace_layers(model, {found.name: found.system for found in find_layers(model)})
 
 
+class Forgetful(S5SSM):
+    """As release 0.2.0 computes: the poles of all samples but the first are zero."""
+
+    def forward(self, signal: Tensor, step_scale: float | Tensor = 1.0, state: None = None, return_state: bool = False) -> Any:
+        B, C = self.get_BC_tilde()
+        _, B = self.discretize(self.Lambda, B, step_scale * torch.exp(self.log_step))
+        return (signal.to(B.dtype) @ B.mT @ C.mT).real + self.D * signal
+
+
 MODELS = {
     "zoh": layer(),
     "bilinear": layer(1, bilinear=True),
@@ -179,6 +188,13 @@ def test_scaled_steps_are_the_mend_that_the_refusal_names() -> None:
         expected = model(u, step_scale=0.5)
         model.seq.log_step.add_(math.log(0.5))
     assert relative(answers(full_order(model), u), expected) < 1e-5
+
+
+def test_forwards_without_memory_are_refused() -> None:
+    model = layer()
+    model.seq.__class__ = Forgetful
+    with pytest.raises(LayerError, match=r"Layer 0 \(s5-pytorch\) .*computes something else"):
+        full_order(nn.Sequential(model))
 
 
 def test_broken_layers_are_refused_by_name() -> None:
