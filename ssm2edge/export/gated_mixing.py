@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 BACK_AND_FORTH = (0, 2, 1)
 
@@ -29,8 +29,15 @@ class _Gate:
     replaced: frozenset[str]
     inputs: int
     outputs: int
-    instant: bool
-    """Whether a block is one sample, so that moving the time axis moves nothing."""
+    batch: str
+    """The batch's symbol, as far as it is known."""
+    time: int | None
+    """Samples where their number is fixed; of one sample, moving the time axis moves nothing."""
+
+    @property
+    def instant(self) -> bool:
+        """Whether there is one sample."""
+        return self.time == 1
 
 
 def write_gates_as_products(model: onnx.ModelProto) -> None:
@@ -49,6 +56,7 @@ def write_gates_as_products(model: onnx.ModelProto) -> None:
         name = node.output[0]
         if name in gates:
             nodes += _products(gates[name])
+            graph.value_info.extend(_shapes(gates[name]))
         elif name not in replaced:
             kept = NodeProto()
             kept.CopyFrom(node)
@@ -84,7 +92,7 @@ def _match(product: NodeProto, graph: GraphProto) -> _Gate | None:
             replaced=frozenset({conv.output[0], split.output[0], sigmoid.output[0]}),
             inputs=weight.dims[1],
             outputs=weight.dims[0] // 2,
-            instant=_is_instant(conv.output[0], graph),
+            **_known_sizes(conv.output[0], graph),
         )
     return None
 
@@ -101,9 +109,22 @@ def _halves(sizes: str, channels: int, graph: GraphProto) -> bool:
     return bool(known) and numpy_helper.to_array(known[0]).tolist() == [channels // 2, channels // 2]
 
 
-def _is_instant(name: str, graph: GraphProto) -> bool:
+def _known_sizes(name: str, graph: GraphProto) -> dict[str, Any]:
     shapes = [value.type.tensor_type.shape.dim for value in graph.value_info if value.name == name]
-    return bool(shapes) and len(shapes[0]) == 3 and shapes[0][2].dim_value == 1
+    if not shapes or len(shapes[0]) != 3:
+        return {"batch": "", "time": None}
+    return {"batch": shapes[0][0].dim_param, "time": shapes[0][2].dim_value or None}
+
+
+def _shapes(gate: _Gate) -> list[ValueInfoProto]:
+    """Shapes of the rows of single samples, for the pass that takes their time axis away."""
+    if not gate.instant or not gate.batch:
+        return []
+    widths = {"rows": gate.inputs} | dict.fromkeys(("values", "gates", "opening", "gated"), gate.outputs)
+    return [
+        helper.make_tensor_value_info(f"{gate.target}.{suffix}", TensorProto.FLOAT, [gate.batch, width])
+        for suffix, width in widths.items()
+    ]
 
 
 def _attribute(node: NodeProto, name: str, default: Any) -> Any:
@@ -142,9 +163,12 @@ def _products(gate: _Gate) -> list[NodeProto]:
         add("Constant", [], [name("to_instant")], value_ints=[-1, gate.outputs, 1])
         add("Reshape", [name("gated"), name("to_instant")], [gate.target])
         return nodes
-    add("Constant", [], [name("width")], value_ints=[gate.outputs])
-    add("Shape", [by_time], [name("sizes")], start=0, end=2)
-    add("Concat", [name("sizes"), name("width")], [name("to_time")], axis=0)
+    if gate.time is None:
+        add("Constant", [], [name("width")], value_ints=[gate.outputs])
+        add("Shape", [by_time], [name("sizes")], start=0, end=2)
+        add("Concat", [name("sizes"), name("width")], [name("to_time")], axis=0)
+    else:
+        add("Constant", [], [name("to_time")], value_ints=[-1, gate.time, gate.outputs])
     add("Reshape", [name("gated"), name("to_time")], [name("mixed")])
     add("Transpose", [name("mixed")], [gate.target], perm=BACK_AND_FORTH)
     return nodes

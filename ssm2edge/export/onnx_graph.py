@@ -14,14 +14,16 @@ from torch.export import ExportedProgram
 
 from ssm2edge.export.errors import ExportError
 from ssm2edge.export.gated_mixing import write_gates_as_products
+from ssm2edge.export.joint_states import join_states
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
+from ssm2edge.export.single_samples import write_single_samples_as_rows
+from ssm2edge.export.siso_nodes import SisoNodes
+from ssm2edge.export.transposes import cancel_transposes
 from ssm2edge.export.unused import drop_unused
-from ssm2edge.layers import operators
 from ssm2edge.lowering import siso_bank
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu_function
-from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
 
 OPSET = siso_bank.OPSET
 IR_VERSION = 9
@@ -53,9 +55,10 @@ def to_onnx(
         If an operation has no ONNX form.
     """
     functions: dict[str, str] = {}
+    siso = SisoNodes(functions)
     try:
         with quiet_exporter(), torch.no_grad():
-            lowered = program.run_decompositions(_decompositions(functions))
+            lowered = program.run_decompositions(_decompositions(functions, siso))
             exported = torch.onnx.export(
                 lowered,
                 (),
@@ -70,9 +73,12 @@ def to_onnx(
         raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
     assert exported is not None
     model = exported.model_proto
+    join_states(model, siso.states, siso.states_operator)
+    write_gates_as_products(model)
+    write_single_samples_as_rows(model)
+    cancel_transposes(model)
     model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
     model = onnx.inliner.inline_local_functions(model)
-    write_gates_as_products(model)
     drop_unused(model.graph)
     _tidy(model, output_names)
     for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
@@ -83,29 +89,8 @@ def to_onnx(
     return model
 
 
-def _decompositions(functions: dict[str, str]) -> dict[object, object]:
+def _decompositions(functions: dict[str, str], siso: SisoNodes) -> dict[object, object]:
     """Rewrite each of our operators as one ONNX node of our domain, and note the function text the node stands for."""
-
-    def sequence(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-        plan = plan_sequence(*a.shape)
-        name = _function_name("Sequence", plan)
-        functions[name] = siso_bank.sequence_function(plan, name)
-        return torch.onnx.ops.symbolic(f"{siso_bank.DOMAIN}::{name}", (u, a, b, c, d), dtype=u.dtype, shape=u.shape, version=1)
-
-    def block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
-        channels, order = a.shape
-        plan = plan_block(channels, order, int(u.shape[-1]))
-        name = _function_name("Block", plan)
-        functions[name] = siso_bank.block_function(plan, name)
-        return tuple(
-            torch.onnx.ops.symbolic_multi_out(
-                f"{siso_bank.DOMAIN}::{name}",
-                (u, state, a, b, c, d),
-                dtypes=(u.dtype, state.dtype),
-                shapes=(u.shape, state.shape),
-                version=1,
-            )
-        )
 
     def gelu(x: Tensor, *, approximate: str = "none") -> Any:
         if approximate != "none" or x.dtype != torch.float32:
@@ -126,14 +111,9 @@ def _decompositions(functions: dict[str, str]) -> dict[object, object]:
     return {
         torch.ops.aten.mean.dim: mean,
         torch.ops.aten.gelu.default: gelu,
-        operators.siso_bank._opoverload: sequence,
-        operators.siso_bank_block._opoverload: block,
+        **siso.decompositions(),
         **mimo_decompositions(functions),
     }
-
-
-def _function_name(kind: str, plan: Plan) -> str:
-    return f"SisoBank{kind}_{plan.channels}x{plan.order}_block{plan.block}"
 
 
 def _tidy(model: onnx.ModelProto, output_names: Sequence[str]) -> None:

@@ -35,15 +35,15 @@ def sequence_function(plan: MimoPlan, name: str) -> str:
     T, n = plan.block, plan.order
     lines = [
         *_chunk_constants(plan),
-        # Cut time into chunks, the last one filled with zeros.
+        # Cut time into chunks, the last one filled with zeros; the states may be far fewer than the inputs.
+        *_drive(plan, "u", "driving"),
         "time = Shape <start = 1, end = 2> (u)",
         "negative = Neg (time)",
         "missing = Mod (negative, T1)",
         _integers("before_end", 0, 0, 0, 0),
         _integers("after_end", 0),
         "pads = Concat <axis = 0> (before_end, missing, after_end)",
-        "filled = Pad (u, pads)",
-        *_drive(plan, "filled", "samples"),
+        "samples = Pad (driving, pads)",
         _integers("chunk_shape", 0, -1, T * plan.driven),
         "chunks = Reshape (samples, chunk_shape)",
         # States within each chunk from zero, and what each chunk adds to the next one's state.

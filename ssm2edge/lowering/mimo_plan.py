@@ -1,19 +1,20 @@
-"""The plan of a lowering of one system of many inputs and outputs: which kernel form, in chunks of how many samples."""
+"""The plan of a lowering of one system of many inputs and outputs: which kernel form, in chunks of how many samples.
+
+Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from ssm2edge.lowering import costs
+from ssm2edge.lowering.choice import Choice
 
 MimoForm = Literal["recurrent", "unrolled", "chunked"]
 
 LONGEST_CHUNK = 32
-
-STEP_COST = 2.0**14
-"""Multiply-adds that a step over the chunks costs in onnxruntime beside its own, as measured with orders of edge models."""
-
-LARGEST_CHUNK_COST = 2.0**14
-"""Multiply-adds a sample from which the recurrence of a block, node by node inside one ``RNN``, is faster than one product."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MimoPlan:
         Squared directions of the state; 0 for linear outputs.
     multiply_adds
         Per sample and batch row.
+    nanoseconds
+        Per sample, by the cost model; only comparisons mean something.
     """
 
     form: MimoForm
@@ -42,6 +45,7 @@ class MimoPlan:
     outputs: int
     squares: int
     multiply_adds: float
+    nanoseconds: float = 0.0
 
     @property
     def driven(self) -> int:
@@ -52,26 +56,60 @@ class MimoPlan:
         return f"{self.form}, blocks of {self.block}, {self.multiply_adds:.0f} multiply-adds a sample"
 
 
-def plan_mimo_block(inputs: int, order: int, outputs: int, squares: int, block: int) -> MimoPlan:
-    """Plan for streaming blocks of ``block`` samples: one product, or its recurrence where that is less work."""
+def plan_mimo_block(inputs: int, order: int, outputs: int, squares: int, block: int, choice: Choice | None = None) -> MimoPlan:
+    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheaper of one product and its recurrence."""
+    candidates = mimo_block_candidates(inputs, order, outputs, squares, block)
+    if choice is not None and choice.form is not None and block > 1:
+        named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
+        if not named:
+            raise ValueError(f"a block of {block} samples of one system cannot be computed as {choice.form}:{choice.block}.")
+        candidates = named
+    return candidates[0]
+
+
+def mimo_block_candidates(inputs: int, order: int, outputs: int, squares: int, block: int) -> Sequence[MimoPlan]:
+    """Plans for a block, the cheapest first."""
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     maps = _maps(inputs, order, outputs, squares)
     if block == 1:
-        return MimoPlan("recurrent", 1, inputs, order, outputs, squares, maps + order * order)
-    within = _within(inputs, order, block)
-    if within > LARGEST_CHUNK_COST:
-        return MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order)
-    return MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within)
+        multiply_adds = maps + order * order
+        cost = 8 * costs.NODE + costs.READ * multiply_adds
+        return [MimoPlan("recurrent", 1, inputs, order, outputs, squares, multiply_adds, cost)]
+    shared = costs.MULTIPLY_ADD * maps
+    within, driven = _within(inputs, order, block), min(inputs, order)
+    # The chunk is one row: its matrices are read once for all their samples.
+    read = costs.READ * (block + 1.0) * order * (block * driven + order)
+    one_product = shared + (14 * costs.NODE + read) / block
+    step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
+    unrolled = shared + 12 * costs.NODE / block + step
+    plans = [
+        MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within, one_product),
+        MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order, unrolled),
+    ]
+    return sorted(plans, key=lambda plan: plan.nanoseconds)
 
 
-def plan_mimo_sequence(inputs: int, order: int, outputs: int, squares: int) -> MimoPlan:
-    """Plan for whole sequences of any length: the chunk length that balances products within against steps over the chunks."""
-    candidates = [2**i for i in range(1, LONGEST_CHUNK.bit_length())]
-    costs = {T: _within(inputs, order, T) + (order * order + STEP_COST) / T for T in candidates}
-    block = min(costs, key=costs.__getitem__)
-    cost = _maps(inputs, order, outputs, squares) + _within(inputs, order, block) + order * order / block
-    return MimoPlan("chunked", block, inputs, order, outputs, squares, cost)
+def plan_mimo_sequence(inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None) -> MimoPlan:
+    """Plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
+    if choice is not None and choice.sequence is not None:
+        return _sequence(inputs, order, outputs, squares, choice.sequence)
+    return mimo_sequence_candidates(inputs, order, outputs, squares)[0]
+
+
+def mimo_sequence_candidates(inputs: int, order: int, outputs: int, squares: int) -> Sequence[MimoPlan]:
+    """Plans for whole sequences, the cheapest first: chunks that balance products within against steps over the chunks."""
+    chunks = (2**i for i in range(1, LONGEST_CHUNK.bit_length()))
+    plans = (_sequence(inputs, order, outputs, squares, chunk) for chunk in chunks)
+    return sorted(plans, key=lambda plan: plan.nanoseconds)
+
+
+def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int) -> MimoPlan:
+    maps, within = _maps(inputs, order, outputs, squares), _within(inputs, order, chunk)
+    passes = costs.NUMBER * (3.0 * order + outputs)
+    step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
+    cost = costs.MULTIPLY_ADD * (maps + within) + passes + step / chunk
+    return MimoPlan("chunked", chunk, inputs, order, outputs, squares, maps + within + order * order / chunk, cost)
 
 
 def _within(inputs: int, order: int, block: int) -> float:

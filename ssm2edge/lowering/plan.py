@@ -1,20 +1,30 @@
-"""The plan of a lowering: which kernel form, in blocks of how many samples.  Made once, printed, tested; emission follows it."""
+"""The plan of a lowering of a bank: which kernel form, in blocks of how many samples.
+
+Made once, printed, tested; emission follows it.  Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Form = Literal["recurrent", "chunked"]
+from ssm2edge.lowering import costs
+from ssm2edge.lowering.choice import Choice
 
-SCAN_STEP_COST = 4e4
-"""Multiply-adds that one step of a Scan costs in onnxruntime, whatever its width, as measured with edge models."""
+Form = Literal["recurrent", "elementwise", "chunked"]
 
-STATE_COST = 75.0
-"""Multiply-adds that the passes over the states of all chunks cost, per state and chunk: memory, not arithmetic."""
+CHUNKS = (8, 12, 20, 24, 28, 36, 40, 44, 48, 56, 72, 80, 88, 104, 120)
+"""Chunk lengths to choose from: none that makes rows of a power of two, which onnxruntime transposes five times slower."""
+
+TYPICAL_LENGTH = 4096
+"""Samples of a whole sequence that chunk lengths are chosen for; the graph takes any length."""
 
 GROUP = 4
 """Chunks per step of a Scan: 0 to 4 % faster than 1 at a thousand samples, 5 % at 4,000, 6 to 12 % at 16,000."""
+
+PASSES = 6.0
+"""Elementwise passes over the states of all chunks, with what memory makes of them."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +34,19 @@ class Plan:
     Attributes
     ----------
     form
-        ``recurrent`` is the elementwise update of one sample; ``chunked`` is a Toeplitz matrix product inside chunks of samples
-        and a short recurrence over the chunks.
+        ``recurrent`` is the elementwise update of one sample; ``elementwise`` computes a block of few samples by sums of
+        elementwise products and a depthwise convolution; ``chunked`` is a Toeplitz matrix product inside chunks of samples and a
+        short recurrence over the chunks.
     block
-        Samples per chunk.
+        Samples per chunk; a longer block is computed chunk by chunk.
     channels, order
         Size of the bank, order in real states per channel.
     multiply_adds
         Per sample and batch row.
     group
         Chunks that one step of the recurrence over a whole sequence covers.
+    nanoseconds
+        Per sample, by the cost model; only comparisons mean something.
     """
 
     form: Form
@@ -42,31 +55,70 @@ class Plan:
     order: int
     multiply_adds: float
     group: int = 1
+    nanoseconds: float = 0.0
 
     def __str__(self) -> str:
         groups = f" in groups of {self.group}" if self.group > 1 else ""
         return f"{self.form}, blocks of {self.block}{groups}, {self.multiply_adds:.0f} multiply-adds a sample"
 
 
-def plan_block(channels: int, order: int, block: int) -> Plan:
-    """Plan for streaming blocks of ``block`` samples: the recurrence for one sample, one chunk for more."""
+def plan_block(channels: int, order: int, block: int, choice: Choice | None = None) -> Plan:
+    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheapest candidate."""
+    candidates = block_candidates(channels, order, block)
+    if choice is not None and choice.form is not None and block > 1:
+        named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
+        if not named:
+            raise ValueError(f"a block of {block} samples of a bank cannot be computed as {choice.form}:{choice.block}.")
+        candidates = named
+    return candidates[0]
+
+
+def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
+    """Plans for a block, the cheapest first: the recurrence for one sample; for more, equal chunks of either form."""
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     if block == 1:
-        return Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1))
-    return Plan("chunked", block, channels, order, channels * (block + order) ** 2 / block)
+        cost = 15 * costs.NODE + 7 * order * channels * costs.NUMBER
+        return [Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1), nanoseconds=cost)]
+    found = []
+    for chunk in (block // parts for parts in range(1, block // 2 + 1) if block % parts == 0):
+        elementwise = channels * (chunk + 2.0 * order) + channels * 2.0 * order / chunk
+        found.append(Plan("elementwise", chunk, channels, order, elementwise, nanoseconds=_elementwise(channels, order, chunk)))
+        product = channels * (chunk + order) ** 2 / chunk
+        found.append(Plan("chunked", chunk, channels, order, product, nanoseconds=_one_product(channels, order, chunk)))
+    return sorted(found, key=lambda plan: plan.nanoseconds)
 
 
-def plan_sequence(channels: int, order: int) -> Plan:
-    """Plan for whole sequences of any length: chunks that balance Toeplitz products against states and steps of the Scan."""
-    candidates = (16, 24, 28, 32, 40, 48, 64, 96, 128)
-    costs = {
-        block: _chunked_cost(channels, order, block) + (STATE_COST * order * channels + SCAN_STEP_COST / GROUP) / block
-        for block in candidates
-    }
-    block = min(costs, key=costs.__getitem__)
-    return Plan("chunked", block, channels, order, _chunked_cost(channels, order, block), GROUP)
+def plan_sequence(channels: int, order: int, choice: Choice | None = None) -> Plan:
+    """Plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
+    if choice is not None and choice.sequence is not None:
+        return _sequence(channels, order, choice.sequence)
+    return sequence_candidates(channels, order)[0]
 
 
-def _chunked_cost(channels: int, order: int, block: int) -> float:
-    return channels * (block + 2.0 * order + 2.0 * order / block)
+def sequence_candidates(channels: int, order: int) -> Sequence[Plan]:
+    """Plans for whole sequences, the cheapest first: chunks that balance products within against states between."""
+    return sorted((_sequence(channels, order, chunk) for chunk in CHUNKS), key=lambda plan: plan.nanoseconds)
+
+
+def _elementwise(channels: int, order: int, chunk: int) -> float:
+    """Nanoseconds a sample."""
+    sums = 2 * chunk * order * channels * costs.SUMMED
+    filters = chunk * chunk * channels * costs.FILTERED
+    passes = (7 * order + 4 * chunk) * channels * costs.NUMBER
+    return (20 * costs.NODE + sums + filters + passes) / chunk
+
+
+def _one_product(channels: int, order: int, chunk: int) -> float:
+    """Nanoseconds a sample."""
+    passes = (4 * chunk + 7 * order) * channels * costs.NUMBER
+    return (11 * costs.NODE + costs.small_products(channels, (chunk + order) ** 2) + passes) / chunk
+
+
+def _sequence(channels: int, order: int, chunk: int) -> Plan:
+    within = (chunk + order) * costs.in_lanes(chunk) + chunk * costs.in_lanes(order)
+    products = channels * within * costs.SHORT_MULTIPLY_ADD / chunk + 2 * channels * costs.PRODUCT / TYPICAL_LENGTH
+    states = PASSES * order * channels * costs.NUMBER / chunk + costs.LOOP_STEP / (GROUP * chunk)
+    multiply_adds = channels * (chunk + 2.0 * order + 2.0 * order / chunk)
+    plan = Plan("chunked", chunk, channels, order, multiply_adds, GROUP)
+    return replace(plan, nanoseconds=products + states + 60 * costs.NODE / TYPICAL_LENGTH)

@@ -28,7 +28,7 @@ GRAIN = "5.684341886080802e-14"
 """2^-44: float64 constants are rounded to multiples of 2^-96 before they become float32."""
 
 
-def _swap(plan: Plan) -> str:
+def swap_constant(plan: Plan) -> str:
     return f"swap = Constant <value = int64[{plan.order}] {{{', '.join(str(j) for j in swap_order(plan.order))}}}> ()"
 
 
@@ -82,7 +82,7 @@ def swap_order(order: int) -> list[int]:
     return [j ^ 1 if (j ^ 1) < order else j for j in range(order)]
 
 
-def _chunk_constants(plan: Plan) -> list[str]:
+def chunk_constants(plan: Plan) -> list[str]:
     """Matrices of one chunk in float64.
 
     toeplitz = Toep^T (channels, T, T), reach = R^T (channels, T, order), outward = O^T (channels, order, T), and A^T as sections
@@ -90,7 +90,7 @@ def _chunk_constants(plan: Plan) -> list[str]:
     """
     T = plan.block
     return [
-        _swap(plan),
+        swap_constant(plan),
         "a64 = Cast <to = 11> (a)",
         "b64 = Cast <to = 11> (b)",
         "last = Constant <value = int64[1] {-1}> ()",
@@ -144,7 +144,7 @@ def _chunk_constants(plan: Plan) -> list[str]:
     ]
 
 
-def _constant32(name: str, source: str) -> list[str]:
+def constant32(name: str, source: str) -> list[str]:
     """float32 form of a float64 constant, without the powers of quick poles that would be subnormal numbers."""
     return [
         f"{name}_up = Add ({source}, grain)",
@@ -154,26 +154,29 @@ def _constant32(name: str, source: str) -> list[str]:
 
 
 def sequence_function(plan: Plan, name: str) -> str:
-    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, channels, time) of any length >= 1 from zero states.
+    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, time, channels) of any length >= 1 from zero states.
 
-    Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.
+    Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.  It is also five times
+    slower at matrices whose rows are a power of two long, as sequences often are: rows of whole chunks are transposed, and what
+    is too long is cut off where time comes first.
     """
     T, n = plan.block, plan.order
     lines = [
-        *_chunk_constants(plan),
-        *_constant32("arrive", "reach"),
+        *chunk_constants(plan),
+        *constant32("arrive", "reach"),
         "outward_swapped = Gather <axis = 1> (outward, swap)",
         "onto64 = Concat <axis = 1> (toeplitz, outward_swapped)",
-        *_constant32("onto", "onto64"),
+        *constant32("onto", "onto64"),
         # Cut time into chunks, the last one filled with zeros.
-        "time = Shape <start = 2, end = 3> (u)",
+        "time = Shape <start = 1, end = 2> (u)",
         "negative = Neg (time)",
         "missing = Mod (negative, t1)",
-        "front = Constant <value = int64[5] {0, 0, 0, 0, 0}> ()",
-        "pads = Concat <axis = 0> (front, missing)",
+        "before_end = Constant <value = int64[4] {0, 0, 0, 0}> ()",
+        "pads = Concat <axis = 0> (before_end, missing, zero1)",
         "filled = Pad (u, pads)",
+        "by_channel = Transpose <perm = [0, 2, 1]> (filled)",
         f"to_chunks = Constant <value = int64[4] {{0, 0, -1, {T}}}> ()",
-        "chunks = Reshape (filled, to_chunks)",
+        "chunks = Reshape (by_channel, to_chunks)",
         # What arrives in the state in each chunk, as (batch, chunks order, channels), becomes swap(x) before each chunk.
         "arriving = MatMul (chunks, arrive)",
         "to_rows = Constant <value = int64[3] {0, 0, -1}> ()",
@@ -186,10 +189,10 @@ def sequence_function(plan: Plan, name: str) -> str:
         "known = Concat <axis = -1> (chunks, before_chunks)",
         "whole = MatMul (known, onto)",
         "long = Reshape (whole, to_rows)",
-        "time_axis = Constant <value = int64[1] {2}> ()",
-        "y = Slice (long, zero1, time, time_axis)",
+        "by_time = Transpose <perm = [0, 2, 1]> (long)",
+        "y = Slice (by_time, zero1, time, order_axis)",
     ]
-    return _function(name, "u, a, b, c, d", "y", lines)
+    return function_text(name, "u, a, b, c, d", "y", lines)
 
 
 def _states_before_chunks(plan: Plan) -> list[str]:
@@ -206,8 +209,8 @@ def _states_before_chunks(plan: Plan) -> list[str]:
     lines = [
         "aTt = Transpose <perm = [1, 0]> (aT64)",
         "bTt = Transpose <perm = [1, 0]> (bT64)",
-        *_constant32("aT", "aTt"),
-        *_constant32("bT", "bTt"),
+        *constant32("aT", "aTt"),
+        *constant32("bT", "bTt"),
         "flush64 = Cast <to = 11> (flush)",
         "moved_one = Add (aTt, bTt)",
         "stays = Sub (one64, moved_one)",
@@ -231,10 +234,10 @@ def _states_before_chunks(plan: Plan) -> list[str]:
             lines += [
                 f"{part}G64 = Gather <axis = -1> (group_p{part}, whole_group)",
                 f"{part}Gt = Transpose <perm = [1, 0]> ({part}G64)",
-                *_constant32(f"{part}G", f"{part}Gt"),
+                *constant32(f"{part}G", f"{part}Gt"),
                 f"{part}_left64 = Slice (group_p{part}, last_in_group, to_first, last, next1)",
                 f"{part}_leftt = Transpose <perm = [2, 1, 0]> ({part}_left64)",
-                *_constant32(f"{part}_left", f"{part}_leftt"),
+                *constant32(f"{part}_left", f"{part}_leftt"),
             ]
         lines += [
             "swapped = Gather <axis = 3> (lifted, swap)",
@@ -298,76 +301,6 @@ def _filled_groups(plan: Plan) -> list[str]:
     ]
 
 
-def block_function(plan: Plan, name: str) -> str:
-    """Text of ``name(u, x, a, b, c, d) => (y, x_next)``: one block (batch, channels, T) with states (batch, order, channels)."""
-    lines = _recurrent_block(plan) if plan.form == "recurrent" else _chunked_block(plan)
-    return _function(name, "u, x, a, b, c, d", "y, x_next", lines)
-
-
-def _recurrent_block(plan: Plan) -> list[str]:
-    return [
-        _swap(plan),
-        f"flush = Constant <value = float[1] {{{FLUSH}}}> ()",
-        "at = Transpose <perm = [1, 0]> (a)",
-        "bt = Transpose <perm = [1, 0]> (b)",
-        "ct = Transpose <perm = [1, 0]> (c)",
-        "one = Constant <value = float[1] {1.0}> ()",
-        "without_a = Sub (one, at)",
-        "stays = Sub (without_a, bt)",
-        "lift = Mul (stays, flush)",
-        f"as_row = Constant <value = int64[3] {{0, 1, {plan.channels}}}> ()",
-        f"as_column = Constant <value = int64[3] {{0, {plan.channels}, 1}}> ()",
-        "sample = Reshape (u, as_row)",
-        "xs = Gather <axis = 1> (x, swap)",
-        "ax = Mul (at, x)",
-        "bx = Mul (bt, xs)",
-        "moved = Add (ax, bx)",
-        "pushed = Add (moved, sample)",
-        "x_next = Add (pushed, lift)",
-        "cx = Mul (ct, x)",
-        "state_axis = Constant <value = int64[1] {1}> ()",
-        "seen = ReduceSum <keepdims = 1> (cx, state_axis)",
-        "through = Mul (sample, d)",
-        "row = Add (seen, through)",
-        "y = Reshape (row, as_column)",
-    ]
-
-
-def _chunked_block(plan: Plan) -> list[str]:
-    """One product for everything, [y | x'] = [u | x] [Toep^T, R^T; O^T, A^T], with A^T as a full matrix of each channel.
-
-    The n^2 multiply-adds more than sections need are paid back by half the nodes, up to orders of about 50.
-    """
-    T, n = plan.block, plan.order
-    return [
-        *_chunk_constants(plan),
-        f"square = Constant <value = int64[2] {{{n}, {n}}}> ()",
-        "blank = ConstantOfShape <value = double[1] {0.0}> (square)",
-        "unit = EyeLike (blank)",
-        "unit_swapped = Gather <axis = 0> (unit, swap)",
-        "aT_row = Unsqueeze (aT64, order_axis)",
-        "bT_row = Unsqueeze (bT64, order_axis)",
-        "diagonal = Mul (unit, aT_row)",
-        "across = Mul (unit_swapped, bT_row)",
-        "power = Add (diagonal, across)",
-        "from_samples = Concat <axis = -1> (toeplitz, reach)",
-        "from_states = Concat <axis = -1> (outward, power)",
-        "all64 = Concat <axis = 1> (from_samples, from_states)",
-        *_constant32("all", "all64"),
-        "by_channel = Transpose <perm = [0, 2, 1]> (x)",
-        "known = Concat <axis = -1> (u, by_channel)",
-        "axis2 = Constant <value = int64[1] {2}> ()",
-        "known_row = Unsqueeze (known, axis2)",
-        "found_row = MatMul (known_row, all)",
-        "found = Squeeze (found_row, axis2)",
-        f"parts = Constant <value = int64[2] {{{T}, {n}}}> ()",
-        "y, after = Split <axis = -1> (found, parts)",
-        "lifted = Add (after, flush)",
-        "flushed = Sub (lifted, flush)",
-        "x_next = Transpose <perm = [0, 2, 1]> (flushed)",
-    ]
-
-
-def _function(name: str, inputs: str, outputs: str, lines: list[str]) -> str:
+def function_text(name: str, inputs: str, outputs: str, lines: list[str]) -> str:
     body = "\n  ".join(lines)
     return f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>\n{name} ({inputs}) => ({outputs})\n{{\n  {body}\n}}'

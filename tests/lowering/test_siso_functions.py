@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
-from ssm2edge.lowering.siso_bank import DOMAIN, OPSET, block_function, sequence_function
+from ssm2edge.lowering.choice import Choice, parse_choice
+from ssm2edge.lowering.plan import Form, Plan, block_candidates, plan_block, plan_sequence, sequence_candidates
+from ssm2edge.lowering.siso_bank import DOMAIN, OPSET, sequence_function
+from ssm2edge.lowering.siso_block import chunk_function, samples_function, states_function
 from ssm2edge.systems.real_form import to_real_sections
 from ssm2edge.systems.system import System, siso_bank
 from tests.random_banks import random_bank
@@ -26,6 +28,10 @@ Array = NDArray[np.float32]
 
 CHANNELS = 3
 BLOCKS = (1, 2, 16)
+FORMS: tuple[tuple[int, Form], ...] = (
+    (1, "recurrent"), (1, "elementwise"), (2, "elementwise"), (7, "elementwise"), (16, "elementwise"),
+    (2, "chunked"), (7, "chunked"), (16, "chunked"),
+)  # fmt: skip
 GROUPS = (1, 2, 5)
 ORDERS = (1, 2, 3, 8)
 
@@ -60,18 +66,21 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def model_of(text: str, constants: dict[str, Array], inputs: dict[str, list[int | str]]) -> onnx.ModelProto:
-    function = onnx.parser.parse_function(text)
-    assert list(function.input) == [*inputs, *"abcd"]
-    node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
-    # Outputs have the shapes of the inputs they follow: y of u, x_next of x.
-    shapes = zip(function.output, inputs.values(), strict=True)
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
-    tensors = [numpy_helper.from_array(constants[name], name) for name in "abcd"]
-    graph = helper.make_graph([node], "bank", ports, results, tensors)
+def model_of(
+    nodes: list[onnx.NodeProto], texts: list[str], constants: dict[str, Array], ports: dict[str, list[int | str]]
+) -> onnx.ModelProto:
+    """A graph with inputs of these sizes, and outputs ``y`` and ``x_next`` of the same sizes in the same order."""
+    functions = [onnx.parser.parse_function(text) for text in texts]
+    names = dict(zip(("y", "x_next"), ports, strict=False))
+    graph = helper.make_graph(
+        nodes,
+        "bank",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ports.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ports[like]) for name, like in names.items()],
+        [numpy_helper.from_array(constants[name], name) for name in "abcd"],
+    )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=9)
+    model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=9)
     inlined = onnx.inliner.inline_local_functions(model)
     assert not inlined.functions
     assert {node.domain for node in inlined.graph.node} == {""}
@@ -80,18 +89,38 @@ def model_of(text: str, constants: dict[str, Array], inputs: dict[str, list[int 
     return inlined
 
 
+def turned(source: str, target: str) -> onnx.NodeProto:
+    return helper.make_node("Transpose", [source], [target], perm=[0, 2, 1])
+
+
 def sequence_model(system: System, block: int, group: int = 1) -> onnx.ModelProto:
+    """Takes and gives (batch, channels, time)."""
     channels, order = system.poles.shape
     plan = Plan("chunked", block, channels, order, 0.0, group)
-    text = sequence_function(plan, "Bank")
-    return model_of(text, coefficients(system), {"u": ["batch", channels, "time"]})
+    nodes = [turned("u", "v"), helper.make_node("Bank", ["v", *"abcd"], ["w"], domain=DOMAIN), turned("w", "y")]
+    return model_of(nodes, [sequence_function(plan, "Bank")], coefficients(system), {"u": ["batch", channels, "time"]})
 
 
-def block_model(system: System, block: int) -> onnx.ModelProto:
+def block_model(system: System, block: int, form: Form | None = None) -> onnx.ModelProto:
+    """Takes and gives (batch, channels, time) and states (batch, order, channels)."""
     channels, order = system.poles.shape
-    text = block_function(plan_block(channels, order, block), "Bank")
+    plan = Plan(form or ("recurrent" if block == 1 else "chunked"), block, channels, order, 0.0)
     ports: dict[str, list[int | str]] = {"u": ["batch", channels, block], "x": ["batch", order, channels]}
-    return model_of(text, coefficients(system), ports)
+    if plan.form == "chunked":
+        nodes = [helper.make_node("Bank", ["u", "x", *"abcd"], ["y", "x_next"], domain=DOMAIN)]
+        return model_of(nodes, [chunk_function(plan, "Bank")], coefficients(system), ports)
+    if plan.form == "recurrent":
+        forth, back = (helper.make_node(name, [x, "axis"], [y]) for name, x, y in (("Squeeze", *"uv"), ("Unsqueeze", *"wy")))
+    else:
+        forth, back = turned("u", "v"), turned("w", "y")
+    nodes = [
+        helper.make_node("Constant", [], ["axis"], value_ints=[2]),
+        forth,
+        helper.make_node("States", ["x", *"abcd"], ["moved", "seen"], domain=DOMAIN),
+        helper.make_node("Samples", ["v", "moved", "seen", *"abcd"], ["w", "x_next"], domain=DOMAIN),
+        back,
+    ]
+    return model_of(nodes, [states_function(plan, "States"), samples_function(plan, "Samples")], coefficients(system), ports)
 
 
 @cache
@@ -105,8 +134,8 @@ def sequence_session(order: int, block: int, group: int = 1) -> onnxruntime.Infe
 
 
 @cache
-def block_session(order: int, block: int) -> onnxruntime.InferenceSession:
-    return session(block_model(bank(order), block))
+def block_session(order: int, block: int, form: Form) -> onnxruntime.InferenceSession:
+    return session(block_model(bank(order), block, form))
 
 
 def close(actual: Array, expected: NDArray[np.float64]) -> None:
@@ -144,37 +173,37 @@ def test_any_length_and_batch(order: int, block: int, group: int, length: int, b
     close(sequence_session(order, block, group).run(None, {"u": u})[0], expected)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(("block", "form"), FORMS)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_blocks_carry_their_states(order: int, block: int, batch: int) -> None:
+def test_blocks_carry_their_states(order: int, block: int, form: Form, batch: int) -> None:
     u = noise(7, batch, CHANNELS, 5 * block)
     start = noise(8, batch, CHANNELS, order)
     expected, final = recurrence(coefficients(bank(order)), u, start.astype(np.float64))
     x, parts = np.ascontiguousarray(start.transpose(0, 2, 1)), []
     for samples in np.split(u, 5, axis=-1):
-        y, x = block_session(order, block).run(None, {"u": samples, "x": x})
+        y, x = block_session(order, block, form).run(None, {"u": samples, "x": x})
         parts.append(y)
     close(np.concatenate(parts, -1), expected)
     close(x, final.transpose(0, 2, 1))
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_streams_of_a_batch_do_not_meet(block: int) -> None:
+@pytest.mark.parametrize(("block", "form"), FORMS)
+def test_streams_of_a_batch_do_not_meet(block: int, form: Form) -> None:
     u, x = noise(1, 3, CHANNELS, block), noise(2, 3, 8, CHANNELS)
-    together = block_session(8, block).run(None, {"u": u, "x": x})
+    together = block_session(8, block, form).run(None, {"u": u, "x": x})
     for row in range(3):
-        alone = block_session(8, block).run(None, {"u": u[row : row + 1], "x": x[row : row + 1]})
+        alone = block_session(8, block, form).run(None, {"u": u[row : row + 1], "x": x[row : row + 1]})
         for one, all_rows in zip(alone, together, strict=True):
             np.testing.assert_allclose(one[0], all_rows[row], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_silence_ends_in_zeros_without_subnormal_numbers(block: int) -> None:
+@pytest.mark.parametrize(("block", "form"), FORMS)
+def test_silence_ends_in_zeros_without_subnormal_numbers(block: int, form: Form) -> None:
     # Moduli from quick to slow, a negative one among them: each decays through 1e-38 at another time.
     poles = np.array([[0.5j, -0.5j, 0.9, -0.8], [0.3 + 0.8j, 0.3 - 0.8j, 0.97, 0.1], [0.95j, -0.95j, -0.6, 0.2]])
     system = siso_bank(torch.from_numpy(poles), torch.ones(CHANNELS, 4, dtype=torch.complex128), bank(4).D[:, 0, 0])
-    run = session(block_model(system, block))
+    run = session(block_model(system, block, form))
     x = np.zeros((1, 4, CHANNELS), np.float32)
     for k in range(64 // block):
         _, x = run.run(None, {"u": noise(k, 1, CHANNELS, block), "x": x})
@@ -240,12 +269,12 @@ def test_no_loops_over_samples(block: int) -> None:
     assert not {"Loop", "If", "DFT", "STFT"} & {*whole, *step}
 
 
-@pytest.mark.parametrize(("block", "most"), [(1, 12), (16, 9)])
-def test_what_depends_on_parameters_alone_is_folded_at_load_time(block: int, most: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("block", "form", "most"), [(1, "recurrent", 14), (16, "chunked", 9), (16, "elementwise", 20)])
+def test_what_depends_on_parameters_alone_is_folded_at_load_time(block: int, form: Form, most: int, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    model = block_model(bank(8), block)
+    model = block_model(bank(8), block, form)
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     folded = operators(onnx.load(options.optimized_model_filepath).graph)
     assert len(folded) <= most < len(operators(model.graph))
@@ -253,13 +282,39 @@ def test_what_depends_on_parameters_alone_is_folded_at_load_time(block: int, mos
 
 def test_plans() -> None:
     assert plan_block(4, 8, 1).form == "recurrent"
-    assert plan_block(4, 8, 2).form == "chunked"
     for channels, order in ((4, 1), (64, 8), (128, 64), (1024, 2)):
         plan = plan_sequence(channels, order)
         assert plan.form == "chunked"
-        assert 16 <= plan.block <= 128
         assert plan.group >= 1
         assert str(plan.block) in str(plan)
+        for block in (2, 16, 31, 64, 240):
+            chosen = plan_block(channels, order, block)
+            assert block % chosen.block == 0
+            assert chosen.nanoseconds == min(candidate.nanoseconds for candidate in block_candidates(channels, order, block))
+        costs = [candidate.nanoseconds for candidate in sequence_candidates(channels, order)]
+        assert costs == sorted(costs)
+        assert plan.nanoseconds == costs[0]
     for block in (0, -3):
         with pytest.raises(ValueError, match="at least one sample"):
             plan_block(4, 8, block)
+
+
+def test_cheap_samples_are_computed_by_elements_and_long_blocks_by_products() -> None:
+    assert plan_block(128, 8, 4).form == "elementwise"
+    assert plan_block(128, 8, 64).form == "chunked"
+    assert plan_sequence(128, 64).block > plan_sequence(128, 2).block
+
+
+def test_a_users_choice_comes_before_the_cost_model() -> None:
+    assert plan_sequence(128, 8, parse_choice("sequence:64")).block == 64
+    chosen = plan_block(128, 8, 32, parse_choice("elementwise:8+sequence:20"))
+    assert (chosen.form, chosen.block) == ("elementwise", 8)
+    assert plan_block(128, 8, 32, parse_choice("")) == plan_block(128, 8, 32)
+    assert plan_block(128, 8, 1, parse_choice("chunked:16")).form == "recurrent"
+    assert parse_choice("chunked") == Choice(form="chunked")
+    for impossible in ("chunked:5", "unrolled"):
+        with pytest.raises(ValueError, match="cannot be computed"):
+            plan_block(128, 8, 32, parse_choice(impossible))
+    for text in ("chunk:64", "sequence", "sequence:0", "sequence:x", "chunked:8+elementwise:8", "sequence:8+sequence:8"):
+        with pytest.raises(ValueError, match="sequence"):
+            parse_choice(text)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmark_latency import markdown as latency_markdown
 from scripts.calibration_table import markdown as calibration_markdown
+from scripts.latency.table import markdown as latency_markdown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "models" / "digits" / "results"

@@ -1,0 +1,1 @@
+"""Rows of the latency table; ``scripts/benchmark_latency.py`` runs them."""

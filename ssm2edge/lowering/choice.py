@@ -1,0 +1,48 @@
+"""A user's own choice of kernel forms for a layer, in place of the cost model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMS = ("elementwise", "chunked", "unrolled")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user said; None where the cost model decides.
+
+    Attributes
+    ----------
+    sequence
+        Samples per chunk of the whole-sequence graph.
+    form
+        Kernel form of the streaming graph's blocks of more than one sample.
+    block
+        Samples per chunk within such a block.
+    """
+
+    sequence: int | None = None
+    form: str | None = None
+    block: int | None = None
+
+
+def parse_choice(text: str) -> Choice:
+    """Read ``sequence:64``, ``elementwise:16``, ``chunked``, or two of them joined by ``+``; empty text chooses nothing.
+
+    Raises
+    ------
+    ValueError
+        If the text says something else.
+    """
+    sequence = form = block = None
+    for part in filter(None, text.split("+")):
+        word, _, number = part.partition(":")
+        if number and not (number.isdecimal() and int(number) > 0):
+            raise ValueError(f"{part!r} names no number of samples, such as sequence:64.")
+        if word == "sequence" and number and sequence is None:
+            sequence = int(number)
+        elif word in FORMS and form is None:
+            form, block = word, int(number) if number else None
+        else:
+            raise ValueError(f"{part!r} is no kernel form: say sequence:T, elementwise[:T], chunked[:T] or unrolled.")
+    return Choice(sequence, form, block)
