@@ -7,7 +7,8 @@ nodes a layer, which is what counts where a node costs more than its arithmetic.
 Requires
     nodes of ``states_function`` (:mod:`ssm2edge.lowering.siso_block`), not inlined yet.
 Ensures
-    the same values; only nodes of one size are joined, and only those whose states are inputs of the graph.
+    the same values; only nodes of one size are joined, and only those whose states are inputs of the graph, and whose
+    coefficients are constants.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ def join_states(model: onnx.ModelProto, plans: Mapping[str, Plan], function_of: 
         Gives the operator of a plan, and sees to its function.
     """
     graph = model.graph
-    inputs = {port.name for port in graph.input}
+    inputs, constants = {port.name for port in graph.input}, {tensor.name for tensor in graph.initializer}
     groups: dict[str, list[NodeProto]] = {}
     for node in graph.node:
-        if node.op_type in plans and node.input[0] in inputs and _is_small(plans[node.op_type]):
+        plan = plans.get(node.op_type)
+        if plan is not None and _is_small(plan) and node.input[0] in inputs and constants.issuperset(node.input[1:]):
             groups.setdefault(node.op_type, []).append(node)
     joined: list[NodeProto] = []
     replaced: set[str] = set()
@@ -49,12 +51,7 @@ def join_states(model: onnx.ModelProto, plans: Mapping[str, Plan], function_of: 
             plan = plans[operator]
             joined += _joined(nodes, plan, function_of(replace(plan, channels=len(nodes) * plan.channels)))
             replaced |= {node.output[0] for node in nodes}
-    rest = [node for node in graph.node if node.output[0] not in replaced]
-    kept = []
-    for node in rest:
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        kept.append(copy)
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in graph.node if node.output[0] not in replaced]
     del graph.node[:]
     graph.node.extend([*joined, *kept])
 
