@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import Block
 from ssm2edge.layers.convolution import causal_convolution
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
-from ssm2edge.layers.operators import siso_bank
+from ssm2edge.layers.operators import in_float32, siso_bank
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.system import System
 
@@ -115,5 +115,4 @@ class ExportedBank(nn.Module):
             self.register_buffer(name, getattr(sections, name).detach().float())
 
     def forward(self, u: Tensor) -> Tensor:
-        y: Tensor = siso_bank(u, self.a, self.b, self.c, self.d)
-        return y
+        return in_float32(lambda x: siso_bank(x, self.a, self.b, self.c, self.d), u)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import Block
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.mimo_operators import mimo
+from ssm2edge.layers.operators import in_float32
 from ssm2edge.systems.mimo_form import MimoSections, from_mimo_sections, to_mimo_sections
 from ssm2edge.systems.real_form import swap_indices
 from ssm2edge.systems.system import System
@@ -135,5 +136,5 @@ class ExportedMimo(nn.Module):
             self.register_buffer(name, None if value is None else value.detach().float())
 
     def forward(self, u: Tensor) -> Tensor:
-        y: Tensor = mimo(u, self.a, self.b, self.input, self.output, self.feedthrough, self.factors, self.mixing)
-        return y
+        coefficients = (self.a, self.b, self.input, self.output, self.feedthrough, self.factors, self.mixing)
+        return in_float32(lambda x: mimo(x, *coefficients), u)

@@ -7,12 +7,19 @@ programs in PyTorch; they follow the recurrence literally, in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ssm2edge.systems.real_form import swap_indices
 
 DOMAIN = "ssm2edge"
+
+
+def in_float32(filtered: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """Filter in float32, the precision of the graphs, in a model that computes in another one."""
+    return filtered(u) if u.dtype == torch.float32 else filtered(u.float()).to(u.dtype)
 
 
 def _run(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
