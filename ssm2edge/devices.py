@@ -131,8 +131,6 @@ def open_device(kind: str) -> Device:
     if kind != "cuda":
         raise UserError(f"There is no device {kind!r}; choose one of {', '.join(DEVICES)}.")
     if not torch.cuda.is_available():
-        built = "finds no GPU" if torch.version.cuda else "was built without CUDA"
-        raise UserError(
-            f"The original cannot run on cuda: torch {torch.__version__} {built} here; leave out --device, or use cpu."
-        )
+        why = "finds no GPU here" if torch.version.cuda else "was built without CUDA"
+        raise UserError(f"The original cannot run on cuda: torch {torch.__version__} {why}; leave --device out, or say cpu.")
     return Cuda()

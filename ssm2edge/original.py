@@ -55,7 +55,7 @@ def measure_original(model: nn.Module, samples: Sequence[NDArray[np.generic]], d
 
 def batch_of(value: NDArray[np.generic], batch: int) -> Tensor:
     """The first ``batch`` samples, from the beginning again where there are fewer."""
-    return torch.from_numpy(np.ascontiguousarray(value[np.arange(batch) % len(value)]))
+    return torch.from_numpy(value[np.arange(batch) % len(value)])
 
 
 def _latency(model: nn.Module, inputs: Sequence[Tensor], device: Device, batch: int) -> BatchLatency:

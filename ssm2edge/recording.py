@@ -73,7 +73,7 @@ def _run(
     count = len(arrays[0])
     collected: list[tuple[Array, ...]] = []
     for start in range(0, count, rows):
-        batch = [torch.from_numpy(np.ascontiguousarray(x[start : start + rows])).to(device) for x in arrays]
+        batch = [torch.tensor(x[start : start + rows], device=device) for x in arrays]
         try:
             with torch.no_grad():
                 answer = model(*batch)

@@ -203,14 +203,14 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
     if built is not None:
         where = f"at build, {built.device}, {built.threads} thread" + ("s" if built.threads > 1 else "")
         if built.original is not None:
-            table.add_row("original", where, _time(built.original), "1", "")
-        table.add_row("artifact", where, _time(built.artifact), "", "")
+            table.add_row("original", where, time_text(built.original), "1", "")
+        table.add_row("artifact", where, time_text(built.artifact), "", "")
         for name, ratio in built.ratios.items():
             table.add_row(f"{name} / original", where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
     if timing is not None:
         for name in timing.seconds:
             what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
-            table.add_row(what, "here, now", _time(timing.median(name)), "", "")
+            table.add_row(what, "here, now", time_text(timing.median(name)), "", "")
     return table
 
 
@@ -226,7 +226,7 @@ def _figure(value: float) -> str:
     return f"{value:.6f}" if 0.99 < abs(value) < 1.01 and value != 1.0 else f"{value:.3g}"
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import click
 
+from ssm2edge.cli.bench import bench
 from ssm2edge.cli.build import build
 from ssm2edge.cli.check import check
 from ssm2edge.cli.group import Commands
@@ -25,6 +26,7 @@ COMMANDS = (
     inspect,
     build,
     verify,
+    bench,
     check,
     run,
     report,

@@ -16,3 +16,12 @@ def import_pipeline() -> Any:
             f"This command needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'."
         ) from missing
     return pipeline
+
+
+def import_live() -> Any:
+    """Import what runs the original again, or say what is missing."""
+    try:
+        from ssm2edge import live
+    except ModuleNotFoundError as missing:
+        raise UserError(f"--live needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'.") from missing
+    return live

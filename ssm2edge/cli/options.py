@@ -53,3 +53,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."
 )
+
+
+def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that run the original again."""
+    for decorate in (
+        click.option("--trust-pickle", is_flag=True, help="With --live: load weights files that can run code."),
+        click.option("--weights", type=click.Path(path_type=Path), help="With --live: weights, where the model is a factory."),
+        click.option("--source", help="With --live: the model, where it is no longer where it was built from."),
+        click.option("--live", is_flag=True, help="Run the original again; needs torch and the model's code."),
+    ):
+        command = decorate(command)
+    return command

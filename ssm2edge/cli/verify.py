@@ -6,16 +6,27 @@ from pathlib import Path
 
 import click
 
-from ssm2edge.cli.options import json_option, threads_option
+from ssm2edge.cli.extra import import_live
+from ssm2edge.cli.options import json_option, live_options, threads_option
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
+@live_options
 @threads_option
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    directory: Path,
+    live: bool,
+    source: str | None,
+    weights: Path | None,
+    trust_pickle: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
     """Check the artifact in DIRECTORY: files, parity, streaming, stability, accuracy.
 
     Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
@@ -27,6 +38,11 @@ def verify(ctx: click.Context, directory: Path, threads: int, as_json: bool) -> 
     with progress_to_stderr("verifying", quiet=as_json) as progress:
         artifact = open_artifact(directory)
         verdict = run_checks(artifact, threads=threads, progress=progress)
+        if live:
+            progress("live.original")
+            module = import_live()
+            original = module.open_original(artifact.manifest, source, weights, trust_pickle)
+            verdict = verdict.with_check(module.check_original(original, artifact.reference))
         progress("latency")
         timing = time_graphs(Subject.of(artifact, threads=threads))
     if as_json:

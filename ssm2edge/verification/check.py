@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,10 @@ class Verdict:
     def failures(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
         return tuple(check for check in self.checks if not check.passed)
+
+    def with_check(self, check: Check) -> Verdict:
+        """The verdict with one more check."""
+        return replace(self, checks=(*self.checks, check))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, every number finite."""
