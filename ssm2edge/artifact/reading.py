@@ -17,7 +17,7 @@ from ssm2edge.artifact.reference import Reference
 
 LARGEST_MANIFEST = 16 << 20
 LARGEST_FILE = 2 << 30
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def open_artifact(directory: str | os.PathLike[str]) -> Artifact:
         raise ArtifactError(f"{directory} is not a directory: give one that `ssm2edge build` made.")
     manifest = open_manifest(directory / manifest_text.NAME)
     for name, record in manifest.files.items():
-        if not _PLAIN_NAME.fullmatch(name):
+        if not re.fullmatch(PLAIN_NAME, name):
             raise ArtifactError(
                 f"The manifest of {directory} lists {name[:60]!r}, which is not a plain file name: do not use it."
             )
