@@ -1,6 +1,7 @@
 """Retrain models/digits with labels from several initialisations of one order, at one budget, side by side.
 
     python scripts/finetune.py [--order 4] [--initialisations gradient,hippo,balanced] [--seeds 0,1,2] [--epochs 3]
+    python scripts/finetune.py --initialisations calibrated --learning-rate 3e-4
 
 Every run starts from the trained model with its SSM layers replaced: by reductions of the method's name, by ``hippo`` as by a
 fresh S4D-Lin initialisation of the order, or, as ``calibrated``, by output matching on the calibration samples.  Mixing weights,
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +25,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from retraining_table import markdown
 from torch import Tensor, nn
 from train_digits import MODEL_DIRECTORY, fetch_archive, read_digits, shifted, split
 
@@ -100,33 +101,17 @@ def run(
     }
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Runs of the same order and budget, summarised over their seeds."""
-    groups: dict[tuple[int, int, str], list[dict[str, Any]]] = {}
-    for one in runs:
-        groups.setdefault((one["order"], one["epochs"], one["initialisation"]), []).append(one)
-    lines = [
-        "| order | epochs | initialisation | seeds | held out before | held out after, mean (min to max) |",
-        "|---" * 6 + "|",
-    ]
-    for (order, epochs, name), members in sorted(groups.items()):
-        after = [one["held_out_accuracy"] for one in members]
-        before = members[0]["held_out_accuracy_before"]
-        lines.append(
-            f"| {order} | {epochs} | {name} | {len(after)} | {before:.4f} "
-            f"| {statistics.mean(after):.4f} ({min(after):.4f} to {max(after):.4f}) |"
-        )
-    return "\n".join(lines)
-
-
 @click.command(help=__doc__)
 @click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Archive of the npm package.")
 @click.option("--order", default=4, show_default=True)
 @click.option("--initialisations", default="gradient,hippo,balanced,calibrated", show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--epochs", default=3, show_default=True)
+@click.option("--learning-rate", default=TRAINING.learning_rate, show_default=True, help="Three times that of the dynamics.")
 @click.option("--threads", default=1, show_default=True)
-def main(archive: Path | None, order: int, initialisations: str, seeds: str, epochs: int, threads: int) -> None:
+def main(
+    archive: Path | None, order: int, initialisations: str, seeds: str, epochs: int, learning_rate: float, threads: int
+) -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as directory:
         images, labels = read_digits(archive or fetch_archive(Path(directory)))
@@ -136,7 +121,7 @@ def main(archive: Path | None, order: int, initialisations: str, seeds: str, epo
     names = initialisations.split(",")
     models = {name: start(loaded, name, order) for name in names}
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": []}
-    results |= {name: getattr(TRAINING, name) for name in ("held_back", "batch", "learning_rate", "dynamics_rate")}
+    results |= {name: getattr(TRAINING, name) for name in ("held_back", "batch")}
     if "original" not in results:
         results["original"] = accuracy(loaded.model, *held_out)
     RESULTS.parent.mkdir(exist_ok=True)
@@ -144,6 +129,7 @@ def main(archive: Path | None, order: int, initialisations: str, seeds: str, epo
     # Seed by seed, so that an interrupted script has compared all initialisations on the seeds it finished.
     for seed, name in ((seed, name) for seed in map(int, seeds.split(",")) for name in names):
         key: dict[str, Any] = {"initialisation": name, "order": order, "epochs": epochs, "seed": seed}
+        key["learning_rate"] = learning_rate
         if any(all(one[k] == v for k, v in key.items()) for one in results["runs"]):
             continue
 
@@ -151,14 +137,15 @@ def main(archive: Path | None, order: int, initialisations: str, seeds: str, epo
             loss = "" if epoch.training_loss is None else f"  training loss {epoch.training_loss:.4f}"
             click.echo(f"{label} epoch {epoch.number}  held-back accuracy {epoch.score:.4f}{loss}")
 
-        training = dataclasses.replace(TRAINING, epochs=epochs, seed=seed)
+        rates = {"learning_rate": learning_rate, "dynamics_rate": learning_rate / 3}
+        training = dataclasses.replace(TRAINING, epochs=epochs, seed=seed, **rates)
         if name not in before:
             before[name] = accuracy(models[name], *held_out)
         key |= {"held_out_accuracy_before": before[name]}
         results["runs"].append(key | run(models[name], images[chosen], labels[chosen], held_out, training, report))
         click.echo(f"{name} seed {seed}: held-out accuracy {results['runs'][-1]['held_out_accuracy']:.4f}")
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    click.echo(f"original: {results['original']:.4f}\n\n{table(results['runs'])}")
+    click.echo(markdown(results))
 
 
 if __name__ == "__main__":

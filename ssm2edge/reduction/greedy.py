@@ -44,6 +44,9 @@ class Dictionary:
     target: Tensor
     scale: Tensor
 
+    def __getitem__(self, index: Tensor) -> Dictionary:
+        return Dictionary(self.atoms[index], self.gram[index], self.target[index], self.scale[index])
+
 
 def real_products(poles: Tensor, paired: Tensor, channels: Channels) -> tuple[Tensor, Tensor, Tensor]:
     """Return Gram matrix and target correlations of sampled exponentials in real coordinates, and the factors to unit norm."""

@@ -4,7 +4,9 @@
    orders random picks of the channel's own modes.
 2. Each gets a few Newton steps; the best few per channel get more.
 3. Rounds of exchange (``exchange.py``) from the best one or two; structures change between pairs and reals.
-4. The best of each channel is polished to convergence.
+4. At the largest orders, channels that are nearly exact start again from random picks that get long runs at once: there a few
+   steps say little about where a run will end.
+5. The best of each channel is polished to convergence.
 
 Nothing is lost on the way: each step keeps the better of what was and what is new.
 """
@@ -26,7 +28,7 @@ SEED = 0
 RANDOM_PICKS = 24
 PICK_NOISE = 0.4
 SURVIVING_PICKS = 6
-SHORT, MEDIUM, LONG = 8, 20, 60
+SHORT, MEDIUM, LONG, POLISH = 8, 20, 60, 240
 # Minima whose squared errors differ by less than this, relatively, are taken for one.
 DISTINCT = 1e-6
 # After a short run a candidate goes on only if its squared error is within this factor of the best known one.
@@ -35,18 +37,26 @@ PROMISING = 1.03
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried: random picks of modes among the starts, starts kept, how many of them see exchanges, rounds of those."""
+    """How much is tried.
+
+    Random picks of modes among the starts, starts kept, how many of them see exchanges, rounds of those, and restarts of channels
+    that are nearly exact.
+    """
 
     modal_picks: int
     survivors: int
     chains: int
     exchanges: int
+    restarts: int = 0
 
 
 # The choice of poles is a combinatorial one: what few states need is not enough for many.
-LARGE = 8
+LARGE, LARGEST = 8, 16
 SMALL_EFFORT = Effort(modal_picks=0, survivors=2, chains=1, exchanges=6)
 LARGE_EFFORT = Effort(modal_picks=8, survivors=3, chains=2, exchanges=16)
+LARGEST_EFFORT = Effort(modal_picks=8, survivors=3, chains=2, exchanges=16, restarts=16)
+# Share of a channel's energy below which its squared error counts as nearly nothing.
+NEARLY_EXACT = 0.02
 
 
 def search(channels: Channels, starts: list[Sections], order: int, rivals: list[Sections]) -> Minimum:
@@ -54,7 +64,7 @@ def search(channels: Channels, starts: list[Sections], order: int, rivals: list[
 
     Rivals are starts that seldom win: they are refined only where they are still the best as they stand at the end.
     """
-    effort = LARGE_EFFORT if order > LARGE else SMALL_EFFORT
+    effort = LARGEST_EFFORT if order > LARGEST else LARGE_EFFORT if order > LARGE else SMALL_EFFORT
     dictionary = dictionary_of(channels, starts[0].slowest)
     candidates = starts + greedy_candidates(dictionary, order) + modal_candidates(dictionary, channels, order, effort.modal_picks)
     survivors = ranked([minimise(channels, candidate, SHORT) for candidate in candidates], effort.survivors)
@@ -64,8 +74,10 @@ def search(channels: Channels, starts: list[Sections], order: int, rivals: list[
     for candidate, where in moved_structures(best.sections):
         if len(where):
             best = try_out(channels, best, candidate, where)
+    if effort.restarts:
+        best = restarted(dictionary, channels, best, effort)
     unpolished = torch.nonzero(~best.converged)[:, 0]
-    best = better_of(best, minimise(channels[unpolished], best.sections[unpolished], LONG), unpolished)
+    best = better_of(best, minimise(channels[unpolished], best.sections[unpolished], POLISH), unpolished)
     for start in starts + rivals:
         where = torch.nonzero(evaluate(channels, start).value < best.value)[:, 0]
         if len(where):
@@ -91,9 +103,9 @@ def greedy_candidates(dictionary: Dictionary, order: int) -> list[Sections]:
     return [picked_sections(dictionary, p, order) for p in (plain, *(picks[place, rows] for place in chosen))]
 
 
-def modal_candidates(dictionary: Dictionary, channels: Channels, order: int, number: int) -> list[Sections]:
+def modal_candidates(dictionary: Dictionary, channels: Channels, order: int, number: int, seed: int = SEED) -> list[Sections]:
     """Return random picks of the channels' own modes, the chance of each growing with its energy."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     count = (order + 1) // 2
     energy = channels.residues.abs().square() / (1 - channels.poles.abs().square())
     if count > energy.shape[-1]:
@@ -101,6 +113,20 @@ def modal_candidates(dictionary: Dictionary, channels: Channels, order: int, num
     # The first atoms of a dictionary are the modes themselves.
     scores = [energy * torch.rand(energy.shape, dtype=torch.float64, generator=generator) for _ in range(number)]
     return [picked_sections(dictionary, score.topk(count, -1).indices, order) for score in scores]
+
+
+def restarted(dictionary: Dictionary, channels: Channels, best: Minimum, effort: Effort) -> Minimum:
+    """Start channels that are nearly exact again from random picks of their modes, with long runs, and exchanges for the best."""
+    rugged = torch.nonzero(best.value < NEARLY_EXACT * channels.energy)[:, 0]
+    order = best.sections.parameters.shape[-1]
+    if not len(rugged):
+        return best
+    some, atoms = channels[rugged], dictionary[rugged]
+    picks = modal_candidates(atoms, some, order, effort.restarts, SEED + 1)
+    ends = ranked([minimise(some, pick, LONG) for pick in picks], effort.chains) if picks else []
+    for end in ends:
+        best = better_of(best, exchange_rounds(atoms, some, end, effort.exchanges), rugged)
+    return best
 
 
 def exchange_rounds(dictionary: Dictionary, channels: Channels, best: Minimum, rounds: int) -> Minimum:

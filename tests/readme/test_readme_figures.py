@@ -12,6 +12,7 @@ import pytest
 
 from scripts.calibration_table import markdown as calibration_markdown
 from scripts.latency.table import markdown as latency_markdown
+from scripts.retraining_table import markdown as finetune_markdown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "models" / "digits" / "results"
@@ -24,7 +25,10 @@ def between(name: str) -> str:
     return found.group(1).strip()
 
 
-@pytest.mark.parametrize(("name", "render"), [("latency", latency_markdown), ("calibration", calibration_markdown)])
+@pytest.mark.parametrize(
+    ("name", "render"),
+    [("latency", latency_markdown), ("calibration", calibration_markdown), ("finetune", finetune_markdown)],
+)
 def test_table_is_made_of_committed_figures(name: str, render: Callable[[dict[str, Any]], str]) -> None:
     figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert between(name) == render(figures).strip()

@@ -1,0 +1,37 @@
+"""The figures of finetune.py as a table.
+
+python scripts/retraining_table.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent.parent / "models" / "digits" / "results" / "finetune.json"
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Runs of the same order and budget, summarised over their seeds, and the original."""
+    runs = results["runs"]
+    groups: dict[tuple[int, int, str, float], list[dict[str, Any]]] = {}
+    for one in runs:
+        groups.setdefault((one["order"], one["epochs"], one["initialisation"], one["learning_rate"]), []).append(one)
+    lines = [
+        "| order | epochs | start | learning rate | seeds | held out before | held out after, mean (smallest to largest) |",
+        "|---" * 7 + "|",
+    ]
+    for (order, epochs, name, rate), members in sorted(groups.items()):
+        after = [one["held_out_accuracy"] for one in members]
+        before = members[0]["held_out_accuracy_before"]
+        lines.append(
+            f"| {order} | {epochs} | {name} | {rate:g} | {len(after)} | {before:.4f} "
+            f"| {statistics.mean(after):.4f} ({min(after):.4f} to {max(after):.4f}) |"
+        )
+    return "\n".join([*lines, "", f"Accuracy of the original: {results['original']:.4f}."]) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(json.loads(RESULTS.read_text(encoding="utf-8"))))
