@@ -137,8 +137,9 @@ def main(
             loss = "" if epoch.training_loss is None else f"  training loss {epoch.training_loss:.4f}"
             click.echo(f"{label} epoch {epoch.number}  held-back accuracy {epoch.score:.4f}{loss}")
 
-        rates = {"learning_rate": learning_rate, "dynamics_rate": learning_rate / 3}
-        training = dataclasses.replace(TRAINING, epochs=epochs, seed=seed, **rates)
+        training = dataclasses.replace(
+            TRAINING, epochs=epochs, seed=seed, learning_rate=learning_rate, dynamics_rate=learning_rate / 3
+        )
         if name not in before:
             before[name] = accuracy(models[name], *held_out)
         key |= {"held_out_accuracy_before": before[name]}
