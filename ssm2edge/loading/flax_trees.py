@@ -8,6 +8,7 @@ does not fit is refused: other types, sizes that contradict each other, keys tha
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,9 @@ PLAIN_DTYPES = frozenset(
     | {"float16", "float32", "float64", "complex64", "complex128"}
 )
 
+KEY = re.compile(r"\['([^']+)'\]")
+"""One step of a path as JAX itself writes it: ``['params']['encoder']``."""
+
 CHUNKED = "__msgpack_chunked_array__"
 
 
@@ -41,8 +45,8 @@ def read_flax_tree(path: str | Path) -> Tree:
     Parameters
     ----------
     path
-        A ``.npz`` file whose names are paths (``params/encoder/layers_0/seq/B``, with / or . between), or a msgpack file of any
-        other name.
+        A ``.npz`` file whose names are paths (``params/encoder/layers_0/seq/B``, with / or . between, or as
+        ``jax.tree_util.keystr`` writes them), or a msgpack file of any other name.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def _from_npz(file: Path) -> Tree:
     tree: Tree = {}
     with np.load(file, allow_pickle=False) as archive:
         for name in archive.files:
-            *path, leaf = name.replace(".", "/").split("/")
+            *path, leaf = KEY.findall(name) or name.replace(".", "/").split("/")
             place = tree
             for step in path:
                 place = place.setdefault(step, {})

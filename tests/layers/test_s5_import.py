@@ -103,10 +103,12 @@ def test_both_file_formats_give_the_tree_back(tmp_path: Path) -> None:
     (tmp_path / "state.msgpack").write_bytes(trees.packed(state))
     np.savez(tmp_path / "slashes.npz", **trees.flat(tree))  # type: ignore[arg-type]  # arrays by name
     np.savez(tmp_path / "dots.npz", **{k.replace("/", "."): v for k, v in trees.flat(tree).items()})  # type: ignore[arg-type]  # as above
+    keys = {"".join(f"['{step}']" for step in k.split("/")): v for k, v in trees.flat(tree).items()}
+    np.savez(tmp_path / "keys.npz", **keys)  # type: ignore[arg-type]  # as above
     expected = trees.flat(tree)
     read = read_flax_tree(tmp_path / "state.msgpack")
     assert (read["step"], read["opt_state"]) == (7, {"count": 3, "scale": 1 + 2j, "nothing": None})
-    for name in ("state.msgpack", "slashes.npz", "dots.npz"):
+    for name in ("state.msgpack", "slashes.npz", "dots.npz", "keys.npz"):
         actual = trees.flat({k: v for k, v in read_flax_tree(tmp_path / name).items() if k in tree})
         assert actual.keys() == expected.keys()
         assert all(np.array_equal(actual[k], expected[k]) and actual[k].dtype == np.float32 for k in expected)
