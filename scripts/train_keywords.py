@@ -5,7 +5,7 @@ many speeds and pitches, in white or pink noise at 0 to 20 dB.  Every eighth voi
 figures on it say what reduction does to such a model, not how well the model hears people.  Speech is kept in ``--speech`` and
 spoken once; interrupted runs go on from their last epoch.
 
-    python scripts/train_keywords.py [--speech DIR] [--epochs 12] [--seed 0]
+    python scripts/train_keywords.py [--speech DIR] [--epochs 6] [--seed 0]
 """
 
 from __future__ import annotations
@@ -112,6 +112,29 @@ def frames_of(utterances: list[Speech], placements: int, seed: int) -> NDArray[n
     return (np.round(np.stack(list(clips)) / STEP) * STEP).astype(np.float32)
 
 
+def recording(words: tuple[str, ...], voice: str, seed: int) -> Speech:
+    """Words of one voice, half a second or more of faint noise before, between and after them."""
+    generator = np.random.default_rng(seed)
+    parts = [np.zeros(SECOND, np.float64)]
+    for word in words:
+        utterance = spoken(word, "en-us", voice, 160, 50)
+        assert utterance is not None
+        pause = np.zeros(int(generator.uniform(0.7, 1.0) * SECOND))
+        parts += [0.05 * utterance / max(float(utterance.std()), 1e-9), pause]
+    signal = np.concatenate(parts)
+    return (signal + 0.005 * pink(len(signal), generator)).astype(np.float32)
+
+
+def write_recordings(directory: Path) -> None:
+    """Write ``word.wav`` and ``words.wav``, of voices that are held out."""
+    for name, words, voice in (("word", ("right",), "m3"), ("words", ("yes", "left", "stop", "go"), "f1")):
+        with wave.open(str(directory / f"{name}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SECOND)
+            file.writeframes((np.clip(recording(words, voice, 0), -1, 1) * 32767).astype("<i2").tobytes())
+
+
 def masked(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Change the level, and blank a band of up to eight mels (augmentation of the training part)."""
     count, _, mels = frames.shape
@@ -124,7 +147,7 @@ def masked(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 @click.command()
 @click.option("--speech", type=click.Path(path_type=Path), help="Folder that keeps the synthesised speech.")
-@click.option("--epochs", default=12, show_default=True)
+@click.option("--epochs", default=6, show_default=True)
 @click.option("--batch", default=50, show_default=True)
 @click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -141,6 +164,7 @@ def main(speech: Path | None, epochs: int, batch: int, learning_rate: float, see
         held_out, test_y = speak(HELD_OUT, speakers[::8], 2, folder, "held_out")
     train_x, test_x = frames_of(training, PLACEMENTS, 3), frames_of(held_out, 1, 4)
     output.mkdir(parents=True, exist_ok=True)
+    write_recordings(output)
     chosen = np.random.default_rng(0).permutation(len(train_x))[:CALIBRATION]
     save_samples(output, "frames", train_x[chosen].astype(np.float16), test_x.astype(np.float16), test_y)
     model = load_model_module(MODEL_DIRECTORY).make(dropout=0.1)

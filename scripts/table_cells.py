@@ -1,0 +1,184 @@
+"""Figures of one reference model at one size, one way of getting there: what `reproduce_tables.py` fills its tables with."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssm2edge.calibration import Matching, calibrate_spectrum
+from ssm2edge.calibration.matching import match
+from ssm2edge.calibration.teacher import Teacher
+from ssm2edge.layers import blocks
+from ssm2edge.options import Options
+from ssm2edge.pipeline import Loaded
+from ssm2edge.recording import count_parameters, record_outputs
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.runtime import Model, Stream
+from ssm2edge.stages.calibrate import calibration_signals
+from ssm2edge.stages.export import export
+from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
+from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.system import System
+from ssm2edge.verification import interleaved, processor_name
+from ssm2edge.verification.nrmse import normalised_error
+
+METHODS = (
+    "balanced", "singular_perturbation", "modal", "modal_singular_perturbation", "last", "aire", "tlh2", "hippo", "gradient",
+)  # fmt: skip
+"""Reductions that see no samples."""
+CALIBRATED = ("spectrum", "match")
+"""What goes on from ``gradient`` with unlabelled samples."""
+ROUNDS, BUDGET = 30, 15.0
+"""Of the comparison of latencies."""
+
+
+def orders_at(systems: Mapping[str, System], divisor: int) -> dict[str, int]:
+    """A share of each layer's states, at least one."""
+    return {name: max(1, round(system.order / divisor)) for name, system in systems.items()}
+
+
+def states(systems: Mapping[str, System]) -> int:
+    """Real states of all layers."""
+    return sum(system.batch_shape.numel() * system.order for system in systems.values())
+
+
+class Cells:
+    """Measures one model; what several cells share is made once.
+
+    Parameters
+    ----------
+    loaded
+        The model, its samples and layers.
+    matching
+        Budget and seed of ``match``.
+    """
+
+    def __init__(self, loaded: Loaded, matching: Matching) -> None:
+        self._loaded, self._matching = loaded, matching
+        self._teacher = Teacher(loaded.model, loaded.systems)
+        self._made: dict[tuple[str, int], dict[str, System]] = {}
+
+    def original(self) -> dict[str, Any]:
+        """The unreduced model."""
+        loaded = self._loaded
+        return {
+            "value": self._judge(record_outputs(loaded.model, loaded.samples.held_out, loaded.source.time_axis)),
+            "samples": len(next(iter(loaded.samples.held_out.values()))),
+            "states": states(loaded.systems),
+            "orders": {name: system.order for name, system in loaded.systems.items()},
+            "ssm_parameters": sum(layer.parameters for layer in loaded.layers.values()),
+            "parameters": count_parameters(loaded.model),
+            "weights_bytes": loaded.source.weights.stat().st_size if loaded.source.weights is not None else None,
+        }
+
+    def reduced(self, way: str, divisor: int) -> dict[str, Any]:
+        """One way at one size: metric, errors, sizes, and the bound where the systems are those that would be shipped."""
+        loaded, start = self._loaded, time.monotonic()
+        systems = self._systems(way, divisor)
+        seconds = time.monotonic() - start
+        network = replace(loaded, systems)
+        outputs = record_outputs(network, loaded.samples.held_out, loaded.source.time_axis)
+        deployed = deployed_systems(network)
+        squares = [(layer.system, deployed[name]) for name, layer in loaded.layers.items()]
+        error = math.sqrt(sum(float(h2_error(a, b, loaded.length).square().sum()) for a, b in squares))
+        norm = math.sqrt(sum(float(h2_norm(a, loaded.length).square().sum()) for a, _ in squares))
+        cell: dict[str, Any] = {
+            "value": self._judge(outputs),
+            "states": states(deployed),
+            "ssm_parameters": sum(count_parameters(block) for block in blocks(network).values()),
+            "parameters": count_parameters(network),
+            "h2_error_relative": error / norm,
+            "seconds": round(seconds, 1),
+        }
+        if way in ("gradient", "match"):
+            bound = output_bound(loaded, traced_model(network, loaded), network, Options(order=1))
+            cell["bound"] = {
+                kind: bound[kind]["value"] / bound["outputs"] for kind in ("certified", "estimated") if bound["available"]
+            }
+        return cell
+
+    def deployed(self, divisor: int) -> dict[str, Any]:
+        """The graphs of one size: metric in onnxruntime, sizes of the files, latencies against the original, one thread."""
+        loaded = self._loaded
+        network = replace(loaded, self._systems("match", divisor))
+        with tempfile.TemporaryDirectory() as directory:
+            folder = Path(directory)
+            streaming, _ = export(traced_model(network, loaded), Options(order=1), folder, lambda stage, share: None)
+            with Model(folder / "offline.onnx") as model:
+                names = [port.name for port in model.outputs]
+                parts = [model.run(part) for part in self._batches(64)]
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in names}
+            return {
+                "value": self._judge(outputs),
+                "bytes": {file.stem: file.stat().st_size for file in sorted(folder.glob("*.onnx"))},
+                "streams": streaming.available,
+                **self._latencies(folder, streaming.available),
+            }
+
+    def _systems(self, way: str, divisor: int) -> dict[str, System]:
+        if (way, divisor) in self._made:
+            return self._made[way, divisor]
+        loaded = self._loaded
+        orders = orders_at(loaded.systems, divisor)
+        if way in METHODS:
+            reductions = reduce_layers(loaded.systems, orders, way, loaded.length)
+            made = {name: reduction.system for name, reduction in reductions.items()}
+        elif way == "spectrum":
+            signals = calibration_signals(loaded, orders)
+            start = self._systems("gradient", divisor)
+            made = calibrate_spectrum(self._teacher, loaded.model, loaded.systems, start, signals)
+        else:
+            network = replace(loaded, self._systems("spectrum", divisor))
+            match(self._teacher, network, calibration_signals(loaded, orders), loaded.source.metric, self._matching)
+            made = deployed_systems(network)
+        self._made[way, divisor] = made
+        return made
+
+    def _judge(self, outputs: Mapping[str, NDArray[np.float32]]) -> float:
+        labels = self._loaded.samples.labels
+        if labels is None:
+            raise SystemExit(f"{self._loaded.source.given} has no labels: there is nothing to put in a table.")
+        answers = next(iter(outputs.values()))
+        if self._loaded.source.metric == "nrmse":
+            return float(normalised_error(answers, labels))
+        return float((answers.argmax(1) == labels).mean())
+
+    def _batches(self, rows: int) -> list[dict[str, Any]]:
+        held_out = self._loaded.samples.held_out
+        count = len(next(iter(held_out.values())))
+        return [{name: value[at : at + rows] for name, value in held_out.items()} for at in range(0, count, rows)]
+
+    def _latencies(self, folder: Path, streams: bool) -> dict[str, Any]:
+        loaded = self._loaded
+        sample = {name: np.ascontiguousarray(value[:1]) for name, value in loaded.samples.held_out.items()}
+        tensors = [torch.from_numpy(value) for value in sample.values()]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with Model(folder / "offline.onnx") as model, torch.no_grad():
+                candidates: dict[str, Callable[[], object]] = {
+                    "original": lambda: loaded.model(*tensors),
+                    "offline": lambda: model.run(sample),
+                }
+                if streams:
+                    stream = Stream(folder / "stream.onnx")
+                    step = {name: value.take([0], loaded.source.time_axis) for name, value in sample.items()}
+                    candidates["step"] = lambda: stream.push(step)
+                compared = interleaved(candidates, baseline="original", rounds=ROUNDS, budget=BUDGET)
+        finally:
+            torch.set_num_threads(threads)
+        ratio = compared.ratio("offline")
+        return {
+            "processor": processor_name(),
+            "rounds": compared.rounds,
+            "seconds": {name: compared.median(name) for name in candidates},
+            "offline_to_original": [ratio.ratio, ratio.low, ratio.high],
+        }

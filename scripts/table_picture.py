@@ -1,0 +1,84 @@
+"""A model's metric over the share of the states kept, as SVG."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+from calibration_picture import STYLES, spread, stroke, text
+from table_text import divisors_of, ways_of
+
+WIDTH, HEIGHT = 760, 420
+LEFT, RIGHT, TOP, BOTTOM = 70, 560, 56, 350
+MORE_STYLES = {"modal_singular_perturbation": ("#8aa39b", 1.3, "8 3 2 3"), "hippo": ("#b7a06a", 1.3, "2 3")}
+DRAWN = {**STYLES, **MORE_STYLES}
+WORST = 10.0
+"""An NRMSE is drawn up to so many times the original's."""
+
+
+def picture(figures: dict[str, Any]) -> str:
+    """Lines of every method, the original's value dashed; each point tells its figure.
+
+    Parameters
+    ----------
+    figures
+        As `reproduce_tables.py` stores them.
+    """
+    original = float(figures["original"]["value"])
+    error = figures["metric"] == "nrmse"
+    sizes = divisors_of(figures)
+    most = math.log2(max(sizes, default=2))
+    lowest = math.log10(original * 0.8) if error else 0.0
+    highest = math.log10(original * WORST) if error else 1.0
+
+    def across(divisor: float) -> float:
+        return RIGHT - (RIGHT - LEFT) * math.log2(divisor) / most
+
+    def down(value: float) -> float:
+        place = math.log10(max(value, 1e-12)) if error else value
+        return BOTTOM - (BOTTOM - TOP) * min(max((place - lowest) / (highest - lowest), 0.0), 1.0)
+
+    told = "NRMSE, logarithmic" if error else "accuracy"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+        'font-family="DejaVu Sans, Verdana, Arial, sans-serif" fill="#222">',
+        f"<title>{escape(str(figures['model']))}: {told} over the share of states kept</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        text(LEFT, 30, f"{figures['model']}: {told} over the share of the states kept", 16, font_weight="bold"),
+    ]
+    ticks = [original * factor for factor in (1, 2, 5, 10)] if error else [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    for tick in ticks:
+        parts.append(stroke([(LEFT, down(tick)), (RIGHT, down(tick))], "#e6e8ea", 1))
+        parts.append(text(LEFT - 8, down(tick) + 4, f"{tick:.3f}" if error else f"{tick:.1f}", text_anchor="end"))
+    for divisor in (1, *sizes):
+        parts.append(text(across(divisor), BOTTOM + 20, f"1/{divisor}" if divisor > 1 else "1", text_anchor="middle"))
+    parts.append(stroke([(LEFT, down(original)), (RIGHT, down(original))], "#222", 1.2, "1 3"))
+    ends: list[tuple[float, float, str]] = []
+    for way in ways_of(figures, tuple(DRAWN)):
+        colour, width, dashes = DRAWN[way]
+        points = [
+            (divisor, float(figures["cells"][f"{way} 1/{divisor}"]["value"]))
+            for divisor in reversed(sizes)
+            if f"{way} 1/{divisor}" in figures["cells"]
+        ]
+        places = [(across(divisor), down(value)) for divisor, value in points]
+        parts.append(stroke(places, colour, width, dashes))
+        for (x, y), (divisor, value) in zip(places, points, strict=True):
+            title = escape(f"{way}, 1/{divisor} of the states: {value:.4f}")
+            radius = 4.5 if width > 2 else 2.4
+            parts.append(
+                f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{title}</title></circle>'
+            )
+        ends.append((places[-1][1], places[-1][0], way))
+    ends.sort()
+    heights = spread([y for y, _, _ in ends], TOP, BOTTOM)
+    for (y, x, way), height in zip(ends, heights, strict=True):
+        colour, width, _ = DRAWN[way]
+        parts.append(stroke([(x + 6, y), (RIGHT + 14, height)], colour, 0.8))
+        weight = "bold" if width > 2 else "normal"
+        parts.append(
+            text(RIGHT + 18, height + 4, way.replace("_", " "), 12, fill=colour if width > 2 else "#4a4f54", font_weight=weight)
+        )
+    parts.append(text(LEFT, HEIGHT - 14, f"dotted: the original, {original:.4f}", 12, fill="#555"))
+    return "\n".join([*parts, "</svg>"]) + "\n"

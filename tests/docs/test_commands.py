@@ -1,0 +1,48 @@
+"""docs/commands.md: every line in it runs, in its order, and every command and option has its place in it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ssm2edge.cli import main
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "commands.md"
+LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
+REGRESSION = {"check": {0, 1, 3}}
+"""Commands whose verdict depends on figures."""
+
+
+def test_every_line_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(LINES) > 10
+    monkeypatch.chdir(tmp_path)
+    for line in LINES:
+        program, *arguments = shlex.split(line)
+        if program == "python":
+            done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (line, done.stderr)
+        else:
+            assert program == "ssm2edge"
+            if arguments[0] == "build":
+                # What it shows does not depend on how long matching takes.
+                arguments += ["--calibration-steps", "3", "--method", "balanced"]
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code in REGRESSION.get(arguments[0], {0}), (line, result.output)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_has_its_place(name: str) -> None:
+    assert f"\n## {name}\n" in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["build", "check", "run", "bench", "verify", "report"])
+def test_every_option_is_told(name: str) -> None:
+    told = PAGE.read_text(encoding="utf-8")
+    common = {"--help", "--json", "--threads"}
+    options = {option for parameter in main.commands[name].params for option in parameter.opts if option.startswith("--")}
+    assert [option for option in sorted(options - common) if option not in told] == []
