@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import wave
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -115,7 +116,7 @@ def frames_of(utterances: list[Speech], placements: int, seed: int) -> NDArray[n
 def recording(words: tuple[str, ...], voice: str, seed: int) -> Speech:
     """Words of one voice, half a second or more of faint noise before, between and after them."""
     generator = np.random.default_rng(seed)
-    parts = [np.zeros(SECOND, np.float64)]
+    parts: list[NDArray[Any]] = [np.zeros(SECOND)]
     for word in words:
         utterance = spoken(word, "en-us", voice, 160, 50)
         assert utterance is not None
