@@ -196,7 +196,7 @@ def gain(name: str, response: Response) -> str:
     ]
     legend = (*BOTH, ("line error", "difference"))
     note = f"Relative error {figure(response.error)}; the gain at frequency 0.5 is that of alternating samples."
-    return drawn("Frequency response", chart, legend, note, table(("frequency", "original", "reduced", "difference"), rows))
+    return drawn("Frequency response", chart, legend, note, table(("frequency", "original", "reduced", "error"), rows))
 
 
 def _draw_poles(chart: Chart, figures: LayerFigures, place: object) -> None:

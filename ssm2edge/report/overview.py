@@ -71,8 +71,8 @@ def outcome(manifest: Manifest) -> str:
         charts.append(_accuracy(manifest))
     if manifest.latency is not None and manifest.latency.original is not None:
         charts.append(_latency(manifest))
-    charts.append(_parameters(manifest))
-    return '<div class="grid three">' + "".join(charts) + "</div>"
+    charts += [_parameters(manifest), _costs(manifest)]
+    return '<div class="grid">' + "".join(charts) + "</div>"
 
 
 def orders(manifest: Manifest) -> str:
@@ -224,6 +224,23 @@ def _parameters(manifest: Manifest) -> str:
         chart.bar(x(0), middle + 2, x(after) - x(0), 13, "after", f"{name}, artifact: {count(after)}")
     rows = [(name, count(before), count(after), times(before, after)) for name, before, after in pairs]
     return drawn("Parameters", chart, BEFORE_AFTER, "", table(("", "original", "artifact", ""), rows))
+
+
+def _costs(manifest: Manifest) -> str:
+    """What a call costs whatever the machine, and what the original took where it was recorded."""
+    costs = [(f"{name}.onnx", count(cost.nodes), count(cost.multiply_adds)) for name, cost in manifest.costs.items()]
+    original = manifest.original
+    latencies = [
+        (f"batch {entry.batch}", seconds(entry.median), f"{seconds(entry.low)} to {seconds(entry.high)}")
+        for entry in original.latencies
+    ]
+    found = table(
+        ("one call", "nodes", "multiply-adds"), costs, "Nodes that depend on the inputs, with the bodies of loops once."
+    )
+    if latencies:
+        told = f"Where its outputs were recorded: {original.device}, torch {original.torch}; medians, 10th to 90th percentile."
+        found += table(("original", "median", "spread"), latencies, told)
+    return f'<div class="aside"><b>Cost of a call</b>{found}</div>'
 
 
 def _two_bars(name: str, label: str, values: Sequence[float], shown: Sequence[str], unit: str, full: float | None) -> Chart:

@@ -55,9 +55,8 @@ def render(
     body = "".join(f'<section id="{key}"><h2>{text(title)}</h2>{content}</section>' for key, title, content in sections)
     passed = bool((manifest.parity or {}).get("passed"))
     count = len((manifest.parity or {}).get("checks", []))
-    badge = (
-        f'<span class="badge {"good" if passed else "bad"}">{"✓ verified" if passed else "✗ not verified"}, {count} checks</span>'
-    )
+    told = f"{'✓ verified' if passed else '✗ not verified'}, {count} check{'' if count == 1 else 's'}"
+    badge = f'<span class="badge {"good" if passed else "bad"}">{told}</span>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
