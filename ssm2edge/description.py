@@ -58,7 +58,7 @@ def describe(
         layers=layers,
         parameters=Parameters(
             ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
-            ssm_after=sum(count_parameters(block) for block in blocks(reduced_model).values()),
+            ssm_after=count_parameters(nn.ModuleList(blocks(reduced_model).values())),
             model_before=count_parameters(loaded.model) + sum(layer.frozen for layer in loaded.layers.values()),
             model_after=count_parameters(reduced_model),
         ),

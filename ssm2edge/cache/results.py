@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from ssm2edge.calibration import Calibrated, Matched
 from ssm2edge.reduction import Reduction
 from ssm2edge.systems.system import System
+from ssm2edge.systems.tie import RULES, Tie
 
 Array = NDArray[Any]
 
 MATRICES = ("poles", "B", "C", "D", "M")
+SHARED = ("generator", "group", "steps")
 COLUMNS = ("error", "relative_error", "spectral_radius", "outcomes", "iterations")
 
 
@@ -84,15 +86,28 @@ class Calibrations:
 
 
 def _of_system(index: int, system: System) -> dict[str, Array]:
-    """The matrices; complex ones as pairs of real numbers along a last axis."""
+    """The matrices, and what channels share; complex ones as pairs of real numbers along a last axis."""
     values = {name: getattr(system, name) for name in MATRICES}
-    return {
-        f"{index}.{name}": (torch.view_as_real(value.resolve_conj()) if value.is_complex() else value).numpy()
-        for name, value in values.items()
-        if value is not None
-    }
+    arrays: dict[str, Array] = {f"{index}.{name}": _real(value) for name, value in values.items() if value is not None}
+    if system.tie is not None:
+        shared = {name: getattr(system.tie, name) for name in SHARED}
+        arrays |= {f"{index}.tie.{name}": _real(value) for name, value in shared.items()}
+        arrays[f"{index}.tie.rule"] = np.array(RULES.index(system.tie.rule))
+    return arrays
 
 
 def _to_system(index: int, arrays: Mapping[str, Array]) -> System:
-    values = {name: torch.from_numpy(arrays[f"{index}.{name}"]) for name in MATRICES if f"{index}.{name}" in arrays}
-    return System(**{name: value if name == "D" else torch.view_as_complex(value) for name, value in values.items()})
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(arrays[f"{index}.{name}"])
+
+    poles, B, C = (torch.view_as_complex(tensor(name)) for name in ("poles", "B", "C"))
+    M = torch.view_as_complex(tensor("M")) if f"{index}.M" in arrays else None
+    tie = None
+    if f"{index}.tie.rule" in arrays:
+        generator = torch.view_as_complex(tensor("tie.generator"))
+        tie = Tie(generator, tensor("tie.group"), tensor("tie.steps"), RULES[int(arrays[f"{index}.tie.rule"])])
+    return System(poles, B, C, tensor("D"), M, tie=tie)
+
+
+def _real(value: torch.Tensor) -> Array:
+    return (torch.view_as_real(value.resolve_conj()) if value.is_complex() else value).numpy()

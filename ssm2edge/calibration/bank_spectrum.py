@@ -7,6 +7,8 @@ from the input that there is).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from ssm2edge.calibration.weighted import WeightedTarget, basis, fit_poles, fitt
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.sections import sections_of, slowest_decay
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, siso_bank
 
 STARTS = ("balanced", "tlh2", "modal")
 """Methods whose poles are tried beside the given ones."""
@@ -38,11 +40,15 @@ def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System
     """
     target = target_of(system, spectra)
     slowest = slowest_decay(system.poles, spectra.length)
+    # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
+    silent = spectra.power.sum(-1) == 0
+    if reduced.tie is not None:
+        # What channels share stays: their residues and feedthroughs are fitted to the inputs.
+        tied = fitted(target, sections_of(reduced.poles, slowest))
+        return replace(put(siso_bank(reduced.poles, tied.residues, tied.D[..., 0, 0]), silent, reduced[silent]), tie=reduced.tie)
     poles = [reduced.poles]
     poles += [reduce_system(system, reduced.order, method, spectra.length).system.poles for method in STARTS]
     best = fit_poles(target, [sections_of(start, slowest) for start in poles])
-    # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
-    silent = spectra.power.sum(-1) == 0
     return put(fitted(target, best.sections), silent, reduced[silent])
 
 

@@ -46,11 +46,17 @@ class _Kernel(torch.nn.Module):
         return self.bank.kernel(length)
 
 
-def kernel_jacobian(bank: ReducedBank, length: int) -> Tensor:
-    """Derivatives of the kernels by dynamics, outputs and feedthrough, ``(channels, 2 r + 1, length)`` float64."""
+def kernel_jacobian(bank: ReducedBank, length: int, names: tuple[str, ...] = ("dynamics", "output", "feedthrough")) -> Tensor:
+    """Derivatives of the kernels by a bank's parameters, each of which has a row for every channel.
+
+    Returns
+    -------
+    Tensor
+        ``(channels, parameters, length)`` float64; by dynamics, outputs and feedthrough there are ``2 r + 1``.
+    """
     held = {f"bank.{name}": parameter.detach() for name, parameter in bank.named_parameters()}
     columns = []
-    for name in ("bank.dynamics", "bank.output", "bank.feedthrough"):
+    for name in (f"bank.{name}" for name in names):
         values = held[name]
         for j in range(values.shape[-1] if values.dim() == 2 else 1):
             # Channels do not depend on each other: one pass serves all of them.
@@ -73,28 +79,34 @@ class BankCoordinates:
         ``(channels, length + 1)`` float64: power of its inputs at the frequencies ``pi f / length``.
     """
 
+    names: tuple[str, ...] = ("dynamics", "output", "feedthrough")
+    """Parameters that are tuned, in the order of the coordinates before they are mixed."""
+
     def __init__(self, bank: ReducedBank, power: Tensor) -> None:
         self._bank = bank
+        self.names = tuple(name for name in self.names if name in dict(bank.named_parameters()))
         self._start = self._parameters()
         length, order = power.shape[-1] - 1, bank.order
         weight = torch.cat((power[:, :1], 2 * power[:, 1:-1], power[:, -1:]), dim=-1)
         with torch.no_grad():
             spectrum = torch.fft.rfft(bank.kernel(length), n=2 * length)
             energy = (spectrum.abs().square() * weight).sum(-1).clamp_min(1e-300)
-            jacobian = torch.fft.rfft(kernel_jacobian(bank, length), n=2 * length) * (weight / energy[:, None]).sqrt()[:, None]
+            jacobian = torch.fft.rfft(kernel_jacobian(bank, length, self.names), n=2 * length)
+            jacobian = jacobian * (weight / energy[:, None]).sqrt()[:, None]
         rows = torch.view_as_real(jacobian).flatten(-2)
         gram = rows @ rows.mT
         units = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-30).rsqrt()
-        units[:, :order] = sections_of(bank.system().poles).scales()
         floor = torch.full_like(units, OUTPUT_FLOOR)
-        floor[:, :order] = POLE_FLOOR
+        if "dynamics" in self.names:
+            units[:, :order] = sections_of(bank.system().poles).scales()
+            floor[:, :order] = POLE_FLOOR
         gram = gram * units[:, :, None] * units[:, None, :] + torch.diag_embed(floor)
         sizes, directions = torch.linalg.eigh(gram)
         self._map = units[:, :, None] * directions * sizes.rsqrt()[:, None, :]
         self.point = torch.zeros_like(self._start, requires_grad=True)
 
     def _parameters(self, gradients: bool = False) -> Tensor:
-        parameters = (self._bank.dynamics, self._bank.output, self._bank.feedthrough)
+        parameters = [self._bank.get_parameter(name) for name in self.names]
         parts = [_gradient(p) if gradients else p.detach() for p in parameters]
         return torch.cat([part.double().view(len(part), -1) for part in parts], dim=-1)
 
@@ -106,10 +118,16 @@ class BankCoordinates:
         """Write the parameters that ``point`` stands for into the block."""
         with torch.no_grad():
             values = self._start + (self._map @ self.point[..., None])[..., 0]
-            r = self._bank.order
-            self._bank.dynamics.copy_(values[:, :r])
-            self._bank.output.copy_(values[:, r : 2 * r])
-            self._bank.feedthrough.copy_(values[:, 2 * r])
+            parameters = [self._bank.get_parameter(name) for name in self.names]
+            parts = torch.split(values, [p[0].numel() for p in parameters], dim=-1)
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.copy_(part.view_as(parameter))
+
+
+class TiedCoordinates(BankCoordinates):
+    """Coordinates of a bank of shared poles: those stay, as they belong to no channel; residues and feedthroughs are tuned."""
+
+    names = ("output", "feedthrough")
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates
+from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, TiedCoordinates
 from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
 from ssm2edge.calibration.signals import Signals, runs_of_layers
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher, as_tuple
 from ssm2edge.errors import UserError
-from ssm2edge.layers import ReducedBank, ReducedMimo, blocks
+from ssm2edge.layers import ReducedBank, ReducedMimo, TiedBank, blocks
 
 Progress = Callable[[float], None]
 """Called with the share that is done."""
@@ -183,7 +183,8 @@ def _ignore_faint(optimiser: torch.optim.Adam) -> None:
 def _coordinates(teacher: Teacher, reduced: nn.Module, name: str, runs: int, signals: Signals) -> Coordinates:
     block = blocks(reduced)[name]
     if isinstance(block, ReducedBank):
-        return BankCoordinates(block, gather_spectra(teacher.network, reduced, name, runs, signals).power)
+        kind = TiedCoordinates if isinstance(block, TiedBank) else BankCoordinates
+        return kind(block, gather_spectra(teacher.network, reduced, name, runs, signals).power)
     assert isinstance(block, ReducedMimo)
     return MimoCoordinates(block, reduced, name, runs, signals)
 

@@ -38,6 +38,7 @@ from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5, S5Library
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
+from ssm2edge.layers.tied_block import TiedBank
 from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
 
@@ -46,7 +47,7 @@ LIBRARIES: tuple[LayerLibrary, ...] = (
     S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(), LrnnxS5Library(),
 )  # fmt: skip
 
-BLOCKS: tuple[type[Block], ...] = (ReducedBank, ReducedMimo)
+BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)
 
 LARGEST_NOISE = 3e-6
 """Rounding of a full-order bank's coefficients, relative to its response, from which on it is held in float64."""
@@ -213,8 +214,8 @@ def block_of(system: System, exact: bool = False) -> Block:
             f"no block holds systems of batch shape {tuple(system.batch_shape)} with {system.inputs} inputs and {system.outputs} "
             "outputs."
         )
-    if exact and kind is ReducedBank and bool((relative_float32_noise(system) > LARGEST_NOISE).any()):
-        return ReducedBank(system, torch.float64)
+    if exact and issubclass(kind, ReducedBank) and bool((relative_float32_noise(system) > LARGEST_NOISE).any()):
+        return kind(system, torch.float64)
     return kind(system)
 
 
@@ -284,6 +285,9 @@ def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, Sys
     device = next((x.device for x in (*module.parameters(), *module.buffers())), torch.device("cpu"))
     # A part of its own order stands for the original.
     made = {part: block_of(system, exact=system.order == own[part].order) for part, system in systems.items()}
+    tied = [block for block in made.values() if isinstance(block, TiedBank)]
+    for block in tied[1:]:
+        block.share(tied[0])
     rebuilt = library.rebuild(module, {part: block.to(device).train(module.training) for part, block in made.items()})
     rebuilt.training = module.training
     return rebuilt
@@ -330,6 +334,7 @@ __all__ = [
     "ReducedMimo",
     "Refusal",
     "RefusedLayer",
+    "TiedBank",
     "block_of",
     "blocks",
     "exchange_block",

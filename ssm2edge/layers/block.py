@@ -38,6 +38,7 @@ class ReducedBank(Block):
 
     paired: Tensor
     signs: Tensor
+    feedthrough: Tensor
 
     def __init__(self, system: System, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -48,9 +49,16 @@ class ReducedBank(Block):
         dynamics, signs = initial_dynamics(system.poles, paired)
         self.dynamics = nn.Parameter(dynamics.to(precision))
         self.output = nn.Parameter(sections.c.to(precision))
-        self.feedthrough = nn.Parameter(sections.d.to(precision))
+        self.set_feedthrough(sections.d.to(precision))
         self.register_buffer("paired", paired)
         self.register_buffer("signs", signs.to(precision))
+
+    def set_feedthrough(self, value: Tensor) -> None:
+        """Hold the feedthrough: a parameter, or nothing to store and train where there is none, as against time."""
+        if bool((value == 0).all()):
+            self.register_buffer("feedthrough", value)
+        else:
+            self.feedthrough = nn.Parameter(value)
 
     @classmethod
     def fits(cls, system: System) -> bool:

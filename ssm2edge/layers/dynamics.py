@@ -67,4 +67,9 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
     signs = torch.where(paired, torch.ones_like(modulus), signs.double())
     a = signs * modulus * torch.cos(theta)
     b = torch.where(paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus))
-    return (_rounded(a), _rounded(b)) if parameters.dtype == torch.float32 else (a, b)
+    return as_held(a, parameters), as_held(b, parameters)
+
+
+def as_held(coefficients: Tensor, parameters: Tensor) -> Tensor:
+    """Round coefficients to what a device has that holds the parameters in their precision."""
+    return _rounded(coefficients) if parameters.dtype == torch.float32 else coefficients

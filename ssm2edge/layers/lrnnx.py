@@ -153,9 +153,7 @@ class LrnnxS4Library:
         convolution: Any = module.get_submodule("layer")
         length = getattr(convolution, "l_max", None)
         heads = heads_of(convolution.kernel, int(length) if isinstance(length, int) else None)
-        first_tap = heads.residues.sum(-1).real
-        later = heads.with_output(heads.C * heads.poles[..., None, :], first_tap[..., None, None])
-        return {ONLY: System(*(x.flatten(0, 1) for x in (later.poles, later.B, later.C, later.D)))}
+        return {ONLY: heads.bank(slice(None), torch.zeros(heads.system.batch_shape, dtype=torch.float64))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.replacement import Replacement
-from ssm2edge.layers.s4_kernels import heads_of, is_kernel, stored
+from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
 from ssm2edge.systems.system import System
 
 PARTS = ("activation", "drop")
@@ -73,8 +73,10 @@ class S4Library:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """A bank of independent channels."""
-        return "SISO bank"
+        """A bank of channels, independent or with shared poles."""
+        kernel, heads = module.get_submodule("kernel"), len(_skip(module))
+        shared = heads > 1 or read_kernel(kernel).shares_state_matrix
+        return "SISO bank with shared poles" if shared else "SISO bank"
 
     def lengths(self, module: nn.Module) -> range | None:
         """Up to ``l_max`` samples; exactly so many where the discretisation depends on it."""
@@ -102,17 +104,16 @@ class S4Library:
             raise LayerError("its parameter D holds NaN or infinite values; give weights of a finished training.")
         heads = heads_of(module.get_submodule("kernel"), _longest(module))
         bidirectional = bool(getattr(module, "bidirectional", False))
-        if heads.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
+        if heads.system.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
+            count, channels = heads.system.batch_shape
             raise LayerError(
-                f"its kernel has {heads.batch_shape[0]} heads of {heads.batch_shape[1]} channels, its skip D {len(skip)} of "
-                f"{skip.shape[1]}; register a library that reads it."
+                f"its kernel has {count} heads of {channels} channels, its skip D {len(skip)} of {skip.shape[1]}; register a "
+                "library that reads it."
             )
-        causal = heads[: len(skip)]
-        first_tap = causal.residues.sum(-1).real
-        later = causal.with_output(causal.C * causal.poles[..., None, :], (skip + first_tap)[..., None, None])
+        causal = heads.bank(slice(len(skip)), skip)
         if not bidirectional:
-            return {ONLY: _flat(later)}
-        return dict(zip(DIRECTIONS, (_flat(later), _flat(heads[len(skip) :])), strict=True))
+            return {ONLY: causal}
+        return dict(zip(DIRECTIONS, (causal, heads.bank(slice(len(skip), None))), strict=True))
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip; both directions share the kernel's."""
@@ -141,8 +142,3 @@ def _skip(module: nn.Module) -> Tensor:
 def _longest(module: nn.Module) -> int | None:
     longest = getattr(module, "l_max", getattr(module, "L", None))
     return int(longest) if isinstance(longest, int) and longest > 0 else None
-
-
-def _flat(systems: System) -> System:
-    """Systems ``(heads, channels)`` as one bank, head by head."""
-    return System(*(x.flatten(0, 1) for x in (systems.poles, systems.B, systems.C, systems.D)))

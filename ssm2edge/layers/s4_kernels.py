@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import LayerError
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.system import System, from_real_part, siso_bank
+from ssm2edge.systems.tie import Tie, pairs_upright
 
 SHARED, COMPLEX = ("inv_dt", "A_real", "B", "C"), ("A_imag",)
 LOW_RANK = "P"
@@ -52,6 +53,8 @@ class Kernel:
         ``(C, H, N)``.
     P
         ``(R, H, N)`` complex: the state matrix is ``A - P P^H``; None for a diagonal one.
+    sets
+        Stored sets of A, B and P; channel h has set ``h mod sets``.
     """
 
     dt: Tensor
@@ -59,11 +62,25 @@ class Kernel:
     B: Tensor
     C: Tensor
     P: Tensor | None
+    sets: int
 
     @property
     def step(self) -> Tensor:
         """``dt A``, ``(H, N)``."""
         return self.dt * self.A
+
+    @property
+    def shares_state_matrix(self) -> bool:
+        """Whether several channels have one state matrix, each with a step of its own."""
+        return self.sets < len(self.A) and self.dt.shape[-1] == 1
+
+    def reference(self, rule: str) -> float:
+        """The step that is called one: what the others' poles lose least from."""
+        return float(self.dt.min() if rule == "power" else self.dt.max())
+
+    def tie(self, generator: Tensor, reference: float, rule: str) -> Tie:
+        """What the channels of one head share, ``generator`` being the poles ``(sets, 2 N)`` at the reference step."""
+        return Tie(generator, torch.arange(len(self.A)) % self.sets, self.dt[:, 0] / reference, rule)
 
 
 def is_kernel(module: object) -> bool:
@@ -116,11 +133,50 @@ def read_kernel(kernel: nn.Module) -> Kernel:
     if limit is not None:
         # Modes that oscillate faster than the limit are silent.
         C = C * (dt * A.imag.abs() / (2 * math.pi) < limit / 2)
-    return Kernel(dt, A, B, C, None if P is None else P.repeat(1, times, 1))
+    return Kernel(dt, A, B, C, None if P is None else P.repeat(1, times, 1), sets)
 
 
-def heads_of(kernel: nn.Module, length: int | None) -> System:
-    """Return the kernels as strictly proper systems whose response at k >= 1 is ``K[k - 1]``, batch shape ``(C, H)``.
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """A kernel's systems, and what their channels share.
+
+    Attributes
+    ----------
+    system
+        Strictly proper, its response at k >= 1 is ``K[k - 1]``; batch shape ``(C, H)``.
+    tie
+        Of one head; None where every channel has its own poles.
+    """
+
+    system: System
+    tie: Tie | None
+
+    def bank(self, heads: slice, causal: Tensor | None = None) -> System:
+        """Return some heads as one bank, head by head.
+
+        Parameters
+        ----------
+        heads
+            Which.
+        causal
+            ``(C, H)`` skip of a kernel that starts at the present sample; None for one that starts at the next.
+        """
+        chosen = self.system[heads]
+        count, channels = chosen.batch_shape
+        if causal is not None:
+            first_tap = chosen.residues.sum(-1).real
+            chosen = chosen.with_output(chosen.C * chosen.poles[..., None, :], (causal + first_tap)[..., None, None])
+        tie = self.tie
+        if tie is None and count > 1:
+            # The heads of a channel have its poles.
+            tie = Tie(chosen.poles[0].contiguous(), torch.arange(channels), torch.ones(channels, dtype=torch.float64))
+        if tie is not None:
+            tie = Tie(tie.generator, tie.group.repeat(count), tie.steps.repeat(count), tie.rule)
+        return System(*(x.flatten(0, 1) for x in (chosen.poles, chosen.B, chosen.C, chosen.D)), tie=tie)
+
+
+def heads_of(kernel: nn.Module, length: int | None) -> Heads:
+    """Read the systems of a kernel.
 
     Parameters
     ----------
@@ -139,17 +195,28 @@ def heads_of(kernel: nn.Module, length: int | None) -> System:
         return _low_rank(values, int(getattr(kernel, "l_kernel", torch.zeros(()))))
     discretisation = str(getattr(kernel, "disc", "zoh"))
     if discretisation == "dss":
-        return _softmax(values, length)
-    step = values.step
-    if discretisation == "zoh":
-        poles, held = torch.exp(step), torch.expm1(step) / values.A
+        residues = _normalised(values, length)
+    elif discretisation == "zoh":
+        residues = 2 * values.B * torch.expm1(values.step) / values.A * values.C
     elif discretisation == "bilinear":
-        poles, held = (1 + step / 2) / (1 - step / 2), values.dt / (1 - step / 2)
+        residues = 2 * values.B * values.dt / (1 - values.step / 2) * values.C
     else:
         raise LayerError(
             f"its discretisation {discretisation!r} is none of zoh, bilinear and dss; register a library that reads it."
         )
-    return _diagonal(poles, 2 * values.B * held * values.C)
+    rule = "bilinear" if discretisation == "bilinear" else "power"
+    tie = None
+    if values.shares_state_matrix:
+        reference = values.reference(rule)
+        generator = _discrete(reference * values.A[: values.sets], rule)
+        silent = torch.zeros((1, *generator.shape), dtype=generator.dtype)
+        tie = values.tie(_diagonal(generator, silent).poles[0], reference, rule)
+    return Heads(_diagonal(_discrete(values.step, rule), residues), tie)
+
+
+def _discrete(step: Tensor, rule: str) -> Tensor:
+    """Poles from ``dt A``."""
+    return torch.exp(step) if rule == "power" else (1 + step / 2) / (1 - step / 2)
 
 
 def _diagonal(poles: Tensor, residues: Tensor) -> System:
@@ -163,8 +230,8 @@ def _diagonal(poles: Tensor, residues: Tensor) -> System:
     return siso_bank(poles, residues, silent)
 
 
-def _softmax(values: Kernel, length: int | None) -> System:
-    """The ``dss`` discretisation: the kernel over ``length`` samples is normalised, softmax-like, by its own modes' sums."""
+def _normalised(values: Kernel, length: int | None) -> Tensor:
+    """Residues of the ``dss`` discretisation: each mode is divided, softmax-like, by its own sum over ``length`` samples."""
     if length is None:
         raise LayerError(
             "its discretisation dss normalises the kernel over the length of the sequence, and the layer does not say which; "
@@ -177,11 +244,10 @@ def _softmax(values: Kernel, length: int | None) -> System:
     inverse = torch.expm1(decaying * length) * values.A
     inverse = inverse.conj() / ((inverse * inverse.conj()).real + DSS_FLOOR)
     start = torch.where(growing, torch.exp(-step * (length - 1)), torch.ones_like(step))
-    residues = values.B * torch.expm1(decaying) * inverse * start * values.C
-    return _diagonal(torch.exp(step), residues)
+    return values.B * torch.expm1(decaying) * inverse * start * values.C
 
 
-def _low_rank(values: Kernel, length: int) -> System:
+def _low_rank(values: Kernel, length: int) -> Heads:
     """Diagonal plus low rank, bilinear; C is stored as ``C (I - dA^length)`` once the layer has run (length > 0)."""
     P = values.P
     assert P is not None
@@ -191,20 +257,48 @@ def _low_rank(values: Kernel, length: int) -> System:
     sum_, difference = F + G, F - G
     A = torch.cat((torch.cat((sum_.real, -difference.imag), -1), torch.cat((sum_.imag, difference.real), -1)), -2)
     B = torch.cat((values.B.real, values.B.imag), -1)[..., None]
-    C = torch.cat((2 * values.C.real, -2 * values.C.imag), -1)
+    C = torch.cat((2 * values.C.real, -2 * values.C.imag), -1).transpose(0, 1)
+    if values.shares_state_matrix:
+        return _low_rank_shared(values, A[: values.sets], B[: values.sets], C, length)
     dt = torch.cat(2 * (values.dt.expand_as(values.A),), -1)[..., None]
-    eye = torch.eye(A.shape[-1], dtype=A.dtype)
-    backward = torch.linalg.lu_factor(eye - dt * A / 2)
-    A, B = torch.linalg.lu_solve(*backward, eye + dt * A / 2), torch.linalg.lu_solve(*backward, dt * B)
+    A, B = _bilinear(dt * A, dt * B)
     if length:
-        truncation = eye - torch.linalg.matrix_power(A, length)
-        C = torch.linalg.solve(truncation.mT, C.permute(1, 2, 0)).permute(2, 0, 1)
-    heads, channels = C.shape[:2]
-    silent = torch.zeros((channels, heads, 1), dtype=torch.float64)
-    system = to_modal(DenseSystem(A, B, C.transpose(0, 1), silent))
-    # One system of an output for each head becomes one for each head.
+        truncation = torch.eye(A.shape[-1], dtype=A.dtype) - torch.linalg.matrix_power(A, length)
+        C = torch.linalg.solve(truncation.mT, C.mT).mT
+    return Heads(_by_head(to_modal(DenseSystem(A, B, C, C.new_zeros((*C.shape[:2], 1))))), None)
+
+
+def _low_rank_shared(values: Kernel, A: Tensor, B: Tensor, C: Tensor, length: int) -> Heads:
+    """The same for channels that share a state matrix: all its bilinear forms have its eigenvectors, one set for all steps."""
+    reference = values.reference("bilinear")
+    group = torch.arange(len(C)) % values.sets
+    matrix, inputs = _bilinear(reference * A, reference * B)
+    # The identity as output matrix gives the eigenvectors.
+    eye = torch.eye(A.shape[-1], dtype=A.dtype).expand_as(A)
+    modal = to_modal(DenseSystem(matrix, inputs, eye, torch.zeros_like(inputs)))
+    tie = values.tie(modal.poles, reference, "bilinear")
+    poles = tie.poles()
+    # dB = dt (1 - dt a / 2)^-1 b with dt a / 2 = (pole - 1) / (pole + 1): dt (pole + 1) / 2 b.
+    B = modal.B[group] * (tie.steps[:, None] * (poles + 1) / (modal.poles[group] + 1))[..., None]
+    C = C.to(poles) @ modal.C[group]
+    if length:
+        C = C / (1 - poles**length)[:, None, :]
+    poles, residues = pairs_upright(poles.expand(C.shape[1], -1, -1), C.transpose(0, 1) * B[..., 0])
+    return Heads(siso_bank(poles, residues, residues.new_zeros(residues.shape[:-1], dtype=torch.float64)), tie)
+
+
+def _bilinear(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Discrete state and input matrices of ``dt A`` and ``dt B``."""
+    eye = torch.eye(A.shape[-1], dtype=A.dtype)
+    backward = torch.linalg.lu_factor(eye - A / 2)
+    return torch.linalg.lu_solve(*backward, eye + A / 2), torch.linalg.lu_solve(*backward, B)
+
+
+def _by_head(system: System) -> System:
+    """One system of one input and an output for each head, ``(H,)``, as one for each head, ``(C, H)``."""
+    heads = system.outputs
     poles, B = system.poles.expand(heads, -1, -1), system.B.expand(heads, -1, -1, -1)
-    return System(poles, B, system.C.transpose(0, 1)[..., None, :], silent.transpose(0, 1)[..., None])
+    return System(poles, B, system.C.transpose(0, 1)[..., None, :], system.D.transpose(0, 1)[..., None])
 
 
 def _transformed(kernel: nn.Module, option: str, default: str, value: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Reduce the systems of all layers at once: layers of the same shape and order go through a method as one batch."""
+"""Reduce the systems of all layers at once: layers of the same shape and order go through a method as one batch.
+
+Banks with shared poles that would need more numbers channel by channel than they have go by themselves, and stay tied.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Reduction
+from ssm2edge.reduction.tied import reduce_tied, shares_poles
 from ssm2edge.systems.system import System, concatenate, stack
 
 
@@ -37,10 +41,13 @@ def reduce_layers(
         As :func:`ssm2edge.reduction.reduce_system` does; the sentence begins with the layer's name.
     """
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    reductions: dict[str, Reduction] = {}
     for name, system in systems.items():
+        if shares_poles(system, orders[name]):
+            reductions[name] = reduce_tied(system, orders[name], method, horizon)
+            continue
         quadratic = system.M is not None
         groups[system.order, orders[name], system.inputs, system.outputs, len(system.batch_shape), quadratic].append(name)
-    reductions: dict[str, Reduction] = {}
     for names in groups.values():
         order = orders[names[0]]
         single = not systems[names[0]].batch_shape

@@ -1,11 +1,12 @@
-"""Tied banks: channels that share their poles and input coefficients, as S4 configurations with one set of them store it.
+"""Tied banks: channels whose poles follow from shared ones, as S4 with few state matrices and layers of several heads store them.
 
-Such a bank is one system with one input at a time and an output row for each channel,
+Reduced channel by channel, every channel gets poles of its own, and a layer may need more numbers for fewer states.  Here what is
+shared stays shared.  Channels of equal poles are one system with one input at a time and an output row for each channel,
 
     K_h[k] = C_h A^(k-1) B        sum_h |K_h - Khat_h|^2 = |G - Ghat|^2,   G = (A, B, [C_1; ...; C_H], D),
 
-so that its reduction is that of a system of one input and H outputs, and stays tied.  Reduced channel by channel, every channel
-gets poles of its own: H r numbers in place of r.
+which any method reduces; channels with steps of their own are taken at their mean step for that, and their residues fitted at
+their own steps.  ``gradient`` goes on from there, and from picks of the shared modes, by ``shared_poles.py``.
 """
 
 from __future__ import annotations
@@ -16,34 +17,30 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
-from ssm2edge.reduction.contract import Reduction
-from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.reduction.contract import Outcome, Reduction, summarise
+from ssm2edge.reduction.modal import keep_modes
+from ssm2edge.reduction.newton import Minimum, channels_of, minimise
+from ssm2edge.reduction.own_order import LARGEST_NOISE, SPREADS, harmonics
+from ssm2edge.reduction.projection import refit_channels
+from ssm2edge.reduction.search import LONG, SHORT, ranked
+from ssm2edge.reduction.sections import sections_of, slowest_decay
+from ssm2edge.reduction.shared_poles import SharedChannels, evaluate_shared, of_channels
+from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System, siso_bank
+from ssm2edge.systems.tie import Tie, follow, pairs_upright
+
+START = "balanced"
+"""Method whose poles at the mean step are among the starts of ``gradient``."""
+POLISHED = 2
+"""Starts that are refined to the end."""
 
 
-def is_tied(bank: System) -> bool:
-    """Whether it is a bank of linear SISO channels, batch shape ``(channels,)``, with the same poles in every channel."""
-    return len(bank.batch_shape) == 1 and bank.is_siso and bank.M is None and bool((bank.poles == bank.poles[:1]).all())
+def shares_poles(system: System, order: int) -> bool:
+    """Whether a bank is reduced with what it shares: where a pole of its own for every residue would be more numbers than it has.
 
-
-def as_one_system(bank: System) -> System:
-    """Write a tied bank as one system, batch shape ``()``, of one input and an output for each channel.
-
-    Raises
-    ------
-    ValueError
-        If the bank is not tied.
+    The residues and feedthroughs alone are compared: what else is shared may be shared with another bank, too.
     """
-    if not is_tied(bank):
-        raise ValueError("the channels of this bank have poles of their own; only a bank with the same poles is one system.")
-    poles = bank.poles[0]
-    return System(poles, torch.ones_like(poles)[:, None], bank.residues, bank.D[:, 0])
-
-
-def as_bank(system: System) -> System:
-    """Write one system of one input as the tied bank of its outputs."""
-    residues = system.C * system.B[:, 0]
-    return siso_bank(system.poles.expand_as(residues).contiguous(), residues, system.D[:, 0])
+    return system.tie is not None and 2 * order > system.order
 
 
 def reduce_tied(bank: System, order: int, method: str = "gradient", horizon: int | None = None) -> Reduction:
@@ -52,39 +49,103 @@ def reduce_tied(bank: System, order: int, method: str = "gradient", horizon: int
     Parameters
     ----------
     bank
-        Tied, batch shape ``(channels,)``.
+        With a tie.
     order, method, horizon
         As in :func:`ssm2edge.reduction.reduce_system`.
 
     Returns
     -------
     Reduction
-        Of the bank; errors by channel, outcome and iterations alike for all.
+        Of the bank; errors by channel, outcome and iterations alike for the channels of a group.
 
     Raises
     ------
     ValueError
-        If the bank is not tied, or as in :func:`ssm2edge.reduction.reduce_system`.
+        If the bank has no tie, or as in :func:`ssm2edge.reduction.reduce_system`.
     """
-    joint = reduce_system(as_one_system(bank), order, method, horizon)
-    reduced = as_bank(joint.system)
-    error, norm = h2_error(bank, reduced, horizon), h2_norm(bank, horizon)
-
-    def alike(value: Tensor) -> Tensor:
-        return value.expand(bank.batch_shape).clone()
-
-    return replace(
-        joint,
-        system=reduced,
-        error=error,
-        relative_error=torch.where(norm > 0, error / norm.where(norm > 0, torch.ones_like(norm)), error),
-        spectral_radius=alike(joint.spectral_radius),
-        outcomes=alike(joint.outcomes),
-        iterations=alike(joint.iterations),
-    )
+    tie = bank.tie
+    if tie is None:
+        raise ValueError("the channels of this bank have poles of their own; only a bank with shared poles stays tied.")
+    if order == bank.order and not bool((relative_float32_noise(bank) > LARGEST_NOISE).any()):
+        return summarise(bank, bank, method, horizon, Outcome.IDENTITY)
+    with torch.no_grad():
+        return _Shared(bank, tie, horizon).reduce(order, method)
 
 
-def parameters(bank: System) -> int:
-    """Real numbers that a bank needs: poles once where they are shared, residues and a feedthrough for every channel."""
-    channels, order = bank.batch_shape[0], bank.order
-    return (1 if is_tied(bank) else channels) * order + channels * (order + 1)
+class _Shared:
+    """A tied bank whose steps are counted from the smallest: no angle of a shared pole then exceeds half a turn."""
+
+    def __init__(self, bank: System, tie: Tie, horizon: int | None) -> None:
+        self.bank, self.tie, self.horizon = bank, tie, horizon
+        self.unit = torch.full_like(tie.steps, torch.inf).scatter_reduce(0, tie.group, tie.steps, "amin")[: len(tie.generator)]
+        self.steps = tie.steps / self.unit[tie.group]
+        channels = channels_of(bank, horizon)
+        self.target = SharedChannels(channels, tie.group, self.steps, len(tie.generator))
+        self.slowest = slowest_decay(bank.poles, horizon)
+
+    def reduce(self, order: int, method: str) -> Reduction:
+        """Reduce to shared poles of the given order."""
+        identity = order == self.bank.order
+        outcome = torch.full((self.target.groups,), int(Outcome.REPAIRED if identity else Outcome.CONVERGED))
+        if method != "gradient" and not identity:
+            joint = self._at_mean_step(order, method)
+            outcome = joint.outcomes
+            return self._reduction(joint.system.poles, method, outcome, joint.iterations)
+        starts = self._harmonics() if identity else self._starts(order)
+        sections = [sections_of(poles, self.slowest) for poles in starts]
+        tried = ranked([minimise(self.target, start, SHORT, evaluate=evaluate_shared) for start in sections], POLISHED)
+        ended = [minimise(self.target, minimum.sections, LONG, evaluate=evaluate_shared) for minimum in tried]
+        best: Minimum = ranked(ended, 1)[0]
+        if not identity:
+            outcome = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
+        return self._reduction(best.sections.poles(), method, outcome, best.iterations)
+
+    def _shared_poles(self) -> Tensor:
+        """The original's poles at the smallest step of each group."""
+        poles = follow(self.tie.generator, self.unit[:, None], self.tie.rule)
+        return pairs_upright(poles, poles)[0]
+
+    def _starts(self, order: int) -> list[Tensor]:
+        own = self._shared_poles()
+        residues, poles = self.bank.residues.abs().square(), self.bank.poles.abs()
+        scores = [
+            residues / (1 - poles.square()).clamp_min(1e-12),
+            residues / (1 - poles).clamp_min(1e-12).square(),
+            1 / (1 - poles).clamp_min(1e-12) + 0 * residues,
+        ]
+        modes = siso_bank(own, torch.ones_like(own), own.new_zeros(len(own), dtype=torch.float64))
+        picks = [keep_modes(modes, self.target.summed(score), order)[0].poles for score in scores]
+        return [self._at_mean_step(order, START).system.poles, *picks]
+
+    def _harmonics(self) -> list[Tensor]:
+        own = self._shared_poles()
+        return [own, *(harmonics(own, spread) for spread in SPREADS)]
+
+    def _at_mean_step(self, order: int, method: str) -> Reduction:
+        """Reduce each group as one system at the geometric mean of its steps; its poles are returned for the smallest step."""
+        counts = self.target.summed(torch.ones_like(self.steps))
+        mean = (self.target.summed(self.steps.log()) / counts).exp()
+        turned = (self.tie.poles().imag * self.bank.poles.imag) < 0
+        oriented = torch.where(turned, self.bank.residues.conj(), self.bank.residues)
+        poles = follow(self.tie.generator, (mean * self.unit)[:, None], self.tie.rule)
+        # Outputs of each group in a row; shorter groups get silent ones.
+        members = [torch.nonzero(self.tie.group == group)[:, 0] for group in range(self.target.groups)]
+        widest = max(map(len, members))
+        C = oriented.new_zeros((self.target.groups, widest, self.bank.order))
+        D = self.bank.D.new_zeros((self.target.groups, widest, 1))
+        for group, channels in enumerate(members):
+            C[group, : len(channels)], D[group, : len(channels)] = oriented[channels], self.bank.D[channels, 0]
+        poles, C = pairs_upright(poles[:, None].expand_as(C), C)
+        joint = System(poles[:, 0], torch.ones_like(poles[:, 0])[..., None], C, D)
+        reduction = reduce_system(joint, order, method, self.horizon)
+        generator = follow(reduction.system.poles, (1 / mean)[:, None], "power")
+        return replace(reduction, system=replace(reduction.system, poles=generator))
+
+    def _reduction(self, generator: Tensor, method: str, outcomes: Tensor, iterations: Tensor) -> Reduction:
+        own = of_channels(sections_of(generator, self.slowest), self.target)
+        fitted = refit_channels(self.bank, own.poles(), self.horizon)
+        poles, residues = pairs_upright(fitted.poles, fitted.residues)
+        tie = Tie(sections_of(generator, self.slowest).poles(), self.tie.group, self.steps)
+        reduced = replace(siso_bank(poles, residues, self.bank.D[..., 0, 0]), tie=tie)
+        group = self.tie.group
+        return summarise(self.bank, reduced, method, self.horizon, outcomes[group], iterations[group])

@@ -13,11 +13,13 @@ Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ssm2edge.systems.tie import Tie
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,9 @@ class System:
         ``(*batch, p, m)`` float64, feedthrough: the impulse response at time 0.
     M
         None, or ``(*batch, p, n, n)`` complex128 with symmetric (not Hermitian) slices: quadratic outputs in modal coordinates.
+    tie
+        What the poles of a bank of SISO channels follow from, where they do not stand for themselves: the same in fewer numbers.
+        Selections and joints of systems have none.
 
     Notes
     -----
@@ -48,6 +53,7 @@ class System:
     C: Tensor
     D: Tensor
     M: Tensor | None = None
+    tie: Tie | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         batch, n = self.poles.shape[:-1], self.poles.shape[-1]
@@ -63,6 +69,10 @@ class System:
             value = getattr(self, name)
             if value is not None and value.dtype != torch.complex128:
                 raise TypeError(f"{name} is {value.dtype}; systems are complex128, cast last.")
+        if self.tie is not None and (self.tie.channels, self.tie.order) != tuple(self.poles.shape):
+            raise ValueError(
+                f"poles {tuple(self.poles.shape)} cannot follow from {self.tie.order} for {self.tie.channels} channels."
+            )
         if self.D.dtype != torch.float64:
             raise TypeError(f"D is {self.D.dtype}; systems are float64, cast last.")
 
@@ -156,17 +166,17 @@ def siso_bank(poles: Tensor, residues: Tensor, feedthrough: Tensor) -> System:
 
 def stack(systems: list[System]) -> System:
     """Stack systems of equal shapes along a new leading batch axis (the layers of a network)."""
-    joined = {name: torch.stack([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D")}
+    poles, B, C, D = (torch.stack([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
     quadratic = [s.M for s in systems if s.M is not None]
     if quadratic and len(quadratic) != len(systems):
         raise ValueError("systems with and without quadratic outputs cannot be stacked.")
-    return System(**joined, M=torch.stack(quadratic) if quadratic else None)
+    return System(poles, B, C, D, M=torch.stack(quadratic) if quadratic else None)
 
 
 def concatenate(systems: list[System]) -> System:
     """Join batches of systems along their first batch axis (banks of several layers into one long bank)."""
-    joined = {name: torch.cat([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D")}
+    poles, B, C, D = (torch.cat([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
     quadratic = [s.M for s in systems if s.M is not None]
     if quadratic and len(quadratic) != len(systems):
         raise ValueError("systems with and without quadratic outputs cannot be joined.")
-    return System(**joined, M=torch.cat(quadratic) if quadratic else None)
+    return System(poles, B, C, D, M=torch.cat(quadratic) if quadratic else None)

@@ -103,3 +103,27 @@ def test_both_directions_are_calibrated(tmp_path: Path) -> None:
     options = {"depth": 1, "d_state": 6, "bidirectional": True}
     _, manifest = built(tmp_path, options, "--order", 2, "--calibrate", "match", "--calibration-steps", 12)
     assert manifest["calibration"]["after"] <= manifest["calibration"]["before"]
+
+
+@pytest.mark.parametrize(("order", "shared"), [(3, False), (5, True), (6, True)])
+def test_tied_models_never_grow_and_share_poles_where_they_would(tmp_path: Path, order: int, shared: bool) -> None:
+    options = {"width": 8, "depth": 1, "d_state": 6, "rank": 1, "sets": 1}
+    out, manifest = built(tmp_path, options, "--order", order)
+    counts = manifest["parameters"]
+    stored = 6 + 6 + 6 + 8 * 6 + 8 + 8
+    assert counts["ssm_before"] == stored
+    assert counts["ssm_after"] == (order + 8 + 8 * (order + 1) if shared else 8 * (2 * order + 1))
+    assert counts["ssm_after"] <= counts["ssm_before"]
+    assert counts["model_after"] - counts["ssm_after"] == counts["model_before"] - counts["ssm_before"]
+    assert [layer["kind"] for layer in manifest["layers"]] == ["SISO bank with shared poles"]
+    assert error_of(out, options) < (1e-4 if order == 6 else 0.3)
+
+
+@pytest.mark.parametrize("calibrate", ["spectrum", "match"])
+def test_tied_models_are_calibrated_with_their_shared_poles(tmp_path: Path, calibrate: str) -> None:
+    options = {"width": 4, "depth": 2, "d_state": 6, "sets": 1}
+    arguments = ("--order", 4, "--calibrate", calibrate, *(("--calibration-steps", 12) if calibrate == "match" else ()))
+    _, manifest = built(tmp_path, options, *arguments)
+    assert manifest["parameters"]["ssm_after"] == 2 * (4 + 4 + 4 * 5)
+    if calibrate == "match":
+        assert manifest["calibration"]["after"] <= manifest["calibration"]["before"]
