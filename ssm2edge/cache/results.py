@@ -92,7 +92,7 @@ def _of_system(index: int, system: System) -> dict[str, Array]:
     if system.tie is not None:
         shared = {name: getattr(system.tie, name) for name in SHARED}
         arrays |= {f"{index}.tie.{name}": _real(value) for name, value in shared.items()}
-        arrays[f"{index}.tie.rule"] = np.array(RULES.index(system.tie.rule))
+        arrays[f"{index}.tie.rule"] = np.array([RULES.index(system.tie.rule)])
     return arrays
 
 
@@ -105,7 +105,7 @@ def _to_system(index: int, arrays: Mapping[str, Array]) -> System:
     tie = None
     if f"{index}.tie.rule" in arrays:
         generator = torch.view_as_complex(tensor("tie.generator"))
-        tie = Tie(generator, tensor("tie.group"), tensor("tie.steps"), RULES[int(arrays[f"{index}.tie.rule"])])
+        tie = Tie(generator, tensor("tie.group"), tensor("tie.steps"), RULES[int(arrays[f"{index}.tie.rule"][0])])
     return System(poles, B, C, tensor("D"), M, tie=tie)
 
 
