@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import itertools
 import logging
 import re
 import warnings
@@ -21,6 +22,8 @@ from ssm2edge.export.lengths import GUARD, LARGEST, Lengths
 
 EXAMPLE_BATCH = 3
 """Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
+ATTEMPTS = 12
+"""Ranges of lengths that are tried."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         If the model cannot be traced, or fixes its batch or length.
     """
     batch, lengths, first = Dim("batch"), Lengths(), None
-    while True:
+    for attempt in itertools.count(1):
         examples = tuple(_resized(entry, lengths) for entry in inputs)
         shapes = tuple({0: batch, entry.time_axis: lengths.dimension()} for entry in inputs)
         try:
@@ -129,7 +132,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
             first = first or error
             narrower = lengths.narrowed(str(error))
-            if narrower is None:
+            if narrower is None or attempt == ATTEMPTS:
                 text = f"The model cannot be exported with free batch and time sizes: {_reason(first)}"
                 raise ExportError(text) from first
             lengths = narrower

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ssm2edge.export.streaming.contract import StateSpec, state_name
+from ssm2edge.export.streaming.rounding import rounded
 from ssm2edge.export.streaming.walk import Walk, static_sizes
 
 
@@ -40,7 +41,7 @@ class Lookback:
         kept = known.narrow(self.axis, known.shape[self.axis] - self.count, self.count)
         if self.lead_in is not None:
             kept = kept - self.lead_in
-        return known, kept.to(state.dtype)
+        return known, rounded(kept.to(state.dtype))
 
 
 def lookback(node: fx.Node, count: int, walk: Walk, ahead: int) -> Lookback | None:

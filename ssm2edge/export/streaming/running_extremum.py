@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from ssm2edge.export.streaming.contract import BlockStep, StateSpec, argument_of, aten, state_name
 from ssm2edge.export.streaming.pooled import Pooled, pooled_over_time
+from ssm2edge.export.streaming.rounding import rounded
 from ssm2edge.export.streaming.walk import Walk
 
 LARGER = (torch.amax, torch.maximum, "max")
@@ -45,7 +46,7 @@ class RunningExtremumRule:
             begun, before = state[:, :1], state[:, 1:]
             found = torch.where(begun > 0, of_two(before, here.to(state.dtype)), here.to(state.dtype))
             value = pooled.shaped(found.to(block.dtype))
-            return (value if alone else (value, None)), torch.cat((torch.ones_like(begun), found), dim=1)
+            return (value if alone else (value, None)), torch.cat((torch.ones_like(begun), rounded(found)), dim=1)
 
         return BlockStep(compute, StateSpec(state_name(node, name), (1 + width,)), final=True, delays=pooled.delays)
 
