@@ -122,7 +122,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
     ExportError
         If the model cannot be traced, or fixes its batch or length.
     """
-    batch, lengths, first = Dim("batch"), Lengths(), None
+    batch, lengths = Dim("batch"), Lengths()
     for attempt in itertools.count(1):
         examples = tuple(_resized(entry, lengths) for entry in inputs)
         shapes = tuple({0: batch, entry.time_axis: lengths.dimension()} for entry in inputs)
@@ -130,11 +130,10 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             with quiet_exporter(), torch.no_grad():
                 program = torch.export.export(model, examples, dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
-            first = first or error
             narrower = lengths.narrowed(str(error))
             if narrower is None or attempt == ATTEMPTS:
-                text = f"The model cannot be exported with free batch and time sizes: {_reason(first)}"
-                raise ExportError(text) from first
+                text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"
+                raise ExportError(text) from error
             lengths = narrower
         else:
             break
