@@ -34,7 +34,8 @@ import click
 from ssm2edge.cache import FOLDER, Calibrations, Outputs, Reductions, Store
 from ssm2edge.cli import main as command_line
 
-SECONDS = 120
+PROCESSOR_SECONDS, SECONDS = 60, 600
+"""What a use may take of the processor, and altogether on a machine that is busy with other things; more is a hang."""
 MEMORY = 1 << 30
 """Bytes that a process may take beyond what it has when it is forked."""
 
@@ -122,6 +123,7 @@ def used(call: Callable[[], tuple[int, str]]) -> tuple[str, int, float]:
         try:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
             signal.alarm(SECONDS)
             code, said = call()
         except BaseException:
@@ -134,7 +136,7 @@ def used(call: Callable[[], tuple[int, str]]) -> tuple[str, int, float]:
         said = stream.read()
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     seconds = time.monotonic() - start
-    if status == -signal.SIGALRM:
+    if status in (-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL):
         return "hang", status, seconds
     if status < 0:
         return f"signal {-status}", status, seconds
