@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssm2edge.artifact import Figures, FileRecord, LayerFigures, LayerRecord, Manifest, Parameters, Profile, Share
+from ssm2edge.artifact import (
+    Figures,
+    FileRecord,
+    KeptLayer,
+    LayerFigures,
+    LayerRecord,
+    Manifest,
+    Parameters,
+    Profile,
+    RealisedRecord,
+    Share,
+)
 from ssm2edge.stages.portray import layer_figures
 from ssm2edge.systems.system import System
 from tests.first_order import manifest, reference, stream_graph
@@ -81,7 +92,10 @@ def odd() -> tuple[Manifest, Figures]:
     for name, before, after in (("</script><img src=x>", one, one), ("mimo & more", mimo, small)):
         figures = layer_figures(name, before, after, None)
         layers.append((figures, record(figures, before.batch_shape.numel(), before.order, after.order)))
-    return of_layers(layers, accuracy=None, latency=None)
+    kept = KeptLayer("mixer <i>", "tests", "its output depends on its input twice")
+    realised = RealisedRecord(512, 1e-6, 0)
+    layers = [(figures, dataclasses.replace(record, realised=realised)) for figures, record in layers]
+    return of_layers(layers, accuracy=None, latency=None, kept_layers=(kept,))
 
 
 def close(values: np.ndarray, others: np.ndarray) -> bool:

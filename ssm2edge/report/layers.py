@@ -25,6 +25,12 @@ def layer(number: int, record: LayerRecord, figures: LayerFigures, opened: bool)
         f"<span>{record.order_before} → <b>{record.order_after}</b> states</span>"
         f"<span>relative h2 error <b>{text(figure(record.h2_error_relative))}</b></span></summary>"
     )
+    realised = ""
+    if record.realised is not None:
+        realised = (
+            f'<p class="note">The original system was realised from {count(record.realised.taps)} taps of its impulse '
+            f"response (relative error {text(figure(record.realised.error))}).</p>"
+        )
     quadratic = (
         '<p class="note">Outputs of this layer have quadratic parts; the responses below show the linear ones.</p>'
         if figures.quadratic
@@ -34,8 +40,8 @@ def layer(number: int, record: LayerRecord, figures: LayerFigures, opened: bool)
     if record.channels > 1:
         charts.insert(0, errors(number, figures))
     return (
-        f'<details class="layer"{" open" if opened else ""}>{summary}<div class="grid">{"".join(charts)}</div>{quadratic}'
-        f"{responses(number, figures)}</details>"
+        f'<details class="layer"{" open" if opened else ""}>{summary}<div class="grid">{"".join(charts)}</div>'
+        f"{realised}{quadratic}{responses(number, figures)}</details>"
     )
 
 

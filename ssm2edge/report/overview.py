@@ -116,11 +116,13 @@ def orders(manifest: Manifest) -> str:
         "on the infinite horizon." if horizon is None else f"on {count(horizon)} taps."
     )
     told += whitened
+    untouched = [(layer.name or "model", layer.library, layer.reason) for layer in manifest.kept_layers]
+    stays = table(("layer", "what it is", "why it stays as it is"), untouched, words=3) if untouched else ""
     return (
         '<div class="grid">'
         + drawn("States kept", kept, BEFORE_AFTER, "", table(("layer", "before", "after"), states))
         + drawn("Error of each layer", lost, (), told, table(("layer", "absolute", "relative"), lost_rows))
-        + f"</div>{table(head, rows, words=2)}"
+        + f"</div>{table(head, rows, words=2)}{stays}"
     )
 
 

@@ -16,6 +16,8 @@ from ssm2edge.runtime.ports import Signature, read_signature
 
 LARGEST_FILE = 2 << 30
 """Bytes; onnx itself cannot hold more in one file."""
+LARGEST_MANIFEST = 16 << 20
+"""Bytes of a manifest that are read; what is longer is none."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def _unreadable(given: Path, file: Path, kind: str, fault: OSError) -> str:
 
 def _manifest(directory: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        with (directory / "manifest.json").open("rb") as stream:
+            manifest = json.loads(stream.read(LARGEST_MANIFEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}

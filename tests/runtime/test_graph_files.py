@@ -58,6 +58,14 @@ def test_why_a_model_cannot_stream_is_told(tmp_path: Path) -> None:
         Stream(directory)
 
 
+def test_endless_manifest_is_not_read(tmp_path: Path) -> None:
+    directory = build(tmp_path / "build")
+    with (directory / "manifest.json").open("ab") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(GraphError, match=r"manifest\.json"):
+        Model(directory)
+
+
 def test_graph_that_differs_from_the_manifest_is_refused(tmp_path: Path) -> None:
     directory = build(tmp_path / "build")
     onnx.save(offline_graph(False), directory / "offline.onnx")
