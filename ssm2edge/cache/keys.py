@@ -70,7 +70,9 @@ def source_code(directory: Path, classes: set[type]) -> str:
 
 def _write(digest: Hash, value: object) -> None:
     if isinstance(value, torch.Tensor):
-        value = torch.view_as_real(value).numpy() if value.is_complex() else value.detach().numpy()
+        # As bytes: numpy does not have every precision that models are stored in.
+        _mark(digest, "tensor", f"{value.dtype} {tuple(value.shape)}".encode())
+        value = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
     if isinstance(value, np.ndarray):
         content = np.ascontiguousarray(value)
         _mark(digest, "array", f"{content.dtype.str} {content.shape}".encode())

@@ -146,6 +146,7 @@ def test_the_longest_unused_results_go_first_where_there_are_too_many(tmp_path: 
 VALUES: tuple[object, ...] = (
     None, True, 1, 1.0, "1", b"1", (1,), (1, ()), ((1,),), {"a": 1}, {"b": 1}, "", (), ("a", "bc"), ("ab", "c"),
     np.int32([1]), np.int64([1]), np.zeros((1, 2)), np.zeros((2, 1)), torch.zeros(2, dtype=torch.complex128), Matched(0, 0, 1),
+    torch.ones(2), torch.ones(2, dtype=torch.bfloat16), torch.ones(1, 2), torch.zeros(0, 2), torch.tensor(1.0),
 )  # fmt: skip
 
 
