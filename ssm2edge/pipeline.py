@@ -100,7 +100,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
             loaded, options, reduced_model, records, calibrated=calibrated, bound=bound, verdict=verdict, latency=latency,
             original=measured, costs=graph_costs(folder, loaded.length), streaming=streaming, states=states,
         )  # fmt: skip
-        write_page(folder, manifest, figures)
+        write_page(folder, manifest, figures, out)
         progress("publish", 0.0)
         manifest = seal(folder, manifest)
     store.clean()

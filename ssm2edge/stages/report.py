@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssm2edge.artifact import Figures, Manifest, Reference, StateRecord, Streaming, fingerprint
+from ssm2edge.artifact import (
+    ArtifactError,
+    Figures,
+    Manifest,
+    Reference,
+    StateRecord,
+    Streaming,
+    fingerprint,
+    open_manifest,
+)
+from ssm2edge.artifact.manifest import NAME as MANIFEST
 from ssm2edge.options import Options
 from ssm2edge.profiling import profile_graphs
 from ssm2edge.report import NAME, render
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.stages.portray import portray
 from ssm2edge.systems.system import System
+
+MOST = 24
+"""Artifacts beside this one that its report shows."""
 
 
 def draw_up(
@@ -31,7 +44,22 @@ def draw_up(
     return figures
 
 
-def write_page(folder: Path, manifest: Manifest, figures: Figures) -> None:
-    """Write ``report.html``, which lists the files that are there before it."""
+def write_page(folder: Path, manifest: Manifest, figures: Figures, out: Path) -> None:
+    """Write ``report.html``, which lists the files that are there before it, and artifacts of the same model beside ``out``."""
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
-    (folder / NAME).write_text(render(manifest, figures, files), encoding="utf-8")
+    (folder / NAME).write_text(render(manifest, figures, files, neighbours(manifest, out)), encoding="utf-8")
+
+
+def neighbours(manifest: Manifest, out: Path) -> list[tuple[str, Manifest]]:
+    """Artifacts beside a place that were built from the same files, in other sizes: what was tried."""
+    found = []
+    for path in sorted(out.resolve().parent.iterdir()):
+        if path.name.startswith(".") or path == out.resolve() or not path.is_dir():
+            continue
+        try:
+            other = open_manifest(path / MANIFEST)
+        except ArtifactError:
+            continue  # something else, or of another version
+        if other.source.sha256 == manifest.source.sha256:
+            found.append((path.name, other))
+    return found[:MOST]
