@@ -18,7 +18,8 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from ssm2edge.export.errors import ExportError
-from ssm2edge.export.lengths import GUARD, LARGEST, Lengths
+from ssm2edge.export.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
+from ssm2edge.export.running import noise, run_program
 
 EXAMPLE_BATCH = 3
 """Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
@@ -150,9 +151,33 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         (symbol,) = size.node.expr.free_symbols
         symbols.append(symbol)
     shortest = _shortest(program, symbols[1], lengths)
+    if lengths != Lengths():
+        _check_lengths(model, program, inputs, lengths, shortest)
     count = len(program.graph_signature.user_outputs)
     names = ("output",) if count == 1 else tuple(f"output.{i}" for i in range(count))
     return TracedModel(program, tuple(inputs), names, symbols[0], symbols[1], lengths.multiple, shortest)
+
+
+def _check_lengths(
+    model: nn.Module, program: ExportedProgram, inputs: Sequence[InputAxes], lengths: Lengths, shortest: int
+) -> None:
+    """Refuse a model that computes otherwise at other lengths: where it was not traced for all, the exporter does not see it."""
+    generator = torch.Generator().manual_seed(0)
+    first = shortest // lengths.multiple
+    for steps in sorted({first, first + 1, first + 2, lengths.least, lengths.least + 1, 2 * lengths.least + EXAMPLE_STEPS}):
+        if steps < first:
+            continue
+        samples = [noise(entry, 2, steps * lengths.multiple, generator) for entry in inputs]
+        with torch.no_grad():
+            answer = model(*samples)
+        expected = answer if isinstance(answer, tuple | list) else (answer,)
+        found = next(reversed(run_program(program, samples).values()))
+        same = all(x.shape == y.shape and torch.allclose(x, y, 1e-3, 1e-4) for x, y in zip(found, expected, strict=True))
+        if not same:
+            raise ExportError(
+                f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} it "
+                "computes something else than at others; write it so that it holds for every size."
+            )
 
 
 def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) -> int:

@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 
 from ssm2edge.export.errors import StreamingError
 from ssm2edge.export.program import TracedModel, contains_symbol
+from ssm2edge.export.running import held_tensors
 from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec, tensor_arguments
 from ssm2edge.export.streaming.delay import delayed
-from ssm2edge.export.streaming.held import held_tensors
 from ssm2edge.export.streaming.walk import Walk, refusal
 
 SIZE_CONSUMERS = frozenset(
