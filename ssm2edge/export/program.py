@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from ssm2edge.export.causal_padding import drop_causal_padding
 from ssm2edge.export.errors import ExportError
 from ssm2edge.export.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
 from ssm2edge.export.running import noise, run_program
@@ -138,6 +139,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             lengths = narrower
         else:
             break
+    drop_causal_padding(program)
     first_input = next(
         node
         for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)

@@ -150,7 +150,9 @@ class BoundLength(Protocol):
 class Refusal(Protocol):
     """One kind of layer that is known and not linear and time-invariant: named, and left as it is."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the kind, for people."""
 
     def matches(self, module: nn.Module) -> bool:
         """Whether ``module`` is such a layer, by class or structure; this is asked before any library."""

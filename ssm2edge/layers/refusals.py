@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from ssm2edge.layers.contract import Refusal
 from ssm2edge.layers.s5_pytorch import LiquidS5
+from ssm2edge.layers.selective import SELECTIVE
 
-REFUSALS: tuple[Refusal, ...] = (LiquidS5(),)
+REFUSALS: tuple[Refusal, ...] = (LiquidS5(), *SELECTIVE)

@@ -34,10 +34,12 @@ FIRST_WIDTH, SPARE = 32, 8
 """Singular triplets looked at first, and how many more than the order wanted make the leading ones accurate."""
 ROUNDS, GROWTH = 4, 1.5
 """How often, and by how much, the order of a system grows whose error is above the tolerance."""
-RIDGES = (1e-6, 1e-8, 1e-10, 1e-12, 1e-13)
+RIDGES = (1e-2, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-13)
 """Of the normalised least-squares problem, which poles that nearly meet make singular; each works on what the one before left."""
 NOISE = 2.0**-22
 """What a float32 device makes of each mode, relative to the mode: modes that cancel to less than this gain nothing by it."""
+LARGEST_SIZE, WORTHWHILE = 2000.0, 0.1
+"""Size of all modes together, relative to the response, beyond which they may cancel only for an error below ``WORTHWHILE``."""
 REACH = 0.5
 """Lengths of the response by which one is continued whose realisation would grow."""
 HORIZONS_REMEMBERED = 100.0
@@ -122,7 +124,9 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
     triplets = _triplets(taps, limit, largest_order)
     orders = (triplets.values > limit[:, None] / 2).sum(-1)
     best = _grown(taps, D, triplets, orders, limit, largest_order)
-    strayed = torch.nonzero((best.repaired > 0) & (best.error > limit))[:, 0]
+    # A Hankel matrix of full rank says nothing about a shift: its response has to go on, if only as zeros.
+    short = triplets.values.shape[-1] < largest_order
+    strayed = torch.nonzero(((best.repaired > 0) | short) & (best.error > limit))[:, 0]
     if len(strayed):
         some, wanted = taps[strayed], limit[strayed]
         triplets = _triplets(continued(some), wanted, largest_order)
@@ -244,8 +248,8 @@ def fit_outputs(taps: Tensor, poles: Tensor, B: Tensor) -> tuple[Tensor, Tensor]
     shift = 2 * (-torch.linalg.eigvalsh(normalised)[..., 0]).clamp_min(0)
     powers = pole_sequences(poles, taps.shape[-1])
     C = poles.new_zeros((*taps.shape[:2], poles.shape[-1]))
-    left, energy = taps, taps.square().sum((-3, -2, -1))
-    best = energy
+    left, whole = taps, taps.square().sum((-3, -2, -1))
+    best = energy = whole
     for ridge in RIDGES:
         L = torch.linalg.cholesky(normalised + (ridge + shift)[..., None, None] * eye)
         along = (left.to(powers) @ powers.mT[:, None]) * B.mT[:, None]
@@ -253,8 +257,10 @@ def fit_outputs(taps: Tensor, poles: Tensor, B: Tensor) -> tuple[Tensor, Tensor]
         trial = C + complex_columns((torch.cholesky_solve(target, L) * scale[..., None]).mT, paired)
         rest = taps - ((trial[:, :, None, :] * B.mT[:, None]) @ powers[:, None]).real
         remaining = rest.square().sum((-3, -2, -1))
-        noise = (NOISE * (trial.abs() / scale[:, None, :]).norm(dim=-2).sum(-1)).square()
-        improved = remaining + noise < best
+        size = (trial.abs() / scale[:, None, :]).norm(dim=-2).sum(-1)
+        noise = (NOISE * size).square()
+        bounded = (size.square() <= LARGEST_SIZE**2 * whole) | (remaining <= WORTHWHILE**2 * whole)
+        improved = (remaining + noise < best) & bounded
         C = torch.where(improved[:, None, None], trial, C)
         left = torch.where(improved[:, None, None, None], rest, left)
         energy = torch.where(improved, remaining, energy)

@@ -97,6 +97,14 @@ def test_more_states_leave_less() -> None:
     assert all(later < 0.95 * earlier for earlier, later in itertools.pairwise(errors))
 
 
+@pytest.mark.parametrize("length", [64, 100])
+def test_short_noise_is_realised_with_as_many_states_as_taps(length: int) -> None:
+    response = np.random.default_rng(length).standard_normal((3, length))
+    realised = realise(bank_taps(response))
+    assert float(realised.relative_error.max()) < 1e-3
+    assert float(realised.system.poles.abs().max()) < 1
+
+
 def smooth_windows(length: int) -> NDArray[np.float64]:
     """Sums of slow sines that have hardly decayed at their end, as implicit filters are."""
     time = np.arange(length) / length
