@@ -180,7 +180,8 @@ def shipped(directory: Path, rows: int, length: int) -> tuple[TracedModel, dict[
 
 def subjects(length: int, rows: int) -> Iterator[tuple[str, TracedModel, dict[str, Array], dict[str, Array]]]:
     """Name, traced model, one long signal, and a batch of short ones."""
-    yield "every rule", traced_every_rule(every_rule()), every_rule_signals(1, length), every_rule_signals(rows, 400)
+    for name, frames in (("every rule", True), ("one rate", False)):
+        yield name, traced_every_rule(every_rule(frames)), every_rule_signals(1, length), every_rule_signals(rows, 400)
     for file in sorted(MODELS.glob("*/build.toml")):
         yield (file.parent.name, *shipped(file.parent, rows, length))
 

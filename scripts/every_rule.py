@@ -20,10 +20,16 @@ class EveryRule(nn.Module):
     """``tokens (batch, time)`` and ``sound (batch, 2, time)`` to three sequences, of three rates, and three final answers.
 
     Random weights that neither grow nor vanish.
+
+    Parameters
+    ----------
+    frames
+        Whether the model goes to a lower rate and back; without that, it streams sample by sample.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frames: bool = True) -> None:
         super().__init__()
+        self.frames = frames
         bank = load_model_module(MODELS / "digits").S4D
         recurrence = load_model_module(MODELS / "sysid").LRU
         self.table = nn.Embedding(TOKENS, WIDTH)
@@ -38,6 +44,7 @@ class EveryRule(nn.Module):
         self.batch_norm = nn.BatchNorm1d(WIDTH)
         self.down = nn.Linear(FRAME * WIDTH, 6)
         self.up = nn.Linear(6, FRAME * WIDTH)
+        self.widen = nn.Conv1d(WIDTH, 6, 1)
         self.shrink = nn.Conv1d(WIDTH, WIDTH, FRAME, stride=FRAME)
         self.grow = nn.ConvTranspose1d(WIDTH, 3, 4, stride=2)
         self.head = nn.Linear(3 * WIDTH, 3)
@@ -50,24 +57,27 @@ class EveryRule(nn.Module):
         z = self.batch_norm(functional.glu(self.grouped(torch.cat([torch.zeros_like(z[:, :, :2]), z], 2)), 1))
         z = z + self.above(z)[0]
         z = z + self.recurrence(self.norm(z.mT)).mT
-        # Frames at a quarter of the rate, one frame late when they come back, as every model of this kind does it.
+        z, low = self.pyramid(z) if self.frames else (z, self.inner(self.widen(z))[0])
+        slow = functional.interpolate(z.cumsum(2) / torch.ones_like(z).cumsum(2), scale_factor=2)
+        doubled = self.grow(z)[..., : 2 * z.shape[2]] + slow[:, :3]
+        answer = self.head(torch.cat([z.mean(2), z.amax(2), z[:, :, -1]], 1))
+        return z.mT, low, doubled, answer, torch.cat([z.amin(2), low.max(2).values], 1), z.sum((1, 2))
+
+    def pyramid(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames at a quarter of the rate, one frame late when they come back, as every model of this kind does it."""
         batch = z.shape[0]
         frames = z.reshape(batch, WIDTH, z.shape[2] // FRAME, FRAME).transpose(2, 3).reshape(batch, FRAME * WIDTH, -1)
         low = self.inner(self.down(frames.mT).mT)[0]
         late = functional.pad(self.up(low.mT).mT[..., :-1], (1, 0))
         z = z + late.view(batch, WIDTH, FRAME, -1).transpose(2, 3).reshape(batch, WIDTH, -1).tanh()
         means = functional.avg_pool1d(z, FRAME) + self.shrink(z) + z[..., ::FRAME] + z.unfold(2, FRAME, FRAME).amax(3)
-        z = self.below(z + functional.pad(means[..., :-1], (1, 0)).repeat_interleave(FRAME, 2))[0]
-        slow = functional.interpolate(z.cumsum(2) / torch.ones_like(z).cumsum(2), scale_factor=2)
-        doubled = self.grow(z)[..., : 2 * z.shape[2]] + slow[:, :3]
-        answer = self.head(torch.cat([z.mean(2), z.amax(2), z[:, :, -1]], 1))
-        return z.mT, low, doubled, answer, torch.cat([z.amin(2), low.max(2).values], 1), z.sum((1, 2))
+        return self.below(z + functional.pad(means[..., :-1], (1, 0)).repeat_interleave(FRAME, 2))[0], low
 
 
-def every_rule(seed: int = 0) -> nn.Module:
+def every_rule(frames: bool = True) -> nn.Module:
     """The model in eval mode, its batch norm as after training."""
-    torch.manual_seed(seed)
-    model = EveryRule()
+    torch.manual_seed(0)
+    model = EveryRule(frames)
     with torch.no_grad():
         for parameter in model.inner.parameters():
             parameter.mul_(0.9)

@@ -26,6 +26,18 @@ class Files:
     stream: Path
 
 
+def test_sample_by_sample_gives_the_offline_graph(tmp_path: Path) -> None:
+    traced = traced_every_rule(every_rule(frames=False))
+    onnx.save(export_offline(traced), tmp_path / "offline.onnx")
+    onnx.save(export_stream(traced, 1)[0], tmp_path / "stream.onnx")
+    with Model(tmp_path / "offline.onnx") as offline:
+        for step in (1, 16):
+            rows = compare("one rate", offline, tmp_path / "stream.onnx", every_rule_signals(2, 1500), step)
+            assert {row.output for row in rows} == {f"output.{k}" for k in range(6)}
+            for row in rows:
+                assert row.largest <= 1e-4, row
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("every_rule")
