@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -101,19 +102,16 @@ def value_owners(graph: onnx.GraphProto, layers: Sequence[str]) -> dict[str, str
     The inliner gives the values of one call of a function one suffix, ``whole__3``; the calls that use a layer's parameters are
     the layer's.
     """
-    prefixes = {prefix: layer for layer in layers for prefix in _prefixes(layer)}
+    places = {re.sub(r"\W", "_", f"{layer}.block." if layer else "block."): layer for layer in layers}
     owner_of_call: dict[str, str] = {}
     for node in graph.node:
         for name in node.input:
-            layer = next((layer for prefix, layer in prefixes.items() if name.startswith(prefix)), None)
+            # The streaming graph's constants are named held_, what kind of value, and the path with lines for dots.
+            path = re.sub(r"\W", "_", re.sub(r"^held_([bpc]_)?", "", name))
+            layer = next((layer for place, layer in places.items() if path.startswith(place)), None)
             if layer is not None:
                 owner_of_call |= {call: layer for call in map(_call, node.output) if call}
     return {name: owner_of_call[call] for node in graph.node for name in node.output if (call := _call(name)) in owner_of_call}
-
-
-def _prefixes(layer: str) -> tuple[str, str]:
-    whole = f"{layer}.block." if layer else "block."
-    return whole, "held_" + whole.replace(".", "__")
 
 
 def _call(value: str) -> str:

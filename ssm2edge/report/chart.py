@@ -119,15 +119,15 @@ class Chart:
             for value, label in y.ticks(5):
                 at = y(value)
                 self.marks.append(f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>')
-                self._write(left - 6, at + 4, label, "end")
+                self.write(left - 6, at + 4, label, "end")
         if x is not None:
             for value, label in x.ticks(most):
                 at = x(value)
                 self.marks.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>')
-                self._write(at, bottom + 16, label, "middle")
+                self.write(at, bottom + 16, label, "middle")
         self.marks.append(f'<line class="axis" x1="{left:.1f}" x2="{right:.1f}" y1="{bottom:.1f}" y2="{bottom:.1f}"/>')
         if x_title:
-            self._write((left + right) / 2, self.height - 6, x_title, "middle", "title")
+            self.write((left + right) / 2, self.height - 6, x_title, "middle", "title")
         if y_title:
             turned = f"translate(13 {(bottom + top) / 2:.1f}) rotate(-90)"
             self.marks.append(f'<text class="title" text-anchor="middle" transform="{turned}">{text(y_title)}</text>')
@@ -169,7 +169,8 @@ class Chart:
 
     def write(self, x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> None:
         """Words in the picture."""
-        self._write(x, y, words, anchor, kind)
+        named = f' class="{kind}"' if kind else ""
+        self.marks.append(f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>')
 
     def follow(
         self, xs: Sequence[float], titles: Sequence[str], series: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]
@@ -194,10 +195,6 @@ class Chart:
             f'<svg class="chart" id="{text(self.name)}" viewBox="0 0 {self.width:g} {self.height:g}" role="img" tabindex="0" '
             f'aria-label="{text(self.label)}">{"".join(self.marks)}</svg>{data}'
         )
-
-    def _write(self, x: float, y: float, words: str, anchor: str, kind: str = "") -> None:
-        named = f' class="{kind}"' if kind else ""
-        self.marks.append(f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>')
 
 
 def _nice_step(rough: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ssm2edge.artifact import LayerFigures, LayerRecord, Pole, Response
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
@@ -205,8 +205,7 @@ def gain(name: str, response: Response) -> str:
     return drawn("Frequency response", chart, legend, note, table(("frequency", "original", "reduced", "error"), rows))
 
 
-def _draw_poles(chart: Chart, figures: LayerFigures, place: object) -> None:
-    assert callable(place)
+def _draw_poles(chart: Chart, figures: LayerFigures, place: Callable[[Pole], tuple[float, float]]) -> None:
     for pole in figures.poles_before:
         x, y = place(pole)
         chart.dot(x, y, min(6.0, 2.2 + 0.5 * math.log2(pole.count)), "before", _told("original", pole))

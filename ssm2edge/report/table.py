@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ssm2edge.report.chart import Chart
 from ssm2edge.report.words import text
 
+_RIGHT = ' class="n"'
+
 Legend = Sequence[tuple[str, str]]
 """Classes of the style sheet, and what they stand for."""
 
@@ -17,9 +19,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "",
     body = "".join("<tr>" + "".join(_cell(i, cell, words) for i, cell in enumerate(row)) + "</tr>" for row in rows)
     told = f"<caption>{text(caption)}</caption>" if caption else ""
     return f'<div class="scroll"><table>{told}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-_RIGHT = ' class="n"'
 
 
 def _cell(index: int, cell: str, words: int) -> str:

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from ssm2edge import pipeline
-from ssm2edge.artifact import Streaming
+from ssm2edge.artifact import Streaming, load_figures
 from ssm2edge.cache import FOLDER
 from ssm2edge.cli import main
 from ssm2edge.loading import open_source
@@ -92,6 +92,24 @@ def test_full_order_gives_the_originals_answers(built: tuple[Path, Result]) -> N
     for answer in (actual, streamed.reshape(HELD_OUT, -1, 10)[:, -1] if streamed.ndim == 3 else streamed):
         assert np.abs(answer - expected).max() <= 1e-4 * np.abs(expected).max()
         assert (answer.argmax(1) == expected.argmax(1)).all()
+
+
+def test_figures_of_the_report_are_those_of_the_build(built: tuple[Path, Result]) -> None:
+    out, _ = built
+    figures = load_figures(out / "report.json")
+    assert [layer.name for layer in figures.layers] == ["layers.0", "layers.1"]
+    # Nothing was reduced: what is left is rounding.
+    assert all(layer.errors[-1] < 1e-5 for layer in figures.layers)
+    assert all(response.impulse_before and response.error < 1e-5 for layer in figures.layers for response in layer.responses)
+    assert figures.output_error < 1e-4 * figures.output_size
+    assert [(profile.graph, profile.steps) for profile in figures.profiles] == [("offline.onnx", LENGTH), ("stream.onnx", 4)]
+    for profile in figures.profiles:
+        assert {share.layer for share in profile.shares} == {"", "layers.0", "layers.1"}
+        # The two layers are alike, and so is what is computed for them.
+        kinds = [{share.kind for share in profile.shares if share.layer == name} for name in ("layers.0", "layers.1")]
+        assert len(kinds[0] & kinds[1]) >= 0.7 * len(kinds[0] | kinds[1])
+        assert all(share.seconds >= 0 and share.nodes > 0 for share in profile.shares)
+    assert (out / "report.html").read_text(encoding="utf-8").count('<svg class="chart"') >= 20
 
 
 def test_verify_agrees(built: tuple[Path, Result]) -> None:
