@@ -47,6 +47,21 @@ def write(results: Path, name: str, figures: dict[str, Any]) -> None:
     unfinished.replace(folder / "tables.json")
 
 
+def measured_before(name: str, cells: Cells) -> dict[str, Any]:
+    """Figures that `calibration_table.py` has stored for the same model: not computed a second time."""
+    file = ROOT / "models" / name / "results" / "calibration.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    every = max((int(key.rpartition(" ")[2]) for key in known if key.startswith("match ")), default=0)
+    order = max(cells.orders.values())
+    found = {}
+    for divisor in DIVISORS:
+        for way in (*METHODS, *CALIBRATED):
+            key = f"{way} {order // divisor}" + (f" seed 0 sequences {every}" if way in CALIBRATED else "")
+            if key in known:
+                found[f"{way} 1/{divisor}"] = {"value": known[key], **cells.sizes(divisor)}
+    return found
+
+
 def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching: Matching, results: Path, fresh: bool) -> None:
     """Compute what is missing of one model's figures."""
     source = open_source(str(ROOT / "models" / name))
@@ -62,9 +77,9 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     cells = Cells(load(source), matching)
     figures |= {"model": name, "metric": source.metric, "matching": {"steps": matching.steps, "seed": matching.seed}}
     if "original" not in figures:
-        figures["original"] = cells.original()
-    for kept in ("cells", "deployed"):
-        figures.setdefault(kept, {})
+        figures |= {"original": cells.original(), "cells": measured_before(name, cells), "deployed": {}}
+        missing = [(way, divisor) for way, divisor in missing if f"{way} 1/{divisor}" not in figures["cells"]]
+        write(results, name, figures)
     click.echo(f"{name}: original {figures['original']['value']:.4f}")
     for way, divisor in missing:
         cell = cells.reduced(way, divisor)

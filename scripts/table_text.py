@@ -142,7 +142,9 @@ def sizes(figures: dict[str, Any]) -> str:
         cell = figures["cells"].get(f"match 1/{divisor}")
         plain = figures["cells"].get(f"gradient 1/{divisor}")
         some = cell or plain or next(value for key, value in figures["cells"].items() if key.endswith(f" 1/{divisor}"))
-        errors = " / ".join("" if one is None else f"{one['h2_error_relative']:.2g}" for one in (plain, cell))
+        errors = " / ".join(
+            f"{one['h2_error_relative']:.2g}" if one and "h2_error_relative" in one else "" for one in (plain, cell)
+        )
         bound = (cell or {}).get("bound") or {}
         row = [f"1/{divisor}", f"{some['states']:,}", f"{some['ssm_parameters']:,}", f"{some['parameters']:,}", errors]
         row.append(f"{bound['estimated']:.2g}" if "estimated" in bound else "")

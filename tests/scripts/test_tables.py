@@ -1,0 +1,104 @@
+"""The tables' script: it fills what is missing and nothing else, and its page and pictures tell the stored figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.table_picture import picture
+from scripts.table_text import page
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPT = ROOT / "scripts" / "reproduce_tables.py"
+
+
+def run(results: Path, *arguments: str) -> str:
+    command = [sys.executable, str(SCRIPT), "--results", str(results), "--page", str(results / "tables.md"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
+    run(tmp_path, "--quick")
+    file = tmp_path / "activity" / "results" / "tables.json"
+    figures = json.loads(file.read_text())
+    assert set(figures["cells"]) == {f"{way} 1/16" for way in ("balanced", "gradient", "spectrum", "match")}
+    assert 0.8 < figures["original"]["value"] < 0.9
+    graphs = figures["deployed"]["1/16"]
+    # The graphs in onnxruntime answer as the matched network in PyTorch does, up to a turn of rounding.
+    assert graphs["value"] == pytest.approx(figures["cells"]["match 1/16"]["value"], abs=2e-3)
+    assert set(graphs["bytes"]) == {"offline", "stream"}
+    assert figures["cells"]["match 1/16"]["parameters"] < figures["original"]["parameters"]
+    assert set(figures["cells"]["match 1/16"]["bound"]) == {"certified", "estimated"}
+    # One figure is lost: that one is computed again, and the others stay as they are.
+    figures["cells"]["gradient 1/16"]["seconds"] = -1.0
+    del figures["cells"]["balanced 1/16"]
+    file.write_text(json.dumps(figures))
+    told = run(tmp_path, "--models", "activity", "--ways", "balanced,gradient", "--divisors", "16")
+    assert len(re.findall(r"1/16: ", told)) == 1
+    again = json.loads(file.read_text())
+    assert again["cells"]["gradient 1/16"]["seconds"] == -1.0
+    assert again["cells"]["balanced 1/16"]["value"] > 0
+
+
+def figures(metric: str = "accuracy") -> dict[str, Any]:
+    cell = {"states": 16, "ssm_parameters": 100, "parameters": 300, "h2_error_relative": 0.25, "seconds": 1.0}
+    return {
+        "model": "activity",
+        "metric": metric,
+        "original": {"value": 0.5, "samples": 1234, "states": 128, "ssm_parameters": 800, "parameters": 1000, "orders": {}},
+        "cells": {
+            "balanced 1/8": {**cell, "value": 0.125},
+            "match 1/8": {**cell, "value": 0.4875, "bound": {"certified": 5e5, "estimated": 3.5}},
+        },
+        "deployed": {
+            "1/8": {
+                "value": 0.4875, "bytes": {"offline": 2048, "stream": 4096}, "streams": True, "processor": "P", "rounds": 30,
+                "seconds": {"original": 0.02, "offline": 0.001, "step": 3e-5}, "offline_to_original": [0.05, 0.04, 0.1],
+            }
+        },
+    }  # fmt: skip
+
+
+def test_page_tells_losses_sizes_and_latencies() -> None:
+    told = page({"activity": figures()})
+    for words in ("| 1.25 |", "1,234", "88 %, 70 %", "70 % of all parameters removed (1/8 of the states)", "0.5000 to 0.4875"):
+        assert words.replace("1,234", "1234") in told
+    for words in ("2 + 4 KiB", "1.00 ms", "20.0 (10.0 to 25.0)", "30 us", "| 3.5 |"):
+        assert words in told
+    assert "| 37.50 |" in told.replace("; 37.50", "| 37.50")
+
+
+def test_errors_are_told_in_per_cent_of_the_original() -> None:
+    told = page({"sysid": figures("nrmse") | {"model": "sysid"}})
+    assert "-2.5 %" in told
+    assert "NRMSE 0.5000" in told
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nrmse"])
+def test_picture_has_a_point_for_every_figure(metric: str) -> None:
+    drawn = picture(figures(metric))
+    assert drawn.count('class="point"') == 2
+    assert "match, 1/8 of the states: 0.4875" in drawn
+
+
+def known() -> dict[str, dict[str, Any]]:
+    names = ("digits", "fashion", "activity", "keywords", "text", "sysid")
+    files = {name: ROOT / "models" / name / "results" / "tables.json" for name in names}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+
+
+def test_committed_page_is_made_of_committed_figures() -> None:
+    assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == page(known())
+
+
+def test_committed_pictures_are_made_of_committed_figures() -> None:
+    for name, stored in known().items():
+        assert (ROOT / "models" / name / "results" / "tables.svg").read_text(encoding="utf-8") == picture(stored)
