@@ -20,7 +20,7 @@ import click
 import torch
 from table_cells import CALIBRATED, METHODS, Cells
 from table_picture import picture
-from table_text import page
+from table_text import page, retrained
 
 from ssm2edge.calibration import Matching
 from ssm2edge.loading import open_source
@@ -36,6 +36,21 @@ def read(results: Path, name: str) -> dict[str, Any]:
     """Figures of a model, as far as there are any."""
     file = results / name / "results" / "tables.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def with_retraining(results: Path, name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures, and those of `finetune.py` on the same model."""
+    file = results / name / "results" / "finetune.json"
+    if not file.exists():
+        return figures
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return figures | {"retrained": retrained(runs, max(figures["original"]["orders"].values()))}
+
+
+def stored(results: Path) -> dict[str, dict[str, Any]]:
+    """All that the page is made of, by model."""
+    known = {name: figures for name in MODELS if (figures := read(results, name))}
+    return {name: with_retraining(results, name, figures) for name, figures in known.items()}
 
 
 def write(results: Path, name: str, figures: dict[str, Any]) -> None:
@@ -120,7 +135,7 @@ def main(
         sizes = [int(text) for text in divisors.split(",")]
         for name in names:
             fill(name, ways.split(","), sizes, deploy, Matching(steps=steps, seed=seed), results, fresh)
-    known = {name: figures for name in MODELS if (figures := read(results, name))}
+    known = stored(results)
     for name, figures in known.items():
         (results / name / "results" / "tables.svg").write_text(picture(figures), encoding="utf-8")
     target.parent.mkdir(parents=True, exist_ok=True)

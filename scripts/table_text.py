@@ -41,6 +41,18 @@ of LAST and AIRE, TLH2 alone, a HiPPO initialisation of the order, and `gradient
 """
 
 
+def retrained(runs: list[dict[str, Any]], states: int) -> list[tuple[str, float, int, float]]:
+    """Start, divisor of the states, seeds and mean accuracy of retrainings that `finetune.py` has stored, one rate each."""
+    groups: dict[tuple[str, int, int, float], list[float]] = {}
+    for run in runs:
+        key = (run["initialisation"], run["order"], run["epochs"], run.get("learning_rate", 0.0))
+        groups.setdefault(key, []).append(run["held_out_accuracy"])
+    return [
+        (f"{start}, {epochs} epochs, rate {rate:g}", states / order, len(values), sum(values) / len(values))
+        for (start, order, epochs, rate), values in sorted(groups.items())
+    ]
+
+
 def divisors_of(figures: dict[str, Any]) -> list[int]:
     """Sizes there are figures for, the largest model first."""
     return sorted({int(key.rpartition("/")[2]) for key in figures.get("cells", {})})
@@ -110,10 +122,10 @@ def claims(known: dict[str, dict[str, Any]]) -> str:
                 rows.append(
                     [f"{name}, `match`", what, f"{original['value']:.4f} to {cell['value']:.4f} ({lost(figures, key)}{unit})"]
                 )
-        for key, cell in figures.get("retrained", {}).items():
-            relative = cell["value"] / figures["original"]["value"]
-            what = f"retrained with labels at {key} of the states"
-            rows.append([f"{name}, retrained", what, f"{cell['value']:.4f}, {100 * relative:.1f} % of the original's accuracy"])
+        for start, share, seeds, value in figures.get("retrained", []):
+            relative = 100 * value / figures["original"]["value"]
+            what = f"1/{share:g} of the states, retrained with labels from `{start}` (mean over {seeds} seeds)"
+            rows.append([f"{name}, retrained", what, f"{value:.4f}: {relative:.1f} % of the original's accuracy"])
     head = "Theirs are quoted from their abstract and tables, on another task and model (IMDb): no comparison of heights.\n\n"
     return head + table(["who", "what", "lost"], rows) + "\n"
 

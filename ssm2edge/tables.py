@@ -133,14 +133,18 @@ def _kept(layers: Sequence[Kept]) -> Table:
     return table
 
 
-def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]) -> None:
-    """Print answers; of outputs along time the extent."""
+def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str], classes: Sequence[str] = ()) -> None:
+    """Print answers, classes by their names where they have any; of outputs along time the extent."""
+
+    def named(index: int) -> str:
+        return classes[index] if index < len(classes) else str(index)
+
     for name, value in outputs.items():
         if name in final and value.ndim == 2 and value.shape[1] > 1:
             table = _table(f"{name}: class with the largest score", "sequence", "class", "score", "second", "score")
             for row, scores in enumerate(value):
                 first, second = np.argsort(-scores, kind="stable")[:2]
-                table.add_row(str(row), str(first), f"{scores[first]:.4g}", str(second), f"{scores[second]:.4g}")
+                table.add_row(str(row), named(first), f"{scores[first]:.4g}", named(second), f"{scores[second]:.4g}")
             console.print(table)
         elif name in final:
             console.print(f"{name}: {np.array2string(value, precision=5, threshold=64)}", highlight=False)

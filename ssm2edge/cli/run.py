@@ -29,7 +29,8 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
     from ssm2edge.runtime import Model, Stream
     from ssm2edge.sample_files import read_samples
 
-    front_end = FrontEnd.of(open_artifact(directory).manifest.task) if source.suffix.lower() == ".wav" else None
+    task = open_artifact(directory).manifest.task
+    front_end = FrontEnd.of(task) if source.suffix.lower() == ".wav" else None
     if front_end is not None and streaming:
         if target is not None:
             raise UserError("Words heard in a recording are no arrays: leave --output out, or --stream.")
@@ -66,7 +67,7 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
     else:
         from ssm2edge.tables import show_answers, wide_console
 
-        show_answers(wide_console(), outputs, final)
+        show_answers(wide_console(), outputs, final, (task or {}).get("classes", ()))
 
 
 def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_json: bool) -> None:
