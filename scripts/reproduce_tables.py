@@ -63,7 +63,7 @@ def write(results: Path, name: str, figures: dict[str, Any]) -> None:
 
 
 def measured_before(name: str, cells: Cells) -> dict[str, Any]:
-    """Figures that `calibration_table.py` has stored for the same model: not computed a second time."""
+    """The original and the cells of a model; figures that `calibration_table.py` has stored are not computed a second time."""
     file = ROOT / "models" / name / "results" / "calibration.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     every = max((int(key.rpartition(" ")[2]) for key in known if key.startswith("match ")), default=0)
@@ -74,7 +74,7 @@ def measured_before(name: str, cells: Cells) -> dict[str, Any]:
             key = f"{way} {order // divisor}" + (f" seed 0 sequences {every}" if way in CALIBRATED else "")
             if key in known:
                 found[f"{way} 1/{divisor}"] = {"value": known[key], **cells.sizes(divisor)}
-    return found
+    return {"original": cells.original(known.get("original")), "cells": found}
 
 
 def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching: Matching, results: Path, fresh: bool) -> None:
@@ -92,7 +92,7 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     cells = Cells(load(source), matching)
     figures |= {"model": name, "metric": source.metric, "matching": {"steps": matching.steps, "seed": matching.seed}}
     if "original" not in figures:
-        figures |= {"original": cells.original(), "cells": measured_before(name, cells), "deployed": {}}
+        figures |= {**measured_before(name, cells), "deployed": {}}
         missing = [(way, divisor) for way, divisor in missing if f"{way} 1/{divisor}" not in figures["cells"]]
         write(results, name, figures)
     click.echo(f"{name}: original {figures['original']['value']:.4f}")

@@ -126,7 +126,7 @@ def claims(known: dict[str, dict[str, Any]]) -> str:
             relative = 100 * value / figures["original"]["value"]
             what = f"1/{share:g} of the states, retrained with labels from `{start}` (mean over {seeds} seeds)"
             rows.append([f"{name}, retrained", what, f"{value:.4f}: {relative:.1f} % of the original's accuracy"])
-    head = "Theirs are quoted from their abstract and tables, on another task and model (IMDb): no comparison of heights.\n\n"
+    head = "Theirs are their own figures, on another task and model (IMDb): no comparison of heights.\n\n"
     return head + table(["who", "what", "lost"], rows) + "\n"
 
 
