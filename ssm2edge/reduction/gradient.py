@@ -15,6 +15,7 @@ from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.coupled import ranked, refine_best
+from ssm2edge.reduction.device import felt_error
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import Channels, Minimum, channels_of, minimise
@@ -24,7 +25,6 @@ from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
 from ssm2edge.systems.norms import h2_error
-from ssm2edge.systems.rounding import float32_noise
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
@@ -126,17 +126,13 @@ def with_exact_outputs(system: System, rival: System, horizon: int | None) -> Sy
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
-    """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands.
-
-    A start whose modes cancel so that float32 adds more noise to it than the result errs is better on paper only.
-    """
-    reduced, outcomes, error = result.system, result.outcomes, result.error
+    """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands."""
+    reduced, outcomes, error = result.system, result.outcomes, felt_error(system, result)
     for start in starts:
-        lost = ~(error <= start.error)
-        if system.is_siso and system.M is None:
-            lost &= ~(float32_noise(start.system) > error)
+        theirs = felt_error(system, start)
+        lost = ~(error <= theirs)
         if lost.any():
             reduced = put(reduced, lost, start.system[lost])
-            outcomes = torch.where(error > start.error * (1 + TIE), int(Outcome.FELL_BACK), outcomes)
-            error = torch.where(lost, start.error, error)
+            outcomes = torch.where(error > theirs * (1 + TIE), int(Outcome.FELL_BACK), outcomes)
+            error = torch.where(lost, theirs, error)
     return summarise(system, reduced, result.method, result.horizon, outcomes, result.iterations)

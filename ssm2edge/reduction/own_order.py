@@ -14,17 +14,13 @@ from torch import Tensor
 
 from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
+from ssm2edge.reduction.device import cancels, felt_error
 from ssm2edge.reduction.newton import channels_of, minimise
 from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.search import LONG
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.systems.dense import with_real_coefficients
-from ssm2edge.systems.norms import h2_error
-from ssm2edge.systems.rounding import float32_noise, relative_float32_noise
 from ssm2edge.systems.system import System
-
-LARGEST_NOISE = 1e-4
-"""Rounding of a channel's residues to float32, relative to its response, that is left alone."""
 
 SPREADS = (0.5, 1.0, 2.0)
 """Frequencies of the starts beside the own poles, in units of the slowest mode's decay."""
@@ -34,17 +30,15 @@ LARGEST_ANGLE = 3.0
 def own_order(system: System, method: str, horizon: int | None) -> Reduction:
     """Return systems of their own order that float32 can hold."""
     as_it_is = summarise(system, system, method, horizon, Outcome.IDENTITY)
-    if len(system.batch_shape) != 1 or not system.is_siso or system.M is not None:
-        return as_it_is
-    lost = relative_float32_noise(system) > LARGEST_NOISE
-    if not lost.any():
+    lost = cancels(system)
+    if len(system.batch_shape) != 1 or not lost.any():
         return as_it_is
     part = with_real_coefficients(system[lost])
     slowest = slowest_decay(part.poles, horizon)
     starts = [part.poles, *(harmonics(part.poles, spread) for spread in SPREADS)]
     tried = [minimise(channels_of(part, horizon), sections_of(poles, slowest), LONG) for poles in starts]
     fits = [refit_channels(part, minimum.sections.poles(), horizon) for minimum in tried]
-    best = torch.stack([h2_error(part, fit, horizon).square() + float32_noise(fit).square() for fit in fits]).argmin(0)
+    best = torch.stack([felt_error(part, summarise(part, fit, method, horizon)) for fit in fits]).argmin(0)
     refitted, iterations = system, torch.zeros(system.batch_shape, dtype=torch.int64)
     for place, (fit, minimum) in enumerate(zip(fits, tried, strict=True)):
         here = lost.clone()

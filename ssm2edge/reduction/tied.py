@@ -18,14 +18,14 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
+from ssm2edge.reduction.device import cancels, felt_error
 from ssm2edge.reduction.modal import keep_modes
 from ssm2edge.reduction.newton import Minimum, channels_of, minimise
-from ssm2edge.reduction.own_order import LARGEST_NOISE, SPREADS, harmonics
+from ssm2edge.reduction.own_order import SPREADS, harmonics
 from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.search import LONG, SHORT, ranked
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.shared_poles import SharedChannels, evaluate_shared, of_channels
-from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.tie import Tie, follow, pairs_upright
 
@@ -66,7 +66,7 @@ def reduce_tied(bank: System, order: int, method: str = "gradient", horizon: int
     tie = bank.tie
     if tie is None:
         raise ValueError("the channels of this bank have poles of their own; only a bank with shared poles stays tied.")
-    if order == bank.order and not bool((relative_float32_noise(bank) > LARGEST_NOISE).any()):
+    if order == bank.order and not cancels(bank).any():
         return summarise(bank, bank, method, horizon, Outcome.IDENTITY)
     with torch.no_grad():
         return _Shared(bank, tie, horizon).reduce(order, method)
@@ -98,7 +98,13 @@ class _Shared:
         best: Minimum = ranked(ended, 1)[0]
         if not identity:
             outcome = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
-        return self._reduction(best.sections.poles(), method, outcome, best.iterations)
+        result = self._reduction(best.sections.poles(), method, outcome, best.iterations)
+        if not cancels(self.bank).any():
+            return result
+        # The search is not to be trusted then: a start that a device feels less of goes before it.
+        fell_back = torch.full_like(outcome, int(Outcome.REPAIRED if identity else Outcome.FELL_BACK))
+        rivals = [self._reduction(poles, method, fell_back, best.iterations) for poles in starts]
+        return min([result, *rivals], key=lambda reduction: float(felt_error(self.bank, reduction).square().sum()))
 
     def _shared_poles(self) -> Tensor:
         """The original's poles at the smallest step of each group."""

@@ -25,6 +25,15 @@ def float32_noise(system: System) -> Tensor:
     return HALF_ULP * (system.residues.abs().square() * memories).sum(-1).sqrt()
 
 
+def recurrence_noise(system: System) -> Tensor:
+    """Return what a recurrence in float32, which rounds states at every sample, adds to SISO channels on white input, ``(*batch,)``.
+
+    A state of variance ``memory`` is rounded to 2^-24 of itself, and its mode adds the roundings up over its memory.
+    """
+    memories = 1 / (1 - system.poles.abs().square()).clamp_min(1e-12)
+    return 2 * HALF_ULP / 3**0.5 * (system.residues.abs() * memories).square().sum(-1).sqrt()
+
+
 def relative_float32_noise(system: System) -> Tensor:
     """Return :func:`float32_noise` relative to the channels' responses; zero for channels that are zero everywhere."""
     noise, norm = float32_noise(system), impulse_response(system, TAPS)[..., 0, 0, :].norm(dim=-1)
