@@ -20,11 +20,13 @@ from ssm2edge.layers.contract import (
     FoundLayer,
     LayerError,
     LayerLibrary,
+    LengthFromSamples,
     Realised,
     Refusal,
     RefusedLayer,
     path_of,
 )
+from ssm2edge.layers.dss import DSSLibrary
 from ssm2edge.layers.lrnnx import LrnnxS4Library, LrnnxS5Library
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
@@ -44,7 +46,7 @@ from ssm2edge.systems.system import System
 
 LIBRARIES: tuple[LayerLibrary, ...] = (
     *(RealisedLibrary(kind) for kind in (LONG_CONVOLUTION, PROBED, REGISTERED)),
-    S4DLibrary(), S4Library(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(), LrnnxS5Library(),
+    S4DLibrary(), S4Library(), DSSLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(), LrnnxS5Library(),
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)
@@ -89,6 +91,31 @@ def find_layers(
         known = ", ".join(library.name for library in libraries)
         raise LayerError(f"The model has no layer that ssm2edge knows (it knows: {known}); register its library.")
     return found
+
+
+def fix_lengths(model: nn.Module, length: int) -> None:
+    """Let layers whose kernel depends on a length that they do not say be what they are on ``length`` samples, in place."""
+    for _, module, library in _matches(model, LIBRARIES, REFUSALS):
+        if isinstance(library, LengthFromSamples):
+            library.fix_length(module, length)
+
+
+def check_lengths(layers: Iterable[FoundLayer], length: int) -> None:
+    """Refuse to take layers for what they are on sequences of other lengths.
+
+    Raises
+    ------
+    LayerError
+        If a layer is no system, or another one, on ``length`` samples.
+    """
+    for layer in layers:
+        if layer.lengths is not None and length not in layer.lengths:
+            first, last = layer.lengths[0], layer.lengths[-1]
+            span = f"exactly {last:,}" if first == last else f"up to {last:,}"
+            raise LayerError(
+                f"Layer {layer.name or '(the model)'} ({layer.library}) is one system on sequences of {span} samples, and the model "
+                f"is used on {length:,}; give samples of the length that the layer was made for, or raise its longest length."
+            )
 
 
 def find_refused(model: nn.Module, refusals: tuple[Refusal, ...] = REFUSALS) -> list[RefusedLayer]:
@@ -337,10 +364,12 @@ __all__ = [
     "TiedBank",
     "block_of",
     "blocks",
+    "check_lengths",
     "exchange_block",
     "exportable",
     "find_layers",
     "find_refused",
+    "fix_lengths",
     "realise_layers",
     "replace_layers",
     "s5_from_flax",

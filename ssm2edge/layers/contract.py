@@ -147,6 +147,14 @@ class BoundLength(Protocol):
         """Return the lengths on which ``module`` is what ``read`` returns; None for all."""
 
 
+@runtime_checkable
+class LengthFromSamples(Protocol):
+    """What a library has besides, where kernels depend on a length that its layers need not say."""
+
+    def fix_length(self, module: nn.Module, length: int) -> None:
+        """Let ``module``, if it says no length, be what it is on ``length`` samples; what it computes there stays."""
+
+
 class Refusal(Protocol):
     """One kind of layer that is known and not linear and time-invariant: named, and left as it is."""
 

@@ -17,44 +17,32 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
-from ssm2edge.layers.replacement import Replacement
+from ssm2edge.layers.heads import HeadedReplacement
 from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
 from ssm2edge.systems.system import System
 
 PARTS = ("activation", "drop")
 
 
-class ReducedS4(Replacement):
+class ReducedS4(HeadedReplacement):
     """An ``FFTConv`` whose convolutions are reduced blocks; dropout and activation are the original modules."""
 
     def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...]) -> None:
-        # The published forward absorbs any further keyword.
-        super().__init__(original, blocks, shape, ignores=True)
+        super().__init__(original, blocks, shape, len(_skip(original)))
         for name in PARTS:
             self.add_module(name, copy.deepcopy(original.get_submodule(name)))
-        self.heads = len(_skip(original))
-        self.time_first = not getattr(original, "transposed", True)
         self.heads_last = bool(getattr(original, "swap_channels", False))
 
     def compute(self, u: Tensor) -> Tensor:
         """Filter every head, then the original's own parts."""
-        if self.time_first:
-            u = u.transpose(-1, -2)
-        if self.heads > 1:
-            u = torch.cat([u] * self.heads, dim=1)
-        y: Tensor
-        if hasattr(self, "block"):
-            y = self.block(u)
-        else:
-            causal, anticausal = (self.part(name) for name in DIRECTIONS)
-            y = causal(u) + anticausal.backwards(u)
+        y = self.filtered(u)
         if self.heads > 1 and self.heads_last:
             y = y.reshape(len(y), self.heads, -1, y.shape[-1]).transpose(1, 2).flatten(1, 2)
         y = self.get_submodule("drop")(y)
         if self.time_first:
             y = y.transpose(-1, -2)
-        y = self.get_submodule("activation")(y)
-        return y
+        activated: Tensor = self.get_submodule("activation")(y)
+        return activated
 
 
 class S4Library:
@@ -85,6 +73,12 @@ class S4Library:
             return None
         exact = getattr(module.get_submodule("kernel"), "disc", None) == "dss"
         return range(longest if exact else 1, longest + 1)
+
+    def fix_length(self, module: nn.Module, length: int) -> None:
+        """Let a kernel that is normalised over no stated length be that of ``length`` samples."""
+        if getattr(module.get_submodule("kernel"), "disc", None) == "dss" and _longest(module) is None:
+            for name in ("l_max", "L"):
+                setattr(module, name, length)
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
         """Channels before time, unless the layer says otherwise."""

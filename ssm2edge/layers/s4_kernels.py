@@ -195,7 +195,12 @@ def heads_of(kernel: nn.Module, length: int | None) -> Heads:
         return _low_rank(values, int(getattr(kernel, "l_kernel", torch.zeros(()))))
     discretisation = str(getattr(kernel, "disc", "zoh"))
     if discretisation == "dss":
-        residues = _normalised(values, length)
+        if length is None:
+            raise LayerError(
+                "its discretisation dss normalises the kernel over the length of the sequence, and the layer does not say which; "
+                "give it the length it is used on as l_max."
+            )
+        residues = normalised(values.step, values.A, values.B * values.C, length)
     elif discretisation == "zoh":
         residues = 2 * values.B * torch.expm1(values.step) / values.A * values.C
     elif discretisation == "bilinear":
@@ -208,18 +213,18 @@ def heads_of(kernel: nn.Module, length: int | None) -> Heads:
     tie = None
     if values.shares_state_matrix:
         reference = values.reference(rule)
-        generator = _discrete(reference * values.A[: values.sets], rule)
+        generator = discrete(reference * values.A[: values.sets], rule)
         silent = torch.zeros((1, *generator.shape), dtype=generator.dtype)
-        tie = values.tie(_diagonal(generator, silent).poles[0], reference, rule)
-    return Heads(_diagonal(_discrete(values.step, rule), residues), tie)
+        tie = values.tie(diagonal(generator, silent).poles[0], reference, rule)
+    return Heads(diagonal(discrete(values.step, rule), residues), tie)
 
 
-def _discrete(step: Tensor, rule: str) -> Tensor:
+def discrete(step: Tensor, rule: str) -> Tensor:
     """Poles from ``dt A``."""
     return torch.exp(step) if rule == "power" else (1 + step / 2) / (1 - step / 2)
 
 
-def _diagonal(poles: Tensor, residues: Tensor) -> System:
+def diagonal(poles: Tensor, residues: Tensor) -> System:
     """Systems with ``K[k] = Re sum_j residue_j pole_j^k``; poles ``(H, N)``, residues ``(C, H, N)``."""
     poles = poles.expand_as(residues)
     silent = torch.zeros(residues.shape[:-1], dtype=torch.float64)
@@ -230,21 +235,25 @@ def _diagonal(poles: Tensor, residues: Tensor) -> System:
     return siso_bank(poles, residues, silent)
 
 
-def _normalised(values: Kernel, length: int | None) -> Tensor:
-    """Residues of the ``dss`` discretisation: each mode is divided, softmax-like, by its own sum over ``length`` samples."""
-    if length is None:
-        raise LayerError(
-            "its discretisation dss normalises the kernel over the length of the sequence, and the layer does not say which; "
-            "give it the length it is used on as l_max."
-        )
-    step = values.step
+def normalised(step: Tensor, A: Tensor, weights: Tensor, length: int, floor: float = DSS_FLOOR) -> Tensor:
+    """Residues of a softmax-like kernel: each mode is divided by its own sum over ``length`` samples, and by A.
+
+    Parameters
+    ----------
+    step, A
+        ``(H, N)`` complex or real: ``dt A`` and ``A``.
+    weights
+        ``(C, H, N)``.
+    floor
+        Added to a squared modulus before it divides.
+    """
     growing = step.real > 0
     # Modes that grow are written from the end of the sequence.
     decaying = torch.where(growing, -step, step)
-    inverse = torch.expm1(decaying * length) * values.A
-    inverse = inverse.conj() / ((inverse * inverse.conj()).real + DSS_FLOOR)
+    inverse = torch.expm1(decaying * length) * A
+    inverse = inverse.conj() / ((inverse * inverse.conj()).real + floor)
     start = torch.where(growing, torch.exp(-step * (length - 1)), torch.ones_like(step))
-    return values.B * torch.expm1(decaying) * inverse * start * values.C
+    return weights * torch.expm1(decaying) * inverse * start
 
 
 def _low_rank(values: Kernel, length: int) -> Heads:

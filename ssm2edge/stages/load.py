@@ -13,7 +13,16 @@ from torch import nn
 
 from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
 from ssm2edge.devices import Device
-from ssm2edge.layers import Examples, FoundLayer, RefusedLayer, find_layers, find_refused, realise_layers
+from ssm2edge.layers import (
+    Examples,
+    FoundLayer,
+    RefusedLayer,
+    check_lengths,
+    find_layers,
+    find_refused,
+    fix_lengths,
+    realise_layers,
+)
 from ssm2edge.loading import Samples, Source, input_names, load_samples, load_user_model
 from ssm2edge.options import Options
 from ssm2edge.recording import record_outputs
@@ -70,7 +79,10 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
     samples = load_samples(source.samples, input_names(user.model), source.time_axis, source.metric)
     inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
     model = realise_layers(user.model, Examples.of(inputs, source.time_axis), source.lti, user.readers)
+    length = int(inputs[0].shape[source.time_axis])
+    fix_lengths(model, length)
     layers = {layer.name: layer for layer in find_layers(model)}
+    check_lengths(layers.values(), length)
     return Loaded(source, model, samples, layers, tuple(find_refused(model)))
 
 

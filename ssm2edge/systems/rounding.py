@@ -26,7 +26,7 @@ def float32_noise(system: System) -> Tensor:
 
 
 def recurrence_noise(system: System) -> Tensor:
-    """Return what a recurrence in float32, which rounds states at every sample, adds to SISO channels on white input, ``(*batch,)``.
+    """Return what a float32 recurrence, which rounds states at every sample, adds to SISO channels on white input, ``(*batch,)``.
 
     A state of variance ``memory`` is rounded to 2^-24 of itself, and its mode adds the roundings up over its memory.
     """
