@@ -113,8 +113,8 @@ def check_lengths(layers: Iterable[FoundLayer], length: int) -> None:
             first, last = layer.lengths[0], layer.lengths[-1]
             span = f"exactly {last:,}" if first == last else f"up to {last:,}"
             raise LayerError(
-                f"Layer {layer.name or '(the model)'} ({layer.library}) is one system on sequences of {span} samples, and the model "
-                f"is used on {length:,}; give samples of the length that the layer was made for, or raise its longest length."
+                f"Layer {layer.name or '(the model)'} ({layer.library}) is one system on sequences of {span} samples, and the "
+                f"model is used on {length:,}; give samples of the length that the layer was made for, or raise its longest one."
             )
 
 
