@@ -74,6 +74,7 @@ def s5_model_from_flax(
     *,
     activation: str | None = None,
     prenorm: bool = True,
+    batchnorm: bool | None = None,
     mode: str = "pool",
     log_softmax: bool = True,
     conj_sym: bool = True,
@@ -90,6 +91,9 @@ def s5_model_from_flax(
     activation
         ``full_glu``, ``half_glu1``, ``half_glu2`` or ``gelu``; None takes what the tree says, half_glu1 where it leaves open
         which half.
+    batchnorm
+        Whether the norms are batch norms; None takes them for such where the tree has their statistics, and asks where it has
+        none, since layer norms have the same parameters.
     prenorm, mode, log_softmax
         See :class:`~ssm2edge.layers.s5_model.S5SequenceLayer` and :class:`~ssm2edge.layers.s5_model.S5Model`.
     conj_sym, clip_eigs, discretization, step_rescale
@@ -107,8 +111,15 @@ def s5_model_from_flax(
     """
     parameters = _subtree(tree, "params") if "params" in tree else tree
     statistics = _subtree(tree, "batch_stats") if "batch_stats" in tree else {}
+    if not statistics and batchnorm is not False:
+        raise LayerError(
+            "The tree has no batch_stats, which batch norms need; save all variables, or say batchnorm=False if its norms are "
+            "layer norms."
+        )
+    if statistics and batchnorm is False:
+        raise LayerError("The tree has batch_stats, but its norms are said to be layer norms; leave batchnorm out.")
     stack = _subtree(parameters, "encoder")
-    names = [name for i in range(len(stack)) if (name := f"layers_{i}") in stack]
+    names = [f"layers_{i}" for i in range(len(stack) - 1)]
     unknown = sorted(set(stack) - {*names, "encoder"})
     if not names or unknown:
         what = f"it also holds {', '.join(unknown)}" if unknown else "it has no layers_0"

@@ -74,7 +74,8 @@ def test_the_imported_layer_and_its_full_order_replacement_are_the_recurrence(
 @pytest.mark.parametrize(("prenorm", "batchnorm", "mode"), [(True, True, "pool"), (False, False, "last"), (True, False, "none")])
 def test_the_imported_model_is_the_original(activation: str, prenorm: bool, batchnorm: bool, mode: str) -> None:
     tree = trees.model(2, 4, 3, 5, activation, batchnorm)
-    model = s5_model_from_flax(tree, activation=activation, prenorm=prenorm, mode=mode)
+    norm = None if batchnorm else False
+    model = s5_model_from_flax(tree, activation=activation, prenorm=prenorm, batchnorm=norm, mode=mode)
     u = noise(2, 20, 2)
     expected = torch.from_numpy(np.stack([trees.run_model(tree, x.numpy(), activation, prenorm, mode) for x in u]))
     assert relative(answers(model, u), expected) < 1e-5
@@ -202,6 +203,10 @@ def test_trees_that_are_no_s5_are_refused_by_the_name_of_what_is_wrong() -> None
         s5_from_flax({**layer, "D": "text"})
     with pytest.raises(ValueError, match="discretisation"):
         s5_from_flax(layer, discretization="euler")
+    with pytest.raises(LayerError, match=r"has no batch_stats.*batchnorm=False"):
+        s5_model_from_flax({"params": tree["params"]})
+    with pytest.raises(LayerError, match="said to be layer norms"):
+        s5_model_from_flax(tree, batchnorm=False)
     tree["params"]["encoder"]["attention_0"] = {}
     with pytest.raises(LayerError, match="it also holds attention_0"):
         s5_model_from_flax(tree)
