@@ -128,7 +128,7 @@ def ascend(network: Network, original: Mapping[str, System], reduced: Mapping[st
 @click.command(help=__doc__)
 @click.option("--model", default="models/digits", show_default=True)
 @click.option("--orders", default="4,8,16,32", show_default=True)
-@click.option("--method", default="balanced", show_default=True)
+@click.option("--method", default="gradient", show_default=True)
 @click.option("--random", "count", default=1000, show_default=True)
 @click.option("--ascent", default=100, show_default=True, help="Inputs found by gradient ascent, for each order.")
 @click.option("--steps", default=8, show_default=True, help="Steps of the ascent.")
