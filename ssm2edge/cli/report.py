@@ -29,7 +29,7 @@ def report(directory: Path, target: Path, others: tuple[Path, ...]) -> None:
     from ssm2edge.report import render
 
     artifact = open_artifact(directory)
-    beside = [(str(other), open_artifact(other).manifest) for other in others]
+    beside = [(other.resolve().name, open_artifact(other).manifest) for other in others]
     page = render(artifact.manifest, load_figures(artifact.path(NAME)), artifact.manifest.files, beside)
     if target.resolve().parent == directory.resolve():
         raise UserError(f"{target} lies in the artifact, whose files do not change: choose another place.")

@@ -204,5 +204,8 @@ def _nice_step(rough: float) -> float:
 
 def _between(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(low))
-    found = [value for factor in (1, 2, 3, 5, 7, 10, 20, 30, 50) if low <= (value := power * factor) <= high]
+    for factors in ((1, 2, 5, 10, 20, 50), (1, 2, 3, 5, 7, 10, 20, 30, 50)):
+        found = [value for factor in factors if low <= (value := power * factor) <= high]
+        if len(found) >= 3:
+            return found
     return found if len(found) >= 2 else [low, high]

@@ -145,10 +145,10 @@ def memory(number: int, figures: LayerFigures) -> str:
 
 def responses(number: int, figures: LayerFigures) -> str:
     """Impulse and frequency responses of a few channels, one of which is shown."""
-    tabs, panes = [], []
+    tabs, panes, shown = [], [], len(figures.responses) // 2
     for index, response in enumerate(figures.responses):
         name = f"response-{number}-{index}"
-        checked = " checked" if index == 0 else ""
+        checked = " checked" if index == shown else ""
         tabs.append(f'<input type="radio" name="response-{number}" id="{name}"{checked}>')
         tabs.append(f'<label for="{name}">{text(response.title)}</label>')
         panes.append(

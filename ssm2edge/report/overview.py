@@ -170,7 +170,8 @@ def _shares(given: Mapping[str, Any]) -> str:
         "How the estimated bound comes about: the largest gain of each layer's error, what it injects behind the layer, and what "
         "arrives there from the layers before."
     )
-    return f'<div class="aside">{table(("layer", "error gain", "injected", "arriving"), rows, told)}</div>'
+    numbers = table(("layer", "error gain", "injected", "arriving"), rows, told)
+    return f'<div class="aside"><b>Where the bound comes from</b>{numbers}</div>'
 
 
 def _accuracy(manifest: Manifest) -> str:
@@ -224,8 +225,8 @@ def _parameters(manifest: Manifest) -> str:
         chart.write(chart.left - 8, middle + 4, name, "end")
         chart.bar(x(0), middle - 15, x(before) - x(0), 13, "before", f"{name}, original: {count(before)}")
         chart.bar(x(0), middle + 2, x(after) - x(0), 13, "after", f"{name}, artifact: {count(after)}")
-    rows = [(name, count(before), count(after), times(before, after)) for name, before, after in pairs]
-    return drawn("Parameters", chart, BEFORE_AFTER, "", table(("", "original", "artifact", ""), rows))
+    rows = [(name, count(before), count(after), f"{figure(before / max(after, 1))}{TIMES}") for name, before, after in pairs]
+    return drawn("Parameters", chart, BEFORE_AFTER, "", table(("", "original", "artifact", "smaller"), rows))
 
 
 def _costs(manifest: Manifest) -> str:
@@ -271,7 +272,12 @@ def checks(manifest: Manifest) -> str:
         value, limit = check.get("figure"), check.get("limit")
         rows.append((
             str(check.get("name")), "passed" if check.get("passed") is True else "FAILED",
-            figure(float(value)) if isinstance(value, (int, float)) else "–",
+            _measured(float(value)) if isinstance(value, (int, float)) else "–",
             figure(float(limit)) if isinstance(limit, (int, float)) else "–", str(check.get("detail", "")),
         ))  # fmt: skip
     return table(("check", "", "figure", "limit", ENSPACE), rows, "", words=2)
+
+
+def _measured(value: float) -> str:
+    """A figure; the last digits of what is just below one are what matters."""
+    return f"{value:.6f}" if 0.99 <= value < 1 else figure(value)

@@ -73,13 +73,13 @@ def _lead(manifest: Manifest) -> str:
     before = sorted({layer.order_before for layer in manifest.layers})
     after = sorted({layer.order_after for layer in manifest.layers})
     options = manifest.options
-    how = f"method {text(options.get('method'))}"
+    how = f"by {text(options.get('method', 'ssm2edge'))}"
     if options.get("calibrate"):
-        how += f", calibrated ({text(options['calibrate'])})"
+        how += f", then calibrated by {text(options['calibrate'])}"
     kept = f"{_range(before)} states reduced to {_range(after)}"
     layers = f"{len(manifest.layers)} layer" + ("s" if len(manifest.layers) != 1 else "")
     streams = f"streams in blocks of {manifest.streaming.block}" if manifest.streaming.available else "whole sequences only"
-    return f"{layers}, {kept} ({how}); {streams}."
+    return f"{layers}, {kept} {how}; {streams}."
 
 
 def _range(values: Sequence[int]) -> str:
