@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssm2edge.layers import FoundLayer, Realised, RefusedLayer
-from ssm2edge.lowering.mimo_plan import plan_mimo_sequence
-from ssm2edge.lowering.plan import plan_sequence
+from ssm2edge.lowering.mimo_plan import MimoPlan, mimo_block_candidates, mimo_sequence_candidates
+from ssm2edge.lowering.plan import Plan, block_candidates, sequence_candidates
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.mimo_form import to_mimo_sections
 from ssm2edge.systems.norms import h2_norm, hankel_singular_values
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
+
+BLOCKS = (1, 16, 64)
+"""Blocks that plans are shown for."""
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """How a layer would be computed at one order: the plan, and what else there is.
+
+    Attributes
+    ----------
+    order
+        Real states per channel.
+    block
+        Samples per block of the streaming graph; None for the whole-sequence graph.
+    plan
+        The cheapest plan in words.
+    candidates
+        By ``form:samples`` as ``--plan`` takes it, nanoseconds a sample by the cost model, the cheapest first.
+    """
+
+    order: int
+    block: int | None
+    plan: str
+    candidates: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,6 +62,8 @@ class LayerReport:
         By order: relative h2 error of balanced truncation over the whole layer; the default method leaves less.
     plan
         How the whole-sequence graph would compute the layer at full order.
+    plans
+        How the graphs would compute the layer, at full order and at those of ``costs``.
     realised
         How the system was realised from the layer's impulse response; None where it was read exactly.
     """
@@ -51,6 +80,7 @@ class LayerReport:
     hankel_decay: Mapping[int, float]
     costs: Mapping[int, float]
     plan: str
+    plans: tuple[PlanReport, ...]
     realised: Realised | None = None
 
 
@@ -71,6 +101,7 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
     orders = [order for order in _halvings(system.order) if order < system.order]
     costs = {order: float(reduce_system(system, order, "balanced", horizon).error.norm()) / max(norm, 1e-300) for order in orders}
     channels = system.batch_shape.numel()
+    plans = tuple(plan for tried in (system.order, *orders) for plan in _plans(system, tried))
     return LayerReport(
         name=layer.name,
         library=layer.library,
@@ -83,17 +114,29 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
         h2_norm=norm,
         hankel_decay={order: float(relative[..., order].mean()) for order in orders},
         costs=costs,
-        plan=_plan(system),
+        plan=plans[0].plan,
+        plans=plans,
         realised=layer.realised,
     )
 
 
-def _plan(system: System) -> str:
-    """How the whole-sequence graph would compute a bank, or one system of many inputs and outputs."""
+def _plans(system: System, order: int) -> list[PlanReport]:
+    """Plans of a bank, or of one system of many inputs and outputs."""
+    plans: dict[int | None, Sequence[Plan] | Sequence[MimoPlan]]
     if system.batch_shape:
-        return str(plan_sequence(system.batch_shape.numel(), system.order))
-    squares = 0 if (factors := to_mimo_sections(system).factors) is None else len(factors)
-    return str(plan_mimo_sequence(system.inputs, system.order, system.outputs, squares))
+        channels = system.batch_shape.numel()
+        plans = {None: sequence_candidates(channels, order)}
+        plans |= {block: block_candidates(channels, order, block) for block in BLOCKS}
+    else:
+        squares = 0 if (factors := to_mimo_sections(system).factors) is None else len(factors)
+        sizes = (system.inputs, order, system.outputs, squares)
+        plans = {None: mimo_sequence_candidates(*sizes)}
+        plans |= {block: mimo_block_candidates(*sizes, block) for block in BLOCKS}
+    return [PlanReport(order, block, str(found[0]), _candidates(found, block)) for block, found in plans.items()]
+
+
+def _candidates(plans: Sequence[Plan] | Sequence[MimoPlan], block: int | None) -> dict[str, float]:
+    return {f"{'sequence' if block is None else plan.form}:{plan.block}": plan.nanoseconds for plan in plans[:SHOWN]}
 
 
 def _halvings(order: int) -> list[int]:

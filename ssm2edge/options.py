@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ssm2edge.calibration import CALIBRATIONS, Matching
@@ -27,6 +27,7 @@ OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "calibrate": (str,),
     "calibration_steps": (int,),
     "seed": (int,),
+    "plan": (dict,),
     "device": (str,),
 }
 
@@ -45,6 +46,8 @@ class Options:
         Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
     block
         Samples per block of the streaming graph.
+    plan
+        Kernel forms by layer where the user chooses them; see :mod:`ssm2edge.lowering.choice`.
     calibrate
         What the calibration samples are used for: "none", "spectrum" or "match".
     calibration_steps, seed
@@ -69,6 +72,7 @@ class Options:
     calibrate: str = "none"
     calibration_steps: int = Matching.steps
     seed: int = 0
+    plan: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     undecided: frozenset[str] = frozenset()
 
@@ -138,6 +142,7 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         "method": options.method,
         "horizon": "inf" if horizon is None else horizon,
         "block": options.block,
+        **({"plan": dict(options.plan)} if options.plan else {}),
         **({} if options.device == "cpu" else {"device": options.device}),
         **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
         **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),

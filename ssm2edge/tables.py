@@ -50,7 +50,22 @@ class Layer(Protocol):
     @property
     def plan(self) -> str: ...
     @property
+    def plans(self) -> Sequence[Plan]: ...
+    @property
     def realised(self) -> Fit | None: ...
+
+
+class Plan(Protocol):
+    """What is printed of a kernel plan; `inspection.PlanReport` is one."""
+
+    @property
+    def order(self) -> int: ...
+    @property
+    def block(self) -> int | None: ...
+    @property
+    def plan(self) -> str: ...
+    @property
+    def candidates(self) -> Mapping[str, float]: ...
 
 
 class Fit(Protocol):
@@ -118,6 +133,19 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
         console.print(table)
     if kept:
         console.print(_kept(kept))
+
+
+def show_plans(console: Console, reports: Sequence[Layer]) -> None:
+    """Print how the graphs would compute each layer, and what the cost model says of the runners-up."""
+    for report in reports:
+        table = _table(
+            f"{report.name or '(the model)'}: plans", "order", "graph", "plan", "estimates, ns a sample, as --plan takes them"
+        )
+        for plan in report.plans:
+            graph = "whole sequences" if plan.block is None else "one sample" if plan.block == 1 else f"blocks of {plan.block}"
+            estimates = ", ".join(f"{name} {cost:.0f}" for name, cost in plan.candidates.items())
+            table.add_row(str(plan.order), graph, plan.plan, estimates)
+        console.print(table)
 
 
 def _fit(realised: Fit) -> str:

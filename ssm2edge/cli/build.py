@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ssm2edge.cli.extra import import_pipeline
-from ssm2edge.cli.options import json_option, with_source
+from ssm2edge.cli.options import json_option, plan_of, with_source
 from ssm2edge.cli.output import print_json, stages_to_stderr
 
 
@@ -38,6 +38,14 @@ from ssm2edge.cli.output import print_json, stages_to_stderr
 @click.option("--seed", type=int, help="Of the random choices of --calibrate match.  [default: 0]")
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the original runs for its reference.  [default: cpu]")
+@click.option(
+    "--plan",
+    multiple=True,
+    metavar="LAYER=FORM",
+    callback=lambda _, __, texts: plan_of(texts),
+    help="Kernel of a layer (* for any): sequence:T for whole sequences, elementwise[:T], chunked[:T] or unrolled for blocks; "
+    "two with a + between.  [default: the cheapest; see inspect --plan]",
+)
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")
 @json_option

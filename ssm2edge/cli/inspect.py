@@ -13,8 +13,9 @@ from ssm2edge.cli.output import print_json, progress_to_stderr
 
 @click.command()
 @with_source
+@click.option("--plan", "with_plans", is_flag=True, help="Show how the graphs would compute each layer, and by what estimate.")
 @json_option
-def inspect(source: str, as_json: bool, **given: Any) -> None:
+def inspect(source: str, with_plans: bool, as_json: bool, **given: Any) -> None:
     """Show the LTI layers of the model SOURCE, and what each order would cost."""
     pipeline = import_pipeline()
     from dataclasses import asdict
@@ -27,6 +28,8 @@ def inspect(source: str, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json({"source": source, **asdict(found)})
     else:
-        from ssm2edge.tables import show_layers, wide_console
+        from ssm2edge.tables import show_layers, show_plans, wide_console
 
         show_layers(wide_console(), found.layers, found.kept_layers)
+        if with_plans:
+            show_plans(wide_console(), found.layers)

@@ -49,6 +49,17 @@ def horizon_of(text: str | None) -> int | str | None:
     return int(text)
 
 
+def plan_of(texts: tuple[str, ...]) -> dict[str, str] | None:
+    """Read --plan: LAYER=FORM, any number of times; None without any."""
+    plan = {}
+    for text in texts:
+        layer, equals, form = text.rpartition("=")
+        if not equals or not form:
+            raise click.BadParameter(f"{text!r} is not LAYER=FORM, such as 'layers.*=sequence:64'.", param_hint="--plan")
+        plan[layer] = form
+    return plan or None
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from ssm2edge.export.choices import choose_forms
 from ssm2edge.export.errors import ExportError, StreamingError
 from ssm2edge.export.offline import export_offline
 from ssm2edge.export.program import InputAxes, TracedModel, trace
 from ssm2edge.export.stream import export_stream
 
-__all__ = ["ExportError", "InputAxes", "StreamingError", "TracedModel", "export_offline", "export_stream", "trace"]
+__all__ = [
+    "ExportError",
+    "InputAxes",
+    "StreamingError",
+    "TracedModel",
+    "choose_forms",
+    "export_offline",
+    "export_stream",
+    "trace",
+]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.layers.mimo_operators import mimo, mimo_block
+from ssm2edge.lowering.choice import parse_choice
 from ssm2edge.lowering.mimo import DOMAIN, block_function, sequence_function
 from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_sequence
 
@@ -13,8 +14,10 @@ from ssm2edge.lowering.mimo_plan import MimoPlan, plan_mimo_block, plan_mimo_seq
 def mimo_decompositions(functions: dict[str, str]) -> dict[object, object]:
     """Rewrite each operator as one node of our domain, and note the function text the node stands for."""
 
-    def sequence(u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None) -> Tensor:
-        plan = plan_mimo_sequence(*_sizes(D, a, V))
+    def sequence(
+        u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None, form: str = ""
+    ) -> Tensor:
+        plan = plan_mimo_sequence(*_sizes(D, a, V), parse_choice(form))
         name = _function_name("Sequence", plan)
         functions[name] = sequence_function(plan, name)
         return torch.onnx.ops.symbolic(
@@ -26,9 +29,10 @@ def mimo_decompositions(functions: dict[str, str]) -> dict[object, object]:
         )
 
     def block(
-        u: Tensor, state: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        plan = plan_mimo_block(*_sizes(D, a, V), int(u.shape[1]))
+        u: Tensor, state: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor, V: Tensor | None, W: Tensor | None,
+        form: str = "",
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        plan = plan_mimo_block(*_sizes(D, a, V), int(u.shape[1]), parse_choice(form))
         name = _function_name("Block", plan)
         functions[name] = block_function(plan, name)
         return tuple(
@@ -56,4 +60,4 @@ def _present(V: Tensor | None, W: Tensor | None) -> tuple[Tensor, ...]:
 
 def _function_name(kind: str, plan: MimoPlan) -> str:
     squares = f"_{plan.squares}squares" if plan.squares else ""
-    return f"Mimo{kind}_{plan.inputs}x{plan.order}x{plan.outputs}{squares}_block{plan.block}"
+    return f"Mimo{kind}_{plan.inputs}x{plan.order}x{plan.outputs}{squares}_{plan.form}{plan.block}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.layers import operators
+from ssm2edge.lowering.choice import parse_choice
 from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
 from ssm2edge.lowering.siso_bank import DOMAIN, sequence_function
 from ssm2edge.lowering.siso_block import chunk_function, samples_function, states_function
@@ -54,14 +55,15 @@ class SisoNodes:
         """By operator, what stands in its place in the exported program."""
         return {operators.siso_bank._opoverload: self._sequence, operators.siso_bank_block._opoverload: self._block}
 
-    def _sequence(self, u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-        name = self.operator("Sequence", plan_sequence(*a.shape))
+    def _sequence(self, u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
+        channels, order = a.shape
+        name = self.operator("Sequence", plan_sequence(channels, order, parse_choice(form)))
         samples = u.transpose(-1, -2)
         return _nodes(name, (samples, a, b, c, d), samples)[0].transpose(-1, -2)
 
-    def _block(self, u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, ...]:
+    def _block(self, u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> tuple[Tensor, ...]:
         channels, order = a.shape
-        plan, constants = plan_block(channels, order, int(u.shape[-1])), (a, b, c, d)
+        plan, constants = plan_block(channels, order, int(u.shape[-1]), parse_choice(form)), (a, b, c, d)
         if plan.form == "recurrent":
             y, following = self._in_two_parts(plan, u.squeeze(-1), state, constants)
             return y.unsqueeze(-1), following

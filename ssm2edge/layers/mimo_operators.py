@@ -9,8 +9,12 @@ from ssm2edge.layers.operators import DOMAIN
 from ssm2edge.systems.mimo_form import MimoSections
 from ssm2edge.systems.real_form import swap_indices
 
-COEFFICIENTS = "Tensor a, Tensor b, Tensor input, Tensor output, Tensor feedthrough, Tensor? factors, Tensor? mixing"
-"""Arguments of both operators behind their signals: what :class:`ssm2edge.systems.mimo_form.MimoSections` holds, in order."""
+COEFFICIENTS = "Tensor a, Tensor b, Tensor input, Tensor output, Tensor feedthrough, Tensor? factors, Tensor? mixing, str form=''"
+"""Arguments of both operators behind their signals: what :class:`ssm2edge.systems.mimo_form.MimoSections` holds, in order, and
+what a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same."""
+
+MATRICES = 7
+"""How many of them are the system's."""
 
 
 def _run(u: Tensor, state: Tensor, system: MimoSections) -> tuple[Tensor, Tensor]:
@@ -43,20 +47,20 @@ def mimo(u: Tensor, *coefficients: Tensor) -> Tensor:
     u
         ``(batch, time, inputs)``.
     *coefficients
-        See ``COEFFICIENTS``; the last two are None for linear outputs.
+        See ``COEFFICIENTS``; factors and mixing are None for linear outputs.
 
     Returns
     -------
     Tensor
         ``(batch, time, outputs)``.
     """
-    system = MimoSections(*coefficients)
+    system = MimoSections(*coefficients[:MATRICES])
     return _run(u, u.new_zeros(u.shape[0], system.a.shape[-1]), system)[0]
 
 
 @mimo.register_fake
 def _(u: Tensor, *coefficients: Tensor) -> Tensor:
-    return _empty(u, MimoSections(*coefficients))
+    return _empty(u, MimoSections(*coefficients[:MATRICES]))
 
 
 @mimo.register_vmap
@@ -89,9 +93,9 @@ def mimo_block(u: Tensor, state: Tensor, *coefficients: Tensor) -> tuple[Tensor,
     tuple of Tensor
         Outputs ``(batch, block, outputs)`` and the states after the block.
     """
-    return _run(u, state, MimoSections(*coefficients))
+    return _run(u, state, MimoSections(*coefficients[:MATRICES]))
 
 
 @mimo_block.register_fake
 def _(u: Tensor, state: Tensor, *coefficients: Tensor) -> tuple[Tensor, Tensor]:
-    return _empty(u, MimoSections(*coefficients)), torch.empty_like(state, memory_format=torch.contiguous_format)
+    return _empty(u, MimoSections(*coefficients[:MATRICES])), torch.empty_like(state, memory_format=torch.contiguous_format)

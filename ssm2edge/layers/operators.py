@@ -36,7 +36,7 @@ def _run(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -
 
 
 @torch.library.custom_op(f"{DOMAIN}::siso_bank", mutates_args=())
-def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
     """Filter whole sequences with a bank of SISO channels in unit-input real form, from zero states.
 
     Parameters
@@ -47,6 +47,8 @@ def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
         ``(channels, order)``, see :class:`ssm2edge.systems.real_form.RealSections`.
     d
         ``(channels,)``.
+    form
+        What a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same.
 
     Returns
     -------
@@ -58,12 +60,14 @@ def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 
 
 @siso_bank.register_fake
-def _(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+def _(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
     return torch.empty_like(u, memory_format=torch.contiguous_format)
 
 
 @torch.library.custom_op(f"{DOMAIN}::siso_bank_block", mutates_args=())
-def siso_bank_block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def siso_bank_block(
+    u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = ""
+) -> tuple[Tensor, Tensor]:
     """Filter one block of samples and carry the state.
 
     Parameters
@@ -72,7 +76,7 @@ def siso_bank_block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d
         ``(batch, channels, block)``.
     state
         ``(batch, order, channels)``, the states before the block.
-    a, b, c, d
+    a, b, c, d, form
         As in :func:`siso_bank`.
 
     Returns
@@ -84,7 +88,7 @@ def siso_bank_block(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d
 
 
 @siso_bank_block.register_fake
-def _(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def _(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> tuple[Tensor, Tensor]:
     return (
         torch.empty_like(u, memory_format=torch.contiguous_format),
         torch.empty_like(state, memory_format=torch.contiguous_format),

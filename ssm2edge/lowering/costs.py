@@ -22,7 +22,7 @@ READ = 0.055
 MULTIPLY_ADD = 0.009
 """In products of matrices with many rows."""
 
-SHORT_MULTIPLY_ADD = 0.0135
+SHORT_MULTIPLY_ADD = 0.0115
 """In products of which one side is no longer than a few vectors."""
 
 SUMMED = 0.11

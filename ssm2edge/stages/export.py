@@ -9,7 +9,7 @@ import onnx
 
 from ssm2edge.artifact import StateRecord, Streaming
 from ssm2edge.errors import UserError
-from ssm2edge.export import ExportError, StreamingError, TracedModel, export_offline, export_stream
+from ssm2edge.export import ExportError, StreamingError, TracedModel, choose_forms, export_offline, export_stream
 from ssm2edge.options import Options
 
 Progress = Callable[[str, float], None]
@@ -19,6 +19,7 @@ Progress = Callable[[str, float], None]
 def export(traced: TracedModel, options: Options, folder: Path, progress: Progress) -> tuple[Streaming, tuple[StateRecord, ...]]:
     """Write offline.onnx and, where the model can stream, stream.onnx."""
     try:
+        choose_forms(traced, options.plan)
         progress("export", 0.3)
         onnx.save(export_offline(traced), folder / "offline.onnx")
         progress("export", 0.6)
