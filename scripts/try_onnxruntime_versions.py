@@ -65,10 +65,10 @@ class Trial:
 
 def environment(directory: Path, version: str, numpy: str) -> Path:
     """Make a virtual environment and return its interpreter."""
-    venv.create(directory, with_pip=True)
+    venv.create(directory)
     python = directory / "bin" / "python"
-    packages = [f"onnxruntime=={version}", f"numpy=={numpy}"]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, capture_output=True, text=True)
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
+    subprocess.run([*install, f"onnxruntime=={version}", f"numpy=={numpy}"], check=True, capture_output=True, text=True)
     return python
 
 
@@ -108,9 +108,9 @@ def build_artifacts(directory: Path) -> list[Path]:
 
 def held_out(artifact: Path, target: Path) -> Path:
     """The first held-out inputs of an artifact, in a file of their own."""
-    from ssm2edge.artifact import open_artifact
+    from ssm2edge.artifact import load_reference
 
-    reference = open_artifact(artifact).reference
+    reference = load_reference(artifact / "reference.npz")
     np.savez(target, **{name: value[:SAMPLES] for name, value in reference.inputs.items()})  # type: ignore[arg-type]  # names are free
     return target
 
