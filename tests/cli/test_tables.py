@@ -17,7 +17,7 @@ from ssm2edge.tables import show_layers
 def test_one_system_is_not_told_to_be_channels(channels: int, kind: str, words: str) -> None:
     report = LayerReport(
         name="layer", library="L", kind=kind, channels=channels, order=8, parameters=100, horizon=None, spectral_radius=0.9,
-        h2_norm=1.0, hankel_decay={}, costs={}, plan="",
+        h2_norm=1.0, hankel_decay={}, costs={}, plan="", plans=(),
     )  # fmt: skip
     console = Console(file=io.StringIO(), width=160)
     show_layers(console, [report])
