@@ -15,6 +15,7 @@ from models.digits.model import S4D
 from models.sysid.model import LRU
 from ssm2edge.layers import LIBRARIES, S5, blocks, exportable, find_layers, replace_layers
 from ssm2edge.layers.realised import RealisedLibrary
+from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
 from tests.published_s4 import FFTConv
 
@@ -27,6 +28,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "S4D": (lambda: S4D(FEATURES, 6), TIME_LAST),
     "S4": (lambda: FFTConv(FEATURES, 6), TIME_LAST),
     "S4, low rank, both ways": (lambda: FFTConv(FEATURES, 6, rank=1, bidirectional=True), TIME_LAST),
+    "DSS": (lambda: DSS("exp"), TIME_LAST),
     "LRU": (lambda: LRU(FEATURES, 6, 0), TIME_FIRST),
     "LRU with squares": (lambda: LRU(FEATURES, 6, 2), TIME_FIRST),
     "lru-pytorch": (lambda: PackagedLRU(FEATURES, FEATURES, 5, rmin=0.5, rmax=0.95), TIME_FIRST),
@@ -38,9 +40,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lrnnx S5, of the varying kind": (VaryingS5, TIME_FIRST),
     "lrnnx S4": (OuterS4, TIME_LAST),
 }
-SINGLE = {"LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways"}
+SINGLE = {"LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS"}
 """Not to be had in double precision: complex weights stay as they are when a module is made double, which the forwards cannot mix
-with real ones; and S4 as the tests state it always answers in single precision."""
+with real ones; and S4 and DSS as the tests state them always answer in single precision."""
 
 
 class Around(nn.Module):
