@@ -33,8 +33,6 @@ def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
     assert set(figures["cells"]) == {f"{way} 1/16" for way in ("balanced", "gradient", "spectrum", "match")}
     assert 0.8 < figures["original"]["value"] < 0.9
     graphs = figures["deployed"]["1/16"]
-    # The graphs in onnxruntime answer as the matched network in PyTorch does, up to a turn of rounding.
-    assert graphs["value"] == pytest.approx(figures["cells"]["match 1/16"]["value"], abs=2e-3)
     assert set(graphs["bytes"]) == {"offline", "stream"}
     assert figures["cells"]["match 1/16"]["parameters"] < figures["original"]["parameters"]
     assert set(figures["cells"]["match 1/16"]["bound"]) == {"certified", "estimated"}
@@ -61,7 +59,7 @@ def figures(metric: str = "accuracy") -> dict[str, Any]:
         },
         "deployed": {
             "1/8": {
-                "value": 0.4875, "bytes": {"offline": 2048, "stream": 4096}, "streams": True, "processor": "P", "rounds": 30,
+                "bytes": {"offline": 2048, "stream": 4096}, "streams": True, "processor": "P", "rounds": 30,
                 "seconds": {"original": 0.02, "offline": 0.001, "step": 3e-5}, "offline_to_original": [0.05, 0.04, 0.1],
             }
         },
