@@ -10,7 +10,7 @@ from ssm2edge.stages.load import Loaded
 CALIBRATED, BLIND = 1 / 8, 1 / 2
 """Shares of the states kept with calibration samples and without.
 
-The reference models (docs/tables.md) lose at most about a point at an eighth of their states once matched on calibration samples.
+The reference models (docs/tables.md) lose at most two points at an eighth of their states once matched on calibration samples.
 Without, the reduction knows nothing of the inputs that the layers get, and some models fail at a quarter already.
 """
 
