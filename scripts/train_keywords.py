@@ -24,7 +24,8 @@ import torch
 from model_modules import load_model_module
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from training import Recipe, save_samples, train_classifier
 
 from ssm2edge.runtime.log_mel import LogMel
@@ -136,10 +137,17 @@ def write_recordings(directory: Path) -> None:
             file.writeframes((np.clip(recording(words, voice, 0), -1, 1) * 32767).astype("<i2").tobytes())
 
 
+def take_raw_frames(encoder: nn.Linear, mean: Tensor, deviation: Tensor) -> None:
+    """Fold ``(frames - mean) / deviation`` into the layer that training fed with them."""
+    with torch.no_grad():
+        encoder.weight.div_(deviation)
+        encoder.bias.sub_(encoder.weight @ mean)
+
+
 def masked(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Change the level, and blank a band of up to eight mels (augmentation of the training part)."""
     count, _, mels = frames.shape
-    frames = frames + 0.5 * torch.randn(count, 1, 1, generator=generator)
+    frames = frames + 0.2 * torch.randn(count, 1, 1, generator=generator)
     start = torch.randint(0, mels, (count, 1, 1), generator=generator)
     width = torch.randint(0, 9, (count, 1, 1), generator=generator)
     band = (torch.arange(mels) >= start) & (torch.arange(mels) < start + width)
@@ -169,16 +177,17 @@ def main(speech: Path | None, epochs: int, batch: int, learning_rate: float, see
     chosen = np.random.default_rng(0).permutation(len(train_x))[:CALIBRATION]
     save_samples(output, "frames", train_x[chosen].astype(np.float16), test_x.astype(np.float16), test_y)
     model = load_model_module(MODEL_DIRECTORY).make(dropout=0.1)
-    model.mean.copy_(torch.from_numpy(train_x.mean((0, 1))))
-    model.deviation.copy_(torch.from_numpy(train_x.std((0, 1))))
+    mean, deviation = (torch.from_numpy(value) for value in (train_x.mean((0, 1)), train_x.std((0, 1))))
     train_classifier(
         model,
-        (torch.from_numpy(train_x), torch.from_numpy(np.tile(train_y, PLACEMENTS))),
-        (torch.from_numpy(test_x), torch.from_numpy(test_y)),
+        ((torch.from_numpy(train_x) - mean) / deviation, torch.from_numpy(np.tile(train_y, PLACEMENTS))),
+        ((torch.from_numpy(test_x) - mean) / deviation, torch.from_numpy(test_y)),
         Recipe(epochs, batch, learning_rate, seed),
         output,
         masked,
     )
+    take_raw_frames(model.encoder, mean, deviation)
+    save_file(model.state_dict(), output / "weights.safetensors")
 
 
 if __name__ == "__main__":

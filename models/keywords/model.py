@@ -136,13 +136,8 @@ class WordClassifier(nn.Module):
     ``forward`` maps ``frames`` (batch, time, mels), float32 log-mel energies, to logits (batch, words).
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, mels: int, channels: int, states: int, layers: int, words: int, length: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(mels))
-        self.register_buffer("deviation", torch.ones(mels))
         self.encoder = nn.Linear(mels, channels)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(layers))
         self.layers = nn.ModuleList(S4Block(channels, states, length, dropout) for _ in range(layers))
@@ -151,7 +146,7 @@ class WordClassifier(nn.Module):
         self.decoder = nn.Linear(channels, words)
 
     def forward(self, frames: Tensor) -> Tensor:
-        z = self.encoder((frames - self.mean) / self.deviation)
+        z = self.encoder(frames)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             y, _ = layer(norm(z))
             z = z + self.dropout(y)
