@@ -16,8 +16,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Port, Stream
 
 Array = NDArray[Any]
+Subject = tuple[TracedModel, dict[str, Array], dict[str, Array]]
+"""A traced model, one long signal, and a batch of short ones."""
 LIMIT = 1e-4
 STEPS = (1, 7, 16, 64, 0)
 """Samples a push; 0 stands for random numbers from 0 to 200."""
@@ -159,7 +162,7 @@ def every_rule_signals(rows: int, length: int) -> dict[str, Array]:
     }
 
 
-def shipped(directory: Path, rows: int, length: int) -> tuple[TracedModel, dict[str, Array], dict[str, Array]]:
+def shipped(directory: Path, rows: int, length: int) -> Subject:
     """A shipped model reduced to the order in its build.toml, one long signal, and a batch of short ones, of held-out samples."""
     source = open_source(str(directory))
     model = load_model(source)
@@ -178,12 +181,15 @@ def shipped(directory: Path, rows: int, length: int) -> tuple[TracedModel, dict[
     return trace(exportable(replaced), inputs), long, short
 
 
-def subjects(length: int, rows: int) -> Iterator[tuple[str, TracedModel, dict[str, Array], dict[str, Array]]]:
-    """Name, traced model, one long signal, and a batch of short ones."""
-    for name, frames in (("every rule", True), ("one rate", False)):
-        yield name, traced_every_rule(every_rule(frames)), every_rule_signals(1, length), every_rule_signals(rows, 400)
-    for file in sorted(MODELS.glob("*/build.toml")):
-        yield (file.parent.name, *shipped(file.parent, rows, length))
+def made(frames: bool, rows: int, length: int) -> Subject:
+    """The model with every rule."""
+    return traced_every_rule(every_rule(frames)), every_rule_signals(1, length), every_rule_signals(rows, 400)
+
+
+def subjects() -> dict[str, Callable[[int, int], Subject]]:
+    """What makes each subject of a number of rows and a length, by name."""
+    found: dict[str, Callable[[int, int], Subject]] = {"every rule": partial(made, True), "one rate": partial(made, False)}
+    return found | {file.parent.name: partial(shipped, file.parent) for file in sorted(MODELS.glob("*/build.toml"))}
 
 
 @click.command()
@@ -195,9 +201,10 @@ def main(samples: int, out: Path | None, only: str | None) -> None:
     rows: list[Row] = []
     batches, refused = {}, {}
     click.echo(f"{'model':>12} {'block':>5} {'step':>6} {'output':>9} {'largest':>9} {'first 1k':>9} {'last 1k':>9}")
-    for name, traced, signal, short in subjects(samples, 64):
+    for name, make in subjects().items():
         if only not in (None, name):
             continue
+        traced, signal, short = make(64, samples)
         with tempfile.TemporaryDirectory() as folder:
             onnx.save(export_offline(traced), Path(folder, "offline.onnx"))
             with Model(Path(folder, "offline.onnx")) as offline:

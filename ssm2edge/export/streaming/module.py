@@ -165,7 +165,7 @@ def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
         assert isinstance(source, fx.Node)
         walk.note_element(node, source)
     if node.target is operator.getitem or not _meets_time(node, walk.traced):
-        _refuse_length_as_number(node, walk.traced)
+        _refuse_length(node, walk.traced)
         if from_final:
             walk.note_final(node)
         return None
@@ -174,7 +174,8 @@ def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
     step = next((step for rule in rules if (step := rule.accept(node, walk)) is not None), None)
     if step is None:
         raise StreamingError(refusal(node, "mixes samples of different times"))
-    _refuse_length_as_number(node, walk.traced)
+    if _name(node) not in SIZE_CONSUMERS:
+        _refuse_length(node, walk.traced)
     return step
 
 
@@ -184,10 +185,9 @@ def _meets_time(node: fx.Node, traced: TracedModel) -> bool:
     return any(traced.time_axes(x) for x in (*tensor_arguments(node), *values))
 
 
-def _refuse_length_as_number(node: fx.Node, traced: TracedModel) -> None:
+def _refuse_length(node: fx.Node, traced: TracedModel) -> None:
     """A length that enters arithmetic would silently become the block's length."""
-    symbols = [x for x in node.all_input_nodes if contains_symbol(x.meta.get("val"), traced.time_symbol)]
-    if symbols and _name(node) not in SIZE_CONSUMERS:
+    if any(contains_symbol(x.meta.get("val"), traced.time_symbol) for x in node.all_input_nodes):
         raise StreamingError(refusal(node, "uses the length of the whole sequence"))
 
 

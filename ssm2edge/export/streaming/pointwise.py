@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, fx
 
-from ssm2edge.export.program import TracedModel
+from ssm2edge.export.program import TracedModel, contains_symbol
 from ssm2edge.export.streaming.contract import (
     BlockStep,
     as_is,
@@ -44,6 +44,9 @@ class PointwiseRule:
         values = value if isinstance(value, list | tuple) else [value]
         lines = [*map(walk.timeline, operands), *(timeline(v, traced) for v in values)]
         known = [line for line in lines if line is not None]
+        if any(contains_symbol(x.meta.get("val"), traced.time_symbol) for x in node.all_input_nodes):
+            # Along other axes a length is a number, and would become the block's.
+            return None
         if name is None or not operands or len(known) != len(lines) or len({(line.rate, line.offset) for line in known}) != 1:
             return None
         x, axis = operands[0].meta["val"], known[0].axis
