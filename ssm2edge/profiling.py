@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from ssm2edge.artifact import Profile, Share, StateRecord
 
 CALLS, WARMUP = 21, 3
+TOGETHER = "*"
+"""In place of a layer's name: nodes that compute for several reduced layers at once."""
 
 
 def profile_graphs(
@@ -97,21 +99,26 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
 
 
 def value_owners(graph: onnx.GraphProto, layers: Sequence[str]) -> dict[str, str]:
-    """The layer of every value that is computed from a layer's parameters inside that layer's function.
+    """The layer of every value that is computed from a layer's parameters inside that layer's function, or alone.
 
-    The inliner gives the values of one call of a function one suffix, ``whole__3``; the calls that use a layer's parameters are
-    the layer's.
+    The inliner gives the values of one call of a function one suffix, ``whole__3``; the calls that use a layer's parameters, or
+    constants computed from them, are the layer's.  What uses those of several layers serves them `TOGETHER`.
     """
     places = {re.sub(r"\W", "_", f"{layer}.block." if layer else "block."): layer for layer in layers}
-    owner_of_call: dict[str, str] = {}
+    rests_on: dict[str, set[str]] = {}
+    for tensor in graph.initializer:
+        # The streaming graph's constants are named held_, what kind of value, and the path with lines for dots.
+        path = re.sub(r"\W", "_", re.sub(r"^held_([bpc]_)?", "", tensor.name))
+        rests_on[tensor.name] = {layer for place, layer in places.items() if path.startswith(place)}
+    of_call: dict[str, set[str]] = defaultdict(set)
     for node in graph.node:
-        for name in node.input:
-            # The streaming graph's constants are named held_, what kind of value, and the path with lines for dots.
-            path = re.sub(r"\W", "_", re.sub(r"^held_([bpc]_)?", "", name))
-            layer = next((layer for place, layer in places.items() if path.startswith(place)), None)
-            if layer is not None:
-                owner_of_call |= {call: layer for call in map(_call, node.output) if call}
-    return {name: owner_of_call[call] for node in graph.node for name in node.output if (call := _call(name)) in owner_of_call}
+        used = set[str]().union(*(rests_on.get(name, set()) for name in node.input))
+        if all(name in rests_on for name in node.input if name):
+            rests_on |= dict.fromkeys(node.output, used)
+        for call in filter(None, map(_call, node.output)):
+            of_call[call] |= used
+    found = {name: of_call.get(_call(name)) or rests_on.get(name, set()) for node in graph.node for name in node.output}
+    return {name: next(iter(those)) if len(those) == 1 else TOGETHER for name, those in found.items() if those}
 
 
 def _call(value: str) -> str:

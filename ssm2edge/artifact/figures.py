@@ -96,7 +96,19 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class Share:
-    """Time of the nodes of one kind that belong to one layer; ``layer`` is empty for the rest of the network."""
+    """Time of the nodes of one kind that belong to one layer.
+
+    Attributes
+    ----------
+    layer
+        Its name; ``*`` for nodes that compute for several reduced layers at once, empty for the rest of the network.
+    kind
+        Operator, as onnxruntime runs it.
+    seconds
+        Of one call, all nodes together.
+    nodes
+        How many.
+    """
 
     layer: str
     kind: str

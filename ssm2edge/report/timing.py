@@ -11,7 +11,9 @@ from ssm2edge.report.words import count, percent, seconds, short
 
 KINDS = 7
 """Kinds of nodes with a colour of their own; the others together have one."""
-REST = "rest of the network"
+REST, TOGETHER = "rest of the network", "layers together"
+NAMES = {"": REST, "*": TOGETHER}
+"""Of shares that are not one layer's."""
 
 
 def timing(profile: Profile, number: int) -> str:
@@ -25,8 +27,9 @@ def timing(profile: Profile, number: int) -> str:
     total = sum(by_kind.values())
     named = sorted(by_kind, key=lambda kind: -by_kind[kind])[:KINDS]
     for share in profile.shares:
-        by_layer[share.layer or REST][share.kind if share.kind in named else "others"] += share.seconds
-    names = sorted(name for name in by_layer if name != REST) + ([REST] if REST in by_layer else [])
+        by_layer[NAMES.get(share.layer, share.layer)][share.kind if share.kind in named else "others"] += share.seconds
+    last = [name for name in (TOGETHER, REST) if name in by_layer]
+    names = sorted(name for name in by_layer if name not in last) + last
     colours = {kind: f"kind{index}" for index, kind in enumerate(named)} | {"others": "kind-others"}
     label = f"Time of one call of {profile.graph} by layer and kind of node"
     chart = Chart(f"time-{number}", label, width=420, height=56.0 + 34 * len(names), left=132)
@@ -35,7 +38,7 @@ def timing(profile: Profile, number: int) -> str:
     step = (chart.up[0] - chart.up[1]) / max(1, len(names))
     for index, name in enumerate(names):
         middle, at = chart.up[1] + (index + 0.5) * step, 0.0
-        chart.write(chart.left - 8, middle + 4, name if name == REST else short(name, 14), "end")
+        chart.write(chart.left - 8, middle + 4, name if name in last else short(name, 14), "end")
         for kind in [*named, "others"]:
             value = by_layer[name].get(kind, 0.0) * 1e6
             if value > 0:

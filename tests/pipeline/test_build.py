@@ -104,7 +104,7 @@ def test_figures_of_the_report_are_those_of_the_build(built: tuple[Path, Result]
     assert figures.output_error < 1e-4 * figures.output_size
     assert [(profile.graph, profile.steps) for profile in figures.profiles] == [("offline.onnx", LENGTH), ("stream.onnx", 4)]
     for profile in figures.profiles:
-        assert {share.layer for share in profile.shares} == {"", "layers.0", "layers.1"}
+        assert {share.layer for share in profile.shares} - {"*"} == {"", "layers.0", "layers.1"}
         # The two layers are alike, and so is what is computed for them.
         kinds = [{share.kind for share in profile.shares if share.layer == name} for name in ("layers.0", "layers.1")]
         assert len(kinds[0] & kinds[1]) >= 0.7 * len(kinds[0] | kinds[1])
