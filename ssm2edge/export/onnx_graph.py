@@ -73,7 +73,7 @@ def to_onnx(
         raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
     assert exported is not None
     model = exported.model_proto
-    join_states(model, siso.states, siso.states_operator)
+    join_states(model, siso.states, siso.joint)
     write_gates_as_products(model)
     write_single_samples_as_rows(model)
     cancel_transposes(model)

@@ -7,17 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ssm2edge.export.joint_states import JointOperators
 from ssm2edge.layers import operators
 from ssm2edge.lowering.choice import parse_choice
 from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
 from ssm2edge.lowering.siso_bank import DOMAIN, sequence_function
-from ssm2edge.lowering.siso_block import chunk_function, samples_function, states_function
+from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 
 KINDS: dict[str, Callable[[Plan, str], str]] = {
     "Sequence": sequence_function,
     "Block": chunk_function,
     "States": states_function,
-    "Samples": samples_function,
+    "Outputs": outputs_function,
+    "Arrivals": arrivals_function,
 }
 
 
@@ -51,6 +53,10 @@ class SisoNodes:
         self.states[name] = plan
         return name
 
+    def joint(self, plan: Plan) -> JointOperators:
+        """The operators of a bank that joins several."""
+        return JointOperators(self.operator("States", plan), self.operator("Arrivals", plan))
+
     def decompositions(self) -> dict[object, object]:
         """By operator, what stands in its place in the exported program."""
         return {operators.siso_bank._opoverload: self._sequence, operators.siso_bank_block._opoverload: self._block}
@@ -65,7 +71,7 @@ class SisoNodes:
         channels, order = a.shape
         plan, constants = plan_block(channels, order, int(u.shape[-1]), parse_choice(form)), (a, b, c, d)
         if plan.form == "recurrent":
-            y, following = self._in_two_parts(plan, u.squeeze(-1), state, constants)
+            y, following = self._in_parts(plan, u.squeeze(-1), state, constants)
             return y.unsqueeze(-1), following
         outputs = []
         if plan.form == "chunked":
@@ -74,14 +80,16 @@ class SisoNodes:
                 outputs.append(y)
             return torch.cat(outputs, dim=-1), state
         for samples in torch.split(u.transpose(-1, -2), plan.block, dim=1):
-            y, state = self._in_two_parts(plan, samples, state, constants)
+            y, state = self._in_parts(plan, samples, state, constants)
             outputs.append(y)
         return torch.cat(outputs, dim=1).transpose(-1, -2), state
 
-    def _in_two_parts(self, plan: Plan, samples: Tensor, state: Tensor, constants: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _in_parts(self, plan: Plan, samples: Tensor, state: Tensor, constants: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Outputs and next states of samples (batch, channels) or (batch, T, channels)."""
         moved, seen = _nodes(self.states_operator(plan), (state, *constants), state, samples)
-        return _nodes(self.operator("Samples", plan), (samples, moved, seen, *constants), samples, state)
+        (y,) = _nodes(self.operator("Outputs", plan), (samples, seen, *constants), samples)
+        (following,) = _nodes(self.operator("Arrivals", plan), (samples, moved, *constants), state)
+        return y, following
 
 
 def _nodes(name: str, inputs: tuple[Tensor, ...], *like: Tensor) -> tuple[Tensor, ...]:

@@ -2,10 +2,10 @@
 
     y = Toep u + O x        x' = A^T x + R u        (see :mod:`ssm2edge.lowering.siso_bank`)
 
-In the recurrent form (T = 1) and the elementwise form a block is two functions: what the states before it alone decide, O x and
-A^T x, and what its samples add.  The first does not wait for the layers below, so that it can be computed for all layers at
-once (:mod:`ssm2edge.export.joint_states`): of a small bank a node costs more than its arithmetic.  The chunked form is one matrix
-product for each channel.
+In the recurrent form (T = 1) and the elementwise form a block is three functions: what the states before it alone decide, O x and
+A^T x; its outputs; and the states after it.  The first does not wait for the layers below, and no layer above waits for the last,
+so that these two can be computed for all layers at once (:mod:`ssm2edge.export.joint_states`): of a small bank a node costs more
+than its arithmetic.  The chunked form is one matrix product for each channel.
 
 States stay out of the subnormal range because A^T x is lifted by f - A^T f with f = 2^-70: silence ends at states of f, which no
 float32 signal could show, and on the way there they are sums of numbers near f, whose roundings are far above 2^-126.
@@ -26,10 +26,16 @@ def states_function(plan: Plan, name: str) -> str:
     return function_text(name, "x, a, b, c, d", "moved, seen", lines)
 
 
-def samples_function(plan: Plan, name: str) -> str:
-    """Text of ``name(u, moved, seen, a, b, c, d) => (y, x_next)``: samples and outputs have the shape of ``seen``."""
-    lines = _one_sample() if plan.form == "recurrent" else _several_samples(plan)
-    return function_text(name, "u, moved, seen, a, b, c, d", "y, x_next", lines)
+def outputs_function(plan: Plan, name: str) -> str:
+    """Text of ``name(u, seen, a, b, c, d) => (y)``: samples and outputs have the shape of ``seen``."""
+    lines = ["through = Mul (u, d)", "y = Add (seen, through)"] if plan.form == "recurrent" else _several_outputs(plan)
+    return function_text(name, "u, seen, a, b, c, d", "y", lines)
+
+
+def arrivals_function(plan: Plan, name: str) -> str:
+    """Text of ``name(u, moved, a, b, c, d) => (x_next)``."""
+    lines = _one_arrival() if plan.form == "recurrent" else _several_arrivals(plan)
+    return function_text(name, "u, moved, a, b, c, d", "x_next", lines)
 
 
 def chunk_function(plan: Plan, name: str) -> str:
@@ -70,13 +76,11 @@ def _moved(a: str, b: str) -> list[str]:
     ]
 
 
-def _one_sample() -> list[str]:
+def _one_arrival() -> list[str]:
     return [
         "state_axis = Constant <value = int64[1] {1}> ()",
         "sample = Unsqueeze (u, state_axis)",
         "x_next = Add (moved, sample)",
-        "through = Mul (u, d)",
-        "y = Add (seen, through)",
     ]
 
 
@@ -98,9 +102,7 @@ def _samples_of_states(plan: Plan) -> list[str]:
     ]
 
 
-def _several_samples(plan: Plan) -> list[str]:
-    """The Toeplitz part is a depthwise convolution over time, in the 2-D spelling that onnxruntime blocks over channels."""
-    T = plan.block
+def _several_arrivals(plan: Plan) -> list[str]:
     return [
         *chunk_constants(plan),
         "axis2 = Constant <value = int64[1] {2}> ()",
@@ -110,6 +112,15 @@ def _several_samples(plan: Plan) -> list[str]:
         "shares = Mul (arrive, u_each)",
         "arriving = ReduceSum <keepdims = 0> (shares, axis2)",
         "x_next = Add (moved, arriving)",
+    ]
+
+
+def _several_outputs(plan: Plan) -> list[str]:
+    """The Toeplitz part is a depthwise convolution over time, in the 2-D spelling that onnxruntime blocks over channels."""
+    T = plan.block
+    return [
+        *chunk_constants(plan),
+        "u_each = Unsqueeze (u, order_axis)",
         "latest_first = Slice (kernel, from_last, to_first, last, next1)",
         f"kernel_shape = Constant <value = int64[4] {{{plan.channels}, 1, 1, {T}}}> ()",
         "latest_first4 = Reshape (latest_first, kernel_shape)",

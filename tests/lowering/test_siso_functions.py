@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ssm2edge.lowering.choice import Choice, parse_choice
 from ssm2edge.lowering.plan import Form, Plan, block_candidates, plan_block, plan_sequence, sequence_candidates
 from ssm2edge.lowering.siso_bank import DOMAIN, OPSET, sequence_function
-from ssm2edge.lowering.siso_block import chunk_function, samples_function, states_function
+from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 from ssm2edge.systems.real_form import to_real_sections
 from ssm2edge.systems.system import System, siso_bank
 from tests.random_banks import random_bank
@@ -117,10 +117,12 @@ def block_model(system: System, block: int, form: Form | None = None) -> onnx.Mo
         helper.make_node("Constant", [], ["axis"], value_ints=[2]),
         forth,
         helper.make_node("States", ["x", *"abcd"], ["moved", "seen"], domain=DOMAIN),
-        helper.make_node("Samples", ["v", "moved", "seen", *"abcd"], ["w", "x_next"], domain=DOMAIN),
+        helper.make_node("Outputs", ["v", "seen", *"abcd"], ["w"], domain=DOMAIN),
+        helper.make_node("Arrivals", ["v", "moved", *"abcd"], ["x_next"], domain=DOMAIN),
         back,
     ]
-    return model_of(nodes, [states_function(plan, "States"), samples_function(plan, "Samples")], coefficients(system), ports)
+    parts = {"States": states_function, "Outputs": outputs_function, "Arrivals": arrivals_function}
+    return model_of(nodes, [write(plan, name) for name, write in parts.items()], coefficients(system), ports)
 
 
 @cache
