@@ -38,19 +38,16 @@ def read(results: Path, name: str) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def with_retraining(results: Path, name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures, and those of `finetune.py` on the same model."""
-    file = results / name / "results" / "finetune.json"
-    if not file.exists():
-        return figures
-    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
-    return figures | {"retrained": retrained(runs, max(figures["original"]["orders"].values()))}
-
-
 def stored(results: Path) -> dict[str, dict[str, Any]]:
     """All that the page is made of, by model."""
-    known = {name: figures for name in MODELS if (figures := read(results, name))}
-    return {name: with_retraining(results, name, figures) for name, figures in known.items()}
+    return {name: figures for name in MODELS if (figures := read(results, name))}
+
+
+def retrainings(name: str, figures: dict[str, Any]) -> list[list[Any]]:
+    """What `finetune.py` has stored for the same model."""
+    file = ROOT / "models" / name / "results" / "finetune.json"
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []
+    return [list(row) for row in retrained(runs, max(figures["original"]["orders"].values()))]
 
 
 def write(results: Path, name: str, figures: dict[str, Any]) -> None:
@@ -84,6 +81,9 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
         click.echo(f"{name}: {source.samples.name} is not there; its README says how to prepare it.  Left out.")
         return
     figures = {} if fresh else read(results, name)
+    if figures:
+        figures["retrained"] = retrainings(name, figures)
+        write(results, name, figures)
     wanted = [(way, divisor) for divisor in divisors for way in ways]
     missing = [(way, divisor) for way, divisor in wanted if f"{way} 1/{divisor}" not in figures.get("cells", {})]
     undeployed = [divisor for divisor in divisors if deploy and f"1/{divisor}" not in figures.get("deployed", {})]
