@@ -196,7 +196,7 @@ def page(known: dict[str, dict[str, Any]]) -> str:
             parts.append(
                 f"Latency: one sequence, one thread, {first['processor']}, medians of {first['rounds']} interleaved rounds; "
                 "the original is the PyTorch model as shipped, which builds its kernels in every call (docs/speed.md has it with "
-                "cached ones, too). Bounds and errors relative to the size of the outputs and of the layers; the h2 error is that "
-                "for white input, which calibration trades away.\n"
+                "cached ones, too). Bounds and errors relative to the size of the outputs and of the layers; the h2 error is "
+                "that for white input, which calibration trades away.\n"
             )
     return "\n".join(parts)
