@@ -207,7 +207,10 @@ def _latency(manifest: Manifest) -> str:
     for name, ratio in latency.ratios.items():
         rows += [(f"{name} / original", figure(ratio.ratio)), ("95 % interval", f"{figure(ratio.low)} to {figure(ratio.high)}")]
     threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
-    note = f"Medians of interleaved pairs; {latency.device}, {threads}, batch 1."
+    note = (
+        f"Medians of interleaved pairs; {latency.device}, {threads}, batch 1. The original is the PyTorch model as its code runs "
+        "it: layers that compute their kernels at every call pay for that."
+    )
     return drawn("Latency of one sequence", chart, BEFORE_AFTER, note, table(("", "median"), rows))
 
 
