@@ -172,14 +172,15 @@ class Part(nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, u: Tensor) -> Tensor:
-        y: Tensor = self.block(u)
-        return y
+    def forward(self, u: Tensor, against: int | None = None) -> Tensor:
+        """Run along time, or against it where ``against`` says which axis it is."""
+        y: Tensor = self.block(u if against is None else u.flip(against))
+        return y if against is None else y.flip(against)
 
     def backwards(self, u: Tensor, time_axis: int = -1) -> Tensor:
         """Run from the end of the sequence to its start."""
-        y: Tensor = self.block(u.flip(time_axis))
-        return y.flip(time_axis)
+        y: Tensor = self(u, time_axis)
+        return y
 
 
 class Replacement(nn.Module, ABC):

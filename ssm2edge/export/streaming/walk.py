@@ -9,9 +9,10 @@ from torch import Tensor, fx
 
 from ssm2edge.export.errors import StreamingError
 from ssm2edge.export.program import TracedModel
-from ssm2edge.export.streaming.contract import BlockStep, user_line
+from ssm2edge.export.streaming.contract import BlockStep, module_name, user_line
 from ssm2edge.export.streaming.lead_in import LeadIn
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size, timeline
+from ssm2edge.layers.contract import DIRECTIONS
 
 
 class Walk:
@@ -140,6 +141,12 @@ class Walk:
 
 def refusal(node: fx.Node, what: str) -> str:
     """The sentence that refuses a model."""
+    layer, _, part = module_name(node).rpartition(".")
+    if part == DIRECTIONS[1]:
+        return (
+            f"The model cannot stream: layer {layer or '(the model)'} runs from the end of the sequence to its start, too; only "
+            "the whole-sequence graph can be built from it."
+        )
     where = user_line(node)
     place = f" at {where}" if where else ""
     return (
