@@ -15,7 +15,7 @@ from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.coupled import ranked, refine_best
-from ssm2edge.reduction.device import felt_error
+from ssm2edge.reduction.device import calmest, cancels, felt_error
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import Channels, Minimum, channels_of, minimise
@@ -86,7 +86,8 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
     outcomes = torch.where(converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, iterations)
     exact = [summarise(system, with_exact_outputs(system, rival, horizon), "rival", horizon) for rival in rivals]
-    return never_worse(system, result, starts + exact)
+    result = never_worse(system, result, starts + exact)
+    return calmed(system, result, [start.system for start in (*starts, *exact)])
 
 
 def last_polish(system: System, channels: Channels, best: Minimum) -> tuple[System, Tensor, Tensor]:
@@ -123,6 +124,20 @@ def with_exact_outputs(system: System, rival: System, horizon: int | None) -> Sy
     memories = memory(window_sum(exact.poles, exact.poles, horizon), exact.poles.imag != 0)
     lost = ~(rounding_energy(exact.residues, memories) < VAGUE * h2_error(system, exact, horizon).square())
     return put(exact, lost, rival.with_output(rival.C, system.D)[lost]) if lost.any() else exact
+
+
+def calmed(system: System, result: Reduction, starts: list[System]) -> Reduction:
+    """Where the original's modes cancel, take the poles, of the result or a start, with which a float32 device errs least."""
+    lost = cancels(system)
+    if not lost.any():
+        return result
+    calm, which = calmest(
+        system[lost], [poles[lost] for poles in (result.system.poles, *(start.poles for start in starts))], result.horizon
+    )
+    outcomes = result.outcomes.clone()
+    outcomes[lost] = torch.where(which == 0, outcomes[lost], int(Outcome.FELL_BACK))
+    reduced = put(result.system, lost, calm)
+    return summarise(system, reduced, result.method, result.horizon, outcomes, result.iterations)
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:

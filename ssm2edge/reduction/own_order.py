@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.device import cancels, felt_error
+from ssm2edge.reduction.device import calmest, cancels
 from ssm2edge.reduction.newton import channels_of, minimise
-from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.search import LONG
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.systems.dense import with_real_coefficients
@@ -37,14 +36,10 @@ def own_order(system: System, method: str, horizon: int | None) -> Reduction:
     slowest = slowest_decay(part.poles, horizon)
     starts = [part.poles, *(harmonics(part.poles, spread) for spread in SPREADS)]
     tried = [minimise(channels_of(part, horizon), sections_of(poles, slowest), LONG) for poles in starts]
-    fits = [refit_channels(part, minimum.sections.poles(), horizon) for minimum in tried]
-    best = torch.stack([felt_error(part, summarise(part, fit, method, horizon)) for fit in fits]).argmin(0)
-    refitted, iterations = system, torch.zeros(system.batch_shape, dtype=torch.int64)
-    for place, (fit, minimum) in enumerate(zip(fits, tried, strict=True)):
-        here = lost.clone()
-        here[lost] = best == place
-        refitted = put(refitted, here, fit[best == place])
-        iterations[here] = minimum.iterations[best == place]
+    calm, which = calmest(part, [minimum.sections.poles() for minimum in tried], horizon)
+    iterations = torch.zeros(system.batch_shape, dtype=torch.int64)
+    iterations[lost] = torch.stack([minimum.iterations for minimum in tried])[which, torch.arange(len(which))]
+    refitted = put(system, lost, calm)
     outcomes = torch.where(lost, int(Outcome.REPAIRED), int(Outcome.IDENTITY))
     return summarise(system, refitted, method, horizon, outcomes, iterations)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.device import cancels, felt_error
+from ssm2edge.reduction.device import calm_outputs, cancels, felt_error
 from ssm2edge.reduction.modal import keep_modes
 from ssm2edge.reduction.newton import Minimum, channels_of, minimise
 from ssm2edge.reduction.own_order import SPREADS, harmonics
@@ -149,7 +149,8 @@ class _Shared:
 
     def _reduction(self, generator: Tensor, method: str, outcomes: Tensor, iterations: Tensor) -> Reduction:
         own = of_channels(sections_of(generator, self.slowest), self.target)
-        fitted = refit_channels(self.bank, own.poles(), self.horizon)
+        fit = calm_outputs if cancels(self.bank).any() else refit_channels
+        fitted = fit(self.bank, own.poles(), self.horizon)
         poles, residues = pairs_upright(fitted.poles, fitted.residues)
         tie = Tie(sections_of(generator, self.slowest).poles(), self.tie.group, self.steps)
         reduced = replace(siso_bank(poles, residues, self.bank.D[..., 0, 0]), tie=tie)

@@ -15,6 +15,9 @@ from ssm2edge.systems.system import System
 
 HALF_ULP = 2.0**-25
 
+RECURRENCE = 2.0**-24 / 3**0.5
+"""Root mean square of a rounding to float32, relative to what is rounded, at most."""
+
 TAPS = 1024
 """Of the responses that noise is compared with: where modes cancel, energies from Gramians are lost in rounding themselves."""
 
@@ -31,7 +34,7 @@ def recurrence_noise(system: System) -> Tensor:
     A state of variance ``memory`` is rounded to 2^-24 of itself, and its mode adds the roundings up over its memory.
     """
     memories = 1 / (1 - system.poles.abs().square()).clamp_min(1e-12)
-    return 2 * HALF_ULP / 3**0.5 * (system.residues.abs() * memories).square().sum(-1).sqrt()
+    return RECURRENCE * (system.residues.abs() * memories).square().sum(-1).sqrt()
 
 
 def relative_float32_noise(system: System) -> Tensor:
