@@ -63,7 +63,12 @@ def main() -> None:
         show(title, rows)
     if given.out is not None:
         record = {"artifact": str(given.artifact), "load": given.load, "environment": asdict(environment(1)), "planted": planted}
-        given.out.write_text(json.dumps(record | {"runs": tables}, indent=1) + "\n", encoding="utf-8")
+        # One line a run.
+        parts = [
+            f'  "{title}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]" for title, rows in tables.items()
+        ]
+        text = json.dumps(record, indent=1)[:-2] + ',\n "runs": {\n' + ",\n".join(parts) + "\n }\n}\n"
+        given.out.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

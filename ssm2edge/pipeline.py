@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssm2edge.artifact import Manifest, Reference, seal, staging
+from ssm2edge.artifact import PROBES, Manifest, Reference, seal, staging
 from ssm2edge.cache import Store
 from ssm2edge.description import describe, layer_records
 from ssm2edge.devices import open_device
@@ -22,6 +23,7 @@ from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.defaults import decided
 from ssm2edge.stages.export import export
 from ssm2edge.stages.load import Loaded, load, original_outputs
+from ssm2edge.stages.probe import probe
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
 from ssm2edge.stages.report import draw_up, write_page
@@ -86,6 +88,9 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         deployed = deployed_systems(reduced_model)
         records = layer_records(loaded.layers, deployed, reductions)
         subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
+        probes = probe(loaded, reduced_model, subject.model.multiple, subject.model.shortest)
+        probes.save(folder, PROBES)
+        subject = dataclasses.replace(subject, probes=probes, bound=bound)
         verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
         if not verdict.passed:
             raise VerificationError(verdict)

@@ -97,7 +97,11 @@ def wide_console() -> Console:
 
 def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
     """Print what an artifact is, every check with its figure, and the outcome."""
-    console.print(Group(_layers(manifest), _checks(verdict), _accuracy(manifest, verdict), _latency(manifest, timing)))
+    console.print(
+        Group(
+            _layers(manifest), _checks(verdict), *_layer_errors(verdict), _accuracy(manifest, verdict), _latency(manifest, timing)
+        )
+    )
     failures = verdict.failures
     for check in failures:
         console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
@@ -218,6 +222,18 @@ def _checks(verdict: Verdict) -> RenderableType:
         mark = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
         table.add_row(check.name, figure, limit, mark, check.detail)
     return table
+
+
+def _layer_errors(verdict: Verdict) -> list[RenderableType]:
+    if not verdict.layers:
+        return []
+    table = _table(
+        "Errors layer by layer, on artificial signals", "output of", "against the reduced model", "against the original"
+    )
+    for layer in verdict.layers:
+        figures = ("not finite" if value is None else _figure(value) for value in (layer.parity, layer.error))
+        table.add_row(layer.name or "(the model)", *figures)
+    return [table]
 
 
 def _accuracy(manifest: Manifest, verdict: Verdict) -> RenderableType:

@@ -23,10 +23,12 @@ from ssm2edge.artifact.records import (
     StateRecord,
     Streaming,
 )
-from ssm2edge.artifact.reference import Reference, load_reference
+from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
 from ssm2edge.artifact.staging import seal, staging
 
 __all__ = [
+    "LAYER",
+    "PROBES",
     "SCHEMA",
     "Accuracy",
     "Artifact",

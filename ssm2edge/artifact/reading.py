@@ -62,6 +62,13 @@ class Artifact:
         """The reference pack, read on first use."""
         return reference_pack.load_reference(self.path(reference_pack.NAME))
 
+    @cached_property
+    def probes(self) -> Reference | None:
+        """The pack of probes, read on first use; None where there is none."""
+        if reference_pack.PROBES not in self.manifest.files:
+            return None
+        return reference_pack.load_reference(self.path(reference_pack.PROBES))
+
 
 def open_artifact(directory: str | os.PathLike[str]) -> Artifact:
     """Open a build directory and check that every file is the one that was built.

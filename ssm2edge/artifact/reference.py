@@ -22,6 +22,12 @@ from ssm2edge.artifact.errors import ArtifactError
 Array = NDArray[Any]
 
 NAME = "reference.npz"
+PROBES = "probes.npz"
+"""A second pack of the same form: artificial signals, and what every layer gives on the way, ``original.layer.<name>``."""
+
+LAYER = "layer."
+"""What the name of a layer's output begins with, in the pack of probes."""
+
 LARGEST_UNPACKED = 4 << 30
 """Bytes of all arrays together; a pack that claims more is refused unread."""
 
@@ -66,9 +72,9 @@ class Reference:
         labels = None if self.labels is None else self.labels[rows]
         return Reference(cut(self.inputs), cut(self.original), cut(self.reduced), labels)
 
-    def save(self, directory: Path) -> None:
-        """Write ``reference.npz`` into a directory; the same arrays give the same bytes."""
-        with zipfile.ZipFile(directory / NAME, "w", zipfile.ZIP_DEFLATED) as archive:
+    def save(self, directory: Path, name: str = NAME) -> None:
+        """Write the pack into a directory; the same arrays give the same bytes."""
+        with zipfile.ZipFile(directory / name, "w", zipfile.ZIP_DEFLATED) as archive:
             for key, value in self._arrays().items():
                 # A ZipInfo made from a name alone carries a fixed date, and is stored unless it says otherwise.
                 entry = zipfile.ZipInfo(f"{key}.npy")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ssm2edge.cli.opening import open_intact
 from ssm2edge.cli.options import json_option, threads_option
 from ssm2edge.cli.output import print_json, progress_to_stderr, write_text
 
@@ -39,14 +40,13 @@ def check(
     Exit code 0 if nothing is worse than the policy allows, 1 if something is, 2 if the input is at fault, 3 if latencies stayed
     undecided.
     """
-    from ssm2edge.artifact import open_artifact
     from ssm2edge.verification.gate import Policy, compare, open_baseline, read_policy
     from ssm2edge.verification.gate.junit import to_junit
     from ssm2edge.verification.gate.markdown import to_markdown
 
     policy = Policy() if policy_file is None else read_policy(policy_file)
     with progress_to_stderr("checking", quiet=as_json) as progress:
-        report = compare(open_artifact(directory), open_baseline(baseline), policy, threads=threads, progress=progress)
+        report = compare(open_intact(directory), open_baseline(baseline), policy, threads=threads, progress=progress)
     if markdown is not None:
         write_text(markdown, to_markdown(report), append=True)
     if junit is not None:

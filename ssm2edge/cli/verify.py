@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ssm2edge.cli.extra import import_live
+from ssm2edge.cli.opening import open_intact
 from ssm2edge.cli.options import json_option, live_options, threads_option
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
@@ -31,12 +32,11 @@ def verify(
 
     Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
     """
-    from ssm2edge.artifact import open_artifact
     from ssm2edge.verification import Subject, time_graphs
     from ssm2edge.verification import verify as run_checks
 
     with progress_to_stderr("verifying", quiet=as_json) as progress:
-        artifact = open_artifact(directory)
+        artifact = open_intact(directory)
         verdict = run_checks(artifact, threads=threads, progress=progress)
         if live:
             progress("live.original")

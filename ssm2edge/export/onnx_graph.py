@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from ssm2edge.export.errors import ExportError
 from ssm2edge.export.gated_mixing import write_gates_as_products
 from ssm2edge.export.joint_states import join_states
+from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
 from ssm2edge.export.single_samples import write_single_samples_as_rows
@@ -77,10 +78,13 @@ def to_onnx(
     write_gates_as_products(model)
     write_single_samples_as_rows(model)
     cancel_transposes(model)
+    layers = layer_values(model.graph)
     model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
     model = onnx.inliner.inline_local_functions(model)
     drop_unused(model.graph)
     _tidy(model, output_names)
+    if layers:
+        metadata = {**metadata, "layers": layers}
     for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
         entry = model.metadata_props.add()
         entry.key = f"ssm2edge.{key}"

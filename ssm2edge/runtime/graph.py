@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import onnxruntime
 
 from ssm2edge.runtime.errors import GraphError
+from ssm2edge.runtime.exposing import expose
 from ssm2edge.runtime.ports import Signature, read_signature
 
 LARGEST_FILE = 2 << 30
@@ -70,7 +72,7 @@ class Graph:
     session: onnxruntime.InferenceSession
 
 
-def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings) -> Graph:
+def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, exposed: Sequence[str] = ()) -> Graph:
     """Read, hash and load one graph.
 
     Parameters
@@ -81,6 +83,8 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings) -> G
         ``"offline"`` or ``"stream"``.
     settings
         Threads and arithmetic.
+    exposed
+        Inner values that become outputs of the session behind its own.
 
     Raises
     ------
@@ -102,10 +106,10 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings) -> G
         if sha256 != expected:
             raise GraphError(f"{file} is not the file that was built: its SHA-256 differs from the manifest's; copy it again.")
     try:
-        session = onnxruntime.InferenceSession(content, settings.options(), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(expose(content, exposed), settings.options(), providers=["CPUExecutionProvider"])
         metadata = session.get_modelmeta().custom_metadata_map
         inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
-        outputs = [(value.name, value.type, value.shape) for value in session.get_outputs()]
+        outputs = [(value.name, value.type, value.shape) for value in session.get_outputs() if value.name not in exposed]
     except Exception as fault:  # onnxruntime's exceptions share no base class of their own
         reason = " ".join(str(fault).split())[:200]
         raise GraphError(f"onnxruntime {onnxruntime.__version__} cannot load {file}: {reason}") from fault

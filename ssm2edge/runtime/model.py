@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,8 @@ class Model:
         Threads within an operator.
     flush_subnormals
         See `Settings`.
+    exposed
+        Inner values of the graph that `run` gives, too; what names them is `layers`.
 
     Raises
     ------
@@ -35,9 +37,11 @@ class Model:
     ...     scores = model.run(pixels)["output"]                # pixels: float32 [batch, time, 1]
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1, flush_subnormals: bool = False) -> None:
-        self._graph: Graph | None = open_graph(path, "offline", Settings(threads, flush_subnormals))
-        self._names = [port.name for port in self._graph.signature.outputs]
+    def __init__(
+        self, path: str | os.PathLike[str], *, threads: int = 1, flush_subnormals: bool = False, exposed: Sequence[str] = ()
+    ) -> None:
+        self._graph: Graph | None = open_graph(path, "offline", Settings(threads, flush_subnormals), exposed)
+        self._names = [port.name for port in self._graph.signature.outputs] + list(exposed)
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -48,6 +52,11 @@ class Model:
     def outputs(self) -> tuple[Port, ...]:
         """What `run` gives."""
         return self._open().signature.outputs
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """The inner value that each reduced layer gives, by the layer's name."""
+        return dict(self._open().signature.layers)
 
     @property
     def sha256(self) -> str:

@@ -117,6 +117,8 @@ class Signature:
         The lengths that an offline graph takes are multiples of it.
     shortest
         Fewest samples that an offline graph takes.
+    layers
+        Name of each reduced layer of an offline graph, and the inner value that it gives.
     """
 
     kind: str
@@ -126,6 +128,7 @@ class Signature:
     states: tuple[State, ...]
     frame: int = 1
     shortest: int = 1
+    layers: tuple[tuple[str, str], ...] = ()
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
         """Inputs in the graph's order, checked: names, dtypes, shapes, one common batch and length.
@@ -213,6 +216,9 @@ def read_signature(
             states=tuple(_state(entry, given, taken) for entry in states),
             frame=int(metadata.get("ssm2edge.frame" if kind == "stream" else "ssm2edge.multiple", "1")),
             shortest=int(metadata.get("ssm2edge.shortest", "1")),
+            layers=tuple(
+                (str(entry["name"]), str(entry["value"])) for entry in json.loads(metadata.get("ssm2edge.layers", "[]"))
+            ),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
         raise GraphError(f"{name} has metadata that this version cannot read ({fault}): build it again.") from fault

@@ -41,6 +41,25 @@ class Check:
 
 
 @dataclass(frozen=True)
+class LayerErrors:
+    """Errors at the output of one layer, on the probes.
+
+    Attributes
+    ----------
+    name
+        As in the manifest; ``@2`` and so on for further calls of the same layer.
+    parity
+        Largest difference between the graph and the reduced torch model, relative to the largest magnitude; None if not finite.
+    error
+        Root mean square difference between the graph and the original, relative to the original's root mean square.
+    """
+
+    name: str
+    parity: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All checks of one artifact.
 
@@ -50,10 +69,13 @@ class Verdict:
         In the order they ran.
     accuracy
         Of the original and of the artifact on the held-out samples; None without labels.
+    layers
+        Errors layer by layer, in the graph's order; empty where they were not recorded.
     """
 
     checks: tuple[Check, ...]
     accuracy: Accuracy | None = None
+    layers: tuple[LayerErrors, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -75,6 +97,7 @@ class Verdict:
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],
             "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+            "layers": [asdict(layer) for layer in self.layers],
         }
 
 

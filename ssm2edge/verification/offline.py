@@ -7,6 +7,9 @@ import numpy as np
 from ssm2edge.verification.check import Check, relative_error, within
 from ssm2edge.verification.subject import Subject
 
+SIZES = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
+"""Lengths around those of the chunks in which graphs compute."""
+
 
 def parity(subject: Subject) -> Check:
     """The graph computes what the reduced torch model computes, on every held-out sample."""
@@ -49,7 +52,7 @@ def lengths(subject: Subject) -> Check:
     """
     inputs = subject.held_out(2)
     length = subject.length(inputs)
-    sizes = [size for size in subject.lengths((1, 2, 3, 15, 16, 17, length - 1)) if size <= length]
+    sizes = [size for size in subject.lengths((*SIZES, length - 1)) if size <= length]
     whole = subject.model.run(inputs)
     error = 0.0
     for size in sizes:

@@ -13,7 +13,8 @@ import numpy as np
 
 from ssm2edge.runtime import Stream
 from ssm2edge.verification.check import Array, Check, relative_error, within
-from ssm2edge.verification.subject import Inputs, Subject, along
+from ssm2edge.verification.signals import SIGNALS, with_signals
+from ssm2edge.verification.subject import Inputs, Subject
 
 ROWS = 4
 """Different streams in one batch."""
@@ -114,34 +115,16 @@ def lengths(subject: Subject) -> Check:
 
 
 def probes(subject: Subject) -> Check | None:
-    """Zeros, an impulse, a step, a sine and full-scale noise, each as one row; None if no input is a signal."""
-    held_out = subject.held_out(1)
-    length = min(1024, subject.length(held_out))
-    shapes = _probe_signals(length)
-    inputs = {}
-    for name, value in held_out.items():
-        axis = subject.time_axes[name]
-        part = value[along(axis, 0, length)]
-        if axis is None or value.dtype.kind != "f":
-            inputs[name] = np.repeat(part, len(shapes), axis=0)
-            continue
-        scale = float(np.abs(subject.reference.inputs[name]).max()) or 1.0
-        time_first = [len(shapes)] + [1] * (value.ndim - 1)
-        time_first[axis] = length
-        inputs[name] = np.broadcast_to(scale * shapes.reshape(time_first), (len(shapes), *part.shape[1:])).astype(value.dtype)
-    if all(value.dtype.kind != "f" for value in inputs.values()):
+    """Artificial signals at full scale, each as one row beside a held-out sequence; None if no input is a signal."""
+    held_out = subject.reference.inputs
+    if not any(value.dtype.kind == "f" and subject.time_axes[name] is not None for name, value in held_out.items()):
         return None
-    with subject.open_stream(len(shapes)) as stream:
+    length = min(1024, subject.length(held_out))
+    inputs = with_signals(held_out, subject.time_axes, length)
+    with subject.open_stream(_rows(inputs)) as stream:
         error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
-    detail = f"zeros, impulse, step, sine and noise of {length} samples at full scale, against the offline graph"
+    detail = f"{', '.join(SIGNALS)} of {length} samples at full scale, against the offline graph"
     return within("streaming.probes", error, subject.limits.streaming, detail)
-
-
-def _probe_signals(length: int) -> Array:
-    time = np.arange(length)
-    impulse = (time == 0).astype(np.float64)
-    noise = np.random.default_rng(1).uniform(-1.0, 1.0, length)
-    return np.stack([np.zeros(length), impulse, np.ones(length), np.sin(0.1 * time), noise])
 
 
 def _stream(subject: Subject, stream: Stream, inputs: Inputs, sizes: Iterable[int] | None = None) -> dict[str, Array]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ssm2edge.artifact import Accuracy, Artifact, Reference
+from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification.check import Array
 
@@ -47,6 +48,10 @@ class Subject:
         What passes.
     threads
         Threads within an operator.
+    probes
+        Artificial signals, and what the torch models and their layers make of them; None where they were not recorded.
+    bound
+        What the manifest says of the bound on the output error; None without one.
     """
 
     offline: Path
@@ -56,13 +61,18 @@ class Subject:
     recorded: Accuracy | None = None
     limits: Limits = LIMITS
     threads: int = 1
+    probes: Reference | None = None
+    bound: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, artifact: Artifact, limits: Limits = LIMITS, threads: int = 1) -> Subject:
         """The subject of an opened artifact."""
         manifest = artifact.manifest
         radii = {layer.name: layer.spectral_radius for layer in manifest.layers}
-        return cls(artifact.offline, artifact.stream, artifact.reference, radii, manifest.accuracy, limits, threads)
+        return cls(
+            artifact.offline, artifact.stream, artifact.reference, radii, manifest.accuracy, limits, threads,
+            artifact.probes, manifest.bound,
+        )  # fmt: skip
 
     @classmethod
     def staged(
@@ -82,6 +92,19 @@ class Subject:
         """The offline graph's outputs on all held-out inputs."""
         parts = [self.model.run(inputs) for inputs in self._portions()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @cached_property
+    def layer_outputs(self) -> dict[str, Array]:
+        """What the layers of the offline graph give on the probes, by name; of those that the pack of probes knows."""
+        if self.probes is None:
+            return {}
+        known = self.probes.reduced
+        values = {name: value for name, value in self.model.layers.items() if LAYER + name in known}
+        if not values:
+            return {}
+        with Model(self.offline, threads=self.threads, exposed=tuple(dict.fromkeys(values.values()))) as model:
+            found = model.run(dict(self.probes.inputs))
+        return {name: found[value] for name, value in values.items()}
 
     @cached_property
     def time_axes(self) -> dict[str, int | None]:

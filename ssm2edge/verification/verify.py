@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ssm2edge.artifact import Accuracy, Artifact, open_artifact
 from ssm2edge.runtime import EdgeError
-from ssm2edge.verification import accuracy, nrmse, offline, stability, streaming
+from ssm2edge.verification import accuracy, bounded, layers, nrmse, offline, stability, streaming
 from ssm2edge.verification.check import Check, Verdict
 from ssm2edge.verification.subject import LIMITS, Limits, Subject
 
@@ -17,6 +18,9 @@ Named = tuple[str, Callable[[Subject], Check | None]]
 OFFLINE: tuple[Named, ...] = (
     ("offline.parity", offline.parity),
     ("offline.error", offline.output_error),
+    ("offline.probes", layers.probes),
+    ("layers.parity", layers.parity),
+    ("bound.certified", bounded.certified),
     ("offline.batches", offline.batches),
     ("offline.lengths", offline.lengths),
 )
@@ -63,7 +67,7 @@ def verify(
     files = len(artifact.manifest.files)
     intact = Check("integrity", float(files), None, True, f"size and SHA-256 of {files} files are those of the manifest")
     verdict = examine(Subject.of(artifact, limits, threads), progress)
-    return Verdict((intact, *verdict.checks), verdict.accuracy)
+    return replace(verdict, checks=(intact, *verdict.checks))
 
 
 def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
@@ -80,7 +84,8 @@ def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
             if measured is not None:
                 checks.append(judge(subject, measured))
                 break
-    return Verdict(tuple(checks), measured)
+    told = any(check.name == "layers.parity" for check in checks)
+    return Verdict(tuple(checks), measured, layers.layer_errors(subject) if told else ())
 
 
 def _applicable(subject: Subject) -> Iterator[Named]:

@@ -1,0 +1,34 @@
+"""Which inner value of a whole-sequence graph is the output of which reduced layer, so that errors can be told layer by layer."""
+
+from __future__ import annotations
+
+import onnx
+
+from ssm2edge.lowering import siso_bank
+
+POLES = ".block.a"
+"""How the first constant of a layer's node is called behind the layer's name."""
+
+
+def layer_values(graph: onnx.GraphProto) -> list[dict[str, str]]:
+    """Name and value of every layer, in the graph's order, read before its nodes become plain ones.
+
+    A layer that is called several times is named with a number from its second call on.
+    """
+    found: list[dict[str, str]] = []
+    calls: dict[str, int] = {}
+    for node in graph.node:
+        if node.domain != siso_bank.DOMAIN or "Sequence" not in node.op_type:
+            continue
+        constant = f".{node.input[1]}"
+        if not constant.endswith(POLES):
+            continue
+        name = constant.removesuffix(POLES).removeprefix(".")
+        found.append({"name": numbered(name, calls), "value": node.output[0]})
+    return found
+
+
+def numbered(name: str, calls: dict[str, int]) -> str:
+    """Name of this call of a layer; counts it in ``calls``."""
+    calls[name] = calls.get(name, 0) + 1
+    return name if calls[name] == 1 else f"{name}@{calls[name]}"

@@ -1,0 +1,91 @@
+"""Artificial signals, and what the original and the reduced layers make of them: the pack of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssm2edge.artifact import LAYER, Reference
+from ssm2edge.export.layer_values import numbered
+from ssm2edge.layers import ReducedBank, blocks
+from ssm2edge.recording import record_outputs
+from ssm2edge.stages.load import Loaded
+from ssm2edge.stages.replace import replace
+from ssm2edge.verification.signals import probe_signals, spread, with_signals
+
+Array = NDArray[Any]
+
+NUMBERS = 100_000
+"""Numbers of all layers together, of the original and the reduced ones: what keeps the pack small."""
+
+LENGTH = 256
+"""Samples of the signals: more than the chunks that graphs compute in."""
+
+FEWEST = 8
+"""Samples of a layer's output that are kept at least, spread over its length."""
+
+
+def probe(loaded: Loaded, reduced: nn.Module, multiple: int, shortest: int) -> Reference:
+    """Run the original, layer by layer at full order, and the reduced model on artificial signals.
+
+    Parameters
+    ----------
+    loaded
+        The user's model and samples.
+    reduced
+        The model with reduced blocks.
+    multiple, shortest
+        Lengths that the model takes.
+    """
+    held_out, axis = loaded.samples.held_out, loaded.source.time_axis
+    full = replace(loaded, loaded.systems)
+    first = {name: value[:1] for name, value in held_out.items()}
+    widths = [value.shape[-1] for value in layer_outputs(reduced, first).values()]
+    rows = len(probe_signals(1)) + 1
+    length = max(min(loaded.length, LENGTH), shortest) // multiple * multiple
+    if length in widths and length - multiple >= shortest:
+        # Time and channels are told apart by their sizes.
+        length -= multiple
+    inputs = with_signals(held_out, dict.fromkeys(held_out, axis), length)
+    kept = max(FEWEST, NUMBERS // max(1, 2 * sum(widths) * rows))
+    return Reference(
+        inputs,
+        record_outputs(loaded.model, inputs, axis) | layer_outputs(full, inputs, kept),
+        record_outputs(reduced, inputs, axis) | layer_outputs(reduced, inputs, kept),
+    )
+
+
+def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], kept: int = FEWEST) -> dict[str, Array]:
+    """What each block of a replaced model gives, float32, ``(samples, at most kept, width)``, by ``layer.<name>``.
+
+    Parameters
+    ----------
+    model
+        A model whose layers are blocks; it is run once on all samples.
+    inputs
+        By name, ``(samples, ...)``.
+    kept
+        Time steps to keep, see :func:`ssm2edge.verification.signals.spread`.
+    """
+    calls: dict[str, int] = {}
+    found: dict[str, Array] = {}
+    handles = []
+    for name, block in blocks(model).items():
+        time_last = isinstance(block, ReducedBank)
+
+        def note(module: nn.Module, given: Any, value: Tensor, name: str = name, time_last: bool = time_last) -> None:
+            time_first = value.mT if time_last else value
+            found[LAYER + numbered(name, calls)] = time_first[:, spread(time_first.shape[1], kept)].float().numpy().copy()
+
+        handles.append(block.register_forward_hook(note))
+    try:
+        with torch.no_grad():
+            model.eval()(*(torch.tensor(value) for value in inputs.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

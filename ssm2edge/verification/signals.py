@@ -1,0 +1,52 @@
+"""Artificial signals: what held-out samples never show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ssm2edge.verification.check import Array
+
+SIGNALS = ("zeros", "an impulse", "a step", "a sine", "a burst and silence", "noise")
+
+
+def probe_signals(length: int) -> Array:
+    """Signals of magnitude one, ``[signals, length]`` float64, in the order of `SIGNALS`."""
+    time = np.arange(length)
+    generator = np.random.default_rng(1)
+    noise = generator.uniform(-1.0, 1.0, length)
+    burst = np.where(time < max(1, length // 8), generator.uniform(-1.0, 1.0, length), 0.0)
+    return np.stack([np.zeros(length), (time == 0) * 1.0, np.ones(length), np.sin(0.1 * time), burst, noise])
+
+
+def spread(length: int, kept: int) -> Array:
+    """Positions of ``kept`` samples spread over ``length``, first and last included; all where there are no more."""
+    return np.arange(length) if kept >= length else np.linspace(0, length - 1, kept).round().astype(np.int64)
+
+
+def with_signals(held_out: Mapping[str, Array], time_axes: Mapping[str, int | None], length: int) -> dict[str, Array]:
+    """The first held-out sequence, cut, and one row for each signal.
+
+    Parameters
+    ----------
+    held_out
+        Held-out inputs; inputs that are no signals (classes, or given once) take held-out values in every row.
+    time_axes
+        Of every input.
+    length
+        Samples of each row.
+    """
+    signals = probe_signals(length)
+    inputs = {}
+    for name, value in held_out.items():
+        axis = time_axes[name]
+        part = value if axis is None else value[(slice(None),) * axis + (slice(0, length),)]
+        rows = np.array(part[np.arange(len(signals) + 1) % len(part)])
+        if axis is not None and value.dtype.kind == "f":
+            scale = float(np.abs(value).max()) or 1.0
+            shape = [len(signals)] + [1] * (value.ndim - 1)
+            shape[axis] = length
+            rows[1:] = (scale * signals.reshape(shape)).astype(value.dtype)
+        inputs[name] = rows
+    return inputs
