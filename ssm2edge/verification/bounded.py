@@ -13,8 +13,8 @@ from ssm2edge.verification.subject import Subject
 
 def certified(subject: Subject) -> Check | None:
     """No held-out sample's error is above the bound; None without one that covers their length."""
-    bound = subject.bound or {}
-    proof: Mapping[str, Any] = bound.get("certified") or {}
+    stated: Any = (subject.bound or {}).get("certified")
+    proof: Mapping[str, Any] = stated if isinstance(stated, Mapping) else {}
     limit, horizon = proof.get("value"), proof.get("horizon")
     if not isinstance(limit, float | int) or (isinstance(horizon, int) and horizon < subject.length(subject.reference.inputs)):
         return None

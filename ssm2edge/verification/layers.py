@@ -46,12 +46,14 @@ def layer_errors(subject: Subject) -> tuple[LayerErrors, ...]:
 
 
 def _errors(name: str, found: Array, reduced: Array, original: Array) -> LayerErrors:
+    if found.ndim != 3 or reduced.ndim != 3 or reduced.shape != original.shape:
+        return LayerErrors(name, None, None)
     # Graphs hold time before channels or behind them, whichever is faster there.
-    turned = found if found.ndim != 3 or found.shape[2] == reduced.shape[-1] else np.swapaxes(found, 1, 2)
+    turned = found if found.shape[2] == reduced.shape[2] else np.swapaxes(found, 1, 2)
     turned = turned[:, spread(turned.shape[1], reduced.shape[1])]
     difference = relative_error({"": turned}, {"": reduced})
     if not np.isfinite(difference):
         return LayerErrors(name, None, None)
     size = float(np.sqrt(np.mean(original.astype(np.float64) ** 2)))
     error = float(np.sqrt(np.mean((turned.astype(np.float64) - original) ** 2)))
-    return LayerErrors(name, difference, error / size if size > 0 else None)
+    return LayerErrors(name, difference, error / size if size > 0 and np.isfinite(error) else None)

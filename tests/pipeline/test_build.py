@@ -25,6 +25,7 @@ from ssm2edge.verification.check import Check
 from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 REPORT = ("report.html", "report.json")
+PACKS = ("reference.npz", "probes.npz")
 
 
 def call(*arguments: object) -> Result:
@@ -47,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 
 def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]) -> None:
     out, result = built
-    assert {path.name for path in out.iterdir()} == {*REPORT, "manifest.json", "offline.onnx", "reference.npz", "stream.onnx"}
+    assert {path.name for path in out.iterdir()} == {*REPORT, "manifest.json", "offline.onnx", *PACKS, "stream.onnx"}
     assert {path.name for path in out.parent.iterdir()} == {"out", FOLDER}
     assert result.stderr == ""
 
@@ -79,7 +80,7 @@ def test_manifest_says_what_was_done(built: tuple[Path, Result]) -> None:
     assert manifest["streaming"] == {"available": True, "block": 4, "reason": None}
     assert [state["shape"] for state in manifest["states"]] == [[6, 4], [6, 4], [9]]
     assert manifest["latency"]["original"] > 0
-    assert set(manifest["files"]) == {*REPORT, "offline.onnx", "reference.npz", "stream.onnx"}
+    assert set(manifest["files"]) == {*REPORT, "offline.onnx", *PACKS, "stream.onnx"}
 
 
 def test_full_order_gives_the_originals_answers(built: tuple[Path, Result]) -> None:
@@ -151,7 +152,7 @@ def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
     built = build(open_source(str(source)), Options(order=4, method="balanced"), out, False, lambda stage, share: None)
     assert built.verdict.passed
-    assert {path.name for path in out.iterdir()} == {*REPORT, "manifest.json", "offline.onnx", "reference.npz"}
+    assert {path.name for path in out.iterdir()} == {*REPORT, "manifest.json", "offline.onnx", *PACKS}
     streaming = built.manifest.streaming
     assert (streaming.available, streaming.block, built.manifest.states) == (False, None, ())
     assert streaming.reason is not None
