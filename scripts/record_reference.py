@@ -17,12 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssm2edge.artifact import OriginalRecord, Reference, open_artifact, seal, staging
+from ssm2edge.artifact import OriginalRecord, Reference, load_figures, open_artifact, seal, staging
+from ssm2edge.artifact.figures import NAME as FIGURES
 from ssm2edge.devices import DEVICES, open_device
 from ssm2edge.errors import UserError
 from ssm2edge.latency import compare_with_original
 from ssm2edge.live import LIMIT, Original, open_original
 from ssm2edge.original import measure_original
+from ssm2edge.report import NAME as PAGE
+from ssm2edge.stages.report import write_page
 from ssm2edge.verification import Subject, Verdict, examine, relative_latencies
 from ssm2edge.verification.check import relative_error
 
@@ -91,7 +94,7 @@ def rerecord(directory: Path, original: Original, kind: str) -> tuple[Verdict, O
         for name in manifest.files:
             shutil.copy(directory / name, folder / name)
         reference.save(folder)
-        subject = Subject.staged(folder, reference, radii)
+        subject = replace(Subject.staged(folder, reference, radii), probes=artifact.probes, bound=manifest.bound)
         verdict = examine(subject)
         sample = [np.array(value[:1]) for value in reference.inputs.values()]
         latency, record = compare_with_original(original.model, folder, sample, relative_latencies(subject))
@@ -100,8 +103,9 @@ def rerecord(directory: Path, original: Original, kind: str) -> tuple[Verdict, O
         found = replace(manifest, accuracy=verdict.accuracy, parity=verdict.to_json(), latency=latency, original=record)
         if verdict.passed:
             with staging(directory, force=True) as place:
-                for name in manifest.files:
+                for name in set(manifest.files) - {PAGE}:
                     shutil.copy(folder / name, place / name)
+                write_page(place, found, load_figures(place / FIGURES), directory)
                 seal(place, found)
     return verdict, record, difference
 

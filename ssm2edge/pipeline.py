@@ -88,7 +88,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         deployed = deployed_systems(reduced_model)
         records = layer_records(loaded.layers, deployed, reductions)
         subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
-        probes = probe(loaded, reduced_model, subject.model.multiple, subject.model.shortest)
+        probes = probe(loaded, reduced_model, traced.multiple, traced.shortest)
         probes.save(folder, PROBES)
         subject = dataclasses.replace(subject, probes=probes, bound=bound)
         verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
