@@ -12,7 +12,9 @@ import pytest
 
 from scripts.calibration_table import markdown as calibration_markdown
 from scripts.latency.table import markdown as latency_markdown
+from scripts.reproduce_tables import stored
 from scripts.retraining_table import markdown as finetune_markdown
+from scripts.table_text import summary
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "models" / "digits" / "results"
@@ -32,3 +34,14 @@ def between(name: str) -> str:
 def test_table_is_made_of_committed_figures(name: str, render: Callable[[dict[str, Any]], str]) -> None:
     figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert between(name) == render(figures).strip()
+
+
+def test_summary_of_models_is_that_of_the_committed_tables() -> None:
+    assert between("models") == summary(stored(ROOT / "models")).replace("](../models/", "](models/").strip()
+
+
+def test_pages_that_readme_leads_to_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    leads = re.findall(r"\]\(([^)#]+)\)", text)
+    assert leads
+    assert [lead for lead in leads if not (ROOT / lead).exists()] == []
