@@ -125,7 +125,13 @@ def sizes(values: object) -> list[tuple[str, list[int | str]]]:
 
 
 def test_offline_graph_describes_itself(files: Files) -> None:
-    assert properties(files.offline) == {
+    produced = {name for node in files.offline.graph.node for name in node.output}
+    found = properties(files.offline)
+    layers = found.pop("layers")
+    assert isinstance(layers, list)
+    assert [layer["name"] for layer in layers] == ["layers.0", "layers.1"]
+    assert {layer["value"] for layer in layers} <= produced
+    assert found == {
         "schema": "1",
         "kind": "offline",
         "multiple": "1",

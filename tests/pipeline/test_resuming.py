@@ -12,6 +12,7 @@ import pytest
 
 from ssm2edge import pipeline
 from ssm2edge.cache import FOLDER
+from ssm2edge.devices import Processor
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.pipeline import build
@@ -52,7 +53,7 @@ def assert_same(first: Path, second: Path) -> None:
     for name in GRAPHS:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     one, other = (json.loads((place / "manifest.json").read_text()) for place in (first, second))
-    for key in set(one) - {"latency", "profile", "files", "source"}:
+    for key in set(one) - {"latency", "original", "profile", "files", "source"}:
         assert one[key] == other[key], key
 
 
@@ -88,7 +89,7 @@ def test_what_a_stage_depends_on_repeats_it(tmp_path: Path, monkeypatch: pytest.
         """The kept stages of a build alone."""
         store = pipeline.Store.beside(tmp_path / "out", rebuild)
         loaded = loading.load(described)
-        outputs = loading.original_outputs(loaded, store, lambda share: None)
+        outputs = loading.original_outputs(loaded, Processor(), store, lambda share: None)
         reductions = reducing.reduce(loaded, options, outputs, store, lambda step: None)
         calibrating.calibrate_reductions(loaded, options, reductions, store, lambda stage, share: None)
 
