@@ -32,6 +32,9 @@ IR_VERSION = 9
 
 METADATA_SCHEMA = "1"
 
+OLDEST_ONNXRUNTIME = "1.17.3"
+"""Oldest version on which artifacts were run and equal the newest (``scripts/try_onnxruntime_versions.py``)."""
+
 
 def to_onnx(
     program: ExportedProgram,
@@ -85,7 +88,7 @@ def to_onnx(
     _tidy(model, output_names)
     if layers:
         metadata = {**metadata, "layers": layers}
-    for key, value in {"schema": METADATA_SCHEMA, **metadata}.items():
+    for key, value in {"schema": METADATA_SCHEMA, "oldest_onnxruntime": OLDEST_ONNXRUNTIME, **metadata}.items():
         entry = model.metadata_props.add()
         entry.key = f"ssm2edge.{key}"
         entry.value = value if isinstance(value, str) else json.dumps(value)

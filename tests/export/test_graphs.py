@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from models.digits.model import S4D
 from ssm2edge.export import InputAxes, TracedModel, export_offline, export_stream, trace
+from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 from tests.small_models import replaced
 
 Array = NDArray[np.float32]
@@ -133,6 +134,7 @@ def test_offline_graph_describes_itself(files: Files) -> None:
     assert {layer["value"] for layer in layers} <= produced
     assert found == {
         "schema": "1",
+        "oldest_onnxruntime": OLDEST_ONNXRUNTIME,
         "kind": "offline",
         "multiple": "1",
         "shortest": "1",

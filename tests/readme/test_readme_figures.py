@@ -15,9 +15,18 @@ from scripts.latency.table import markdown as latency_markdown
 from scripts.reproduce_tables import stored
 from scripts.retraining_table import markdown as finetune_markdown
 from scripts.table_text import summary
+from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "models" / "digits" / "results"
+
+
+def test_the_oldest_runtime_is_one_that_was_tried() -> None:
+    figures = json.loads((RESULTS / "onnxruntime.json").read_text(encoding="utf-8"))
+    assert figures["oldest"] == OLDEST_ONNXRUNTIME
+    tried = [trial for trial in figures["trials"] if trial["onnxruntime"] == OLDEST_ONNXRUNTIME]
+    assert {trial["artifact"].partition(",")[0] for trial in tried} == {"digits", "sysid"}
+    assert all(trial["failure"] is None and max(trial["differences"].values()) <= 1e-4 for trial in tried)
 
 
 def between(name: str) -> str:
