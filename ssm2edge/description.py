@@ -22,6 +22,7 @@ from ssm2edge.artifact import (
     Streaming,
 )
 from ssm2edge.calibration import Calibrated
+from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 from ssm2edge.layers import FoundLayer, blocks
 from ssm2edge.options import Options, described
 from ssm2edge.recording import count_parameters
@@ -52,7 +53,7 @@ def describe(
     """Put together what a build found out; files are still missing."""
     source = loaded.source
     return Manifest(
-        tool=versions(),
+        tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
         source=Source(source.given, source.factory, source.hashes()),
         options=described(options, horizon_of(options, loaded)) | ({"lti": list(source.lti)} if source.lti else {}),
         layers=layers,

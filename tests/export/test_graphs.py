@@ -162,6 +162,7 @@ def test_stream_describes_itself(files: Files, block: int) -> None:
     offline = properties(files.offline)
     assert stream == {
         "schema": "1",
+        "oldest_onnxruntime": OLDEST_ONNXRUNTIME,
         "kind": "stream",
         "block": str(block),
         "frame": "1",
