@@ -44,7 +44,7 @@ def probe(loaded: Loaded, reduced: nn.Module, multiple: int, shortest: int) -> R
     held_out, axis = loaded.samples.held_out, loaded.source.time_axis
     full = replace(loaded, loaded.systems)
     first = {name: value[:1] for name, value in held_out.items()}
-    widths = [value.shape[-1] for value in layer_outputs(reduced, first).values()]
+    widths = [value.shape[-1] for value in layer_outputs(reduced, first, axis).values()]
     rows = len(probe_signals(1)) + 1
     length = max(min(loaded.length, LENGTH), shortest) // multiple * multiple
     if length in widths and length - multiple >= shortest:
@@ -54,13 +54,15 @@ def probe(loaded: Loaded, reduced: nn.Module, multiple: int, shortest: int) -> R
     kept = max(FEWEST, NUMBERS // max(1, 2 * sum(widths) * rows))
     return Reference(
         inputs,
-        record_outputs(loaded.model, inputs, axis) | layer_outputs(full, inputs, kept),
-        record_outputs(reduced, inputs, axis) | layer_outputs(reduced, inputs, kept),
+        record_outputs(loaded.model, inputs, axis) | layer_outputs(full, inputs, axis, kept),
+        record_outputs(reduced, inputs, axis) | layer_outputs(reduced, inputs, axis, kept),
     )
 
 
-def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], kept: int = FEWEST) -> dict[str, Array]:
+def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], time_axis: int, kept: int = FEWEST) -> dict[str, Array]:
     """What each block of a replaced model gives, float32, ``(samples, at most kept, width)``, by ``layer.<name>``.
+
+    Layers whose input the model pads are left out.
 
     Parameters
     ----------
@@ -68,18 +70,23 @@ def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], kept: int = FEW
         A model whose layers are blocks; it is run once on all samples.
     inputs
         By name, ``(samples, ...)``.
+    time_axis
+        Position of time in the inputs.
     kept
         Time steps to keep, see :func:`ssm2edge.verification.signals.spread`.
     """
     calls: dict[str, int] = {}
     found: dict[str, Array] = {}
+    length = max(value.shape[time_axis] for value in inputs.values() if value.ndim > time_axis)
     handles = []
     for name, block in blocks(model).items():
         time_last = isinstance(block, ReducedBank)
 
         def note(module: nn.Module, given: Any, value: Tensor, name: str = name, time_last: bool = time_last) -> None:
-            time_first = value.mT if time_last else value
-            found[LAYER + numbered(name, calls)] = time_first[:, spread(time_first.shape[1], kept)].float().numpy().copy()
+            label, time_first = LAYER + numbered(name, calls), value.mT if time_last else value
+            # A padded convolution is written without its padding in the graph: its samples would not be the same ones.
+            if time_first.shape[1] <= length:
+                found[label] = time_first[:, spread(time_first.shape[1], kept)].float().numpy().copy()
 
         handles.append(block.register_forward_hook(note))
     try:
