@@ -77,6 +77,19 @@ class ImplicitFilter(nn.Module):
         return y
 
 
+class Blend(nn.Module):
+    """An implicit filter between two products with matrices, with a constant added: many inputs and outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.filter, self.leave = nn.Conv1d(CHANNELS, CHANNELS, 1), ImplicitFilter(), nn.Conv1d(CHANNELS, CHANNELS, 1)
+        nn.init.zeros_(self.enter.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, u: Tensor) -> Tensor:
+        y: Tensor = self.leave(self.filter(self.enter(u)))
+        return y
+
+
 class Gate(nn.Module):
     """A layer with the parts of a selective one, written so that it can be exported."""
 
@@ -118,6 +131,12 @@ def implicit() -> nn.Module:
     """Two filters that only the user knows to be LTI."""
     torch.manual_seed(1)
     return Classifier([ImplicitFilter(), ImplicitFilter()])
+
+
+def blends() -> nn.Module:
+    """Two MIMO systems that only the user knows to be LTI."""
+    torch.manual_seed(1)
+    return Classifier([Blend(), Blend()])
 
 
 def half_selective() -> nn.Module:

@@ -98,14 +98,19 @@ class RealisedLayer(nn.Module):
 class ReducedRealised(nn.Module):
     """What stands in a realised layer's place: its block, what it adds, and the way it is called."""
 
+    offset: nn.Parameter | None
+
     def __init__(self, layer: RealisedLayer, block: nn.Module) -> None:
         super().__init__()
         keep_plain(layer.original, self)
         self.block = block
-        self.offset = None if layer.offset is None else nn.Parameter(layer.offset.to(next(block.parameters())))
         self.route = layer.route
         # A bank takes (batch, channels, time), one system of many inputs and outputs (batch, time, channels).
         self.block_time_axis = 2 if layer.system.batch_shape else 1
+        self.offset = None
+        if layer.offset is not None:
+            offset = layer.offset.to(next(block.parameters()))
+            self.offset = nn.Parameter(offset.unsqueeze(-1) if self.block_time_axis == 2 else offset)
 
     @property
     def precision(self) -> torch.dtype:
@@ -121,7 +126,7 @@ class ReducedRealised(nn.Module):
             u = u.to(self.precision)
         y: Tensor = self.block(u)
         if self.offset is not None:
-            y = y + (self.offset[:, None] if self.block_time_axis == 2 else self.offset)
+            y = y + self.offset
         y = y.transpose(1, 2) if turned else y
         return y if y.dtype == dtype else y.to(dtype)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.dense import canonical_order
+from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.hankel import Triplets, hankel_of, leading_triplets
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.response import pole_sequences
@@ -198,10 +198,9 @@ def _of_orders(taps: Tensor, D: Tensor, triplets: Triplets, orders: Tensor) -> _
     # The Gram matrix is the identity less what the last block holds: as well conditioned as the shift itself is determined.
     gram = before @ before.mT + torch.diag_embed(spare.to(U))
     A = torch.linalg.lstsq(gram, before @ after.mT).solution
-    poles, V = torch.linalg.eig(A)
-    index = canonical_order(poles)
-    poles = poles.gather(-1, index)
     if taps.shape[1] == taps.shape[2] == 1:
+        poles = torch.linalg.eigvals(A)
+        poles = poles.gather(-1, canonical_order(poles))
         B = torch.ones_like(poles)[..., None]
         zero = poles == 0
         # Which of the poles at zero are spare makes no difference.
@@ -209,8 +208,8 @@ def _of_orders(taps: Tensor, D: Tensor, triplets: Triplets, orders: Tensor) -> _
         live = ~zero | (zero.cumsum(-1) <= excess)
     else:
         first = triplets.values[:, :order, None] * triplets.right[:, :, :order, 0].mT
-        V = V.gather(-1, index[:, None, :].expand_as(V))
-        B = torch.linalg.solve(V, first.masked_fill(spare[..., None], 0.0).to(V))
+        modal = to_modal(DenseSystem(A, first.masked_fill(spare[..., None], 0.0), U[..., 0], D))
+        poles, B = modal.poles, modal.B
         size = B.norm(dim=-1, keepdim=True)
         live = size[..., 0] > 0
         # Rows of one size: what a mode weighs is in its output.

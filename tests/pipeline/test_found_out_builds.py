@@ -75,26 +75,34 @@ def check_answers(out: Path, expected: np.ndarray[Any, np.dtype[np.float32]], li
 
 
 @pytest.mark.parametrize(
-    ("factory", "library", "names", "more", "options"),
+    ("factory", "library", "kind", "names", "more", "options"),
     [
-        ("convolutions", "long convolution", ["blocks.0.filter.conv", "blocks.1.filter.conv"], "", ()),
-        ("implicit", "probed", ["blocks.0.filter", "blocks.1.filter"], 'lti = ["blocks.*.filter"]', ()),
-        ("implicit", "probed", ["blocks.0.filter", "blocks.1.filter"], "", ("--lti", "blocks.0.filter", "--lti", "*.1.filter")),
+        ("convolutions", "long convolution", "SISO bank", ["blocks.0.filter.conv", "blocks.1.filter.conv"], "", ()),
+        ("implicit", "probed", "SISO bank", ["blocks.0.filter", "blocks.1.filter"], 'lti = ["blocks.*.filter"]', ()),
+        (
+            "implicit",
+            "probed",
+            "SISO bank",
+            ["blocks.0.filter", "blocks.1.filter"],
+            "",
+            ("--lti", "blocks.0.filter", "--lti", "*.1.filter"),
+        ),
+        ("blends", "probed", "MIMO", ["blocks.0.filter", "blocks.1.filter"], 'lti = ["blocks.?.filter"]', ()),
     ],
 )
 def test_found_out_layers_are_built_whole_and_streaming(
-    tmp_path: Path, factory: str, library: str, names: list[str], more: str, options: tuple[str, ...]
+    tmp_path: Path, factory: str, library: str, kind: str, names: list[str], more: str, options: tuple[str, ...]
 ) -> None:
     source = directory_of(tmp_path / "model", factory, more)
     manifest = built(source, *options)
     assert [(layer["name"], layer["library"], layer["kind"]) for layer in manifest["layers"]] == [
-        (name, library, "SISO bank") for name in names
+        (name, library, kind) for name in names
     ]
     for layer in manifest["layers"]:
         assert layer["realised"]["taps"] == TAPS
         assert 0 <= layer["realised"]["error"] < 1e-5
     assert manifest["kept_layers"] == []
-    asked = ["blocks.*.filter"] if more else list(options[1::2])
+    asked = [more.split('"')[1]] if more else list(options[1::2])
     assert manifest["options"].get("lti", []) == asked
     expected = answers(getattr(found_out_models, factory)())
     assert manifest["streaming"] == {"available": True, "block": 8, "reason": None}
