@@ -24,7 +24,7 @@ from ssm2edge.stages.defaults import decided
 from ssm2edge.stages.export import export
 from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.probe import probe
-from ssm2edge.stages.reduce import reduce
+from ssm2edge.stages.reduce import check_order, reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.verification import Subject, Verdict, examine, relative_latencies
@@ -65,6 +65,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         progress("load", 0.0)
         loaded = load(source, options.trust_pickle)
         options, reason = decided(options, loaded)
+        check_order(loaded, options)
         if options.calibrate != "none":
             # What is wrong with the samples is said before anything takes long.
             calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))

@@ -21,6 +21,22 @@ from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.systems.system import System
 
 
+def check_order(loaded: Loaded, options: Options) -> None:
+    """Refuse an order that a layer does not have, before anything takes long.
+
+    Raises
+    ------
+    UserError
+        The sentence names the layer and its states.
+    """
+    if options.order is None:
+        return
+    try:
+        uniform_orders(loaded.systems, options.order)
+    except ValueError as error:
+        raise UserError(f"The model cannot be reduced: {error}") from error
+
+
 def reduce(
     loaded: Loaded,
     options: Options,
