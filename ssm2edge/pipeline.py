@@ -21,7 +21,7 @@ from ssm2edge.recording import record_outputs
 from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.defaults import decided
-from ssm2edge.stages.export import export
+from ssm2edge.stages.export import check_exportable, export
 from ssm2edge.stages.load import Loaded, load, original_outputs
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.reduce import check_order, reduce
@@ -66,8 +66,9 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         loaded = load(source, options.trust_pickle)
         options, reason = decided(options, loaded)
         check_order(loaded, options)
+        # What is wrong with the model or the samples is said before anything takes long.
+        check_exportable(loaded, options)
         if options.calibrate != "none":
-            # What is wrong with the samples is said before anything takes long.
             calibration_signals(loaded, dict.fromkeys(loaded.layers, 1))
         progress("original", 0.0)
         held_out, axis = loaded.samples.held_out, source.time_axis

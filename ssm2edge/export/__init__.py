@@ -6,7 +6,7 @@ from ssm2edge.export.choices import choose_forms
 from ssm2edge.export.errors import ExportError, StreamingError
 from ssm2edge.export.offline import export_offline
 from ssm2edge.export.program import InputAxes, TracedModel, trace
-from ssm2edge.export.stream import export_stream
+from ssm2edge.export.stream import export_stream, streaming_module
 
 __all__ = [
     "ExportError",
@@ -16,5 +16,6 @@ __all__ = [
     "choose_forms",
     "export_offline",
     "export_stream",
+    "streaming_module",
     "trace",
 ]

@@ -28,12 +28,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     ExportError
         If the block is not a multiple of the model's frame, or the block form cannot be written as ONNX.
     """
-    module = to_streaming(traced, RULES)
-    if block % module.frame:
-        raise ExportError(
-            f"The model cannot stream in blocks of {block} samples, because it changes the rate of time: "
-            f"ask for a block of {module.frame} samples or a multiple of {module.frame}."
-        )
+    module = streaming_module(traced, block)
     program = _trace_block(module, traced, block)
     states = module.states
     model = to_onnx(
@@ -57,6 +52,25 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     )
     rename_symbols(model, {model.graph.input[0].type.tensor_type.shape.dim[0].dim_param: "batch"})
     return model, states
+
+
+def streaming_module(traced: TracedModel, block: int) -> StreamingModule:
+    """Turn a traced model into its block form, for blocks of ``block`` samples.
+
+    Raises
+    ------
+    StreamingError
+        If the model cannot stream.
+    ExportError
+        If the block is not a multiple of the model's frame.
+    """
+    module = to_streaming(traced, RULES)
+    if block % module.frame:
+        raise ExportError(
+            f"The model cannot stream in blocks of {block} samples, because it changes the rate of time: "
+            f"ask for a block of {module.frame} samples or a multiple of {module.frame}."
+        )
+    return module
 
 
 def _trace_block(module: StreamingModule, traced: TracedModel, block: int) -> torch.export.ExportedProgram:

@@ -9,11 +9,40 @@ import onnx
 
 from ssm2edge.artifact import StateRecord, Streaming
 from ssm2edge.errors import UserError
-from ssm2edge.export import ExportError, StreamingError, TracedModel, choose_forms, export_offline, export_stream
+from ssm2edge.export import (
+    ExportError,
+    StreamingError,
+    TracedModel,
+    choose_forms,
+    export_offline,
+    export_stream,
+    streaming_module,
+)
 from ssm2edge.options import Options
+from ssm2edge.recording import record_outputs
+from ssm2edge.stages.load import Loaded
+from ssm2edge.stages.replace import replace, traced_model
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""
+
+
+def check_exportable(loaded: Loaded, options: Options) -> None:
+    """Run the model on a sample, and trace it with unreduced blocks: what cannot be built is said before anything takes long.
+
+    Raises
+    ------
+    UserError
+        If the model cannot take the samples, cannot be exported, or cannot stream in blocks of the size that is asked for.
+    """
+    record_outputs(loaded.model, {name: value[:1] for name, value in loaded.samples.held_out.items()}, loaded.source.time_axis)
+    traced = traced_model(replace(loaded, loaded.systems), loaded)
+    try:
+        streaming_module(traced, options.block)
+    except StreamingError:
+        return  # such a model has a whole-sequence graph, and the manifest says why no other
+    except ExportError as error:
+        raise UserError(str(error)) from error
 
 
 def export(traced: TracedModel, options: Options, folder: Path, progress: Progress) -> tuple[Streaming, tuple[StateRecord, ...]]:
