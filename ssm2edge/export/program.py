@@ -170,8 +170,14 @@ def _check_lengths(
         if steps < first:
             continue
         samples = [noise(entry, 2, steps * lengths.multiple, generator) for entry in inputs]
-        with torch.no_grad():
-            answer = model(*samples)
+        try:
+            with torch.no_grad():
+                answer = model(*samples)
+        except Exception as error:  # the user's own code may raise anything
+            raise ExportError(
+                f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} its "
+                f"forward fails ({_reason(error)}); write it so that it holds for every size."
+            ) from error
         expected = answer if isinstance(answer, tuple | list) else (answer,)
         found = next(reversed(run_program(program, samples).values()))
         same = all(x.shape == y.shape and torch.allclose(x, y, 1e-3, 1e-4) for x, y in zip(found, expected, strict=True))
@@ -189,7 +195,10 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
 
     def least_size(steps: int, of: list[torch.fx.Node]) -> int:
         sizes = (size for node in of for size in _sizes(node) if isinstance(size, torch.SymInt))
-        values = (size.node.expr.xreplace({symbol: sympy.Integer(steps)}) for size in sizes)
+        try:
+            values = [size.node.expr.xreplace({symbol: sympy.Integer(steps)}) for size in sizes]
+        except ZeroDivisionError:
+            return 0  # frames of no samples: some value is empty
         return min((int(value) for value in values if value.is_Integer), default=1)
 
     allowed = program.range_constraints[symbol]
