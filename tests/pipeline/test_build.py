@@ -181,4 +181,4 @@ def test_failing_exports_say_one_sentence_to_the_process(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ssm2edge: The model cannot be exported")
     assert done.stderr.count("\n") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
