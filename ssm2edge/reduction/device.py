@@ -36,9 +36,8 @@ def cancels(system: System) -> Tensor:
     return relative_float32_noise(system) > LARGEST_NOISE
 
 
-def felt_error(system: System, reduction: Reduction) -> Tensor:
-    """Return the errors of a reduction, with the noise of a float32 recurrence where the original's modes cancel."""
-    lost = cancels(system)
+def felt_error(system: System, reduction: Reduction, lost: Tensor) -> Tensor:
+    """Return the errors of a reduction, with the noise of a float32 recurrence where :func:`cancels` said ``lost``."""
     error = reduction.error.clone()
     if lost.any():
         error[lost] = torch.hypot(error[lost], WEIGHT * recurrence_noise(reduction.system[lost]))

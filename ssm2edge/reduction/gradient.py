@@ -142,9 +142,10 @@ def calmed(system: System, result: Reduction, starts: list[System]) -> Reduction
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
     """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands."""
-    reduced, outcomes, error = result.system, result.outcomes, felt_error(system, result)
+    cancelling = cancels(system)
+    reduced, outcomes, error = result.system, result.outcomes, felt_error(system, result, cancelling)
     for start in starts:
-        theirs = felt_error(system, start)
+        theirs = felt_error(system, start, cancelling)
         lost = ~(error <= theirs)
         if lost.any():
             reduced = put(reduced, lost, start.system[lost])

@@ -99,12 +99,13 @@ class _Shared:
         if not identity:
             outcome = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
         result = self._reduction(best.sections.poles(), method, outcome, best.iterations)
-        if not cancels(self.bank).any():
+        lost = cancels(self.bank)
+        if not lost.any():
             return result
         # The search is not to be trusted then: a start that a device feels less of goes before it.
         fell_back = torch.full_like(outcome, int(Outcome.REPAIRED if identity else Outcome.FELL_BACK))
         rivals = [self._reduction(poles, method, fell_back, best.iterations) for poles in starts]
-        return min([result, *rivals], key=lambda reduction: float(felt_error(self.bank, reduction).square().sum()))
+        return min([result, *rivals], key=lambda reduction: float(felt_error(self.bank, reduction, lost).square().sum()))
 
     def _shared_poles(self) -> Tensor:
         """The original's poles at the smallest step of each group."""

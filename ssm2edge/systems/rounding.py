@@ -18,6 +18,9 @@ HALF_ULP = 2.0**-25
 RECURRENCE = 2.0**-24 / 3**0.5
 """Root mean square of a rounding to float32, relative to what is rounded, at most."""
 
+BLOCK = 64
+"""Channels whose responses are computed at a time: they are long."""
+
 TAPS = 1024
 """Of the responses that noise is compared with: where modes cancel, energies from Gramians are lost in rounding themselves."""
 
@@ -39,5 +42,8 @@ def recurrence_noise(system: System) -> Tensor:
 
 def relative_float32_noise(system: System) -> Tensor:
     """Return :func:`float32_noise` relative to the channels' responses; zero for channels that are zero everywhere."""
+    if len(system.batch_shape) == 1 and system.batch_shape[0] > BLOCK:
+        blocks = [slice(i, i + BLOCK) for i in range(0, system.batch_shape[0], BLOCK)]
+        return torch.cat([relative_float32_noise(system[block]) for block in blocks])
     noise, norm = float32_noise(system), impulse_response(system, TAPS)[..., 0, 0, :].norm(dim=-1)
     return torch.where(norm > 0, noise / norm.where(norm > 0, torch.ones_like(norm)), torch.zeros_like(noise))
