@@ -20,7 +20,8 @@ import onnxruntime
 import torch
 from latency import artifacts, models, systems
 from latency.rows import Row
-from latency.table import markdown, text, with_table
+from latency.table import markdown, text
+from page_tables import with_table
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.latency import torch_threads
@@ -95,7 +96,7 @@ def main(chosen: str, rounds: int, artifact: Path | None, target: Path | None, p
         }
         target.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         if page is not None:
-            page.write_text(with_table(page.read_text(encoding="utf-8"), markdown(figures)), encoding="utf-8")
+            page.write_text(with_table(page.read_text(encoding="utf-8"), "latency", markdown(figures)), encoding="utf-8")
 
 
 if __name__ == "__main__":

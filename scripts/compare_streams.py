@@ -1,13 +1,16 @@
 """Offline against streaming over long signals, for a model with every streaming rule and for every model in models/.
 
-    python scripts/compare_streams.py [--samples 100000] [--out models/digits/results/streams.json]
+    python scripts/compare_streams.py [--samples 100000] [--only digits,sysid]
+    python scripts/compare_streams.py --out docs/streaming.json --page docs/streaming.md
 
 Each model is exported as it is built (reduced to the order in its build.toml by balanced truncation; no calibration, which does
 not matter here), once for blocks of one frame and once for blocks of 16 frames.  Samples are pushed 1, 7, 16, 64 at a time and in
 random numbers.  Outputs along time are compared in full with one run of the offline graph; final answers with the offline graph
-on prefixes of 1,000, 3,162, 10,000 ... samples.  Errors are relative to the output's largest value; to show drift, those of the
-first and of the last 1,000 samples are given beside the largest.  Then 64 streams in one batch are compared with 64 single ones.
-Exit code 1 if an error is above 1e-4.
+on prefixes of 1,000, 3,162, 10,000 ... samples.  Errors are relative to the output's largest value.  Two graphs that compute in
+float32 may part with nobody drifting, so both are also compared with the model in float64, on the first and the last 1,000
+samples (final answers: on prefixes up to a tenth of the signal, and on all of it).  Then 64 streams in one batch are compared
+with 64 single ones.  Exit code 1 if an error is above 1e-4, or if a stream drifts: if at the end it is further from float64 than
+twice what it was at the beginning and than twice what the offline graph is there.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +29,12 @@ import click
 import numpy as np
 import onnx
 import torch
-from every_rule import MODELS, TOKENS, every_rule, traced_every_rule
-from numpy.typing import NDArray
+from every_rule import MODELS, TOKENS, every_rule, in_blocks, traced_every_rule
+from float64_reference import Float64Reference
+from page_tables import with_table
+from stream_errors import LIMIT, STEPS, Array, Row, compare, compare_batch
+from streams_table import markdown
+from torch import nn
 
 from ssm2edge.errors import UserError
 from ssm2edge.export import InputAxes, StreamingError, TracedModel, export_offline, export_stream, trace
@@ -35,123 +42,14 @@ from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.loading import input_names, load_model, load_samples, open_source
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.runtime import Model, Port, Stream
+from ssm2edge.runtime import Model
 
-Array = NDArray[Any]
-Subject = tuple[TracedModel, dict[str, Array], dict[str, Array]]
-"""A traced model, one long signal, and a batch of short ones."""
-LIMIT = 1e-4
-STEPS = (1, 7, 16, 64, 0)
-"""Samples a push; 0 stands for random numbers from 0 to 200."""
+Subject = tuple[nn.Module, TracedModel, dict[str, Array], dict[str, Array]]
+"""A model of blocks, the same traced, one long signal, and a batch of short ones."""
 FRAMES = (1, 16)
 """Frames a block."""
-EDGE = 1000
-"""Samples at either end that are compared for drift."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """Errors of one output of one model, pushed in one way."""
-
-    model: str
-    block: int
-    step: int
-    output: str
-    samples: int
-    largest: float
-    first: float
-    last: float
-
-    @property
-    def passed(self) -> bool:
-        """Within the limit, all along."""
-        return bool(self.largest <= LIMIT)
-
-
-def compare(name: str, offline: Model, stream: Path, inputs: Mapping[str, Array], step: int) -> list[Row]:
-    """Push whole signals into a stream and compare every output with the offline graph.
-
-    Parameters
-    ----------
-    name
-        What the rows call the model.
-    offline
-        The whole-sequence graph.
-    stream
-        The streaming graph's file.
-    inputs
-        Signals ``(rows, ...)``, several frames of 1,000 samples long.
-    step
-        Samples a push; 0 for random numbers.
-    """
-    axes = {port.name: port.time_axis for port in offline.inputs}
-    length = next(value.shape[axis] for name, value in inputs.items() if (axis := axes[name]) is not None)
-    along: dict[str, list[Array]] = {}
-    answers: list[tuple[int, dict[str, Array]]] = []
-    with Stream(stream, len(next(iter(inputs.values())))) as pushed:
-        block, ports = pushed.block, {port.name: port for port in pushed.outputs}
-        targets = [x for k in range(6, 40) if EDGE <= (x := round(10 ** (k / 2) / block) * block) < length] + [length]
-        for start, stop in _spans(length, step):
-            outputs = pushed.push(_cut(inputs, axes, start, stop))
-            for key, value in outputs.items():
-                if ports[key].time_axis is not None:
-                    along.setdefault(key, []).append(value)
-            if targets and stop >= targets[0]:
-                targets.pop(0)
-                answers.append((stop // block * block, {k: v for k, v in outputs.items() if ports[k].time_axis is None}))
-        for key, value in pushed.flush().items():
-            if ports[key].time_axis is not None:
-                along.setdefault(key, []).append(value)
-    rows = []
-    whole = offline.run(inputs)
-    for key, parts in along.items():
-        rows.append(Row(name, block, step, key, length, *_errors_along(ports[key], parts, whole[key], length)))
-    for key in answers[0][1]:
-        errors = []
-        for prefix, values in answers:
-            expected = offline.run(_cut(inputs, axes, 0, prefix))[key]
-            errors.append(float(np.abs(values[key] - expected).max() / np.abs(expected).max()))
-        rows.append(Row(name, block, step, key, length, max(errors), errors[0], errors[-1]))
-    return rows
-
-
-def _errors_along(port: Port, parts: list[Array], whole: Array, length: int) -> tuple[float, float, float]:
-    axis = port.time_axis or 0
-    found = np.concatenate(parts, axis)
-    assert found.shape == whole.shape, f"{port.name}: {found.shape} streamed, {whole.shape} offline"
-    others = tuple(a for a in range(found.ndim) if a != axis)
-    error = np.abs(found - whole).max(axis=others) / np.abs(whole).max()
-    edge = EDGE * found.shape[axis] // length
-    return float(error.max()), float(error[:edge].max()), float(error[-edge:].max())
-
-
-def _spans(length: int, step: int) -> Iterator[tuple[int, int]]:
-    generator, start = np.random.default_rng(step), 0
-    while start < length:
-        stop = min(length, start + (step or int(generator.integers(0, 201))))
-        yield start, stop
-        start = stop
-
-
-def _cut(inputs: Mapping[str, Array], axes: Mapping[str, int | None], start: int, stop: int) -> dict[str, Array]:
-    return {
-        name: value if (axis := axes[name]) is None else value[(slice(None),) * axis + (slice(start, stop),)]
-        for name, value in inputs.items()
-    }
-
-
-def compare_batch(offline: Model, stream: Path, inputs: Mapping[str, Array]) -> float:
-    """Largest relative difference between streams in one batch and the same streams alone."""
-    rows = len(next(iter(inputs.values())))
-    largest = 0.0
-    with Stream(stream, rows) as together, Stream(stream) as alone:
-        batch = together.push(inputs)
-        for row in range(rows):
-            alone.reset()
-            single = alone.push({name: value[row : row + 1] for name, value in inputs.items()})
-            for name, value in single.items():
-                largest = max(largest, float(np.abs(batch[name][row : row + 1] - value).max() / np.abs(batch[name]).max()))
-    return largest
+TITLES = ("largest", "first 1k", "last 1k", "stream 1k", "...last", "offl. 1k", "...last")
+"""Of the columns of errors."""
 
 
 def every_rule_signals(rows: int, length: int) -> dict[str, Array]:
@@ -179,12 +77,13 @@ def shipped(directory: Path, rows: int, length: int) -> Subject:
         in_a_row = np.concatenate(list(value), axis=axis - 1)
         long[name] = np.take(in_a_row, np.arange(length) % in_a_row.shape[axis - 1], axis=axis - 1)[None]
         short[name] = value[np.arange(rows) % len(value)]
-    return trace(exportable(replaced), inputs), long, short
+    return replaced, trace(exportable(replaced), inputs), long, short
 
 
 def made(frames: bool, rows: int, length: int) -> Subject:
     """The model with every rule."""
-    return traced_every_rule(every_rule(frames)), every_rule_signals(1, length), every_rule_signals(rows, 400)
+    model = in_blocks(every_rule(frames))
+    return model, traced_every_rule(model), every_rule_signals(1, length), every_rule_signals(rows, 400)
 
 
 def subjects() -> dict[str, Callable[[int, int], Subject]]:
@@ -193,68 +92,69 @@ def subjects() -> dict[str, Callable[[int, int], Subject]]:
     return found | {file.parent.name: partial(shipped, file.parent) for file in sorted(MODELS.glob("*/build.toml"))}
 
 
+def compared(name: str, subject: Subject) -> dict[str, Any]:
+    """Rows of one model, printed as they come; the difference of 64 streams in one batch; or why it does not stream."""
+    model, traced, signal, short = subject
+    reference = Float64Reference(model)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(export_offline(traced), Path(folder, "offline.onnx"))
+        with Model(Path(folder, "offline.onnx")) as offline:
+            for frames in FRAMES:
+                path = Path(folder, f"{frames}.onnx")
+                try:
+                    onnx.save(export_stream(traced, frames * to_streaming(traced, RULES).frame)[0], path)
+                except StreamingError as error:
+                    click.echo(f"{name:>12} {error}")
+                    return {"refused": str(error)}
+                for step in STEPS:
+                    begun = time.monotonic()
+                    found = compare(name, offline, reference, path, signal, step)
+                    for row in found:
+                        click.echo(_line(row))
+                    rows += found
+                    click.echo(f"{'':>12} {time.monotonic() - begun:.0f} s", err=True)
+            batch = compare_batch(offline, path, short)
+            click.echo(f"{name:>12} 64 streams in one batch against each alone: {batch:.1e}")
+    return {"rows": [asdict(row) for row in rows], "batch_of_64": batch}
+
+
+def _line(row: Row) -> str:
+    number = "random" if row.step == 0 else str(row.step)
+    errors = " ".join(f"{error:>9.1e}" for error in astuple(row)[5:])
+    return f"{row.model:>12} {row.block:>5} {number:>6} {row.output:>9} {errors}{' drifts' if row.drifts else ''}"
+
+
 @click.command()
 @click.option("--samples", default=100_000, show_default=True, help="Length of the signals.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as JSON.")
-@click.option("--only", help="Name of one model.")
-def main(samples: int, out: Path | None, only: str | None) -> None:
+@click.option("--only", help="Names of models, with commas between them.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Merge the figures into this JSON file.")
+@click.option("--page", type=click.Path(exists=True, path_type=Path), help="Put the table of --out into this page.")
+def main(samples: int, only: str | None, out: Path | None, page: Path | None) -> None:
     """Compare and print the table."""
-    rows: list[Row] = []
-    batches, refused, absent = {}, {}, {}
-    click.echo(f"{'model':>12} {'block':>5} {'step':>6} {'output':>9} {'largest':>9} {'first 1k':>9} {'last 1k':>9}")
+    figures: dict[str, Any] = {"limit": LIMIT, "models": {}}
+    if out is not None and out.exists():
+        figures = json.loads(out.read_text(encoding="utf-8"))
+    click.echo(f"{'model':>12} {'block':>5} {'step':>6} {'output':>9} " + " ".join(f"{title:>9}" for title in TITLES))
+    failed = 0
     for name, make in subjects().items():
-        if only not in (None, name):
+        if only is not None and name not in only.split(","):
             continue
         try:
-            traced, signal, short = make(64, samples)
+            subject = make(64, samples)
         except UserError as error:
             # Samples that may not be shipped are fetched by the model's own script.
-            absent[name] = str(error)
             click.echo(f"{name:>12} left out: {error}")
+            figures["models"].setdefault(name, {"left_out": "its samples are fetched by its own script"})
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            onnx.save(export_offline(traced), Path(folder, "offline.onnx"))
-            with Model(Path(folder, "offline.onnx")) as offline:
-                for frames in FRAMES:
-                    path = Path(folder, f"{frames}.onnx")
-                    try:
-                        onnx.save(_stream(traced, frames), path)
-                    except StreamingError as error:
-                        refused[name] = str(error)
-                        click.echo(f"{name:>12} {error}")
-                        break
-                    for step in STEPS:
-                        begun = time.monotonic()
-                        found = compare(name, offline, path, signal, step)
-                        for row in found:
-                            number = "random" if step == 0 else str(step)
-                            click.echo(
-                                f"{name:>12} {row.block:>5} {number:>6} {row.output:>9} "
-                                f"{row.largest:>9.1e} {row.first:>9.1e} {row.last:>9.1e}"
-                            )
-                        rows += found
-                        click.echo(f"{'':>12} {time.monotonic() - begun:.0f} s", err=True)
-                else:
-                    batches[name] = compare_batch(offline, path, short)
-                    click.echo(f"{name:>12} 64 streams in one batch against each alone: {batches[name]:.1e}")
-    failed = [row for row in rows if not row.passed]
-    if out is not None:
-        content = {
-            "limit": LIMIT,
-            "rows": [asdict(row) for row in rows],
-            "batches_of_64": batches,
-            "refused": refused,
-            "left_out": absent,
-        }
-        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    largest = max((row.largest for row in rows), default=0.0)
-    click.echo(f"{len(rows)} rows, largest error {largest:.1e}, {len(failed)} above {LIMIT:g}")
+        figures["models"][name] = found = compared(name, subject)
+        failed += sum(not Row(**row).passed for row in found.get("rows", ()))
+        if out is not None:
+            out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if page is not None:
+        page.write_text(with_table(page.read_text(encoding="utf-8"), "streams", markdown(figures)), encoding="utf-8")
+    click.echo(f"{failed} rows above {LIMIT:g} or drifting")
     sys.exit(1 if failed else 0)
-
-
-def _stream(traced: TracedModel, frames: int) -> onnx.ModelProto:
-    """The streaming graph for blocks of so many frames."""
-    return export_stream(traced, frames * to_streaming(traced, RULES).frame)[0]
 
 
 if __name__ == "__main__":

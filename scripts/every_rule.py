@@ -85,9 +85,13 @@ def every_rule(frames: bool = True) -> nn.Module:
     return model.eval()
 
 
-def traced_every_rule(model: nn.Module) -> TracedModel:
-    """Its traced form, every layer as a block of its own order."""
-    blocks = replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
+def in_blocks(model: nn.Module) -> nn.Module:
+    """The model with every layer as a block of its own order."""
+    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
+
+
+def traced_every_rule(blocks: nn.Module) -> TracedModel:
+    """The traced form of a model of blocks."""
     inputs = [
         InputAxes("tokens", 1, torch.zeros(1, 8, dtype=torch.int64)),
         InputAxes("sound", 2, torch.zeros(1, 2, 8)),

@@ -9,9 +9,6 @@ Record = Mapping[str, Any]
 """One row: what, against, target, ratio (with its interval), met, and what bounds it where it is missed."""
 
 
-MARKS = ("<!-- latency -->", "<!-- /latency -->")
-
-
 def markdown(figures: Mapping[str, Any]) -> str:
     """README's table of the figures."""
     lines = ["| what | against | target | measured (95 % interval) | |", "|---|---|---|---|---|"]
@@ -19,13 +16,6 @@ def markdown(figures: Mapping[str, Any]) -> str:
         verdict = "met" if record["met"] else f"missed by {_missed(record)}"
         lines.append(f"| {record['what']} | {record['against']} | {_target(record)} | {_measured(record)} | {verdict} |")
     return "\n".join([*lines, "", f"{figures['processor']}, onnxruntime {figures['onnxruntime']}, torch {figures['torch']}."])
-
-
-def with_table(page: str, table: str) -> str:
-    """A page with another table between its marks."""
-    before, _, rest = page.partition(f"{MARKS[0]}\n")
-    _, _, after = rest.partition(f"\n{MARKS[1]}")
-    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"
 
 
 def text(records: Sequence[Record]) -> str:

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
-from ssm2edge.layers.heads import HeadedReplacement
+from ssm2edge.layers.contract import LayerError
+from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import Heads, diagonal, normalised
 from ssm2edge.systems.system import System
 from ssm2edge.systems.tie import Tie
@@ -101,26 +101,12 @@ class DSSLibrary:
         for name, value in (*((name, getattr(kernel, name)) for name in _stored(kernel)), ("D", skip)):
             if not bool(torch.isfinite(value).all()):
                 raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
-        heads = _heads(kernel, _version(module), _longest(module))
-        bidirectional = bool(getattr(module, "bidirectional", False))
-        if heads.system.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
-            count, channels = heads.system.batch_shape
-            raise LayerError(
-                f"its kernel has {count} heads of {channels} channels, its skip D {len(skip)} of {skip.shape[1]}; register a "
-                "library that reads it."
-            )
-        causal = heads.bank(slice(len(skip)), skip)
-        if not bidirectional:
-            return {ONLY: causal}
-        return dict(zip(DIRECTIONS, (causal, heads.bank(slice(len(skip), None))), strict=True))
+        return systems_of(module, _heads(kernel, _version(module), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip; both directions share the kernel's."""
         kernel = module.get_submodule("kernel")
-        tensors = [getattr(kernel, name) for name in _stored(kernel)]
-        if getattr(module, "bidirectional", False):
-            return {DIRECTIONS[0]: [*tensors, _skip(module)], DIRECTIONS[1]: tensors}
-        return {ONLY: [*tensors, _skip(module)]}
+        return tensors_of(module, [getattr(kernel, name) for name in _stored(kernel)], _skip(module))
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
         """Keep gates, activation, dropout and mixing; exchange the convolutions and the skip for the blocks.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import DIRECTIONS
+from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.replacement import Replacement
+from ssm2edge.layers.s4_kernels import Heads
+from ssm2edge.systems.system import System
 
 
 class HeadedReplacement(Replacement):
@@ -40,3 +42,45 @@ class HeadedReplacement(Replacement):
             causal, anticausal = (self.part(name) for name in DIRECTIONS)
             y = causal(u) + anticausal.backwards(u)
         return y
+
+
+def is_bidirectional(module: nn.Module) -> bool:
+    """Whether a layer filters both ways."""
+    return bool(getattr(module, "bidirectional", False))
+
+
+def systems_of(module: nn.Module, heads: Heads, skip: Tensor) -> Mapping[str, System]:
+    """Return the systems of a layer from those of its kernel; a bidirectional layer has the parts of ``DIRECTIONS``.
+
+    Parameters
+    ----------
+    module
+        The layer.
+    heads
+        Of its kernel: those of the forward direction first.
+    skip
+        ``(heads, channels)`` float64.
+
+    Raises
+    ------
+    LayerError
+        If kernel and skip do not fit each other.
+    """
+    bidirectional = is_bidirectional(module)
+    if heads.system.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
+        count, channels = heads.system.batch_shape
+        raise LayerError(
+            f"its kernel has {count} heads of {channels} channels, its skip D {len(skip)} of {skip.shape[1]}; register a "
+            "library that reads it."
+        )
+    causal = heads.bank(slice(len(skip)), skip)
+    if not bidirectional:
+        return {ONLY: causal}
+    return dict(zip(DIRECTIONS, (causal, heads.bank(slice(len(skip), None))), strict=True))
+
+
+def tensors_of(module: nn.Module, kernel: Sequence[Tensor], skip: Tensor) -> Mapping[str, Sequence[Tensor]]:
+    """Return the tensors that each part is stored in: both directions share the kernel's, the forward one has the skip."""
+    if is_bidirectional(module):
+        return {DIRECTIONS[0]: [*kernel, skip], DIRECTIONS[1]: kernel}
+    return {ONLY: [*kernel, skip]}

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
-from ssm2edge.layers.heads import HeadedReplacement
+from ssm2edge.layers.contract import LayerError
+from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
 from ssm2edge.systems.system import System
 
@@ -96,25 +96,11 @@ class S4Library:
         skip = _skip(module).detach().cpu().double()
         if not bool(torch.isfinite(skip).all()):
             raise LayerError("its parameter D holds NaN or infinite values; give weights of a finished training.")
-        heads = heads_of(module.get_submodule("kernel"), _longest(module))
-        bidirectional = bool(getattr(module, "bidirectional", False))
-        if heads.system.batch_shape != (len(skip) * (1 + bidirectional), skip.shape[1]):
-            count, channels = heads.system.batch_shape
-            raise LayerError(
-                f"its kernel has {count} heads of {channels} channels, its skip D {len(skip)} of {skip.shape[1]}; register a "
-                "library that reads it."
-            )
-        causal = heads.bank(slice(len(skip)), skip)
-        if not bidirectional:
-            return {ONLY: causal}
-        return dict(zip(DIRECTIONS, (causal, heads.bank(slice(len(skip), None))), strict=True))
+        return systems_of(module, heads_of(module.get_submodule("kernel"), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip; both directions share the kernel's."""
-        kernel = stored(module.get_submodule("kernel"))
-        if getattr(module, "bidirectional", False):
-            return {DIRECTIONS[0]: [*kernel, _skip(module)], DIRECTIONS[1]: kernel}
-        return {ONLY: [*kernel, _skip(module)]}
+        return tensors_of(module, stored(module.get_submodule("kernel")), _skip(module))
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
         """Keep dropout and activation; exchange the convolutions and the skip for the blocks.

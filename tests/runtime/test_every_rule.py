@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from compare_streams import STEPS, compare, compare_batch, every_rule_signals
-from every_rule import FRAME, every_rule, traced_every_rule
+from compare_streams import every_rule_signals
+from every_rule import FRAME, every_rule, in_blocks, traced_every_rule
+from float64_reference import Float64Reference
+from stream_errors import STEPS, compare, compare_batch
 
 from ssm2edge.export import export_offline, export_stream
 from ssm2edge.runtime import Model, Stream
+from tests.verification.test_verdicts import multiply_output
 
 BLOCK = 2 * FRAME
 
@@ -27,35 +30,49 @@ class Files:
 
 
 def test_sample_by_sample_gives_the_offline_graph(tmp_path: Path) -> None:
-    traced = traced_every_rule(every_rule(frames=False))
+    model = in_blocks(every_rule(frames=False))
+    traced, reference = traced_every_rule(model), Float64Reference(model)
     onnx.save(export_offline(traced), tmp_path / "offline.onnx")
     onnx.save(export_stream(traced, 1)[0], tmp_path / "stream.onnx")
     with Model(tmp_path / "offline.onnx") as offline:
         for step in (1, 16):
-            rows = compare("one rate", offline, tmp_path / "stream.onnx", every_rule_signals(2, 1500), step)
+            rows = compare("one rate", offline, reference, tmp_path / "stream.onnx", every_rule_signals(2, 1500), step)
             assert {row.output for row in rows} == {f"output.{k}" for k in range(6)}
             for row in rows:
                 assert row.largest <= 1e-4, row
+                assert not row.drifts, row
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("every_rule")
     found = Files(folder / "offline.onnx", folder / "stream.onnx")
-    traced = traced_every_rule(every_rule())
+    traced = traced_every_rule(in_blocks(every_rule()))
     onnx.save(export_offline(traced), found.offline)
     onnx.save(export_stream(traced, BLOCK)[0], found.stream)
     return found
 
 
 def test_pushes_of_any_size_give_the_offline_graph(files: Files) -> None:
+    reference = Float64Reference(in_blocks(every_rule()))
     with Model(files.offline) as offline:
         for step in STEPS:
-            rows = compare("every rule", offline, files.stream, every_rule_signals(2, 2001 // FRAME * FRAME), step)
+            rows = compare("every rule", offline, reference, files.stream, every_rule_signals(2, 2001 // FRAME * FRAME), step)
             assert {row.output for row in rows} == {f"output.{k}" for k in range(6)}
             for row in rows:
                 assert row.largest <= 1e-4, row
+                assert not row.drifts, row
         assert offline.multiple == FRAME
+
+
+def test_a_state_that_leaks_drifts(files: Files, tmp_path: Path) -> None:
+    graph = onnx.load(files.stream)
+    multiply_output("next.sum", 1 - 1e-6)(graph)
+    onnx.save(graph, tmp_path / "leaking.onnx")
+    reference = Float64Reference(in_blocks(every_rule()))
+    with Model(files.offline) as offline:
+        rows = compare("leaking", offline, reference, tmp_path / "leaking.onnx", every_rule_signals(1, 20_000), 64)
+    assert [row.output for row in rows if row.drifts] == ["output.5"]
 
 
 def test_64_streams_in_a_batch_are_64_streams_alone(files: Files) -> None:
