@@ -94,7 +94,9 @@ def rerecord(directory: Path, original: Original, kind: str) -> tuple[Verdict, O
         for name in manifest.files:
             shutil.copy(directory / name, folder / name)
         reference.save(folder)
-        subject = replace(Subject.staged(folder, reference, radii), probes=artifact.probes, bound=manifest.bound)
+        subject = replace(
+            Subject.staged(folder, reference, radii), probes=artifact.probes, bound=manifest.bound, responses=artifact.responses
+        )
         verdict = examine(subject)
         sample = [np.array(value[:1]) for value in reference.inputs.values()]
         latency, record = compare_with_original(original.model, folder, sample, relative_latencies(subject))

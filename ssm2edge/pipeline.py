@@ -22,11 +22,12 @@ from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.defaults import decided
 from ssm2edge.stages.export import check_exportable, export
-from ssm2edge.stages.load import Loaded, load, original_outputs
+from ssm2edge.stages.load import Loaded, horizon_of, load, original_outputs
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.reduce import check_order, reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
 from ssm2edge.stages.report import draw_up, write_page
+from ssm2edge.stages.respond import respond
 from ssm2edge.verification import Subject, Verdict, examine, relative_latencies
 
 __all__ = ["Built", "Loaded", "VerificationError", "build", "inspect", "load", "replace", "traced_model"]
@@ -92,7 +93,9 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
         probes = probe(loaded, reduced_model, traced.multiple, traced.shortest)
         probes.save(folder, PROBES)
-        subject = dataclasses.replace(subject, probes=probes, bound=bound)
+        responses = respond(loaded.systems, deployed, subject.model.layer_inputs, horizon_of(options, loaded))
+        responses.save(folder)
+        subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses)
         verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
         if not verdict.passed:
             raise VerificationError(verdict)

@@ -24,6 +24,7 @@ from ssm2edge.artifact.records import (
     Streaming,
 )
 from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
+from ssm2edge.artifact.responses import LayerResponses, Responses, SystemResponse, load_responses
 from ssm2edge.artifact.staging import seal, staging
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Latency",
     "LayerFigures",
     "LayerRecord",
+    "LayerResponses",
     "Manifest",
     "OriginalRecord",
     "Parameters",
@@ -50,13 +52,16 @@ __all__ = [
     "RealisedRecord",
     "Reference",
     "Response",
+    "Responses",
     "Share",
     "Source",
     "StateRecord",
     "Streaming",
+    "SystemResponse",
     "fingerprint",
     "load_figures",
     "load_reference",
+    "load_responses",
     "open_artifact",
     "open_manifest",
     "seal",

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from ssm2edge.artifact import manifest as manifest_text
 from ssm2edge.artifact import reference as reference_pack
+from ssm2edge.artifact import responses as response_pack
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.records import FileRecord, Manifest
 from ssm2edge.artifact.reference import Reference
+from ssm2edge.artifact.responses import Responses
 
 LARGEST_MANIFEST = 16 << 20
 LARGEST_FILE = 2 << 30
@@ -68,6 +70,13 @@ class Artifact:
         if reference_pack.PROBES not in self.manifest.files:
             return None
         return reference_pack.load_reference(self.path(reference_pack.PROBES))
+
+    @cached_property
+    def responses(self) -> Responses | None:
+        """The pack of responses, read on first use; None where there is none."""
+        if response_pack.NAME not in self.manifest.files:
+            return None
+        return response_pack.load_responses(self.path(response_pack.NAME))
 
 
 def open_artifact(directory: str | os.PathLike[str]) -> Artifact:

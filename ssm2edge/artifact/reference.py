@@ -6,20 +6,12 @@ every array counts the samples.
 
 from __future__ import annotations
 
-import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ssm2edge.artifact.arrays import Array, load_arrays, save_arrays, unknown_key
 from ssm2edge.artifact.errors import ArtifactError
-
-Array = NDArray[Any]
 
 NAME = "reference.npz"
 PROBES = "probes.npz"
@@ -27,9 +19,6 @@ PROBES = "probes.npz"
 
 LAYER = "layer."
 """What the name of a layer's output begins with, in the pack of probes."""
-
-LARGEST_UNPACKED = 4 << 30
-"""Bytes of all arrays together; a pack that claims more is refused unread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +63,7 @@ class Reference:
 
     def save(self, directory: Path, name: str = NAME) -> None:
         """Write the pack into a directory; the same arrays give the same bytes."""
-        with zipfile.ZipFile(directory / name, "w", zipfile.ZIP_DEFLATED) as archive:
-            for key, value in self._arrays().items():
-                # A ZipInfo made from a name alone carries a fixed date, and is stored unless it says otherwise.
-                entry = zipfile.ZipInfo(f"{key}.npy")
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                with archive.open(entry, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(value), version=(1, 0), allow_pickle=False)
+        save_arrays(directory / name, self._arrays())
 
     def _arrays(self) -> dict[str, Array]:
         groups = {"inputs": self.inputs, "original": self.original, "reduced": self.reduced}
@@ -89,47 +72,22 @@ class Reference:
 
 
 def load_reference(path: Path) -> Reference:
-    """Read a reference pack, never unpickling and never allocating more than the file's own directory accounts for.
+    """Read a reference pack.
 
     Raises
     ------
     ArtifactError
-        If the file is damaged, too large, holds anything but plain numeric arrays, or keys or sample counts do not fit.
+        If the file is no archive of plain arrays (see :func:`ssm2edge.artifact.arrays.load_arrays`), or keys or sample counts
+        do not fit.
     """
     groups: dict[str, dict[str, Array]] = {"inputs": {}, "original": {}, "reduced": {}}
     labels = None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > LARGEST_UNPACKED:
-                raise ArtifactError(f"{path} unpacks to more than {LARGEST_UNPACKED >> 30} GiB: record a smaller reference.")
-            for member in members:
-                key = member.filename.removesuffix(".npy")
-                group, _, name = key.partition(".")
-                value = _read_array(archive, member)
-                if key == "labels":
-                    labels = value
-                elif group in groups and name:
-                    groups[group][name] = value
-                else:
-                    raise ArtifactError(f"{path} has the unknown key {key[:40]!r}: build the artifact again.")
-    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as fault:
-        raise ArtifactError(f"{path} is not a readable reference pack ({str(fault)[:100]}): build the artifact again.") from fault
+    for key, value in load_arrays(path).items():
+        group, _, name = key.partition(".")
+        if key == "labels":
+            labels = value
+        elif group in groups and name:
+            groups[group][name] = value
+        else:
+            raise unknown_key(path, key)
     return Reference(groups["inputs"], groups["original"], groups["reduced"], labels)
-
-
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise ValueError(f"{member.filename} has npy version {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        if dtype.kind not in "fiub":
-            raise ValueError(f"{member.filename} has elements of type {dtype}")
-        size = math.prod(shape) * dtype.itemsize
-        # The header's shape is believed only as far as the archive really holds the elements.
-        content = stream.read(size + 1) if 0 <= size <= member.file_size else b""
-        if len(content) != size or min(shape, default=0) < 0:
-            raise ValueError(f"{member.filename} holds other than the {size} bytes it announces")
-    value = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    return np.ascontiguousarray(value)

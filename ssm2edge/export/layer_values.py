@@ -1,4 +1,7 @@
-"""Which inner value of a whole-sequence graph is the output of which reduced layer, so that errors can be told layer by layer."""
+"""Which inner values of a whole-sequence graph go into which reduced layer and come out of it.
+
+So errors can be told layer by layer, and each layer can be run by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ POLES = ".block.a"
 
 
 def layer_values(graph: onnx.GraphProto) -> list[dict[str, str]]:
-    """Name and value of every layer, in the graph's order, read before its nodes become plain ones.
+    """Name, output and input of every layer, in the graph's order, read before its nodes become plain ones.
 
     A layer that is called several times is named with a number from its second call on.
     """
@@ -24,7 +27,7 @@ def layer_values(graph: onnx.GraphProto) -> list[dict[str, str]]:
         if not constant.endswith(POLES):
             continue
         name = constant.removesuffix(POLES).removeprefix(".")
-        found.append({"name": numbered(name, calls), "value": node.output[0]})
+        found.append({"name": numbered(name, calls), "value": node.output[0], "input": node.input[0]})
     return found
 
 

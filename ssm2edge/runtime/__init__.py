@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
 from ssm2edge.runtime.graph import Settings
+from ssm2edge.runtime.layer import Layer
 from ssm2edge.runtime.listening import Gate, Heard, Listener
 from ssm2edge.runtime.log_mel import LogMel, LogMelStream
 from ssm2edge.runtime.model import Model
@@ -16,6 +17,7 @@ __all__ = [
     "GraphError",
     "Heard",
     "InputError",
+    "Layer",
     "Listener",
     "LogMel",
     "LogMelStream",

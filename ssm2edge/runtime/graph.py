@@ -14,6 +14,7 @@ import onnxruntime
 
 from ssm2edge.runtime.errors import GraphError
 from ssm2edge.runtime.exposing import expose
+from ssm2edge.runtime.extracting import extract
 from ssm2edge.runtime.ports import Signature, read_signature
 
 LARGEST_FILE = 2 << 30
@@ -94,10 +95,7 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
     given = Path(path)
     file = given / f"{kind}.onnx" if given.is_dir() else given
     try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            raise GraphError(f"{file} has {size} bytes, more than the {LARGEST_FILE} that an ONNX file can have.")
-        content = file.read_bytes()
+        content = _read(file)
     except OSError as fault:
         raise GraphError(_unreadable(given, file, kind, fault)) from fault
     sha256 = hashlib.sha256(content).hexdigest()
@@ -106,18 +104,59 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
         if sha256 != expected:
             raise GraphError(f"{file} is not the file that was built: its SHA-256 differs from the manifest's; copy it again.")
     try:
-        session = onnxruntime.InferenceSession(expose(content, exposed), settings.options(), providers=["CPUExecutionProvider"])
+        session = _session(expose(content, exposed), settings)
         metadata = session.get_modelmeta().custom_metadata_map
         inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
         outputs = [(value.name, value.type, value.shape) for value in session.get_outputs() if value.name not in exposed]
     except Exception as fault:  # onnxruntime's exceptions share no base class of their own
-        reason = " ".join(str(fault).split())[:200]
-        raise GraphError(f"onnxruntime {onnxruntime.__version__} cannot load {file}: {reason}") from fault
+        raise GraphError(_unloadable(file, fault)) from fault
     signature = read_signature(str(file), metadata, inputs, outputs)
     if signature.kind != kind:
         wanted = "whole sequences" if kind == "offline" else "streaming"
         raise GraphError(f"{file} is a graph of kind {signature.kind}, not one for {wanted}: give {kind}.onnx.")
     return Graph(file, sha256, signature, session)
+
+
+def open_part(file: Path, source: str, target: str, settings: Settings) -> onnxruntime.InferenceSession:
+    """Load the part of a graph that computes one inner value from another.
+
+    Parameters
+    ----------
+    file
+        An ONNX file.
+    source, target
+        See :func:`ssm2edge.runtime.extracting.extract`.
+    settings
+        Threads and arithmetic.
+
+    Raises
+    ------
+    GraphError
+        If the file cannot be read, or has no such part.
+    """
+    try:
+        return _session(extract(_read(file), source, target), settings)
+    except OSError as fault:
+        raise GraphError(f"{file} cannot be read ({fault.strerror or fault}).") from fault
+    except GraphError:
+        raise
+    except Exception as fault:  # onnxruntime's exceptions share no base class of their own
+        raise GraphError(_unloadable(file, fault)) from fault
+
+
+def _read(file: Path) -> bytes:
+    size = file.stat().st_size
+    if size > LARGEST_FILE:
+        raise GraphError(f"{file} has {size} bytes, more than the {LARGEST_FILE} that an ONNX file can have.")
+    return file.read_bytes()
+
+
+def _session(content: bytes, settings: Settings) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(content, settings.options(), providers=["CPUExecutionProvider"])
+
+
+def _unloadable(file: Path, fault: Exception) -> str:
+    return f"onnxruntime {onnxruntime.__version__} cannot load {file}: {' '.join(str(fault).split())[:200]}"
 
 
 def _unreadable(given: Path, file: Path, kind: str, fault: OSError) -> str:

@@ -56,7 +56,12 @@ class Model:
     @property
     def layers(self) -> dict[str, str]:
         """The inner value that each reduced layer gives, by the layer's name."""
-        return dict(self._open().signature.layers)
+        return {layer.name: layer.output for layer in self._open().signature.layers}
+
+    @property
+    def layer_inputs(self) -> dict[str, str]:
+        """The inner value that each reduced layer takes, by the layer's name; of those that the graph tells."""
+        return {layer.name: layer.input for layer in self._open().signature.layers if layer.input is not None}
 
     @property
     def sha256(self) -> str:

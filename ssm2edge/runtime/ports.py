@@ -99,6 +99,25 @@ class State:
 
 
 @dataclass(frozen=True)
+class LayerPort:
+    """One reduced layer of an offline graph.
+
+    Attributes
+    ----------
+    name
+        Of the layer; ``@2`` and so on for further calls of the same one.
+    output
+        The inner value that it gives.
+    input
+        The inner value that it takes; None in graphs that do not tell.
+    """
+
+    name: str
+    output: str
+    input: str | None
+
+
+@dataclass(frozen=True)
 class Signature:
     """Everything a graph says about itself.
 
@@ -118,7 +137,7 @@ class Signature:
     shortest
         Fewest samples that an offline graph takes.
     layers
-        Name of each reduced layer of an offline graph, and the inner value that it gives.
+        The reduced layers of an offline graph.
     """
 
     kind: str
@@ -128,7 +147,7 @@ class Signature:
     states: tuple[State, ...]
     frame: int = 1
     shortest: int = 1
-    layers: tuple[tuple[str, str], ...] = ()
+    layers: tuple[LayerPort, ...] = ()
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
         """Inputs in the graph's order, checked: names, dtypes, shapes, one common batch and length.
@@ -216,9 +235,7 @@ def read_signature(
             states=tuple(_state(entry, given, taken) for entry in states),
             frame=int(metadata.get("ssm2edge.frame" if kind == "stream" else "ssm2edge.multiple", "1")),
             shortest=int(metadata.get("ssm2edge.shortest", "1")),
-            layers=tuple(
-                (str(entry["name"]), str(entry["value"])) for entry in json.loads(metadata.get("ssm2edge.layers", "[]"))
-            ),
+            layers=tuple(_layer(entry) for entry in json.loads(metadata.get("ssm2edge.layers", "[]"))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
         raise GraphError(f"{name} has metadata that this version cannot read ({fault}): build it again.") from fault
@@ -258,6 +275,11 @@ def _port(entry: Mapping[str, Any], tensors: Mapping[str, tuple[np.dtype[Any], t
     if axis is not None and not (type(axis) is int and 0 < axis < len(shape)):
         raise ValueError(f"{entry['name']} has time axis {axis} among {len(shape)} axes")
     return Port(str(entry["name"]), shape, dtype, axis)
+
+
+def _layer(entry: Mapping[str, Any]) -> LayerPort:
+    source = entry.get("input")
+    return LayerPort(str(entry["name"]), str(entry["value"]), None if source is None else str(source))
 
 
 def _state(

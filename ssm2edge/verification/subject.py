@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference
+from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference, Responses
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification.check import Array
 
@@ -52,6 +52,8 @@ class Subject:
         Artificial signals, and what the torch models and their layers make of them; None where they were not recorded.
     bound
         What the manifest says of the bound on the output error; None without one.
+    responses
+        Impulse and frequency responses of the layers before and after reduction; None where they were not recorded.
     """
 
     offline: Path
@@ -63,6 +65,7 @@ class Subject:
     threads: int = 1
     probes: Reference | None = None
     bound: Mapping[str, Any] | None = None
+    responses: Responses | None = None
 
     @classmethod
     def of(cls, artifact: Artifact, limits: Limits = LIMITS, threads: int = 1) -> Subject:
@@ -71,7 +74,7 @@ class Subject:
         radii = {layer.name: layer.spectral_radius for layer in manifest.layers}
         return cls(
             artifact.offline, artifact.stream, artifact.reference, radii, manifest.accuracy, limits, threads,
-            artifact.probes, manifest.bound,
+            artifact.probes, manifest.bound, artifact.responses,
         )  # fmt: skip
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ssm2edge.artifact import Accuracy, Artifact, open_artifact
 from ssm2edge.runtime import EdgeError
-from ssm2edge.verification import accuracy, bounded, layers, nrmse, offline, stability, streaming
+from ssm2edge.verification import accuracy, bounded, layers, nrmse, offline, responses, stability, streaming
 from ssm2edge.verification.check import Check, Verdict
 from ssm2edge.verification.subject import LIMITS, Limits, Subject
 
@@ -91,6 +91,7 @@ def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
 def _applicable(subject: Subject) -> Iterator[Named]:
     yield "stability.poles", stability.poles
     yield from OFFLINE
+    yield from responses.checks(subject)
     if subject.stream is not None:
         yield from STREAMING
 

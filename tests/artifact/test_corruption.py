@@ -19,7 +19,7 @@ def test_damaged_copies_of_every_file_are_met_with_one_sentence(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert {row[0] for row in rows} == {
-        "manifest.json", "offline.onnx", "stream.onnx", "reference.npz", "probes.npz", "report.json",
+        "manifest.json", "offline.onnx", "stream.onnx", "reference.npz", "probes.npz", "responses.npz", "report.json",
         "report.html",        "cache: outputs", "cache: reductions", "cache: calibration",
     }  # fmt: skip
     assert all(row[-1] == "0" for row in rows)

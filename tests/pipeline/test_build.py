@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from ssm2edge import pipeline
-from ssm2edge.artifact import Streaming, load_figures
+from ssm2edge.artifact import load_figures
 from ssm2edge.cache import FOLDER
 from ssm2edge.cli import main
 from ssm2edge.loading import open_source
@@ -25,7 +25,7 @@ from ssm2edge.verification.check import Check
 from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 REPORT = ("report.html", "report.json")
-PACKS = ("reference.npz", "probes.npz")
+PACKS = ("reference.npz", "probes.npz", "responses.npz")
 
 
 def call(*arguments: object) -> Result:
@@ -165,7 +165,6 @@ def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
 def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = model_directory(tmp_path / "model"), tmp_path / "out"
     verdict = Verdict((Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong"),))
-    monkeypatch.setattr(pipeline, "export", lambda *_: (Streaming(False, None, "it looks ahead"), ()))
     monkeypatch.setattr(pipeline, "examine", lambda *_: verdict)
     result = call("build", source, "--out", out)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)

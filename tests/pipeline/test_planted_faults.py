@@ -136,6 +136,8 @@ def test_wrong_coefficient_in_one_layer_is_found_in_that_layer(artifact: Path) -
     found = failed(sealed(artifact))
     assert {"layers.parity", "offline.parity", "offline.probes"} <= set(found)
     assert found["layers.parity"].endswith("the first that is off is layers.1")
+    named = {name for name in found if name.startswith(("impulse", "frequency", "block"))}
+    assert named == {"impulse.layers.1", "frequency.layers.1", "block.layers.1"}
 
 
 def test_fault_in_the_first_layer_is_not_blamed_on_the_second(artifact: Path) -> None:
@@ -196,7 +198,7 @@ def test_layer_output_that_is_no_number_is_named(sound: Path) -> None:
     json.dumps(verdict.to_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize("name", ["offline.onnx", "stream.onnx", "reference.npz", PROBES])
+@pytest.mark.parametrize("name", ["offline.onnx", "stream.onnx", "reference.npz", PROBES, "responses.npz"])
 @pytest.mark.parametrize("command", ["verify", "check"])
 def test_damaged_file_fails_integrity_by_name(artifact: Path, name: str, command: str) -> None:
     path, content = artifact / name, (artifact / name).read_bytes()

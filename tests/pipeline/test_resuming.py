@@ -23,7 +23,7 @@ from tests.model_directories import model_directory
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = Options(order=3, method="balanced", calibrate="match", calibration_steps=3, block=4)
-GRAPHS = ("offline.onnx", "stream.onnx", "reference.npz", "probes.npz")
+GRAPHS = ("offline.onnx", "stream.onnx", "reference.npz", "probes.npz", "responses.npz")
 
 
 def run(source: Path, out: Path, options: Options = OPTIONS, **more: Any) -> Path:

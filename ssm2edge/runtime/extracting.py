@@ -1,0 +1,124 @@
+"""The part of a graph between two inner values as a graph of its own, without the onnx package.
+
+The nodes are found by walking back from the output to the input; they, and the constants that they read, are copied byte by byte.
+What runs is therefore what the file says, and nothing that was computed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ssm2edge.runtime.exposing import GRAPH, NAME, OUTPUT
+from ssm2edge.runtime.protobuf import Field, fields, written, written_number
+
+METADATA = 14
+"""Field of ModelProto."""
+NODE, GRAPH_NAME, INITIALIZER, INPUT = 1, 2, 5, 11
+"""Fields of GraphProto."""
+NODE_INPUT, NODE_OUTPUT, ATTRIBUTE = 1, 2, 5
+"""Fields of NodeProto."""
+BODIES = (6, 11)
+"""Fields of AttributeProto that hold graphs."""
+TENSOR_NAME = 8
+"""Field of TensorProto."""
+TYPE, TENSOR_TYPE, ELEMENT_TYPE, SHAPE, DIMENSION, FLOAT = 2, 1, 1, 2, 1, 1
+"""From ValueInfoProto down to the sizes of a tensor; float32 is element type 1."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    raw: memoryview
+    reads: set[str]
+    gives: set[str]
+
+
+def extract(content: bytes, source: str, target: str) -> bytes:
+    """Bytes of a model that computes one inner value from another.
+
+    Parameters
+    ----------
+    content
+        A serialised ModelProto.
+    source
+        Inner value that becomes the only input: float32 with three axes of any size.
+    target
+        Inner value that becomes the only output.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no model, or the output cannot be computed from the input alone.
+    """
+    model = list(fields(memoryview(content)))
+    graph = [part for field in model if field.number == GRAPH for part in fields(field.content)]
+    nodes = [_node(part) for part in graph if part.number == NODE]
+    constants = {_name(part.content, TENSOR_NAME): part.raw for part in graph if part.number == INITIALIZER}
+    chosen, needed = _walk_back(nodes, set(constants), source, target)
+    parts: list[bytes | memoryview] = [
+        *(node.raw for node in chosen),
+        written(GRAPH_NAME, b"part"),
+        *(raw for name, raw in constants.items() if name in needed),
+        written(INPUT, written(NAME, source.encode()) + written(TYPE, _sequences())),
+        written(OUTPUT, written(NAME, target.encode())),
+    ]
+    kept: list[bytes | memoryview] = [field.raw for field in model if field.number not in (GRAPH, METADATA)]
+    return b"".join([*kept, written(GRAPH, b"".join(parts))])
+
+
+def _walk_back(nodes: list[_Node], constants: set[str], source: str, target: str) -> tuple[list[_Node], set[str]]:
+    """The nodes that are needed, in the graph's order, and all values that these read."""
+    giving = {name: index for index, node in enumerate(nodes) for name in node.gives}
+    needed, waiting, chosen = {target}, [target], set()
+    while waiting:
+        name = waiting.pop()
+        if name == source or name in constants:
+            continue
+        if name not in giving:
+            raise ValueError(f"{target} does not follow from {source} alone, but from {name}, too")
+        chosen.add(giving[name])
+        new = nodes[giving[name]].reads - needed
+        needed |= new
+        waiting += new
+    if source not in needed:
+        raise ValueError(f"{target} does not follow from {source}")
+    return [nodes[index] for index in sorted(chosen)], needed
+
+
+def _node(field: Field) -> _Node:
+    gives = {part.text for part in fields(field.content) if part.number == NODE_OUTPUT} - {""}
+    return _Node(field.raw, set(_read(field.content)) - {""}, gives)
+
+
+def _read(node: memoryview) -> Iterator[str]:
+    """Every outer value that a node reads, also in the bodies of its loops."""
+    for part in fields(node):
+        if part.number == NODE_INPUT:
+            yield part.text
+        elif part.number == ATTRIBUTE:
+            for body in (entry.content for entry in fields(part.content) if entry.number in BODIES):
+                yield from _captured(body)
+
+
+def _captured(body: memoryview) -> Iterator[str]:
+    read: set[str] = set()
+    own: set[str] = set()
+    for part in fields(body):
+        if part.number == NODE:
+            read |= set(_read(part.content))
+            own |= {entry.text for entry in fields(part.content) if entry.number == NODE_OUTPUT}
+        elif part.number in (INPUT, INITIALIZER):
+            own.add(_name(part.content, NAME if part.number == INPUT else TENSOR_NAME))
+    # A loop may give a value of the outside as it is.
+    read |= {_name(part.content, NAME) for part in fields(body) if part.number == OUTPUT}
+    yield from read - own
+
+
+def _name(content: memoryview, number: int) -> str:
+    return next((field.text for field in fields(content) if field.number == number), "")
+
+
+def _sequences() -> bytes:
+    """The type of float32 tensors with three axes."""
+    shape = written(SHAPE, 3 * written(DIMENSION, b""))
+    return written(TENSOR_TYPE, written_number(ELEMENT_TYPE, FLOAT) + shape)

@@ -1,0 +1,96 @@
+"""Serialised protobuf messages as lists of fields: as much of the format as it takes to cut and to extend graphs without onnx.
+
+A message is a row of fields, each a tag (its number and wire type) and a value.  A value of wire type 2 is a text, bytes or a
+message of its own, with its length before it; wire type 0 is one number in groups of seven bits; types 1 and 5 are eight and four
+bytes.  A message with another one behind it is the two merged: fields that repeat are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+WIDTHS = {1: 8, 5: 4}
+"""Bytes of the values of fixed width, by wire type."""
+LONGEST = 10
+"""Bytes of a number of 64 bits."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message.
+
+    Attributes
+    ----------
+    number
+        Which field of the message it is.
+    content
+        Its value without its length; of a plain number the bytes that spell it.
+    raw
+        The whole field, tag included, as it stands in the message.
+    """
+
+    number: int
+    content: memoryview
+    raw: memoryview
+
+    @property
+    def text(self) -> str:
+        """The value of a field that holds a text."""
+        return str(self.content, "utf-8")
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """Fields of a message in order.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no protobuf message.
+    """
+    place = 0
+    while place < len(message):
+        tag, start = _number(message, place)
+        wire = tag & 7
+        if wire == 2:
+            length, start = _number(message, start)
+            stop = start + length
+        elif wire == 0:
+            stop = _number(message, start)[1]
+        elif wire in WIDTHS:
+            stop = start + WIDTHS[wire]
+        else:
+            raise ValueError(f"a field has wire type {wire}")
+        if stop > len(message):
+            raise ValueError("a field ends behind its message")
+        yield Field(tag >> 3, message[start:stop], message[place:stop])
+        place = stop
+
+
+def written(number: int, content: bytes) -> bytes:
+    """A field of bytes: its number and wire type 2, its length, itself."""
+    return spelt(number << 3 | 2) + spelt(len(content)) + content
+
+
+def written_number(number: int, value: int) -> bytes:
+    """A field that holds a number."""
+    return spelt(number << 3) + spelt(value)
+
+
+def spelt(value: int) -> bytes:
+    """A number in groups of seven bits, the lowest first, with the eighth set in all but the last."""
+    groups = []
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _number(message: memoryview, place: int) -> tuple[int, int]:
+    """The number that is spelt from a place on, and the place behind it."""
+    value = 0
+    for index, byte in enumerate(message[place : place + LONGEST]):
+        value |= (byte & 127) << (7 * index)
+        if byte < 128:
+            return value, place + index + 1
+    raise ValueError("a number does not end")

@@ -1,0 +1,152 @@
+"""Each reduced layer by itself: its impulse and frequency response, as its part of the graph gives them, against the original's.
+
+The nodes of one layer are cut out of ``offline.onnx`` and fed with impulses and with sines: what is compared is what runs.  How
+far a reduced layer is from the original is no fault; being farther than when it was built is one, and so is another response than
+that of the block that was built, even where it is no farther.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+
+from ssm2edge.artifact import LayerResponses, Responses, SystemResponse
+from ssm2edge.runtime import EdgeError, Layer
+from ssm2edge.verification.check import Array, Check, relative_error, within
+from ssm2edge.verification.subject import Subject
+
+SMALL = 2.0**-10
+"""Amplitude at which the linear part of layers with quadratic outputs is measured: what is odd in the signal's sign."""
+SAMPLES_AT_ONCE = 1 << 22
+"""Samples of all channels of the sequences that run together."""
+
+
+def checks(subject: Subject) -> Iterator[tuple[str, Callable[[Subject], Check]]]:
+    """The checks of every layer that the pack of responses knows; of every call of it, where it is called several times."""
+    pack = subject.responses
+    if pack is None:
+        return
+    calls = list(subject.model.layers)
+    for name, layer in pack.layers.items():
+        for call in [call for call in calls if call == name or call.startswith(f"{name}@")] or [name]:
+            measured = MeasuredLayer(subject, call, layer, pack)
+            shown = call or "(the model)"
+            yield f"impulse.{shown}", measured.impulse
+            yield f"frequency.{shown}", measured.frequency
+            yield f"block.{shown}", measured.block
+
+
+class MeasuredLayer:
+    """One call of a layer, measured when the first check asks.
+
+    Parameters
+    ----------
+    subject
+        Whose graph is measured.
+    call
+        Name of the layer in the graph.
+    layer
+        What it should answer.
+    pack
+        At which times and frequencies.
+    """
+
+    def __init__(self, subject: Subject, call: str, layer: LayerResponses, pack: Responses) -> None:
+        self._subject, self._call, self._layer, self._pack = subject, call, layer, pack
+        self._shown = call or "(the model)"
+
+    @cached_property
+    def found(self) -> SystemResponse:
+        """What the layer's part of the graph answers."""
+        source, target = self._subject.model.layer_inputs.get(self._call), self._subject.model.layers.get(self._call)
+        if source is None or target is None:
+            raise EdgeError(f"The graph does not tell where {self._shown} is: build the artifact again.")
+        return measure(Layer(self._subject.offline, source, target, threads=self._subject.threads), self._layer, self._pack)
+
+    def impulse(self, subject: Subject) -> Check:
+        """The impulse response is no farther from the original's than when it was built."""
+        spans = np.diff(self._pack.times, append=self._pack.length).astype(np.float64)
+        what = f"impulse response at {len(self._pack.times)} of {self._pack.length} samples"
+        return self._against_original("impulse", np.sqrt(spans), what)
+
+    def frequency(self, subject: Subject) -> Check:
+        """The frequency response is no farther from the original's than when it was built."""
+        what = f"response to {len(self._pack.frequencies)} sines of {self._pack.length} samples"
+        return self._against_original("frequency", np.ones(1), what)
+
+    def block(self, subject: Subject) -> Check:
+        """The responses are those of the block that was built."""
+        limit = self._subject.limits.parity
+        built, found = _joined(self._layer.reduced), _joined(self.found)
+        errors = {name: relative_error({name: found[name]}, {name: value}) for name, value in built.items()}
+        worst = max(errors, key=lambda name: errors[name])
+        detail = f"responses of {self._shown} in the graph against the block that was built; largest difference in its {worst}"
+        if found[worst].shape == built[worst].shape:
+            places = np.unravel_index(np.argmax(np.abs(found[worst] - built[worst])), built[worst].shape)
+            detail += f", at output {places[1]}"
+        return within(f"block.{self._shown}", errors[worst], limit, detail)
+
+    def _against_original(self, part: str, weights: Array, what: str) -> Check:
+        original, built = getattr(self._layer.original, part), getattr(self._layer.reduced, part)
+        found = getattr(self.found, part)
+        limit = _distance(built, original, weights) + self._subject.limits.parity
+        figure = _distance(found, original, weights) if found.shape == original.shape else np.inf
+        return within(f"{part}.{self._shown}", figure, limit, f"{what} against the original layer's, root mean square; as built")
+
+
+def measure(layer: Layer, wanted: LayerResponses, pack: Responses) -> SystemResponse:
+    """Feed a layer with impulses and sines.
+
+    Parameters
+    ----------
+    layer
+        The layer's part of a graph.
+    wanted
+        Its directions, and whether it has quadratic outputs.
+    pack
+        Times and frequencies.
+    """
+    quadratic = wanted.reduced.quadratic
+    directions = wanted.directions.astype(np.float32)
+    outputs = wanted.reduced.impulse.shape[1]
+
+    def linear(signals: Array) -> Array:
+        if quadratic is None:
+            return layer.run(signals)
+        small = np.float32(SMALL) * signals
+        found: Array = (layer.run(small) - layer.run(-small)) / np.float32(2 * SMALL)
+        return found
+
+    impulses = np.zeros((len(directions), pack.length, directions.shape[1]), np.float32)
+    impulses[:, 0] = directions
+    impulse = np.stack([linear(row[None])[0] for row in impulses]).swapaxes(1, 2)
+    # After n samples of exp(i w (n - 1 - k)) the last output is the sum of h[j] exp(i w j); its conjugate is the response.
+    phases = 2 * np.pi * pack.frequencies[:, None] * np.arange(pack.length - 1, -1, -1)
+    waves = np.stack((np.cos(phases), -np.sin(phases)), axis=1).reshape(-1, pack.length).astype(np.float32)
+    rows = max(1, SAMPLES_AT_ONCE // (pack.length * max(directions.shape[1], outputs)))
+    settled = [
+        np.concatenate([linear(waves[i : i + rows, :, None] * direction)[:, -1] for i in range(0, len(waves), rows)])
+        for direction in directions
+    ]
+    frequency = np.stack(settled).reshape(len(directions), len(pack.frequencies), 2, -1).transpose(0, 3, 1, 2)
+    times = pack.times
+    if quadratic is None:
+        return SystemResponse(impulse[..., times], frequency)
+    even = np.stack([(layer.run(row[None])[0] + layer.run(-row[None])[0]) / 2 for row in impulses]).swapaxes(1, 2)
+    return SystemResponse(impulse[..., times], frequency, even[..., times[: quadratic.shape[-1]]])
+
+
+def _joined(response: SystemResponse) -> Mapping[str, Array]:
+    """Responses to impulses together, for their linear and quadratic parts are rounded together."""
+    parts = [response.impulse, *([] if response.quadratic is None else [response.quadratic])]
+    return {"impulse response": np.concatenate(parts, axis=-1), "frequency response": response.frequency}
+
+
+def _distance(found: Array, original: Array, weights: Array) -> float:
+    """Root mean square difference relative to the original's own size."""
+    weighted = weights if original.ndim == 3 else weights[:, None]
+    size = float(np.linalg.norm(original.astype(np.float64) * weighted))
+    error = float(np.linalg.norm((found.astype(np.float64) - original) * weighted))
+    return error / size if size > 0 else error

@@ -1,0 +1,410 @@
+"""Every layer's responses, cut out of the graph, are its system's; a fault in one layer fails the checks that bear its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import scipy.signal
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from models.sysid import model as sysid
+from ssm2edge.artifact import ArtifactError, Reference, Responses, load_responses
+from ssm2edge.export import InputAxes, export_offline, trace
+from ssm2edge.layers import Examples, blocks, exportable, find_layers, realise_layers, replace_layers
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.runtime import EdgeError, Layer, Model
+from ssm2edge.stages.respond import respond
+from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.system import System, from_conjugate_half
+from ssm2edge.verification import Check, Subject
+from ssm2edge.verification.responses import MeasuredLayer, checks, measure
+from ssm2edge.verification.verify import run_check
+from tests import found_out_models, package_models, published_s4
+from tests.model_directories import tiny_model
+from tests.random_banks import random_bank
+
+LENGTH, ORDER = 40, 3
+
+NOTHING = {"output": np.zeros((1, 1), np.float32)}
+NOBODY = Subject(Path("offline.onnx"), None, Reference({"u": np.zeros((1, 1, 1), np.float32)}, NOTHING, NOTHING))
+"""Layers are looked at without anything else of an artifact."""
+
+
+class Twice(nn.Module):
+    """One layer, called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = tiny_model().layers[0]  # type: ignore[index]  # a list of modules
+
+    def forward(self, u: Tensor) -> Tensor:
+        z: Tensor = self.layer(u.transpose(1, 2))[0]
+        return self.layer(z)[0].transpose(1, 2)
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "S4D": (tiny_model, 1),
+    "S4, low rank": (partial(published_s4.make, d_state=8, rank=1), 1),
+    "S4, both directions": (partial(published_s4.make, d_state=8, bidirectional=True), 1),
+    "S5": (partial(package_models.make, "s5"), 1),
+    "LRU": (partial(package_models.make, "lru"), 1),
+    "quadratic outputs": (partial(sysid.make, width=6, states=8, rank=2, layers=2), 1),
+    "long convolutions": (found_out_models.convolutions, 1),
+    "called twice": (Twice, 4),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    subject: Subject
+    before: dict[str, System]
+    after: dict[str, System]
+
+    @property
+    def pack(self) -> Responses:
+        assert self.subject.responses is not None
+        return self.subject.responses
+
+    @property
+    def graph(self) -> Path:
+        return self.subject.offline
+
+    def layer(self, call: str) -> Layer:
+        model = self.subject.model
+        return Layer(self.graph, model.layer_inputs[call], model.layers[call])
+
+    def changed(self, place: Path, change: Callable[[onnx.ModelProto], None]) -> Subject:
+        """The same, but for a fault in the graph."""
+        graph = onnx.load(self.graph)
+        change(graph)
+        onnx.save(graph, place)
+        return dataclasses.replace(self.subject, offline=place)
+
+
+def case_of(kind: str, place: Path) -> Case:
+    """The model, its layers reduced, as a graph; quick, for nothing else of a build is needed."""
+    make, width = MODELS[kind]
+    torch.manual_seed(0)
+    model = make().eval()
+    signal = torch.randn(2, found_out_models.TAPS, width)
+    model = realise_layers(model, Examples.of([signal], 1))
+    before = {layer.name: layer.system for layer in find_layers(model)}
+    reductions = reduce_layers(before, dict.fromkeys(before, ORDER), "balanced", LENGTH)
+    reduced = replace_layers(model, {name: reduction.system for name, reduction in reductions.items()})
+    onnx.save(export_offline(trace(exportable(reduced), [InputAxes("u", 1, signal[:1])])), place)
+    after = {name: block.system() for name, block in blocks(reduced).items()}
+    subject = dataclasses.replace(NOBODY, offline=place)
+    pack = respond(before, after, list(subject.model.layer_inputs), LENGTH)
+    return Case(dataclasses.replace(subject, responses=pack), before, after)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    made: dict[str, Case] = {}
+
+    def of(kind: str) -> Case:
+        if kind not in made:
+            made[kind] = case_of(kind, tmp_path_factory.mktemp("graph") / "offline.onnx")
+        return made[kind]
+
+    return of
+
+
+def results(subject: Subject) -> dict[str, Check]:
+    return {name: check for name, run in checks(subject) for check in run_check(name, run, subject)}
+
+
+def failed(subject: Subject) -> set[str]:
+    return {name for name, check in results(subject).items() if not check.passed}
+
+
+def recursion(system: System, signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outputs ``[time, outputs]`` of a layer for inputs ``[time, inputs]``: its equations, written down channel by channel."""
+    if not system.batch_shape:
+        return _run(*(value.numpy() for value in (system.poles, system.B, system.C, system.D)), _forms(system), signal)
+    channels = range(system.batch_shape.numel())
+    parts = [[value[i].numpy() for value in (system.poles, system.B, system.C, system.D)] for i in channels]
+    return np.concatenate([_run(*parts[i], None, signal[:, i : i + 1]) for i in channels], axis=1)
+
+
+def _forms(system: System) -> NDArray[np.complex128] | None:
+    return None if system.M is None else np.asarray(system.M.numpy())
+
+
+def _run(poles: Any, B: Any, C: Any, D: Any, M: Any, signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, outputs = np.zeros(len(poles), complex), []
+    for u in signal:
+        y = (C @ x).real + D @ u
+        if M is not None:
+            y = y + np.array([(x @ form @ x).real for form in M])
+        outputs.append(y)
+        x = poles * x + B @ u
+    return np.array(outputs)
+
+
+def mimo(inputs: int, outputs: int) -> System:
+    """One system of four states."""
+    generator = torch.Generator().manual_seed(0)
+    B, C = (torch.randn(*shape, generator=generator, dtype=torch.complex128) for shape in ((2, inputs), (outputs, 2)))
+    D = torch.randn(outputs, inputs, generator=generator, dtype=torch.float64)
+    return from_conjugate_half(torch.tensor([0.9 + 0.1j, 0.3 + 0.5j]), B, C, D)
+
+
+def close(actual: NDArray[Any], expected: NDArray[Any], limit: float = 1e-5) -> None:
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= limit * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_graph_pack_and_equations_agree(case: Callable[[str], Case], kind: str) -> None:
+    made = case(kind)
+    pack, calls = made.pack, list(made.subject.model.layers)
+    assert set(pack.layers) == set(made.before)
+    assert all(check.passed for check in results(made.subject).values())
+    length = pack.length
+    assert length == LENGTH + 1
+    for name, layer in pack.layers.items():
+        for call in [call for call in calls if call.partition("@")[0] == name]:
+            found = measure(made.layer(call), layer, pack)
+            for which, system in ((layer.original, made.before[name]), (layer.reduced, made.after[name])):
+                for k, direction in enumerate(layer.directions.astype(np.float64)):
+                    impulse = np.zeros((length, len(direction)))
+                    impulse[0] = direction
+                    there, back = recursion(system, impulse), recursion(system, -impulse)
+                    odd, even = ((there - back) / 2).T, ((there + back) / 2).T
+                    close(which.impulse[k], odd[:, pack.times])
+                    waves = np.exp(-2j * np.pi * np.outer(np.arange(length), pack.frequencies))
+                    close(which.frequency[k, ..., 0] + 1j * which.frequency[k, ..., 1], odd @ waves)
+                    if which.quadratic is not None:
+                        close(which.quadratic[k], even[:, pack.times])
+            close(found.impulse, layer.reduced.impulse)
+            close(found.frequency, layer.reduced.frequency)
+            assert (found.quadratic is None) == (kind != "quadratic outputs")
+            if found.quadratic is not None and layer.reduced.quadratic is not None:
+                assert np.abs(layer.reduced.quadratic).max() > 1e-3
+                close(found.quadratic, layer.reduced.quadratic, 1e-4)
+
+
+def test_stored_responses_of_a_bank_are_scipys_where_poles_have_died_away() -> None:
+    bank = random_bank(5, 6, largest=0.8)
+    layer, pack = (made := respond({"bank": bank}, {"bank": bank}, ["bank"], 300)).layers["bank"], made
+    impulse = np.zeros(pack.length)
+    impulse[0] = 1
+    for channel in range(5):
+        residues, poles, feedthrough = (x[channel].numpy() for x in (bank.residues, bank.poles, bank.D[:, 0, 0]))
+        late, denominator = scipy.signal.invresz(residues, poles, [])
+        numerator = np.polyadd(feedthrough * denominator, np.append(0, late)[: len(denominator)])
+        numerator, denominator = np.real(numerator), np.real(denominator)
+        close(layer.original.impulse[0, channel], scipy.signal.lfilter(numerator, denominator, impulse)[pack.times])
+        _, response = scipy.signal.freqz(numerator, denominator, 2 * np.pi * pack.frequencies)
+        close(layer.original.frequency[0, channel, :, 0] + 1j * layer.original.frequency[0, channel, :, 1], response)
+
+
+def test_error_over_all_samples_is_the_relative_h2_error() -> None:
+    before, after = random_bank(5, 6, seed=1), random_bank(5, 6, seed=2)
+    pack = respond({"bank": before}, {"bank": after}, ["bank"], 30)
+    assert list(pack.times) == list(range(31))
+    error = float(h2_error(before, after, 30).norm() / h2_norm(before, 30).norm())
+    layer = pack.layers["bank"]
+    measured = MeasuredLayer(NOBODY, "bank", layer, pack)
+    measured.__dict__["found"] = layer.reduced
+    check = measured.impulse(NOBODY)
+    assert check.figure == pytest.approx(error, rel=1e-5)
+    assert check.passed
+
+
+def test_directions_of_many_inputs_drive_each_of_them() -> None:
+    system = mimo(11, 7)
+    layer = respond({"mimo": system}, {"mimo": system}, ["mimo"], 30).layers["mimo"]
+    assert layer.directions.shape == (4, 11)
+    assert set(np.unique(layer.directions)) == {-1.0, 1.0}
+    assert np.linalg.matrix_rank(layer.directions) == 4
+
+
+def test_pack_stays_small_whatever_the_model() -> None:
+    bank = random_bank(400, 4)
+    names = [f"layers.{i}" for i in range(12)]
+    pack = respond(dict.fromkeys(names, bank), dict.fromkeys(names, bank), names, None)
+    numbers = sum(
+        x.size for layer in pack.layers.values() for y in (layer.original, layer.reduced) for x in (y.impulse, y.frequency)
+    )
+    assert numbers <= 250_000
+    assert pack.length == 4096
+    assert len(pack.times) >= 10
+
+
+def wrong(name: str, change: Callable[[NDArray[np.float32]], None]) -> Callable[[onnx.ModelProto], None]:
+    """One constant of the graph changed in place."""
+
+    def plant(graph: onnx.ModelProto) -> None:
+        (tensor,) = (tensor for tensor in graph.graph.initializer if tensor.name == name)
+        value = numpy_helper.to_array(tensor).copy()
+        change(value)
+        tensor.CopyFrom(numpy_helper.from_array(value, name))
+
+    return plant
+
+
+def _turn_first(value: NDArray[np.float32]) -> None:
+    value[(0,) * value.ndim] *= -1
+
+
+def _exchange_pairs(value: NDArray[np.float32]) -> None:
+    """The first state of a section and the real one behind it, or two rows of a smaller one."""
+    value[..., [0, -1]] = value[..., [-1, 0]]
+
+
+def _quicken(value: NDArray[np.float32]) -> None:
+    value *= 0.8
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "constant", "fault"),
+    [
+        ("S4D", "layers.1", "c", _turn_first),
+        ("S4D", "layers.0", "c", _exchange_pairs),
+        ("S4D", "layers.1", "a", _quicken),
+        ("S4D", "layers.0", "d", _turn_first),
+        ("S4, low rank", "blocks.1.layer", "a", _quicken),
+        ("S4, both directions", "blocks.0.layer.anticausal", "c", _turn_first),
+        ("S5", "blocks.0.s5", "output", _exchange_pairs),
+        ("LRU", "units.0", "output", _turn_first),
+        ("quadratic outputs", "layers.0.lru", "output", _turn_first),
+        ("long convolutions", "blocks.1.filter.conv", "c", _turn_first),
+    ],
+)
+def test_fault_in_a_layer_fails_its_checks_and_no_others(
+    case: Callable[[str], Case],
+    tmp_path: Path,
+    kind: str,
+    layer: str,
+    constant: str,
+    fault: Callable[[NDArray[np.float32]], None],
+) -> None:
+    changed = case(kind).changed(tmp_path / "offline.onnx", wrong(f"{layer}.block.{constant}", fault))
+    names = failed(changed)
+    assert f"block.{layer}" in names
+    assert {f"impulse.{layer}", f"frequency.{layer}"} & names
+    assert names <= {f"block.{layer}", f"impulse.{layer}", f"frequency.{layer}"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "constant", "fault"),
+    [
+        ("S5", "blocks.1.s5", "input", _turn_first),
+        ("LRU", "units.1", "a", _quicken),
+        ("quadratic outputs", "layers.1.lru", "a", _quicken),
+    ],
+)
+def test_fault_that_brings_a_layer_nearer_to_the_original_fails_its_block(
+    case: Callable[[str], Case],
+    tmp_path: Path,
+    kind: str,
+    layer: str,
+    constant: str,
+    fault: Callable[[NDArray[np.float32]], None],
+) -> None:
+    changed = case(kind).changed(tmp_path / "offline.onnx", wrong(f"{layer}.block.{constant}", fault))
+    assert failed(changed) == {f"block.{layer}"}
+
+
+def test_wrong_square_fails_the_block(case: Callable[[str], Case], tmp_path: Path) -> None:
+    changed = case("quadratic outputs").changed(tmp_path / "offline.onnx", wrong("layers.0.lru.block.mixing", _turn_first))
+    assert failed(changed) == {"block.layers.0.lru"}
+
+
+def test_small_fault_in_one_channel_fails_the_block(case: Callable[[str], Case], tmp_path: Path) -> None:
+    def touch(value: NDArray[np.float32]) -> None:
+        value[0] *= 1.01
+
+    changed = case("S4D").changed(tmp_path / "offline.onnx", wrong("layers.1.block.c", touch))
+    assert "block.layers.1" in failed(changed)
+
+
+def test_every_call_of_a_layer_has_its_checks(case: Callable[[str], Case], tmp_path: Path) -> None:
+    made = case("called twice")
+    assert {"impulse.layer", "impulse.layer@2"} <= set(results(made.subject))
+    changed = made.changed(tmp_path / "offline.onnx", wrong("layer.block.c", _turn_first))
+    assert {"block.layer", "block.layer@2"} <= failed(changed)
+
+
+def test_graph_that_does_not_tell_its_layers_fails_where_the_pack_knows_them(case: Callable[[str], Case], tmp_path: Path) -> None:
+    def forget(graph: onnx.ModelProto) -> None:
+        (entry,) = (entry for entry in graph.metadata_props if entry.key == "ssm2edge.layers")
+        graph.metadata_props.remove(entry)
+
+    assert "impulse.layers.0" in failed(case("S4D").changed(tmp_path / "offline.onnx", forget))
+
+
+def test_without_a_pack_there_are_no_such_checks(case: Callable[[str], Case]) -> None:
+    assert results(dataclasses.replace(case("S4D").subject, responses=None)) == {}
+
+
+def test_part_of_a_graph_gives_what_the_whole_gives_there(case: Callable[[str], Case]) -> None:
+    for kind in ("S4D", "quadratic outputs", "S4, both directions"):
+        made = case(kind)
+        inputs, outputs = made.subject.model.layer_inputs, made.subject.model.layers
+        u = np.random.default_rng(0).standard_normal((3, 57, MODELS[kind][1])).astype(np.float32)
+        with Model(made.graph, exposed=tuple(dict.fromkeys([*inputs.values(), *outputs.values()]))) as model:
+            seen = model.run(u)
+        for call, target in outputs.items():
+            close(made.layer(call).run(seen[inputs[call]]), seen[target], 1e-6)
+
+
+def test_part_that_needs_more_than_its_input_is_refused(case: Callable[[str], Case]) -> None:
+    made = case("S4D")
+    inputs, outputs = made.subject.model.layer_inputs, made.subject.model.layers
+    with pytest.raises(EdgeError, match="does not follow from"):
+        Layer(made.graph, outputs["layers.1"], outputs["layers.0"])
+    with pytest.raises(EdgeError, match="too"):
+        Layer(made.graph, inputs["layers.1"], made.subject.model.outputs[0].name)
+    with pytest.raises(EdgeError, match="could not run"):
+        made.layer("layers.0").run(np.zeros((1, 5, 9), np.float32))
+
+
+def test_pack_read_back_is_the_same(case: Callable[[str], Case], tmp_path: Path) -> None:
+    made = case("quadratic outputs")
+    made.pack.save(tmp_path)
+    content = (tmp_path / "responses.npz").read_bytes()
+    found = load_responses(tmp_path / "responses.npz")
+    found.save(tmp_path)
+    assert (tmp_path / "responses.npz").read_bytes() == content
+    assert list(found.layers) == list(made.pack.layers)
+
+
+BROKEN: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no times": lambda arrays: arrays.pop("times"),
+    "descending times": lambda arrays: arrays.update(times=arrays["times"][::-1]),
+    "times that would take hours": lambda arrays: arrays.update(times=arrays["times"] * (1 << 40)),
+    "fractions of samples": lambda arrays: arrays.update(times=arrays["times"] / 2),
+    "a layer without directions": lambda arrays: arrays.pop("directions.layers.0"),
+    "directions alone": lambda arrays: arrays.update({"directions.more": arrays["directions.layers.0"]}),
+    "half a layer": lambda arrays: arrays.pop("reduced.frequency.layers.0"),
+    "no number": lambda arrays: arrays["original.impulse.layers.0"].fill(np.nan),
+    "integers": lambda arrays: arrays.update({"reduced.impulse.layers.0": arrays["reduced.impulse.layers.0"].astype(np.int32)}),
+    "fewer times": lambda arrays: arrays.update({"reduced.impulse.layers.0": arrays["reduced.impulse.layers.0"][..., 1:]}),
+    "an unknown key": lambda arrays: arrays.update(surplus=arrays["times"]),
+    "an unknown response": lambda arrays: arrays.update({"original.step.layers.0": arrays["times"]}),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_pack_is_refused_in_a_sentence(case: Callable[[str], Case], tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "responses.npz"
+    case("S4D").pack.save(tmp_path)
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    BROKEN[fault](arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(ArtifactError, match=r"responses\.npz.*build (the artifact|it) again\.$"):
+        load_responses(path)
