@@ -3,6 +3,11 @@
     python scripts/try_gate.py build/digits --runs 50 --out models/digits/results/gate.json
 
 A/A compares an artifact with its own copy, A/B with one to which a chain of nodes was added that makes both graphs 10 % slower.
+With ``--manifest`` both are compared with a manifest alone, through the calibration workload, as with figures from another
+machine; its latencies are recorded while three times as many processes keep the cores busy:
+
+    python scripts/try_gate.py build/digits --manifest --slower 50 --runs 20 --out models/digits/results/gate_manifest.json
+
 Every run is `ssm2edge check` as users start it, at its default policy, while other processes keep every core busy.  The accuracy
 is measured on a part of the held-out samples, so that a run is short; latencies do not depend on it.
 """
@@ -29,7 +34,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ssm2edge.artifact import Accuracy, Artifact, open_artifact, seal, staging
-from ssm2edge.verification import Subject
+from ssm2edge.artifact.manifest import to_json
+from ssm2edge.verification import Subject, relative_latencies
 from ssm2edge.verification.clock import clock_for
 from ssm2edge.verification.environment import environment
 from ssm2edge.verification.sessions import compare_sessions, openers
@@ -46,6 +52,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--slower", type=float, default=10.0, metavar="PERCENT")
     parser.add_argument("--load", type=int, default=2, metavar="PROCESSES", help="processes that keep cores busy meanwhile")
+    parser.add_argument("--manifest", action="store_true", help="compare with the manifest alone, recorded under another load")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, load(given.load):
@@ -53,16 +60,19 @@ def main() -> None:
         cut(open_artifact(given.artifact), base)
         shutil.copytree(base, copy)
         sizes = tune(base, slow, 1.0 + given.slower / 100.0)
+        baseline = recorded(base, Path(folder) / "recorded.json", 3 * given.load) if given.manifest else base
         planted = {name: ratio(base, slow, name, 40) for name in sizes}
         print("planted, 40 pairs of sessions: " + ", ".join(f"{name} {value:.4f}" for name, value in planted.items()))
         tables = {
-            title: [check(candidate, base, f"{title} {run + 1}") for run in range(given.runs)]
+            title: [check(candidate, baseline, f"{title} {run + 1}") for run in range(given.runs)]
             for title, candidate in (("A/A", copy), ("A/B", slow))
         }
     for title, rows in tables.items():
         show(title, rows)
     if given.out is not None:
-        record = {"artifact": str(given.artifact), "load": given.load, "environment": asdict(environment(1)), "planted": planted}
+        against = "manifest" if given.manifest else "artifact"
+        record = {"artifact": str(given.artifact), "against": against, "load": given.load, "planted": planted}
+        record |= {"environment": asdict(environment(1))}
         # One line a run.
         parts = [
             f'  "{title}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]" for title, rows in tables.items()
@@ -98,6 +108,17 @@ def cut(artifact: Artifact, directory: Path) -> None:
             shutil.copy(artifact.directory / name, folder / name)
         pack.save(folder)
         seal(folder, manifest)
+
+
+def recorded(base: Path, place: Path, busy: int) -> Path:
+    """Write the artifact's manifest alone, with the latencies that a build records on a machine as busy as that."""
+    artifact = open_artifact(base)
+    with load(busy):
+        found = relative_latencies(Subject.of(artifact))
+    assert artifact.manifest.latency is not None
+    manifest = replace(artifact.manifest, latency=replace(artifact.manifest.latency, workload=found))
+    place.write_text(to_json(manifest), encoding="utf-8")
+    return place
 
 
 def tune(base: Path, slow: Path, wanted: float) -> dict[str, int]:

@@ -82,10 +82,10 @@ class MeasuredLayer:
         built, found = _joined(self._layer.reduced), _joined(self.found)
         errors = {name: relative_error({name: found[name]}, {name: value}) for name, value in built.items()}
         worst = max(errors, key=lambda name: errors[name])
-        detail = f"responses of {self._shown} in the graph against the block that was built; largest difference in its {worst}"
-        if found[worst].shape == built[worst].shape:
-            places = np.unravel_index(np.argmax(np.abs(found[worst] - built[worst])), built[worst].shape)
-            detail += f", at output {places[1]}"
+        detail = "both responses against those of the block that was built"
+        if errors[worst] > limit and found[worst].shape == built[worst].shape:
+            output = np.unravel_index(np.argmax(np.abs(found[worst] - built[worst])), built[worst].shape)[1]
+            detail += f"; the {worst} of output {output} is off"
         return within(f"block.{self._shown}", errors[worst], limit, detail)
 
     def _against_original(self, part: str, weights: Array, what: str) -> Check:

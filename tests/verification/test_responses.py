@@ -23,6 +23,7 @@ from ssm2edge.export import InputAxes, export_offline, trace
 from ssm2edge.layers import Examples, blocks, exportable, find_layers, realise_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import EdgeError, Layer, Model
+from ssm2edge.stages.portray import layer_figures
 from ssm2edge.stages.respond import respond
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.system import System, from_conjugate_half
@@ -221,6 +222,19 @@ def test_error_over_all_samples_is_the_relative_h2_error() -> None:
     check = measured.impulse(NOBODY)
     assert check.figure == pytest.approx(error, rel=1e-5)
     assert check.passed
+
+
+def test_report_overlays_the_responses_that_are_checked(case: Callable[[str], Case]) -> None:
+    made = case("S4D")
+    layer = made.pack.layers["layers.1"]
+    figures = layer_figures("layers.1", made.before["layers.1"], made.after["layers.1"], LENGTH)
+    assert len(figures.responses) == 3
+    for drawn in figures.responses:
+        channel = int(drawn.title.removeprefix("channel ").partition(",")[0])
+        shared = np.isin(drawn.times, made.pack.times)
+        assert shared.sum() == LENGTH
+        for curve, stored in ((drawn.impulse_before, layer.original), (drawn.impulse_after, layer.reduced)):
+            close(np.array(curve), stored.impulse[0, channel, drawn.times], 1e-4)
 
 
 def test_directions_of_many_inputs_drive_each_of_them() -> None:
