@@ -4,13 +4,14 @@
     python scripts/reproduce_tables.py --deploy          # graphs, file sizes and latencies, on a quiet machine
     python scripts/reproduce_tables.py --render          # docs/tables.md and the pictures from the figures that are there
 
-Figures go to models/<name>/results/tables.json as they come; what is there is not computed again unless --fresh is given, so
-that interrupted runs go on.  ``--quick`` is for CI: tiny, a few cells of one model, into --results.  A model whose samples are
-not shipped (models/text) needs them first: its README says how.
+Figures go to models/<name>/results/tables.json as they come; what is there is not computed again unless --fresh is given or the
+weights are others, so that interrupted runs go on.  ``--quick`` is for CI: tiny, a few cells of one model, into --results.  A
+model whose samples are not shipped (models/text) needs them first: its README says how.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -59,19 +60,9 @@ def write(results: Path, name: str, figures: dict[str, Any]) -> None:
     unfinished.replace(folder / "tables.json")
 
 
-def measured_before(name: str, cells: Cells) -> dict[str, Any]:
-    """The original and the cells of a model; figures that `calibration_table.py` has stored are not computed a second time."""
-    file = ROOT / "models" / name / "results" / "calibration.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    every = max((int(key.rpartition(" ")[2]) for key in known if key.startswith("match ")), default=0)
-    order = max(cells.orders.values())
-    found = {}
-    for divisor in DIVISORS:
-        for way in (*METHODS, *CALIBRATED):
-            key = f"{way} {order // divisor}" + (f" seed 0 sequences {every}" if way in CALIBRATED else "")
-            if key in known:
-                found[f"{way} 1/{divisor}"] = {"value": known[key], **cells.sizes(divisor)}
-    return {"original": cells.original(known.get("original")), "cells": found}
+def digest(weights: Path) -> str:
+    """SHA-256 of a weights file: figures are told of no other weights than theirs."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching: Matching, results: Path, fresh: bool) -> None:
@@ -80,7 +71,12 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     if not source.samples.exists():
         click.echo(f"{name}: {source.samples.name} is not there; its README says how to prepare it.  Left out.")
         return
+    assert source.weights is not None
+    weights = digest(source.weights)
     figures = {} if fresh else read(results, name)
+    if figures and figures.get("weights") != weights:
+        click.echo(f"{name}: the figures are those of other weights, and are made anew.")
+        figures = {}
     if figures:
         figures["retrained"] = retrainings(name, figures)
         write(results, name, figures)
@@ -90,10 +86,10 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     if not missing and not undeployed and "original" in figures:
         return
     cells = Cells(load(source), matching)
-    figures |= {"model": name, "metric": source.metric, "matching": {"steps": matching.steps, "seed": matching.seed}}
+    figures |= {"model": name, "weights": weights, "metric": source.metric}
+    figures |= {"matching": {"steps": matching.steps, "seed": matching.seed}}
     if "original" not in figures:
-        figures |= {**measured_before(name, cells), "deployed": {}}
-        missing = [(way, divisor) for way, divisor in missing if f"{way} 1/{divisor}" not in figures["cells"]]
+        figures |= {"original": cells.original(), "cells": {}, "deployed": {}}
         write(results, name, figures)
     click.echo(f"{name}: original {figures['original']['value']:.4f}")
     for way, divisor in missing:

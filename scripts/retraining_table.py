@@ -1,16 +1,17 @@
 """The figures of finetune.py as a table.
 
-python scripts/retraining_table.py
+python scripts/retraining_table.py [digits]
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "models" / "digits" / "results" / "finetune.json"
+MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -34,4 +35,5 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    model = sys.argv[1] if len(sys.argv) > 1 else "digits"
+    print(markdown(json.loads((MODELS / model / "results" / "finetune.json").read_text(encoding="utf-8"))))

@@ -71,28 +71,17 @@ class Cells:
         """States of each layer's systems."""
         return {name: system.order for name, system in self._loaded.systems.items()}
 
-    def original(self, known: float | None = None) -> dict[str, Any]:
-        """The unreduced model; its metric, if it is known already, is not measured again."""
+    def original(self) -> dict[str, Any]:
+        """The unreduced model."""
         loaded = self._loaded
-        if known is None:
-            known = self._judge(record_outputs(loaded.model, loaded.samples.held_out, loaded.source.time_axis))
         return {
-            "value": known,
+            "value": self._judge(record_outputs(loaded.model, loaded.samples.held_out, loaded.source.time_axis)),
             "samples": len(next(iter(loaded.samples.held_out.values()))),
             "states": states(loaded.systems),
             "orders": self.orders,
             "ssm_parameters": sum(layer.parameters for layer in loaded.layers.values()),
             "parameters": count_parameters(loaded.model),
             "weights_bytes": loaded.source.weights.stat().st_size if loaded.source.weights is not None else None,
-        }
-
-    def sizes(self, divisor: int) -> dict[str, int]:
-        """States and parameters at one size: the same whatever the way."""
-        network = replace(self._loaded, self._systems("balanced", divisor))
-        return {
-            "states": states(deployed_systems(network)),
-            "ssm_parameters": sum(count_parameters(block) for block in blocks(network).values()),
-            "parameters": count_parameters(network),
         }
 
     def reduced(self, way: str, divisor: int) -> dict[str, Any]:

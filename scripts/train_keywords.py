@@ -5,7 +5,7 @@ many speeds and pitches, in white or pink noise at 0 to 20 dB.  Every eighth voi
 figures on it say what reduction does to such a model, not how well the model hears people.  Speech is kept in ``--speech`` and
 spoken once; interrupted runs go on from their last epoch.
 
-    python scripts/train_keywords.py [--speech DIR] [--epochs 6] [--seed 0]
+    python scripts/train_keywords.py [--speech DIR] [--epochs 24] [--seed 0]
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def masked(frames: Tensor, generator: torch.Generator) -> Tensor:
 
 @click.command()
 @click.option("--speech", type=click.Path(path_type=Path), help="Folder that keeps the synthesised speech.")
-@click.option("--epochs", default=6, show_default=True)
+@click.option("--epochs", default=24, show_default=True)
 @click.option("--batch", default=50, show_default=True)
 @click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)

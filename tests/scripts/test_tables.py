@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.reproduce_tables import stored
+from scripts.reproduce_tables import digest, stored
 from scripts.table_picture import picture
 from scripts.table_text import page, retrained
 
@@ -45,6 +45,21 @@ def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
     assert len(re.findall(r"1/16: ", told)) == 1
     again = json.loads(file.read_text())
     assert again["cells"]["gradient 1/16"]["seconds"] == -1.0
+    assert again["cells"]["balanced 1/16"]["value"] > 0
+
+
+def test_figures_of_other_weights_are_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "sysid" / "results" / "tables.json"
+    arguments = ("--models", "sysid", "--ways", "balanced", "--divisors", "16")
+    run(tmp_path, *arguments)
+    figures = json.loads(file.read_text())
+    cell = figures["cells"]["balanced 1/16"]
+    figures["weights"], cell["value"] = "0" * 64, -1.0
+    figures["cells"]["match 1/16"] = cell
+    file.write_text(json.dumps(figures))
+    assert "other weights" in run(tmp_path, *arguments)
+    again = json.loads(file.read_text())
+    assert set(again["cells"]) == {"balanced 1/16"}
     assert again["cells"]["balanced 1/16"]["value"] > 0
 
 
@@ -101,6 +116,11 @@ def test_retrainings_are_told_by_start_and_rate() -> None:
 
 def test_committed_page_is_made_of_committed_figures() -> None:
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == page(stored(ROOT / "models"))
+
+
+def test_committed_figures_are_those_of_the_committed_weights() -> None:
+    for name, known in stored(ROOT / "models").items():
+        assert known["weights"] == digest(ROOT / "models" / name / "weights.safetensors"), name
 
 
 def test_committed_pictures_are_made_of_committed_figures() -> None:
