@@ -66,7 +66,9 @@ def read_flax_tree(path: str | Path) -> Tree:
         tree = _from_npz(file) if file.suffix == ".npz" else _from_msgpack(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror or error}); name the file of the model's parameters.") from error
-    except (_Unreadable, ValueError, KeyError, zipfile.BadZipFile, msgpack.exceptions.UnpackException) as error:
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zipfile and msgpack raise a dozen kinds on damaged files
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(f"{file} is no readable tree of parameters ({reason}); save it again.") from error
     return tree

@@ -86,17 +86,22 @@ def _response(system: System, directions: Array, times: Array, frequencies: Arra
         responses = np.concatenate([piece[:, times] for piece in pieces])[None]
         spectra = np.concatenate([piece @ waves for piece in pieces])[None]
         return SystemResponse(_stored(responses), _stored(_parts(spectra)))
-    along = torch.from_numpy(directions).mT
-    driven = replace(system, B=system.B @ along.to(system.B), D=system.D @ along)
-    whole = impulse_response(driven, length).movedim(1, 0).numpy()
-    quadratic = None if system.M is None else _stored(_quadratic(system, along.mT, times[times < SIMULATED]))
+    # Few directions, run sample by sample: the responses of all pairs of inputs and outputs would fill the memory.
+    whole = simulate(replace(system, M=None), _impulses(directions, length))[0].numpy()
+    quadratic = None if system.M is None else _stored(_quadratic(system, directions, times[times < SIMULATED]))
     return SystemResponse(_stored(whole[..., times]), _stored(_parts(whole @ waves)), quadratic)
 
 
-def _quadratic(system: System, directions: Tensor, times: Array) -> Array:
+def _impulses(directions: Array, length: int) -> Tensor:
+    """An impulse in each direction, ``(directions, inputs, length)``."""
+    impulses = torch.zeros(*directions.shape, length, dtype=torch.float64)
+    impulses[..., 0] = torch.from_numpy(directions)
+    return impulses
+
+
+def _quadratic(system: System, directions: Array, times: Array) -> Array:
     """What is even in the sign of an impulse, ``(directions, outputs, times)``."""
-    impulses = torch.zeros(*directions.shape, int(times[-1]) + 1, dtype=torch.float64)
-    impulses[..., 0] = directions
+    impulses = _impulses(directions, int(times[-1]) + 1)
     even: Array = ((simulate(system, impulses)[0] + simulate(system, -impulses)[0]) / 2).numpy()
     return even[..., times]
 
