@@ -119,7 +119,9 @@ class Cells:
         network = replace(loaded, self._systems("balanced", divisor))
         with tempfile.TemporaryDirectory() as directory:
             folder = Path(directory)
-            streaming, _ = export(traced_model(network, loaded), Options(order=1), folder, lambda stage, share: None)
+            streaming, _ = export(
+                traced_model(network, loaded), loaded.length, Options(order=1), folder, lambda stage, share: None
+            )
             return {
                 "bytes": {file.stem: file.stat().st_size for file in sorted(folder.glob("*.onnx"))},
                 "streams": streaming.available,

@@ -92,8 +92,8 @@ class Inspection:
     kept_layers: tuple[RefusedLayer, ...]
 
 
-def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
-    """Measure one layer."""
+def inspect_layer(layer: FoundLayer, horizon: int | None, length: int) -> LayerReport:
+    """Measure one layer; plans are for sequences of ``length`` samples."""
     system = layer.system
     norm = float(h2_norm(system, horizon).norm())
     values = hankel_singular_values(system, horizon)
@@ -101,7 +101,7 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
     orders = [order for order in _halvings(system.order) if order < system.order]
     costs = {order: float(reduce_system(system, order, "balanced", horizon).error.norm()) / max(norm, 1e-300) for order in orders}
     channels = system.batch_shape.numel()
-    plans = tuple(plan for tried in (system.order, *orders) for plan in _plans(system, tried))
+    plans = tuple(plan for tried in (system.order, *orders) for plan in _plans(system, tried, length))
     return LayerReport(
         name=layer.name,
         library=layer.library,
@@ -120,12 +120,12 @@ def inspect_layer(layer: FoundLayer, horizon: int | None) -> LayerReport:
     )
 
 
-def _plans(system: System, order: int) -> list[PlanReport]:
+def _plans(system: System, order: int, length: int) -> list[PlanReport]:
     """Plans of a bank, or of one system of many inputs and outputs."""
     plans: dict[int | None, Sequence[Plan] | Sequence[MimoPlan]]
     if system.batch_shape:
         channels = system.batch_shape.numel()
-        plans = {None: sequence_candidates(channels, order)}
+        plans = {None: sequence_candidates(channels, order, length)}
         plans |= {block: block_candidates(channels, order, block) for block in BLOCKS}
     else:
         squares = 0 if (factors := to_mimo_sections(system).factors) is None else len(factors)

@@ -82,7 +82,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         reduced = record_outputs(reduced_model, held_out, axis, lambda share: progress("replace", share))
         progress("export", 0.0)
         traced = traced_model(reduced_model, loaded)
-        streaming, states = export(traced, options, folder, progress)
+        streaming, states = export(traced, loaded.length, options, folder, progress)
         progress("bound", 0.0)
         bound = output_bound(loaded, traced, reduced_model, options)
         progress("verify", 0.0)
@@ -139,5 +139,5 @@ def inspect(source: Source, horizon: int | str | None, trust_pickle: bool, progr
     reports = []
     for name, layer in loaded.layers.items():
         progress(name)
-        reports.append(inspect_layer(layer, taps))
+        reports.append(inspect_layer(layer, taps, loaded.length))
     return Inspection(tuple(reports), loaded.refused)

@@ -27,7 +27,7 @@ LENGTHS = (1024, 4096, 16384, 65536)
 @cache
 def offline_graph(order: int | None) -> onnx.ModelProto:
     """Whole-sequence graph of the network, or of what is left without its LTI blocks."""
-    return export_offline(traced_network(WIDTH, order, LAYERS))
+    return export_offline(traced_network(WIDTH, order, LAYERS), LENGTH)
 
 
 @cache

@@ -25,6 +25,7 @@ from ssm2edge.export.unused import drop_unused
 from ssm2edge.lowering import siso_bank
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu_function
+from ssm2edge.lowering.plan import TYPICAL_LENGTH
 
 OPSET = siso_bank.OPSET
 IR_VERSION = 9
@@ -41,6 +42,7 @@ def to_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
     metadata: Mapping[str, object],
+    length: int = TYPICAL_LENGTH,
 ) -> onnx.ModelProto:
     """Translate a program whose LTI parts are our operators into a self-contained ONNX model of standard operators.
 
@@ -52,6 +54,8 @@ def to_onnx(
         Names in the graph, in the order of the program's arguments.
     metadata
         Values written as ``ssm2edge.<key>``; anything but a string is written as JSON.
+    length
+        Samples of whole sequences that kernel forms are chosen for.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def to_onnx(
         If an operation has no ONNX form.
     """
     functions: dict[str, str] = {}
-    siso = SisoNodes(functions)
+    siso = SisoNodes(functions, length)
     try:
         with quiet_exporter(), torch.no_grad():
             lowered = program.run_decompositions(_decompositions(functions, siso))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssm2edge.export.joint_states import JointOperators
 from ssm2edge.layers import operators
 from ssm2edge.lowering.choice import parse_choice
-from ssm2edge.lowering.plan import Plan, plan_block, plan_sequence
+from ssm2edge.lowering.plan import TYPICAL_LENGTH, Plan, plan_block, plan_sequence
 from ssm2edge.lowering.siso_bank import DOMAIN, sequence_function
 from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 
@@ -30,6 +30,8 @@ class SisoNodes:
     ----------
     functions
         Texts by name, to which those of the nodes are added.
+    length
+        Samples of the sequences that forms are chosen for.
 
     Attributes
     ----------
@@ -37,8 +39,9 @@ class SisoNodes:
         The plans of the nodes that compute what states decide by themselves, by operator.
     """
 
-    def __init__(self, functions: dict[str, str]) -> None:
+    def __init__(self, functions: dict[str, str], length: int = TYPICAL_LENGTH) -> None:
         self._functions = functions
+        self._length = length
         self.states: dict[str, Plan] = {}
 
     def operator(self, kind: str, plan: Plan) -> str:
@@ -63,7 +66,7 @@ class SisoNodes:
 
     def _sequence(self, u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
         channels, order = a.shape
-        name = self.operator("Sequence", plan_sequence(channels, order, parse_choice(form)))
+        name = self.operator("Sequence", plan_sequence(channels, order, parse_choice(form), self._length))
         samples = u.transpose(-1, -2)
         return _nodes(name, (samples, a, b, c, d), samples)[0].transpose(-1, -2)
 

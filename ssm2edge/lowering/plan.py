@@ -6,7 +6,7 @@ Made once, printed, tested; emission follows it.  Candidates are compared by the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from ssm2edge.lowering import costs
@@ -18,13 +18,10 @@ CHUNKS = (8, 12, 20, 24, 28, 36, 40, 44, 56, 72, 80, 88, 104, 120)
 """Chunk lengths to choose from: none that makes rows of a power of two, which onnxruntime transposes five times slower."""
 
 TYPICAL_LENGTH = 2048
-"""Samples of a whole sequence that chunk lengths are chosen for; the graph takes any length."""
+"""Samples of a whole sequence that chunk lengths are chosen for if nothing is known; the graph takes any length."""
 
 GROUP = 4
 """Chunks per step of a Scan: 0 to 4 % faster than 1 at a thousand samples, 5 % at 4,000, 6 to 12 % at 16,000."""
-
-PASSES = 14.0
-"""Elementwise passes over the states of all chunks, with what memory makes of them."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +86,16 @@ def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
     return sorted(found, key=lambda plan: plan.nanoseconds)
 
 
-def plan_sequence(channels: int, order: int, choice: Choice | None = None) -> Plan:
-    """Plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
+def plan_sequence(channels: int, order: int, choice: Choice | None = None, length: int = TYPICAL_LENGTH) -> Plan:
+    """Plan for whole sequences of any length, mostly of ``length``: what the user chose, or the cheapest chunk length."""
     if choice is not None and choice.sequence is not None:
-        return _sequence(channels, order, choice.sequence)
-    return sequence_candidates(channels, order)[0]
+        return _sequence(channels, order, choice.sequence, length)
+    return sequence_candidates(channels, order, length)[0]
 
 
-def sequence_candidates(channels: int, order: int) -> Sequence[Plan]:
-    """Plans for whole sequences, the cheapest first: chunks that balance products within against states between."""
-    return sorted((_sequence(channels, order, chunk) for chunk in CHUNKS), key=lambda plan: plan.nanoseconds)
+def sequence_candidates(channels: int, order: int, length: int = TYPICAL_LENGTH) -> Sequence[Plan]:
+    """Plans for whole sequences, the cheapest at ``length`` first: chunks that balance products within against states between."""
+    return sorted((_sequence(channels, order, chunk, length) for chunk in CHUNKS), key=lambda plan: plan.nanoseconds)
 
 
 def _elementwise(channels: int, order: int, chunk: int) -> float:
@@ -115,12 +112,12 @@ def _one_product(channels: int, order: int, chunk: int) -> float:
     return (11 * costs.NODE + costs.small_products(channels, (chunk + order) ** 2) + passes) / chunk
 
 
-def _sequence(channels: int, order: int, chunk: int) -> Plan:
+def _sequence(channels: int, order: int, chunk: int, length: int) -> Plan:
+    chunks = -(-length // chunk)
     within = (chunk + order) * costs.in_lanes(chunk) + chunk * costs.in_lanes(order)
-    # The last chunk is half empty on average; the matrices are read once for a sequence.
-    multiplied = channels * within * costs.SHORT_MULTIPLY_ADD / chunk * (1 + 0.5 * chunk / TYPICAL_LENGTH)
-    read = channels * ((chunk + order) * chunk + chunk * order) * costs.READ / TYPICAL_LENGTH
-    states = PASSES * order * channels * costs.NUMBER / chunk + costs.LOOP_STEP / (GROUP * chunk)
+    matrices = (chunk + order) * chunk + chunk * order
+    states = order * costs.SEQUENCE_STATE + chunk * costs.SEQUENCE_SAMPLE
+    multiplied = channels * chunks * (within * costs.SEQUENCE_MULTIPLY_ADD + states)
+    total = costs.SEQUENCE + multiplied + channels * matrices * costs.SEQUENCE_READ
     multiply_adds = channels * (chunk + 2.0 * order + 2.0 * order / chunk)
-    plan = Plan("chunked", chunk, channels, order, multiply_adds, GROUP)
-    return replace(plan, nanoseconds=multiplied + read + states + 60 * costs.NODE / TYPICAL_LENGTH)
+    return Plan("chunked", chunk, channels, order, multiply_adds, GROUP, total / length)

@@ -45,12 +45,14 @@ def check_exportable(loaded: Loaded, options: Options) -> None:
         raise UserError(str(error)) from error
 
 
-def export(traced: TracedModel, options: Options, folder: Path, progress: Progress) -> tuple[Streaming, tuple[StateRecord, ...]]:
-    """Write offline.onnx and, where the model can stream, stream.onnx."""
+def export(
+    traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress
+) -> tuple[Streaming, tuple[StateRecord, ...]]:
+    """Write offline.onnx, for sequences of about ``length`` samples, and, where the model can stream, stream.onnx."""
     try:
         choose_forms(traced, options.plan)
         progress("export", 0.3)
-        onnx.save(export_offline(traced), folder / "offline.onnx")
+        onnx.save(export_offline(traced, length), folder / "offline.onnx")
         progress("export", 0.6)
         try:
             graph, specifications = export_stream(traced, options.block)

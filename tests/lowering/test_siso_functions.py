@@ -305,6 +305,7 @@ def test_cheap_samples_are_computed_by_elements_and_long_blocks_by_products() ->
     assert plan_block(128, 8, 4).form == "elementwise"
     assert plan_block(128, 8, 64).form == "chunked"
     assert plan_sequence(128, 64).block > plan_sequence(128, 2).block
+    assert plan_sequence(128, 8, length=16384).block > plan_sequence(128, 8, length=784).block
 
 
 def test_a_users_choice_comes_before_the_cost_model() -> None:
