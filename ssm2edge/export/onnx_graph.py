@@ -18,6 +18,7 @@ from ssm2edge.export.joint_states import join_states
 from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.program import quiet_exporter
+from ssm2edge.export.repeated import compute_lengths_once
 from ssm2edge.export.single_samples import write_single_samples_as_rows
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.export.transposes import cancel_transposes
@@ -88,6 +89,7 @@ def to_onnx(
     layers = layer_values(model.graph)
     model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
     model = onnx.inliner.inline_local_functions(model)
+    compute_lengths_once(model.graph)
     drop_unused(model.graph)
     _tidy(model, output_names)
     if layers:

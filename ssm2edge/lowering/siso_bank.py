@@ -248,7 +248,7 @@ def _states_before_chunks(plan: Plan) -> list[str]:
         ]
     lines += [
         "group_first = Transpose <perm = [1, 0, 2, 3]> (group_lifted)",
-        "batch1 = Shape <start = 0, end = 1> (arriving_columns)",
+        "batch1 = Shape <start = 0, end = 1> (u)",
         f"tail = Constant <value = int64[2] {{{n}, {channels}}}> ()",
         "state_shape = Concat <axis = 0> (batch1, tail)",
         f"start = ConstantOfShape <value = float[1] {{{FLUSH}}}> (state_shape)",
@@ -291,7 +291,10 @@ def _filled_groups(plan: Plan) -> list[str]:
     if plan.group == 1:
         return ["arriving_filled = Identity (arriving_columns)"]
     return [
-        "rows = Shape <start = 1, end = 2> (arriving_columns)",
+        "filled_time = Add (time, missing)",
+        "chunk_count = Div (filled_time, t1)",
+        f"rows_of_chunk = Constant <value = int64[1] {{{plan.order}}}> ()",
+        "rows = Mul (chunk_count, rows_of_chunk)",
         "negative_rows = Neg (rows)",
         f"group_rows = Constant <value = int64[1] {{{plan.group * plan.order}}}> ()",
         "missing_rows = Mod (negative_rows, group_rows)",

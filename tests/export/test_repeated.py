@@ -1,0 +1,78 @@
+"""Lengths are asked for once, and what follows from them is computed once, whatever the number of layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ssm2edge.export import InputAxes, export_offline, trace
+from ssm2edge.export.repeated import compute_lengths_once
+from tests.export.test_passes import Stack, assert_same, by_hand, node, noise, operators, session
+from tests.small_models import replaced
+
+LENGTHS = frozenset({"Neg", "Mod", "ConstantOfShape"})
+
+
+@cache
+def offline(layers: int) -> onnx.ModelProto:
+    return export_offline(trace(replaced(Stack(layers).eval()), [InputAxes("u", 1, torch.zeros(1, 5, 2))]))
+
+
+def arithmetic(model: onnx.ModelProto) -> Counter[str]:
+    return Counter({name: count for name, count in operators(model).items() if name in LENGTHS})
+
+
+def test_layers_share_their_lengths() -> None:
+    assert arithmetic(offline(1)) == arithmetic(offline(3))
+    assert arithmetic(offline(3))["Mod"] == 2  # samples to whole chunks, chunks to whole groups
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1, 2), (3, 7, 2), (2, 300, 2)])
+def test_the_graph_is_the_model(layers: int, shape: tuple[int, ...]) -> None:
+    u = noise(*shape)
+    with torch.no_grad():
+        expected = Stack(layers).eval()(torch.from_numpy(u)).numpy()
+    (found,) = session(offline(layers)).run(None, {"u": u})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
+
+
+def test_lengths_of_different_symbols_stay_apart_and_samples_are_not_touched() -> None:
+    nodes = [
+        node("Concat", "u u", "twice", axis=1),
+        node("Shape", "u", "short", start=1, end=2),
+        node("Shape", "twice", "long", start=1, end=2),
+        node("Shape", "relu", "again", start=1, end=2),
+        node("Sub", "long short", "difference"),
+        node("Sub", "long again", "same"),
+        node("Relu", "u", "relu"),
+        node("Relu", "u", "other"),
+        node("Add", "relu other", "sum"),
+        node("Slice", "sum zero difference one", "cut"),
+        node("Slice", "cut zero same one", "y"),
+    ]
+    shapes: dict[str, list[int | str]] = {"u": ["batch", "time"], "relu": ["batch", "time"], "twice": ["batch", "2*time"]}
+    shapes["y"] = ["batch", "cut"]
+    nodes = [nodes[6], *nodes[:6], *nodes[7:]]
+    model = by_hand(nodes, shapes, "y", zero=np.array([0]), one=np.array([1]))
+    after = assert_same(lambda model: compute_lengths_once(model.graph), model, noise(2, 5))
+    assert operators(after)["Shape"] == 2
+    assert operators(after)["Relu"] == 2
+
+
+def test_random_values_are_never_the_same() -> None:
+    nodes = [
+        node("Shape", "u", "first", start=0, end=1),
+        node("RandomNormal", "", "a", shape=[1]),
+        node("RandomNormal", "", "b", shape=[1]),
+        node("Sub", "a b", "difference"),
+        node("Add", "u difference", "y"),
+    ]
+    model = by_hand(nodes, {"u": ["batch"], "y": ["batch"]}, "y")
+    compute_lengths_once(model.graph)
+    assert operators(model)["RandomNormal"] == 2
