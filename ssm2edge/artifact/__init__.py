@@ -24,10 +24,11 @@ from ssm2edge.artifact.records import (
     Streaming,
 )
 from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
-from ssm2edge.artifact.responses import LayerResponses, Responses, SystemResponse, load_responses
+from ssm2edge.artifact.responses import LARGEST_SIGNAL, LayerResponses, Responses, SystemResponse, load_responses
 from ssm2edge.artifact.staging import seal, staging
 
 __all__ = [
+    "LARGEST_SIGNAL",
     "LAYER",
     "PROBES",
     "SCHEMA",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssm2edge.artifact import LayerResponses, Responses, SystemResponse
+from ssm2edge.artifact import LARGEST_SIGNAL, LayerResponses, Responses, SystemResponse
 from ssm2edge.systems.response import impulse_response, simulate
 from ssm2edge.systems.system import System
 
@@ -45,7 +45,8 @@ def respond(before: Mapping[str, System], after: Mapping[str, System], names: Co
         Taps on which errors count, after the feedthrough.
     """
     chosen = {name: system for name, system in before.items() if name in names}
-    length = min(LONGEST, LONGEST if horizon is None else horizon + 1)
+    widest = max((max(system.inputs, _outputs(system)) for system in chosen.values()), default=1)
+    length = min(LONGEST, LARGEST_SIGNAL // widest, LONGEST if horizon is None else horizon + 1)
     driven = {name: _directions(system) for name, system in chosen.items()}
     rows = sum(len(driven[name]) * _outputs(system) for name, system in chosen.items())
     count = min(MOST, max(FEWEST, NUMBERS // max(1, 4 * rows)))

@@ -119,9 +119,14 @@ def measure(layer: Layer, wanted: LayerResponses, pack: Responses) -> SystemResp
         found: Array = (layer.run(small) - layer.run(-small)) / np.float32(2 * SMALL)
         return found
 
-    impulses = np.zeros((len(directions), pack.length, directions.shape[1]), np.float32)
-    impulses[:, 0] = directions
-    impulse = np.stack([linear(row[None])[0] for row in impulses]).swapaxes(1, 2)
+    def impulses(run: Callable[[Array], Array], times: Array) -> Array:
+        answers = []
+        for direction in directions:
+            signal = np.zeros((1, pack.length, len(direction)), np.float32)
+            signal[:, 0] = direction
+            answers.append(run(signal)[0, times].T)
+        return np.stack(answers)
+
     # After n samples of exp(i w (n - 1 - k)) the last output is the sum of h[j] exp(i w j); its conjugate is the response.
     phases = 2 * np.pi * pack.frequencies[:, None] * np.arange(pack.length - 1, -1, -1)
     waves = np.stack((np.cos(phases), -np.sin(phases)), axis=1).reshape(-1, pack.length).astype(np.float32)
@@ -131,11 +136,11 @@ def measure(layer: Layer, wanted: LayerResponses, pack: Responses) -> SystemResp
         for direction in directions
     ]
     frequency = np.stack(settled).reshape(len(directions), len(pack.frequencies), 2, -1).transpose(0, 3, 1, 2)
-    times = pack.times
+    impulse = impulses(linear, pack.times)
     if quadratic is None:
-        return SystemResponse(impulse[..., times], frequency)
-    even = np.stack([(layer.run(row[None])[0] + layer.run(-row[None])[0]) / 2 for row in impulses]).swapaxes(1, 2)
-    return SystemResponse(impulse[..., times], frequency, even[..., times[: quadratic.shape[-1]]])
+        return SystemResponse(impulse, frequency)
+    even = impulses(lambda signal: (layer.run(signal) + layer.run(-signal)) / 2, pack.times[: quadratic.shape[-1]])
+    return SystemResponse(impulse, frequency, even)
 
 
 def _joined(response: SystemResponse) -> Mapping[str, Array]:

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from models.sysid import model as sysid
-from ssm2edge.artifact import ArtifactError, Reference, Responses, load_responses
+from ssm2edge.artifact import LARGEST_SIGNAL, ArtifactError, Reference, Responses, load_responses
 from ssm2edge.export import InputAxes, export_offline, trace
 from ssm2edge.layers import Examples, blocks, exportable, find_layers, realise_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
@@ -257,6 +257,13 @@ def test_pack_stays_small_whatever_the_model() -> None:
     assert len(pack.times) >= 10
 
 
+def test_wide_banks_are_run_no_longer_than_a_pack_may_ask_for() -> None:
+    bank = random_bank(1, 2)[torch.zeros(5000, dtype=torch.int64)]
+    pack = respond({"bank": bank}, {"bank": bank}, ["bank"], None)
+    assert pack.length == LARGEST_SIGNAL // 5000
+    assert pack.layers["bank"].original.impulse.shape[1] == 5000
+
+
 def wrong(name: str, change: Callable[[NDArray[np.float32]], None]) -> Callable[[onnx.ModelProto], None]:
     """One constant of the graph changed in place."""
 
@@ -400,6 +407,7 @@ BROKEN: dict[str, Callable[[dict[str, Any]], object]] = {
     "no times": lambda arrays: arrays.pop("times"),
     "descending times": lambda arrays: arrays.update(times=arrays["times"][::-1]),
     "times that would take hours": lambda arrays: arrays.update(times=arrays["times"] * (1 << 40)),
+    "runs that would take hours": lambda arrays: arrays.update(times=np.append(arrays["times"][:-1], 1 << 22)),
     "fractions of samples": lambda arrays: arrays.update(times=arrays["times"] / 2),
     "a layer without directions": lambda arrays: arrays.pop("directions.layers.0"),
     "directions alone": lambda arrays: arrays.update({"directions.more": arrays["directions.layers.0"]}),
