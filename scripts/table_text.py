@@ -124,7 +124,8 @@ def claims(known: dict[str, dict[str, Any]]) -> str:
                 )
         for start, share, seeds, value in figures.get("retrained", []):
             relative = 100 * value / figures["original"]["value"]
-            what = f"1/{share:g} of the states, retrained with labels from `{start}` (mean over {seeds} seeds)"
+            runs = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+            what = f"1/{share:g} of the states, retrained with labels from `{start}` ({runs})"
             rows.append([f"{name}, retrained", what, f"{value:.4f}: {relative:.1f} % of the original's accuracy"])
     head = "Theirs are their own figures, on another task and model (IMDb): no comparison of heights.\n\n"
     return head + table(["who", "what", "lost"], rows) + "\n"
