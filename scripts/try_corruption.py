@@ -4,9 +4,10 @@
 
 Every copy is damaged in one way: bytes flipped, cut, swapped, put in, zeros, or a header that claims far too much.  For half of
 the copies of each file the manifest's hash tells; for the other half it is made to agree with the damage, as an attacker would so
-that the readers behind it are met, too.  Each copy is used in a forked process under a limit of time and of memory.  A fault is a
-traceback, a signal, a hang, more than one sentence, or an exit code other than 2, 1 (a check that fails by its name) and, where
-the damage means nothing (another digit of a figure), 0.  A damaged file of the cache must end with the result that was kept.
+that the readers behind it are met, too.  Half of what is flipped or claimed in archives lies inside a member, with checksums that
+agree.  Each copy is used in a forked process under a limit of time and of memory.  A fault is a traceback, a signal, a hang, more
+than one sentence, or an exit code other than 2, 1 (a check that fails by its name) and, where the damage means nothing (another
+digit of a figure), 0.  A damaged file of the cache must end with the result that was kept.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +47,27 @@ Tried = tuple[Counter[str], list[str], float]
 Damage = Callable[[bytes, random.Random], bytes]
 
 
+ARCHIVE = b"PK\x03\x04"
+"""What npz files begin with."""
+
+
+def repacked(content: bytes, damage: Damage, generator: random.Random) -> bytes:
+    """An archive whose own checksums agree with the damage in one of its members."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = generator.choice(sorted(members))
+    members[name] = damage(members[name], generator)
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for key, value in members.items():
+            archive.writestr(key, value)
+    return written.getvalue()
+
+
 def flipped(content: bytes, generator: random.Random) -> bytes:
     """One to eight bytes changed."""
+    if content[:4] == ARCHIVE and generator.random() < 0.5:
+        return repacked(content, flipped, generator)
     damaged = bytearray(content)
     for _ in range(generator.choice((1, 1, 2, 8))):
         damaged[generator.randrange(len(damaged))] ^= generator.randrange(1, 256)
@@ -55,6 +76,8 @@ def flipped(content: bytes, generator: random.Random) -> bytes:
 
 def flipped_in_front(content: bytes, generator: random.Random) -> bytes:
     """A byte changed where headers are."""
+    if content[:4] == ARCHIVE and generator.random() < 0.5:
+        return repacked(content, lambda member, chance: flipped(member[:128], chance) + member[128:], generator)
     front = flipped(content[:400], generator)
     return front + content[400:]
 
@@ -86,9 +109,9 @@ def zeros(content: bytes, generator: random.Random) -> bytes:
 def oversized(content: bytes, generator: random.Random) -> bytes:
     """A length, count or shape that claims far too much, in the manner of the file's format."""
     huge = generator.choice((1 << 31, 1 << 40, 1 << 62))
-    if content[:4] == b"PK\x03\x04":
+    if content[:4] == ARCHIVE:
         if generator.random() < 0.5:
-            return content.replace(b"'shape': (", b"'shape': (9999999, ", 1)
+            return repacked(content, lambda member, _: member.replace(b"'shape': (", b"'shape': (9999999, ", 1), generator)
         place = content.rfind(b"PK\x01\x02")
         return content[: place + 20] + (0xFFFFFFF0).to_bytes(4, "little") * 2 + content[place + 28 :]
     if content[:1] == b"{":

@@ -1,7 +1,8 @@
 """The part of a graph between two inner values as a graph of its own, without the onnx package.
 
 The nodes are found by walking back from the output to the input; they, and the constants that they read, are copied byte by byte.
-What runs is therefore what the file says, and nothing that was computed from it.
+What runs is therefore what the file says, and nothing that was computed from it.  Only the question for a length is put to
+another value: graphs ask their own input for the batch and the length of all layers, and the part has an input of its own.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ METADATA = 14
 """Field of ModelProto."""
 NODE, GRAPH_NAME, INITIALIZER, INPUT = 1, 2, 5, 11
 """Fields of GraphProto."""
-NODE_INPUT, NODE_OUTPUT, ATTRIBUTE = 1, 2, 5
+NODE_INPUT, NODE_OUTPUT, OPERATOR, ATTRIBUTE = 1, 2, 4, 5
 """Fields of NodeProto."""
-BODIES = (6, 11)
-"""Fields of AttributeProto that hold graphs."""
+ATTRIBUTE_NAME, INTEGER, BODIES, ATTRIBUTE_TYPE, IS_INTEGER = 1, 3, (6, 11), 20, 2
+"""Fields of AttributeProto, those that hold graphs among them, and the type of whole numbers."""
 TENSOR_NAME = 8
 """Field of TensorProto."""
 TYPE, TENSOR_TYPE, ELEMENT_TYPE, SHAPE, DIMENSION, FLOAT = 2, 1, 1, 2, 1, 1
@@ -28,7 +29,7 @@ TYPE, TENSOR_TYPE, ELEMENT_TYPE, SHAPE, DIMENSION, FLOAT = 2, 1, 1, 2, 1, 1
 
 @dataclass(frozen=True)
 class _Node:
-    raw: memoryview
+    raw: bytes | memoryview
     reads: set[str]
     gives: set[str]
 
@@ -52,7 +53,8 @@ def extract(content: bytes, source: str, target: str) -> bytes:
     """
     model = list(fields(memoryview(content)))
     graph = [part for field in model if field.number == GRAPH for part in fields(field.content)]
-    nodes = [_node(part) for part in graph if part.number == NODE]
+    inputs = {_name(part.content, NAME) for part in graph if part.number == INPUT}
+    nodes = [_node(part, inputs, source) for part in graph if part.number == NODE]
     constants = {_name(part.content, TENSOR_NAME): part.raw for part in graph if part.number == INITIALIZER}
     chosen, needed = _walk_back(nodes, set(constants), source, target)
     parts: list[bytes | memoryview] = [
@@ -85,9 +87,38 @@ def _walk_back(nodes: list[_Node], constants: set[str], source: str, target: str
     return [nodes[index] for index in sorted(chosen)], needed
 
 
-def _node(field: Field) -> _Node:
+def _node(field: Field, inputs: set[str], source: str) -> _Node:
     gives = {part.text for part in fields(field.content) if part.number == NODE_OUTPUT} - {""}
-    return _Node(field.raw, set(_read(field.content)) - {""}, gives)
+    reads = set(_read(field.content)) - {""}
+    axis = _asked_axis(field.content) if reads <= inputs else None
+    if axis is None:
+        return _Node(field.raw, reads, gives)
+    # The batch comes first everywhere; the other size that graphs leave open is the length, which a layer has second.
+    asked = _question(source, min(axis, 1), *gives)
+    return _Node(written(NODE, asked), {source}, gives)
+
+
+def _asked_axis(node: memoryview) -> int | None:
+    """The axis whose size alone a node asks for."""
+    if _name(node, OPERATOR) != "Shape":
+        return None
+    asked = {}
+    for part in fields(node):
+        if part.number == ATTRIBUTE:
+            values = [entry.value for entry in fields(part.content) if entry.number == INTEGER]
+            asked[_name(part.content, ATTRIBUTE_NAME)] = values[0] if values else 0
+    start = asked.get("start", 0)
+    return start if asked.get("end") == start + 1 else None
+
+
+def _question(source: str, axis: int, target: str) -> bytes:
+    """A node that gives the size of one axis."""
+    attributes = [
+        written(ATTRIBUTE_NAME, name.encode()) + written_number(INTEGER, value) + written_number(ATTRIBUTE_TYPE, IS_INTEGER)
+        for name, value in (("start", axis), ("end", axis + 1))
+    ]
+    names = written(NODE_INPUT, source.encode()) + written(NODE_OUTPUT, target.encode()) + written(OPERATOR, b"Shape")
+    return names + b"".join(written(ATTRIBUTE, attribute) for attribute in attributes)
 
 
 def _read(node: memoryview) -> Iterator[str]:

@@ -39,6 +39,11 @@ class Field:
         """The value of a field that holds a text."""
         return str(self.content, "utf-8")
 
+    @property
+    def value(self) -> int:
+        """The value of a field that holds a number that is not negative."""
+        return _number(self.content, 0)[0]
+
 
 def fields(message: memoryview) -> Iterator[Field]:
     """Fields of a message in order.
