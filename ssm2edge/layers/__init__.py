@@ -89,7 +89,10 @@ def find_layers(
             others = f" {len(refused) - 1} more of its layers are refused as well." if len(refused) > 1 else ""
             raise LayerError(f"The model has no layer that can be reduced. {named}{others}")
         known = ", ".join(library.name for library in libraries)
-        raise LayerError(f"The model has no layer that ssm2edge knows (it knows: {known}); register its library.")
+        raise LayerError(
+            f"The model has no layer that ssm2edge knows (it knows: {known}); name what is linear and time-invariant with --lti, "
+            "or register its library."
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of,
 from ssm2edge.layers.observation import Call, Examples, Passage, observe, passages
 from ssm2edge.layers.probe import Response, convolved, probe
 from ssm2edge.layers.realised import PassageRoute, RealisedLayer
+from ssm2edge.systems.dense import is_canonical
 from ssm2edge.systems.realisation import Realisation, realise
 from ssm2edge.systems.response import impulse_response
 from ssm2edge.systems.system import System
@@ -165,6 +166,12 @@ def _registered(path: str, module: nn.Module, reader: Reader, passage: Passage, 
         raise LayerError(
             f"The reader registered for {type(module).__name__} must return a linear System, a bank of batch shape "
             f"(channels,) or one system of batch shape (); for {path} it returned {_what(system)}."
+        )
+    if not is_canonical(system):
+        raise LayerError(
+            f"The reader registered for {type(module).__name__} must return complex poles in pairs, each beside its conjugate "
+            f"and with conjugate coefficients, and real ones behind them; for {path} it did not: where the layer stores half of "
+            "each pair or takes a real part, return from_conjugate_half or from_real_part of what it stores."
         )
     signal = _signal(passage, call)
     offset = _check_reader(path, module, system, passage, signal)

@@ -27,9 +27,9 @@ class Samples:
     Attributes
     ----------
     calibration
-        Unlabelled inputs by name, ``[samples, ...]``; empty if the file has none.
+        Unlabelled inputs by name, ``[samples, ...]``, in the order of the model's arguments; empty if the file has none.
     held_out
-        Held-out inputs by name, ``[samples, ...]``.
+        Held-out inputs by name, ``[samples, ...]``, in the same order.
     labels
         Of the held-out part: integer classes ``[samples]``, true outputs ``[samples, ...]`` float32, or None.
     """
@@ -91,7 +91,9 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
             f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
             f"the {count} held-out samples."
         )
-    return Samples(parts["calibration"], parts["held_out"], labels)
+    # The model is called by position: in the order of its arguments, whatever that of the file.
+    calibration, held_out = ({name: values[name] for name in names if name in values} for values in parts.values())
+    return Samples(calibration, held_out, labels)
 
 
 def _true_outputs(path: Path, labels: Array, count: int) -> Array:

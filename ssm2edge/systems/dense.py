@@ -52,6 +52,26 @@ def section_has_pair(poles: Tensor) -> Tensor:
     return paired
 
 
+def is_canonical(system: System, tolerance: float = 1e-9) -> bool:
+    """Return whether the states stand in canonical order: each complex pole in a section with its conjugate, as its B and C are.
+
+    The response of such a system is real, and ``order`` counts its real states.  B and C may be off by ``tolerance``, relative
+    to their largest entry.
+    """
+    real = system.poles.imag == 0
+    if not bool((section_has_pair(system.poles) | real).all()):
+        return False
+    even = system.order - system.order % 2
+    for rows in (system.B, system.C.mT):
+        most = tolerance * float(rows.abs().max())
+        first, second = rows[..., 0:even:2, :], rows[..., 1:even:2, :]
+        conjugate = ((first - second.conj()).abs() <= most).all(-1).repeat_interleave(2, -1)
+        alone = real & (rows.imag.abs() <= most).all(-1)
+        if not bool((alone[..., :even] | conjugate).all() and alone[..., even:].all()):
+            return False
+    return True
+
+
 def real_basis(poles: Tensor) -> Tensor:
     """Return the unitary U, ``(*batch, n, n)``, with real coordinates ``x_real = U x`` for conjugate-closed modal states x."""
     return conjugate_basis(section_has_pair(poles) & (poles.imag != 0))

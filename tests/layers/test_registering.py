@@ -96,6 +96,26 @@ def off_by_one(layer: nn.Module) -> System:
     return siso_bank(system.poles, system.residues / system.poles, system.D[:, 0, 0])
 
 
+def half_of_each_pair(layer: nn.Module) -> System:
+    """The other common mistake: the poles as the layer stores them, without their conjugates."""
+    system = system_of(layer)
+    return siso_bank(system.poles[:, ::2], 2 * system.residues[:, ::2], system.D[:, 0, 0])
+
+
+def all_conjugates_last(layer: nn.Module) -> System:
+    system = system_of(layer)
+    order = [0, 2, 4, 1, 3, 5]
+    return siso_bank(system.poles[:, order], system.residues[:, order], system.D[:, 0, 0])
+
+
+def one_sided(layer: nn.Module) -> System:
+    """Poles in pairs, the residue of each pair on one of them."""
+    system = system_of(layer)
+    residues = 2 * system.residues
+    residues[:, 1::2] = 0
+    return siso_bank(system.poles, residues, system.D[:, 0, 0])
+
+
 def failing(layer: nn.Module) -> System:
     raise KeyError("no such weight")
 
@@ -105,6 +125,9 @@ def failing(layer: nn.Module) -> System:
     [
         (off_by_one, "returned another system than inner computes (relative difference"),
         (lambda layer: system_of(layer)[:2], "returned a system of 2 inputs for inner, which has 4"),
+        (half_of_each_pair, "must return complex poles in pairs"),
+        (all_conjugates_last, "must return complex poles in pairs"),
+        (one_sided, "must return complex poles in pairs"),
         (lambda layer: None, "for inner it returned a NoneType"),
         (failing, "fails on inner (KeyError"),
     ],

@@ -160,3 +160,14 @@ def test_one_input_needs_no_name_and_tokens_stay_integers(tmp_path: Path) -> Non
     read = load_samples(path, ["tokens"], 1)
     assert read.held_out["tokens"].dtype == np.int64
     assert (dict(read.calibration), read.labels) == ({}, None)
+
+
+def test_inputs_come_in_the_order_of_the_arguments_whatever_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    parts = {
+        f"{part}.{name}": np.full((2, 5), value) for part in ("held_out", "calibration") for name, value in (("b", 2), ("a", 1))
+    }
+    np.savez(path, **parts)
+    read = load_samples(path, ["a", "b"], 1)
+    for values in (read.held_out, read.calibration):
+        assert [(name, int(value[0, 0])) for name, value in values.items()] == [("a", 1), ("b", 2)]

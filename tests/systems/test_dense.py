@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal, with_real_coefficients
+from ssm2edge.systems.dense import DenseSystem, is_canonical, to_dense, to_modal, with_real_coefficients
 from ssm2edge.systems.response import frequency_response, impulse_response, simulate
 from ssm2edge.systems.stability import into_disc, is_stable, spectral_radius
-from ssm2edge.systems.system import System, from_conjugate_half
+from ssm2edge.systems.system import System, from_conjugate_half, siso_bank
 
 
 def recurrence(dense: DenseSystem, inputs: np.ndarray) -> np.ndarray:
@@ -105,3 +106,20 @@ def test_poles_are_brought_into_the_disc_and_stable_ones_left_alone(polar: list[
     system = System(inside, zeros, zeros.mT, torch.zeros(1, 1, dtype=torch.float64))
     assert bool(is_stable(system))
     assert float(spectral_radius(system)) == pytest.approx(float(inside.abs().max()))
+
+
+def test_canonical_order_is_told_from_others() -> None:
+    pair, real = torch.tensor([0.5 + 0.5j, 0.5 - 0.5j]), torch.tensor([0.9 + 0j, 0.2 + 0j, 0.2 + 0j])
+    poles = torch.cat([pair, real]).to(torch.complex128)
+    residues = torch.tensor([1 + 2j, 1 - 2j, 3, 4, 5], dtype=torch.complex128)
+
+    def canonical(poles: Tensor, residues: Tensor) -> bool:
+        return is_canonical(siso_bank(poles[None], residues[None], torch.zeros(1, dtype=torch.float64)))
+
+    assert canonical(poles, residues)
+    assert canonical(poles[2:], residues[2:])
+    assert canonical(poles[3:].repeat(2), torch.tensor([1 + 1j, 1 - 1j, 2, 3], dtype=torch.complex128))
+    assert not canonical(poles[[0, 2, 1, 3, 4]], residues[[0, 2, 1, 3, 4]])
+    assert not canonical(poles, residues * torch.tensor([1, 0, 1, 1, 1]))
+    assert not canonical(poles, residues + torch.tensor([0, 0, 0, 0, 1e-3j]))
+    assert not canonical(poles[:1], residues[:1])
