@@ -64,22 +64,31 @@ def repacked(content: bytes, damage: Damage, generator: random.Random) -> bytes:
     return written.getvalue()
 
 
-def flipped(content: bytes, generator: random.Random) -> bytes:
+def few_bytes(content: bytes, generator: random.Random) -> bytes:
     """One to eight bytes changed."""
-    if content[:4] == ARCHIVE and generator.random() < 0.5:
-        return repacked(content, flipped, generator)
     damaged = bytearray(content)
     for _ in range(generator.choice((1, 1, 2, 8))):
         damaged[generator.randrange(len(damaged))] ^= generator.randrange(1, 256)
     return bytes(damaged)
 
 
+def first_bytes(content: bytes, generator: random.Random) -> bytes:
+    """Some of the first 400 bytes changed."""
+    return few_bytes(content[:400], generator) + content[400:]
+
+
+def flipped(content: bytes, generator: random.Random) -> bytes:
+    """Bytes changed anywhere."""
+    if content[:4] == ARCHIVE and generator.random() < 0.5:
+        return repacked(content, few_bytes, generator)
+    return few_bytes(content, generator)
+
+
 def flipped_in_front(content: bytes, generator: random.Random) -> bytes:
     """A byte changed where headers are."""
     if content[:4] == ARCHIVE and generator.random() < 0.5:
-        return repacked(content, lambda member, chance: flipped(member[:128], chance) + member[128:], generator)
-    front = flipped(content[:400], generator)
-    return front + content[400:]
+        return repacked(content, first_bytes, generator)
+    return first_bytes(content, generator)
 
 
 def cut(content: bytes, generator: random.Random) -> bytes:

@@ -62,9 +62,11 @@ const charts = [...document.querySelectorAll("svg.chart")].map((svg) => {
   return { id: svg.id, width: box.width, height: box.height, drawn: drawn.length, hovered, marked, inside, gone, keyed, texts };
 });
 const wide = document.documentElement.scrollWidth > innerWidth + 1;
+const verdicts = document.querySelector("#checks .scroll");
+const cut = verdicts.scrollWidth > verdicts.clientWidth + 1;
 const seen = document.createElement("pre");
 seen.id = "probe";
-seen.textContent = JSON.stringify({ charts, faults, wide, width: innerWidth });
+seen.textContent = JSON.stringify({ charts, faults, wide, cut, width: innerWidth });
 parent.document.body.appendChild(seen);
 </script>
 """
@@ -108,6 +110,7 @@ def test_every_chart_is_drawn_and_hovering_works(tmp_path: Path, make: Any, widt
     assert seen["width"] == width
     assert (seen["faults"], console) == ([], "")
     assert not seen["wide"]
+    assert not seen["cut"], "the verdicts have to be moved sideways"
     charts = {chart["id"]: chart for chart in seen["charts"]}
     assert len(charts) == page.count('<svg class="chart"')
     wanted = {"parameters", "orders", "layer-errors", "bound", "time-0", "time-1"}

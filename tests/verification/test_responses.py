@@ -33,6 +33,7 @@ from ssm2edge.verification.verify import run_check
 from tests import found_out_models, package_models, published_s4
 from tests.model_directories import tiny_model
 from tests.random_banks import random_bank
+from tests.small_models import CHANNELS, tail, traced
 
 LENGTH, ORDER = 40, 3
 
@@ -380,6 +381,20 @@ def test_part_of_a_graph_gives_what_the_whole_gives_there(case: Callable[[str], 
             seen = model.run(u)
         for call, target in outputs.items():
             close(made.layer(call).run(seen[inputs[call]]), seen[target], 1e-6)
+
+
+def test_part_of_a_graph_whose_time_comes_last_asks_for_its_own_length(tmp_path: Path) -> None:
+    path = tmp_path / "offline.onnx"
+    onnx.save(export_offline(traced(tail(lambda module, y: module.layer(y)[0]))), path)
+    with Model(path) as model:
+        (first, second), outputs = model.layer_inputs.values(), list(model.layers.values())
+    u = np.random.default_rng(0).standard_normal((2, CHANNELS, 61)).astype(np.float32)
+    with Model(path, exposed=(first, second, *outputs)) as model:
+        seen = model.run(u)
+    for source, target in zip((first, second), outputs, strict=True):
+        close(Layer(path, source, target).run(seen[source]), seen[target], 1e-6)
+        # Another batch and length than any before.
+        assert Layer(path, source, target).run(seen[source][:1, :17]).shape == (1, 17, CHANNELS)
 
 
 def test_part_that_needs_more_than_its_input_is_refused(case: Callable[[str], Case]) -> None:
