@@ -81,7 +81,7 @@ def find_layers(
             parameters, frozen = _count(stored[part], counted)
             kind, lengths = library.kind(module), _lengths(module, library)
             realised = module.realised if isinstance(module, RealisedLayer) else None
-            found.append(FoundLayer(name, library.name, kind, system, parameters, frozen, lengths, realised))
+            found.append(FoundLayer(name, library.name, kind, system, parameters, frozen, lengths, realised, path))
     if not found:
         refused = find_refused(model, refusals)
         if refused:

@@ -60,6 +60,8 @@ class FoundLayer:
         Lengths of sequences on which the layer is this system; None for all.
     realised
         How well the system fits the layer where it was realised from an impulse response; None where it was read.
+    module
+        Path of the layer, without the part.
     """
 
     name: str
@@ -70,6 +72,7 @@ class FoundLayer:
     frozen: int = 0
     lengths: range | None = None
     realised: Realised | None = None
+    module: str = ""
 
 
 @dataclass(frozen=True)

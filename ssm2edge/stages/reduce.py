@@ -16,6 +16,7 @@ from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.orders import uniform_orders
 from ssm2edge.sizing import Judged, choose_reductions
 from ssm2edge.stages.calibrate import judged_after_calibration
+from ssm2edge.stages.limits import largest_orders
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.systems.system import System
@@ -44,12 +45,14 @@ def reduce(
     store: Store,
     progress: Callable[[str], None],
 ) -> dict[str, Reduction]:
-    """Choose each layer's order, and reduce each System to it."""
+    """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is."""
     systems, horizon = loaded.systems, horizon_of(options, loaded)
+    largest = largest_orders(loaded.model, loaded.layers)
 
     def reduced(
         systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None
     ) -> dict[str, Reduction]:
+        orders = {name: min(order, largest[name]) for name, order in orders.items()}
         # Which model the systems come from, and which samples, does not matter to the reductions.
         key = key_of(tool(), list(systems.items()), [orders[name] for name in systems], method, horizon)
         return store.kept(Reductions(), key, lambda: reduce_layers(systems, orders, method, horizon))

@@ -119,6 +119,21 @@ def test_tied_models_never_grow_and_share_poles_where_they_would(tmp_path: Path,
     assert error_of(out, options) < (1e-4 if order == 6 else 0.3)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_layers_with_a_step_for_every_state_are_reduced_to_what_is_no_larger(
+    tmp_path: Path, rank: int, bidirectional: bool
+) -> None:
+    options = {"width": 8, "depth": 1, "d_state": 16, "sets": 1, "dt_tie": False, "rank": rank, "bidirectional": bidirectional}
+    out, manifest = built(tmp_path, options, "--order", 16)
+    counts = manifest["parameters"]
+    assert counts["ssm_after"] <= counts["ssm_before"]
+    # One state more, a pole and a residue for each channel and direction, would be too many.
+    assert counts["ssm_after"] + 2 * 8 * (1 + bidirectional) > counts["ssm_before"]
+    assert len({layer["order_after"] for layer in manifest["layers"]}) == 1
+    assert error_of(out, options) < 0.05
+
+
 @pytest.mark.parametrize("calibrate", ["spectrum", "match"])
 def test_tied_models_are_calibrated_with_their_shared_poles(tmp_path: Path, calibrate: str) -> None:
     options = {"width": 4, "depth": 2, "d_state": 6, "sets": 1}
