@@ -71,8 +71,8 @@ def main() -> None:
         show(title, rows)
     if given.out is not None:
         against = "manifest" if given.manifest else "artifact"
-        record = {"artifact": str(given.artifact), "against": against, "load": given.load, "planted": planted}
-        record |= {"environment": asdict(environment(1))}
+        record = {"artifact": given.artifact.name, "against": against, "load": given.load}
+        record |= {"environment": asdict(environment(1)), "planted": planted}
         # One line a run.
         parts = [
             f'  "{title}": [\n' + ",\n".join(f"   {json.dumps(row)}" for row in rows) + "\n  ]" for title, rows in tables.items()
@@ -188,7 +188,11 @@ def check(candidate: Path, base: Path, title: str) -> dict[str, Any]:
     if done.returncode not in OUTCOMES:
         raise SystemExit(f"{title}: {done.stderr}")
     report = json.loads(done.stdout)
-    latencies = {gate["name"]: gate["measured"] for gate in report["gates"] if gate["measured"] is not None}
+    latencies = {
+        gate["name"]: {key: float(f"{value:.6g}") for key, value in gate["measured"].items()}
+        for gate in report["gates"]
+        if gate["measured"] is not None
+    }
     failed = [gate["name"] for gate in report["gates"] if gate["outcome"] != "passed"]
     outcome, seconds, running = OUTCOMES[done.returncode], report["seconds"], os.getloadavg()[0]
     print(f"{title}: {outcome} {', '.join(failed)} in {seconds:.1f} s, load {running:.1f}", flush=True)
