@@ -66,7 +66,7 @@ def staging(directory: str | os.PathLike[str], force: bool = False) -> Iterator[
         _clean(folder, made)
         if fault.errno in _NO_SPACE:
             raise ArtifactError(f"There is no space left to write {directory}: free some, or choose another place.") from fault
-        if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and folder is None:
+        if folder is None:
             raise ArtifactError(f"{directory} cannot be written ({fault.strerror}): choose another place.") from fault
         raise
     except BaseException:

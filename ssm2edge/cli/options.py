@@ -44,7 +44,7 @@ def horizon_of(text: str | None) -> int | str | None:
         return "samples"
     if text.lower() in ("inf", "infinite", "infinity"):
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither a number of taps, at least 1, nor inf.", param_hint="--horizon")
     return int(text)
 

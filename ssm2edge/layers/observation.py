@@ -20,6 +20,9 @@ Key = int | str
 
 Arguments = dict[Key, Any]
 
+THE_MODEL = "(the model)"
+"""What sentences call a module that is the whole model and so has no path."""
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -126,7 +129,7 @@ def passages(model: nn.Module, modules: Mapping[str, nn.Module], examples: Examp
         except Exception:  # the user's own code may raise anything; a model of one length is told by its sizes alone
             shorter = None
     return {
-        path: (_passage(path, first[path], second[path], None if shorter is None else shorter[path]), first[path][0])
+        path: (_passage(path or THE_MODEL, first[path], second[path], None if shorter is None else shorter[path]), first[path][0])
         for path in modules
     }
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError, Realised
 from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
-from ssm2edge.layers.observation import Call, Examples, Passage, observe, passages
+from ssm2edge.layers.observation import THE_MODEL, Call, Examples, Passage, observe, passages
 from ssm2edge.layers.probe import Response, convolved, probe
 from ssm2edge.layers.realised import PassageRoute, RealisedLayer
 from ssm2edge.systems.dense import is_canonical
@@ -78,14 +78,14 @@ def realised_model(
     for path in convolutions:
         # A convolution whose weights the model uses without calling it is a part of something else.
         if calls[path]:
-            layers[path] = _convolution(path, wrapped.get_submodule(path), calls[path][0])
+            layers[path] = _convolution(path or THE_MODEL, wrapped.get_submodule(path), calls[path][0])
         elif path in named:
             raise LayerError(f"{path} was named as LTI, but the model does not call it; name a module whose forward is called.")
     for path in probed:
-        layers[path] = _probed(path, wrapped.get_submodule(path), *seen[path])
+        layers[path] = _probed(path or THE_MODEL, wrapped.get_submodule(path), *seen[path])
     for path in readers:
         module = wrapped.get_submodule(path)
-        layers[path] = _registered(path, module, registered[type(module)], *seen[path])
+        layers[path] = _registered(path or THE_MODEL, module, registered[type(module)], *seen[path])
     result = _placed(wrapped, layers)
     _check_same(model, result, examples)
     return result

@@ -43,6 +43,11 @@ def check_exportable(loaded: Loaded, options: Options) -> None:
         return  # such a model has a whole-sequence graph, and the manifest says why no other
     except ExportError as error:
         raise UserError(str(error)) from error
+    if options.block > loaded.length:
+        raise UserError(
+            f"The held-out sequences of {loaded.length} samples do not fill one block of {options.block}, so the stream could "
+            "not be checked; ask for a smaller block, or give longer sequences."
+        )
 
 
 def export(

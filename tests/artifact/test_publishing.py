@@ -125,6 +125,9 @@ def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be made"):
         build(tmp_path / "file" / "deep" / "build")
     assert listing(tmp_path) == ["file"]
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        build(tmp_path / "file" / "build")
+    assert listing(tmp_path) == ["file"]
 
 
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -185,6 +185,9 @@ def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
         (("--method", "magic"), "no reduction method 'magic'"),
         (("--block", 0), "block of 0 samples"),
         (("--block", -4), "block of -4 samples"),
+        (("--block", LENGTH + 1), f"sequences of {LENGTH} samples do not fill one block of {LENGTH + 1}"),
+        (("--block", 10**8), f"sequences of {LENGTH} samples do not fill one block"),
+        (("--lti", ""), "(the model) takes torch.float32"),
         (("--weights", "absent.safetensors"), "absent.safetensors does not exist"),
         (("--samples", "absent.npz"), "absent.npz does not exist"),
         (("--time-axis", 5), "no time axis 5"),
@@ -195,7 +198,9 @@ def test_bad_options_are_refused(directory: Path, options: tuple[object, ...], s
     assert said in refused(directory, *options)
 
 
-@pytest.mark.parametrize("options", [("--horizon", "0"), ("--horizon", "x"), ("--time-axis", "0"), ("--metric", "beauty")])
+@pytest.mark.parametrize(
+    "options", [("--horizon", "0"), ("--horizon", "x"), ("--horizon", "²"), ("--time-axis", "0"), ("--metric", "beauty")]
+)
 def test_options_that_cannot_be_read_are_refused(directory: Path, options: tuple[str, ...]) -> None:
     result = call("build", directory, "--out", directory.parent / "out", *options)
     assert (result.exit_code, result.stdout) == (2, "")
