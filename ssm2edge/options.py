@@ -15,6 +15,9 @@ from ssm2edge.sizing import Request
 SIZES = ("order", "keep", "max_error", "max_drop")
 """Options that say how small the model becomes: exactly one is given."""
 
+LONGEST_HORIZON = 10**12
+"""Taps; the response of a stable float32 system is over long before."""
+
 OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "order": (int,),
     "keep": (int, float),
@@ -103,6 +106,8 @@ def check_options(options: Options) -> None:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
     if isinstance(options.horizon, int) and options.horizon < 1:
         raise UserError(f"A horizon of {options.horizon} taps counts nothing; ask for at least 1, or inf.")
+    if isinstance(options.horizon, int) and options.horizon > LONGEST_HORIZON:
+        raise UserError(f"A horizon of {options.horizon} taps has no end in practice; ask for inf.")
 
 
 def options_from(source: Source, given: Mapping[str, Any]) -> Options:

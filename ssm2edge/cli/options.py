@@ -46,7 +46,13 @@ def horizon_of(text: str | None) -> int | str | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither a number of taps, at least 1, nor inf.", param_hint="--horizon")
+    if len(text) > LONGEST_HORIZON:
+        raise click.BadParameter(f"{text} taps have no end in practice; say inf.", param_hint="--horizon")
     return int(text)
+
+
+LONGEST_HORIZON = 12
+"""Digits of a number of taps: the response of a stable float32 system is over long before."""
 
 
 def plan_of(texts: tuple[str, ...]) -> dict[str, str] | None:

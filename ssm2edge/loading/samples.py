@@ -83,6 +83,14 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
     for part, values in parts.items():
         if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
             raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
+    for name, value in parts["calibration"].items():
+        other = parts["held_out"][name]
+        sizes = [(x.dtype.kind, *x.shape[1:time_axis], *x.shape[time_axis + 1 :]) for x in (value, other)]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"{path}: the calibration part of {name} holds {_described(value)} a sample, the held-out part "
+                f"{_described(other)}; both must be what the model takes."
+            )
     count = len(next(iter(parts["held_out"].values())))
     if labels is not None and metric == "nrmse":
         labels = _true_outputs(path, labels, count)
@@ -94,6 +102,10 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
     # The model is called by position: in the order of its arguments, whatever that of the file.
     calibration, held_out = ({name: values[name] for name in names if name in values} for values in parts.values())
     return Samples(calibration, held_out, labels)
+
+
+def _described(value: Array) -> str:
+    return f"{value.dtype} of shape {value.shape[1:]}"
 
 
 def _true_outputs(path: Path, labels: Array, count: int) -> Array:
@@ -109,7 +121,8 @@ def _true_outputs(path: Path, labels: Array, count: int) -> Array:
 
 def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:
     if value.dtype.kind == "f":
-        value = value.astype(np.float32)
+        with np.errstate(over="ignore"):  # told below
+            value = value.astype(np.float32)
     elif value.dtype.kind in "iu":
         value = value.astype(np.int64)
     else:
@@ -119,7 +132,6 @@ def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:
     if 0 in value.shape:
         raise UserError(f"{path}: {key} has shape {value.shape}; it must hold at least one sample of at least one time step.")
     if value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise UserError(
-            f"{path}: {key} holds NaN or infinite values (first in sample {int(np.argwhere(~np.isfinite(value))[0][0])})."
-        )
+        first = int(np.argwhere(~np.isfinite(value))[0][0])
+        raise UserError(f"{path}: {key} holds NaN or infinite values, or some too large for float32 (first in sample {first}).")
     return value

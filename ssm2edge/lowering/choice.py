@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FORMS = ("elementwise", "chunked", "unrolled")
+LONGEST = 4096
+"""Samples of a chunk: the products within it take their square in memory for every channel."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ def parse_choice(text: str) -> Choice:
     sequence = form = block = None
     for part in filter(None, text.split("+")):
         word, _, number = part.partition(":")
-        if number and not (number.isdecimal() and int(number) > 0):
-            raise ValueError(f"{part!r} names no number of samples, such as sequence:64.")
+        if number and not (number.isdecimal() and 0 < int(number) <= LONGEST):
+            raise ValueError(f"{part!r} names no number of samples from 1 to {LONGEST}, such as sequence:64.")
         if word == "sequence" and number and sequence is None:
             sequence = int(number)
         elif word in FORMS and form is None:

@@ -33,11 +33,13 @@ def check_exportable(loaded: Loaded, options: Options) -> None:
     Raises
     ------
     UserError
-        If the model cannot take the samples, cannot be exported, or cannot stream in blocks of the size that is asked for.
+        If the model cannot take the samples, cannot be exported, or cannot stream in blocks of the size that is asked for; if
+        its layers have other names than the plans.
     """
     record_outputs(loaded.model, {name: value[:1] for name, value in loaded.samples.held_out.items()}, loaded.source.time_axis)
     traced = traced_model(replace(loaded, loaded.systems), loaded)
     try:
+        choose_forms(traced, options.plan)
         streaming_module(traced, options.block)
     except StreamingError:
         return  # such a model has a whole-sequence graph, and the manifest says why no other

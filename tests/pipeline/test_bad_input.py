@@ -125,16 +125,34 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "samples: unknown key": (change_samples(pixles=np.zeros(3, np.float32)), "'pixles'"),
     "samples: no time axis": (change_samples(held_out__pixels=np.zeros(HELD_OUT, np.float32)), "no time axis 1"),
     "samples: too wide": (
-        change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH, 2), np.float32)),
+        change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH, 2), np.float32), calibration__pixels=None),
         "cannot take the samples",
     ),
-    "samples: too flat": (change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH), np.float32)), "cannot take the samples"),
+    "samples: too flat": (
+        change_samples(held_out__pixels=np.zeros((HELD_OUT, LENGTH), np.float32), calibration__pixels=None),
+        "cannot take the samples",
+    ),
     "samples: text inside": (change_samples(held_out__pixels=np.full(SHAPE, "a")), "elements of type"),
     "samples: complex": (change_samples(held_out__pixels=np.zeros(SHAPE, complex)), "elements of type complex128"),
-    "samples: whole numbers": (change_samples(held_out__pixels=np.zeros(SHAPE, np.int64)), "cannot take the samples"),
-    "samples: NaN": (change_samples(held_out__pixels=with_nan(SHAPE)), "holds NaN or infinite values (first in sample 3)"),
+    "samples: whole numbers": (
+        change_samples(held_out__pixels=np.zeros(SHAPE, np.int64), calibration__pixels=None),
+        "cannot take the samples",
+    ),
+    "samples: too large": (change_samples(held_out__pixels=np.full(SHAPE, 1e300)), "too large for float32 (first in sample 0)"),
+    "samples: NaN": (
+        change_samples(held_out__pixels=with_nan(SHAPE)),
+        "holds NaN or infinite values, or some too large for float32 (first in sample 3)",
+    ),
     "samples: none": (change_samples(held_out__pixels=np.zeros((0, LENGTH, 1), np.float32), labels=None), "at least one sample"),
     "samples: no time": (change_samples(held_out__pixels=np.zeros((4, 0, 1), np.float32), labels=None), "at least one sample"),
+    "samples: wider to calibrate": (
+        change_samples(calibration__pixels=np.zeros((5, LENGTH, 2), np.float32)),
+        f"calibration part of pixels holds float32 of shape ({LENGTH}, 2) a sample, the held-out part float32 of shape",
+    ),
+    "samples: whole numbers to calibrate": (
+        change_samples(calibration__pixels=np.zeros((5, LENGTH, 1), np.int64)),
+        "calibration part of pixels holds int64",
+    ),
     "samples: labels too few": (change_samples(labels=np.zeros(3, np.int64)), "labels has shape (3,)"),
     "samples: labels no numbers": (change_samples(labels=np.full(HELD_OUT, "cat")), "labels"),
     "samples: labels of another shape": (change_samples(labels=np.zeros((HELD_OUT, 7), np.int64)), "labels"),
@@ -165,6 +183,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "toml: no toml": (write("build.toml", "[model\n"), "build.toml cannot be read"),
     "toml: absent": (lambda d: (d / "build.toml").unlink(), "has no build.toml"),
     "toml: unknown method": (change_build("order = 6", 'order = 6\nmethod = "magic"'), "no reduction method 'magic'"),
+    "toml: endless taps": (change_build("order = 6", "order = 6\nhorizon = 99999999999999"), "ask for inf"),
     "toml: no taps": (change_build("order = 6", "order = 6\nhorizon = 0"), "horizon of 0"),
 }
 
@@ -187,6 +206,8 @@ def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
         (("--block", -4), "block of -4 samples"),
         (("--block", LENGTH + 1), f"sequences of {LENGTH} samples do not fill one block of {LENGTH + 1}"),
         (("--block", 10**8), f"sequences of {LENGTH} samples do not fill one block"),
+        (("--plan", "layer.0=sequence:8"), "The plan names layer.0, but the layers are layers.0, layers.1"),
+        (("--plan", "*=sequence:99999"), "no number of samples from 1 to 4096"),
         (("--lti", ""), "(the model) takes torch.float32"),
         (("--weights", "absent.safetensors"), "absent.safetensors does not exist"),
         (("--samples", "absent.npz"), "absent.npz does not exist"),
@@ -199,7 +220,15 @@ def test_bad_options_are_refused(directory: Path, options: tuple[object, ...], s
 
 
 @pytest.mark.parametrize(
-    "options", [("--horizon", "0"), ("--horizon", "x"), ("--horizon", "²"), ("--time-axis", "0"), ("--metric", "beauty")]
+    "options",
+    [
+        ("--horizon", "0"),
+        ("--horizon", "x"),
+        ("--horizon", "9" * 30),
+        ("--horizon", "²"),
+        ("--time-axis", "0"),
+        ("--metric", "beauty"),
+    ],
 )
 def test_options_that_cannot_be_read_are_refused(directory: Path, options: tuple[str, ...]) -> None:
     result = call("build", directory, "--out", directory.parent / "out", *options)
