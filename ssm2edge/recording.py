@@ -81,16 +81,28 @@ def _run(
             shapes = ", ".join(f"{name} {x.shape[1:]}" for name, x in inputs.items())
             first = str(error).strip().splitlines()[0][:200]
             raise UserError(
-                f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); "
-                "give samples of the shape and type it was trained on."
+                f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model)}."
             ) from error
         values = answer if isinstance(answer, tuple | list) else (answer,)
         if not all(isinstance(value, Tensor) for value in values):
-            raise UserError("The model's forward must return a tensor or a tuple of tensors.")
+            kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values if not isinstance(value, Tensor)))
+            raise UserError(
+                f"The model's forward must return a tensor or a tuple of tensors, not {kinds}; let the factory return a module "
+                "that calls the model and returns the tensors of its answer."
+            )
         collected.append(tuple(value.float().cpu().numpy() for value in values))
         if progress is not None:
             progress(min(1.0, (start + rows) / count))
     return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
+
+
+def _mend(model: nn.Module) -> str:
+    """What to do about a model that fails on its samples, which are float32 or integers."""
+    found = dict.fromkeys(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    if found and torch.float32 not in found:
+        precisions = ", ".join(str(dtype).removeprefix("torch.") for dtype in found)
+        return f"its weights are {precisions}, samples and graphs are float32: let the factory return model.float()"
+    return "give samples of the shape and type it was trained on"
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -76,7 +76,7 @@ def load_user_model(source: Source, trust_pickle: bool = False) -> UserModel:
     if source.weights is not None:
         _load_weights(model, source.weights, trust_pickle)
     for name, value in model.state_dict().items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
             where = source.weights or source.factory
             raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
     return UserModel(model.eval(), _readers(source, module))
@@ -98,12 +98,19 @@ def input_names(model: nn.Module) -> list[str]:
     Raises
     ------
     UserError
-        If forward takes a variable number of arguments.
+        If forward takes a variable number of arguments, or inputs by keyword only.
     """
     parameters = list(inspect.signature(model.forward).parameters.values())
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
         raise UserError("The model's forward takes a variable number of arguments; give it named ones.")
-    return [p.name for p in parameters if p.default is p.empty]
+    inputs = [p for p in parameters if p.default is p.empty]
+    by_name = [p.name for p in inputs if p.kind is p.KEYWORD_ONLY]
+    if by_name:
+        raise UserError(
+            f"The model's forward takes {', '.join(by_name)} by keyword only, and a model is called by position; let the factory "
+            "return a module whose forward takes its inputs so."
+        )
+    return [p.name for p in inputs]
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -75,7 +75,10 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
         name = name or (names[0] if len(names) == 1 else "")
         if part not in parts or name not in names:
             expected = ", ".join(f"{p}.{n}" for p in parts for n in names)
-            raise UserError(f"{path} has the key {key!r}; expected are {expected} and labels.")
+            raise UserError(
+                f"{path} has the key {key!r}; expected are {expected} and labels, for inputs are the arguments of the model's "
+                "forward that have no default."
+            )
         parts[part][name] = _checked(path, key, value, time_axis)
     missing = [name for name in names if name not in parts["held_out"]]
     if missing:

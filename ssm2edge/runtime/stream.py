@@ -290,15 +290,15 @@ class Stream:
 
     def close(self) -> None:
         """Give the session's memory back; the stream cannot run afterwards."""
-        self._graph = None
-        del self._bound, self._results
+        if self._graph is not None:
+            self._graph = None
+            del self._bound, self._results
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
-        if self._graph is not None:
-            self.close()
+        self.close()
 
     def _push(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
         signature = self._open().signature

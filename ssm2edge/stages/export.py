@@ -20,7 +20,7 @@ from ssm2edge.export import (
 )
 from ssm2edge.options import Options
 from ssm2edge.recording import record_outputs
-from ssm2edge.stages.load import Loaded
+from ssm2edge.stages.load import Loaded, check_labels
 from ssm2edge.stages.replace import replace, traced_model
 
 Progress = Callable[[str, float], None]
@@ -33,10 +33,11 @@ def check_exportable(loaded: Loaded, options: Options) -> None:
     Raises
     ------
     UserError
-        If the model cannot take the samples, cannot be exported, or cannot stream in blocks of the size that is asked for; if
-        its layers have other names than the plans.
+        If the model cannot take the samples, or has not the classes of the labels; if it cannot be exported, or cannot stream in
+        blocks of the size that is asked for; if its layers have other names than the plans.
     """
-    record_outputs(loaded.model, {name: value[:1] for name, value in loaded.samples.held_out.items()}, loaded.source.time_axis)
+    first = {name: value[:1] for name, value in loaded.samples.held_out.items()}
+    check_labels(loaded, record_outputs(loaded.model, first, loaded.source.time_axis))
     traced = traced_model(replace(loaded, loaded.systems), loaded)
     try:
         choose_forms(traced, options.plan)

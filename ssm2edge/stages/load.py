@@ -13,6 +13,7 @@ from torch import nn
 
 from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
 from ssm2edge.devices import Device
+from ssm2edge.errors import UserError
 from ssm2edge.layers import (
     Examples,
     FoundLayer,
@@ -84,6 +85,25 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
     layers = {layer.name: layer for layer in find_layers(model)}
     check_lengths(layers.values(), length)
     return Loaded(source, model, samples, layers, tuple(find_refused(model)))
+
+
+def check_labels(loaded: Loaded, answer: Mapping[str, NDArray[np.float32]]) -> None:
+    """Refuse labels of classes that the model does not tell apart; ``answer`` is its own on a sample.
+
+    Raises
+    ------
+    UserError
+        If there is such a label.
+    """
+    labels, (name, scores) = loaded.samples.labels, next(iter(answer.items()))
+    if labels is None or labels.dtype.kind == "f" or scores.ndim != 2:
+        return
+    least, most, classes = int(labels.min()), int(labels.max()), scores.shape[1]
+    if least < 0 or most >= classes:
+        raise UserError(
+            f"{loaded.source.samples}: labels reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 "
+            f"to {classes - 1}; count them as the model does."
+        )
 
 
 def horizon_of(options: Options, loaded: Loaded) -> int | None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from ssm2edge.cli import main
-from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples, tiny_model
+from tests.model_directories import BUILD, CLASSES, HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 Prepare = Callable[[Path], object]
 
@@ -96,6 +96,21 @@ def with_nan(shape: tuple[int, ...]) -> np.ndarray:
 SHAPE = (HELD_OUT, LENGTH, 1)
 POLE = "layers.1.kernel.log_A_real"
 
+NAMED_ANSWERS = """
+made = make
+
+def make(**sizes):
+    model = made(**sizes)
+    plain = model.forward
+
+    def forward(pixels):
+        return {"scores": plain(pixels)}
+
+    model.forward = forward
+    return model
+"""
+BY_KEYWORD = NAMED_ANSWERS.replace("forward(pixels):", "forward(*, pixels):")
+
 CASES: dict[str, tuple[Prepare, str]] = {
     "weights: one missing": (change_weights(lambda w: w.pop("decoder.bias")), "lacks decoder.bias"),
     "weights: one too many": (change_weights(lambda w: w.update(extra=torch.ones(2))), "the model has no extra"),
@@ -156,6 +171,14 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "samples: labels too few": (change_samples(labels=np.zeros(3, np.int64)), "labels has shape (3,)"),
     "samples: labels no numbers": (change_samples(labels=np.full(HELD_OUT, "cat")), "labels"),
     "samples: labels of another shape": (change_samples(labels=np.zeros((HELD_OUT, 7), np.int64)), "labels"),
+    "samples: classes from 1": (change_samples(labels=np.arange(HELD_OUT) % 10 + 1), "labels reach from 1 to 10"),
+    "samples: classes below 0": (change_samples(labels=np.arange(HELD_OUT) % CLASSES - 1), "labels reach from -1 to 1"),
+    "factory: double precision": (
+        append_code("made = make\n\ndef make(**sizes):\n    return made(**sizes).double()\n"),
+        "its weights are float64, samples and graphs are float32: let the factory return model.float()",
+    ),
+    "factory: named answers": (append_code(NAMED_ANSWERS), "must return a tensor or a tuple of tensors, not dict"),
+    "factory: inputs by keyword": (append_code(BY_KEYWORD), "takes pixels by keyword only"),
     "factory: absent file": (change_build("model.py:make", "absent.py:make"), "absent.py does not exist"),
     "factory: absent module": (
         change_build("model.py:make", "absent_module_of_nobody:make"),

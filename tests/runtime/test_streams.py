@@ -225,6 +225,14 @@ def test_calls_that_do_not_fit_the_stream_are_refused(graphs: Path) -> None:
         stream.push(SAMPLES[:, :4])
 
 
+def test_closing_twice_is_closing_once(graphs: Path) -> None:
+    with Stream(graphs / "False-4.onnx", batch=3) as stream:
+        stream.close()
+        stream.close()
+        with pytest.raises(EdgeError, match="closed"):
+            stream.flush()
+
+
 def test_snapshots_of_others_and_damaged_ones_are_refused(graphs: Path) -> None:
     with Stream(graphs / "False-4.onnx", batch=3) as stream, Stream(graphs / "False-7.onnx", batch=3) as foreign:
         stream.push(SAMPLES[:, :9])
