@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssm2edge.layers import FoundLayer, Realised, RefusedLayer
-from ssm2edge.lowering.mimo_plan import MimoPlan, mimo_block_candidates, mimo_sequence_candidates
+from ssm2edge.lowering.mimo_plan import MimoPlan, feedthrough_of, mimo_block_candidates, mimo_sequence_candidates
 from ssm2edge.lowering.plan import Plan, block_candidates, sequence_candidates
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.mimo_form import to_mimo_sections
@@ -128,10 +128,11 @@ def _plans(system: System, order: int, length: int) -> list[PlanReport]:
         plans = {None: sequence_candidates(channels, order, length)}
         plans |= {block: block_candidates(channels, order, block) for block in BLOCKS}
     else:
-        squares = 0 if (factors := to_mimo_sections(system).factors) is None else len(factors)
+        sections = to_mimo_sections(system)
+        squares, feedthrough = 0 if sections.factors is None else len(sections.factors), feedthrough_of(sections.feedthrough)
         sizes = (system.inputs, order, system.outputs, squares)
-        plans = {None: mimo_sequence_candidates(*sizes)}
-        plans |= {block: mimo_block_candidates(*sizes, block) for block in BLOCKS}
+        plans = {None: mimo_sequence_candidates(*sizes, feedthrough)}
+        plans |= {block: mimo_block_candidates(*sizes, block, feedthrough) for block in BLOCKS}
     return [PlanReport(order, block, str(found[0]), _candidates(found, block)) for block, found in plans.items()]
 
 

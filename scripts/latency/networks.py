@@ -93,7 +93,7 @@ def traced_block(block: ReducedBank | ReducedMimo) -> TracedModel:
     if isinstance(block, ReducedBank):
         example, time_axis = torch.zeros(1, len(block.feedthrough), 5), 2
     else:
-        example, time_axis = torch.zeros(1, 5, block.feedthrough.shape[1]), 1
+        example, time_axis = torch.zeros(1, 5, block.input.shape[1]), 1
     return trace(exportable(nn.Sequential(block)), [InputAxes("input", time_axis, example)])
 
 

@@ -105,7 +105,7 @@ def filtered(system: System, u: Tensor) -> Tensor:
 
 
 def _simulated(system: System, u: Tensor) -> Tensor:
-    """Every section by itself, as a complex mode: ``z[k] = sum_{j<k} pole^(k-1-j) drive[j]``; then the outputs in real form."""
+    """Every section by itself, as a complex mode: ``z[k+1] = sum_{j<=k} pole^(k-j) drive[j]``; then the outputs in real form."""
     sections = to_mimo_sections(system)
     paired, odd = sections.b != 0, torch.arange(system.order) % 2 == 1
     stored = ~(paired & odd)
@@ -116,11 +116,13 @@ def _simulated(system: System, u: Tensor) -> Tensor:
     points, length = 2 * u.shape[1], u.shape[1]
     powers = torch.fft.fft(pole_sequences(poles, length), n=points)
     after = torch.fft.ifft(powers * torch.fft.fft(drive, n=points), n=points)[..., :length]
-    z = torch.nn.functional.pad(after[..., :-1], (1, 0))
     # Real parts of all stored modes, then the imaginary parts; the second state of a pair is the imaginary part of its mode.
     mode = torch.cumsum(stored, 0) - 1
-    x = torch.cat((z.real, z.imag), dim=1)[:, torch.where(stored, mode, mode + len(poles))]
-    y = sections.output @ x + sections.feedthrough @ samples
+    following = torch.cat((after.real, after.imag), dim=1)[:, torch.where(stored, mode, mode + len(poles))]
+    x = torch.nn.functional.pad(following[..., :-1], (1, 0))
+    y = sections.output @ (following if sections.after_sample else x)
+    if (D := sections.feedthrough) is not None:
+        y = y + (D[:, None] * samples if sections.after_sample else D @ samples)
     if sections.factors is not None and sections.mixing is not None:
         y = y + sections.mixing @ (sections.factors @ x).square()
     return y.mT.to(u.dtype)

@@ -93,6 +93,8 @@ def _of_system(index: int, system: System) -> dict[str, Array]:
         shared = {name: getattr(system.tie, name) for name in SHARED}
         arrays |= {f"{index}.tie.{name}": _real(value) for name, value in shared.items()}
         arrays[f"{index}.tie.rule"] = np.array([RULES.index(system.tie.rule)])
+    if system.after_sample:
+        arrays[f"{index}.after_sample"] = np.array([True])
     return arrays
 
 
@@ -106,7 +108,7 @@ def _to_system(index: int, arrays: Mapping[str, Array]) -> System:
     if f"{index}.tie.rule" in arrays:
         generator = torch.view_as_complex(tensor("tie.generator"))
         tie = Tie(generator, tensor("tie.group"), tensor("tie.steps"), RULES[int(arrays[f"{index}.tie.rule"][0])])
-    return System(poles, B, C, tensor("D"), M, tie=tie)
+    return System(poles, B, C, tensor("D"), M, tie=tie, after_sample=f"{index}.after_sample" in arrays)
 
 
 def _real(value: torch.Tensor) -> Array:

@@ -2,6 +2,7 @@
 
 The block's states have unit variance for white input already.  What multiplies features (states, inputs, squares) moves in the
 metric of their covariance on the samples, input rows and factors in units of their own size, poles in units of their widths.
+What an output has of its own input moves along the part of that input which the features do not explain.
 """
 
 from __future__ import annotations
@@ -37,40 +38,56 @@ class MimoCoordinates:
         for batch in signals:
             for u in entering(network, layer, runs, batch):
                 with torch.no_grad():
-                    features = block.features(u).double().flatten(0, 1)
+                    features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
+                    features = features.double().flatten(0, 1)
                 gram, count = gram + features.mT @ features, count + len(features)
         gram = gram / count
         coefficients = block.coefficients().detach().double()
-        units = gram.diagonal().clamp_min(1e-30).rsqrt()
-        sizes, directions = torch.linalg.eigh(gram * units[:, None] * units)
+        shared = coefficients.shape[1]
+        skip = None if block.skip is None else block.skip.detach().double().clone()
+        every = coefficients if skip is None else torch.cat((coefficients, torch.diag(skip)), dim=1)
         # A unit step changes an output by its own root mean square.
-        answers = (coefficients * (coefficients @ gram)).sum(-1).clamp_min(0).sqrt()
+        answers = (every * (every @ gram)).sum(-1).clamp_min(0).sqrt()
         answers = torch.where(answers > 0, answers, answers.mean().clamp_min(1e-30))
+        mixed, crossed, own = gram[:shared, :shared], gram[:shared, shared:], gram.diagonal()[shared:]
+        units = mixed.diagonal().clamp_min(1e-30).rsqrt()
+        sizes, directions = torch.linalg.eigh(mixed * units[:, None] * units)
         self._features = units[:, None] * directions * (sizes + FLOOR).rsqrt()
         self._answers = answers
+        self._skip = skip
+        self._explained = self._features @ (self._features.mT @ crossed)
+        left = (own - (crossed * self._explained).sum(0)).clamp_min(0)
+        self._skip_units = answers[: len(own)] * (left + FLOOR * own).clamp_min(1e-30).rsqrt()
         self._others = [p for p in (block.dynamics, block.input, block.factors) if p is not None]
         self._start = [p.detach().double().clone() for p in self._others]
         self._coefficients = coefficients
         sizes_of = [POLE_UNIT * sections_of(block.system().poles[None]).scales()[0]]
         sizes_of += [p.square().mean().sqrt().clamp_min(1e-30).expand_as(p) for p in self._start[1:]]
         self._units = sizes_of
-        free = coefficients.numel() + sum(p.numel() for p in self._others)
+        free = coefficients.numel() + len(own) + sum(p.numel() for p in self._others)
         self.point = torch.zeros(free, dtype=torch.float64, requires_grad=True)
 
     def pull(self) -> None:
         """Set ``point.grad`` from the gradients of the block's parameters."""
-        parts = [x for x in (self._block.output, self._block.feedthrough, self._block.mixing) if x is not None]
-        by_coefficients = torch.cat([_gradient(p) for p in parts], dim=-1)
+        by_coefficients = torch.cat([_gradient(p) for p in self._block.mixed()], dim=-1)
         pulled = [(self._answers[:, None] * by_coefficients @ self._features).flatten()]
+        if self._block.skip is not None:
+            along = _gradient(self._block.skip) - (by_coefficients * self._explained.mT).sum(-1)
+            pulled.append(self._skip_units * along)
         pulled += [(_gradient(p) * unit).flatten() for p, unit in zip(self._others, self._units, strict=True)]
         self.point.grad = torch.cat(pulled)
 
     def push(self) -> None:
         """Write the parameters that ``point`` stands for into the block."""
         with torch.no_grad():
-            first, *rest = torch.split(self.point, [self._coefficients.numel(), *(p.numel() for p in self._others)])
+            sizes = [self._coefficients.numel(), len(self._skip_units), *(p.numel() for p in self._others)]
+            first, own, *rest = torch.split(self.point, sizes)
             moved = self._answers[:, None] * first.view_as(self._coefficients) @ self._features.mT
-            self._block.set_coefficients(self._coefficients + moved)
+            skip = None
+            if self._skip is not None:
+                moved = moved - (self._skip_units * own * self._explained).mT
+                skip = self._skip + self._skip_units * own
+            self._block.set_coefficients(self._coefficients + moved, skip)
             for parameter, start, unit, step in zip(self._others, self._start, self._units, rest, strict=True):
                 parameter.copy_(start + unit * step.view_as(start))
 

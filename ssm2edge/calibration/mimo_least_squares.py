@@ -1,8 +1,9 @@
 """Outputs of one system of many inputs and outputs, fitted to what the original answers on its samples.
 
 Poles and input map stay; output map, feedthrough and the weights of the squares solve one least-squares problem whose normal
-equations are summed up over the samples.  The poles come from a reduction for inputs of the measured covariance: with
-``Sigma = E[u u^T]``, reducing (A, B Sigma^(1/2), C) is h2-optimal for white noise of covariance Sigma.
+equations are summed up over the samples.  Where the feedthrough is a diagonal, each output has one unknown of its own beside
+those of the features that all mix; it is eliminated by its Schur complement.  The poles come from a reduction for inputs of the
+measured covariance: with ``Sigma = E[u u^T]``, reducing (A, B Sigma^(1/2), C) is h2-optimal for white noise of covariance Sigma.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RIDGE = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class _Equations:
-    """Normal equations: sums of products of the states and inputs with themselves and with the original's outputs."""
+    """Normal equations: sums of products of what outputs are linear in with itself and with the original's outputs."""
 
     gram: Tensor
     right: Tensor
@@ -73,7 +74,7 @@ def _for_covariance(system: System, order: int, covariance: Tensor, method: str)
     back = (directions / variances.sqrt()) @ directions.mT
     coloured = replace(system, B=system.B @ root.to(system.B), D=torch.zeros_like(system.D))
     reduced = reduce_system(stack([coloured]), order, method, None).system[0]
-    return replace(reduced, B=reduced.B @ back.to(reduced.B), D=system.D)
+    return replace(reduced, B=reduced.B @ back.to(reduced.B), D=reduced.D @ back + system.D)
 
 
 def _with_fitted_outputs(
@@ -85,15 +86,30 @@ def _with_fitted_outputs(
         pairs = zip(entering(network, layer, runs, batch), entering(original, layer, runs, batch), strict=True)
         for u, u_original in pairs:
             with torch.no_grad():
-                features, wanted = block.features(u).double().flatten(0, 1), answering(u_original).double().flatten(0, 1)
+                features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
+                features, wanted = features.double().flatten(0, 1), answering(u_original).double().flatten(0, 1)
             new = _Equations(features.mT @ features, features.mT @ wanted, wanted.square().sum())
             sums = new if sums is None else _Equations(sums.gram + new.gram, sums.right + new.right, sums.energy + new.energy)
     assert sums is not None
     start = block.coefficients().detach().double().mT
-    diagonal = torch.diag(RIDGE * sums.gram.diagonal() + 1e-300)
-    step = torch.linalg.lstsq(sums.gram + diagonal, sums.right - sums.gram @ start, driver="gelsd").solution
-    coefficients = start + step
+    shared = len(start)
+    if block.skip is not None:
+        start = torch.cat((start, torch.diag(block.skip.detach().double())))
+    coefficients = start + _step(sums.gram, sums.right - sums.gram @ start, shared)
     error = sums.energy - 2 * (coefficients * sums.right).sum() + (coefficients * (sums.gram @ coefficients)).sum()
     with torch.no_grad():
-        block.set_coefficients(coefficients.mT)
+        block.set_coefficients(coefficients[:shared].mT, coefficients[shared:].diagonal())
     return block.system(), float(error)
+
+
+def _step(gram: Tensor, residual: Tensor, shared: int) -> Tensor:
+    """Solve for the features that all outputs share, and for what stands behind them, of which each output has one of its own."""
+    gram = gram + torch.diag(RIDGE * gram.diagonal() + 1e-300)
+    mixed, crossed, own = gram[:shared, :shared], gram[:shared, shared:], gram.diagonal()[shared:]
+    solved: Tensor = torch.linalg.lstsq(mixed, torch.cat((residual[:shared], crossed), dim=1), driver="gelsd").solution
+    step, projection = solved[:, : residual.shape[1]], solved[:, residual.shape[1] :]
+    if not len(own):
+        return step
+    left = (own - (crossed * projection).sum(0)).clamp_min(RIDGE * own)
+    skip = (residual[shared:].diagonal() - (crossed * step).sum(0)) / left
+    return torch.cat((step - projection * skip, torch.diag(skip)))

@@ -112,7 +112,8 @@ def coefficients(system: System, order: int) -> int:
     """Free coefficients of one system of ``order`` states: poles, input and output map, feedthrough, quadratic outputs."""
     m, p = system.inputs, system.outputs
     quadratic = p * order * (order + 1) // 2 if system.M is not None else 0
-    return order + (0 if system.is_siso else order * m) + p * order + p * m + quadratic
+    feedthrough = p if system.after_sample else p * m
+    return order + (0 if system.is_siso else order * m) + p * order + feedthrough + quadratic
 
 
 class _Passed(Exception):

@@ -118,7 +118,9 @@ class LayerLibrary(Protocol):
         """Kind of system the layer holds, for people."""
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Return the layer's systems in paper form, float64, by part: ``ONLY`` in an ordinary layer.
+        """Return the layer's systems, float64, by part: ``ONLY`` in an ordinary layer.
+
+        They are in paper form, or read the state after the sample as :func:`ssm2edge.systems.system.reading_after` decides.
 
         A part that runs backwards in time is returned as the causal system of the reversed sequence.
 

@@ -6,7 +6,7 @@ S5 is stored in two ways.  ``models.lti.S5`` has modes ``-softplus(A[:, 0]) + i 
 from the right, and calls its own function for the discretisation (whose bilinear rule has the sign of the step turned round: it
 makes stable modes unstable, and such layers are refused for that).  ``models.ltv.S5`` has modes ``A[:, 0] + i A[:, 1]``, a
 complex B, a skip vector, and is time-invariant where it is called without integration timesteps.  Both read the state
-after the sample, ``C x[k+1]`` in paper form.
+after the sample, ``C x[k+1]``; the first has a full D, which takes the difference to paper form up.
 
 S4 and S4D hold the parameters of state-spaces/s4 (``s4_kernels.py``) beside a convolution ``layer`` that computes with them.  The
 convolution emits ``C x[k+1]``; the skip D, gates and mixing stand outside of it, in the forward of the layer, and stay.
@@ -27,7 +27,7 @@ from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.s4_kernels import COMPLEX, LOW_RANK, SHARED, heads_of, is_kernel, stored
 from ssm2edge.layers.weights import as_complex, finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
-from ssm2edge.systems.system import System, from_real_part
+from ssm2edge.systems.system import System, from_real_part, reading_after
 
 
 class LrnnxS5Library:
@@ -79,7 +79,7 @@ class LrnnxS5Library:
                 f"D {tuple(D.shape)} for {len(poles)} modes."
             )
         B = gains[:, None] * B
-        return {ONLY: from_real_part(poles, B, C * poles, D + (C @ B).real)}
+        return {ONLY: reading_after(from_real_part(poles, B, C, D))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """All of the layer's own."""

@@ -8,13 +8,14 @@ B_im, B_real and B_imag); D a matrix, a vector or a number, or none.  A layer wi
 or not at all: its own forward says which.  This covers the PyPI package lru-pytorch (read in 0.1.3: B and C complex, D a matrix,
 one sequence or a batch, no states returned) and the LRU of the package lrnnx (read in 1.0.0: B and C split, D a vector).
 
-Indexing: the linear output reads the state after the sample, ``C x[k+1]`` in paper form; reading moves it.  The quadratic one
-reads the state before it, as the paper form does.
+Indexing: the linear output reads the state after the sample, ``C x[k+1]``, and so does the system unless D is a full matrix,
+which takes the difference to paper form up.  The quadratic one reads the state before it, as every system's does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.replacement import answer_of, input_like
 from ssm2edge.layers.weights import as_complex, finite
 from ssm2edge.systems.response import simulate
-from ssm2edge.systems.system import System, from_real_part
+from ssm2edge.systems.system import System, from_real_part, reading_after
 
 MATRICES = ("B", "C")
 
@@ -75,7 +76,7 @@ class LRULibrary:
 
         def normalised(gains: Tensor) -> System:
             scaled = gains[:, None] * B
-            system = from_real_part(poles, scaled, C * poles, D + (C @ scaled).real)
+            system = reading_after(from_real_part(poles, scaled, C, D))
             squares = _quadratic(module)
             return system if squares is None else _with_squares(system, poles, *squares)
 
@@ -123,7 +124,7 @@ def _with_squares(system: System, poles: Tensor, V: Tensor, W: Tensor) -> System
     half = torch.where(poles.imag >= 0, half, half.conj())
     rows = torch.stack((half, half.conj()), dim=-1).flatten(-2)
     M = torch.einsum("pq,qi,qj->pij", W.to(rows), rows, rows)
-    return System(system.poles, system.B, system.C, system.D, M)
+    return replace(system, M=M)
 
 
 def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequence[System]) -> System:

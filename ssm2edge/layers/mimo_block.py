@@ -29,7 +29,8 @@ class ReducedMimo(Block):
 
     Notes
     -----
-    With n states, m inputs, p outputs and q squares there are n + n m + p n + p m + q n + p q parameters.
+    With n states, m inputs, p outputs and q squares there are n + n m + p n + p m + q n + p q parameters; p in place of p m, or
+    none, where outputs read the state after the sample.
     """
 
     paired: Tensor
@@ -45,8 +46,8 @@ class ReducedMimo(Block):
         self.dynamics = nn.Parameter(dynamics.float())
         self.input = nn.Parameter(sections.input.float())
         self.output = nn.Parameter(sections.output.float())
-        self.feedthrough = nn.Parameter(sections.feedthrough.float())
-        V, W = sections.factors, sections.mixing
+        D, V, W = sections.feedthrough, sections.factors, sections.mixing
+        self.feedthrough = None if D is None else nn.Parameter(D.float())
         self.factors = nn.Parameter(V.float()) if V is not None and len(V) else None
         self.mixing = nn.Parameter(W.float()) if W is not None and W.shape[1] else None
         self.register_buffer("paired", paired)
@@ -65,40 +66,52 @@ class ReducedMimo(Block):
     def system(self) -> System:
         """Return the system as it is now (float64, detached, on the CPU)."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
-        linear = (x.detach().cpu().double() for x in (a, b, self.input, self.output, self.feedthrough))
-        quadratic = (None if x is None else x.detach().cpu().double() for x in (self.factors, self.mixing))
-        return from_mimo_sections(MimoSections(*linear, *quadratic))
+        linear = (x.detach().cpu().double() for x in (a, b, self.input, self.output))
+        others = (self.feedthrough, self.factors, self.mixing)
+        return from_mimo_sections(MimoSections(*linear, *(None if x is None else x.detach().cpu().double() for x in others)))
 
     def exported(self) -> ExportedMimo:
         """Return the block as constants and one operator."""
         return ExportedMimo(self)
 
-    def _states(self, u: Tensor) -> Tensor:
-        """States before each sample, ``(batch, time, n)``."""
-        a, b = section_coefficients(self.dynamics, self.paired, self.signs)
-        return nn.functional.pad(_scan(a, b, u @ self.input.mT.to(u.dtype))[:, :-1], (0, 0, 1, 0))
+    @property
+    def skip(self) -> nn.Parameter | None:
+        """What each output has of the input of its own number, ``(p,)``: the feedthrough where it is a diagonal."""
+        return None if self.feedthrough is None or self.feedthrough.ndim == 2 else self.feedthrough
+
+    def mixed(self) -> list[Tensor]:
+        """Coefficients of the features that all outputs share: of states, of inputs where the feedthrough is full, of squares."""
+        return [x for x in (self.output, self.feedthrough, self.mixing) if x is not None and x is not self.skip]
 
     def features(self, u: Tensor) -> Tensor:
-        """What the outputs are linear in: states, inputs and squares, ``(batch, time, n + m + q)``."""
-        before = self._states(u)
+        """What all outputs mix: states, inputs where the feedthrough is full, and squares, ``(batch, time, features)``."""
+        a, b = section_coefficients(self.dynamics, self.paired, self.signs)
+        after = _scan(a, b, u @ self.input.mT.to(u.dtype))
+        before = nn.functional.pad(after[:, :-1], (0, 0, 1, 0))
+        full = self.feedthrough is not None and self.skip is None
         squares = [] if self.factors is None else [(before @ self.factors.mT.to(u.dtype)).square()]
-        return torch.cat((before, u, *squares), dim=-1)
+        return torch.cat([*((before, u) if full else (after,)), *squares], dim=-1)
 
     def coefficients(self) -> Tensor:
-        """Coefficients ``(p, n + m + q)`` of :meth:`features` in the outputs."""
-        return torch.cat([x for x in (self.output, self.feedthrough, self.mixing) if x is not None], dim=-1)
+        """Coefficients ``(p, features)`` of :meth:`features` in the outputs."""
+        return torch.cat(self.mixed(), dim=-1)
 
-    def set_coefficients(self, values: Tensor) -> None:
-        """Change the coefficients of :meth:`features`, in place and without gradients."""
-        parts = [x for x in (self.output, self.feedthrough, self.mixing) if x is not None]
+    def set_coefficients(self, values: Tensor, skip: Tensor | None = None) -> None:
+        """Change the coefficients of :meth:`features`, and the skip where there is one, in place and without gradients."""
+        parts = self.mixed()
         with torch.no_grad():
             for parameter, value in zip(parts, torch.split(values, [x.shape[-1] for x in parts], dim=-1), strict=True):
                 parameter.copy_(value)
+            if self.skip is not None and skip is not None:
+                self.skip.copy_(skip)
 
     def forward(self, u: Tensor) -> Tensor:
         # In the precision of the input, but not below the block's own.
         precise = u.to(torch.promote_types(u.dtype, self.output.dtype))
-        return (self.features(precise) @ self.coefficients().mT.to(precise.dtype)).to(u.dtype)
+        y = self.features(precise) @ self.coefficients().mT.to(precise.dtype)
+        if self.skip is not None:
+            y = y + self.skip.to(precise.dtype) * precise
+        return y.to(u.dtype)
 
 
 def _scan(a: Tensor, b: Tensor, drive: Tensor) -> Tensor:
@@ -122,7 +135,7 @@ class ExportedMimo(nn.Module):
     b: Tensor
     input: Tensor
     output: Tensor
-    feedthrough: Tensor
+    feedthrough: Tensor | None
     factors: Tensor | None
     mixing: Tensor | None
 

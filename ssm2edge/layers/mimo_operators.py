@@ -9,7 +9,9 @@ from ssm2edge.layers.operators import DOMAIN
 from ssm2edge.systems.mimo_form import MimoSections
 from ssm2edge.systems.real_form import swap_indices
 
-COEFFICIENTS = "Tensor a, Tensor b, Tensor input, Tensor output, Tensor feedthrough, Tensor? factors, Tensor? mixing, str form=''"
+COEFFICIENTS = (
+    "Tensor a, Tensor b, Tensor input, Tensor output, Tensor? feedthrough, Tensor? factors, Tensor? mixing, str form=''"
+)
 """Arguments of both operators behind their signals: what :class:`ssm2edge.systems.mimo_form.MimoSections` holds, in order, and
 what a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same."""
 
@@ -20,16 +22,20 @@ MATRICES = 7
 def _run(u: Tensor, state: Tensor, system: MimoSections) -> tuple[Tensor, Tensor]:
     swap = swap_indices(system.a.shape[-1])
     a, b, x = system.a.double(), system.b.double(), state.double()
-    B, C, D = (matrix.double() for matrix in (system.input, system.output, system.feedthrough))
+    B, C = system.input.double(), system.output.double()
+    D = None if system.feedthrough is None else system.feedthrough.double()
     samples = u.double()
     outputs = []
     for k in range(u.shape[1]):
         sample = samples[:, k]
-        y = x @ C.mT + sample @ D.mT
+        following = a * x + b * x[:, swap] + sample @ B.mT
+        y = (following if system.after_sample else x) @ C.mT
+        if D is not None:
+            y = y + (D * sample if system.after_sample else sample @ D.mT)
         if system.factors is not None and system.mixing is not None:
             y = y + (x @ system.factors.double().mT).square() @ system.mixing.double().mT
         outputs.append(y)
-        x = a * x + b * x[:, swap] + sample @ B.mT
+        x = following
     y = torch.stack(outputs, dim=1) if outputs else samples.new_zeros(*u.shape[:2], len(C))
     return y.to(u.dtype), x.to(u.dtype).contiguous()
 
@@ -47,7 +53,7 @@ def mimo(u: Tensor, *coefficients: Tensor) -> Tensor:
     u
         ``(batch, time, inputs)``.
     *coefficients
-        See ``COEFFICIENTS``; factors and mixing are None for linear outputs.
+        See ``COEFFICIENTS``; factors and mixing are None for linear outputs, the feedthrough where there is none.
 
     Returns
     -------

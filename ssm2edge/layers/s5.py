@@ -5,7 +5,7 @@
 w is 2 where one mode of each conjugate pair is stored (``conj_sym``) and 1 where all are.  B and C have a last axis of (real,
 imaginary); log_step is ``(P, 1)`` or ``(P,)``.  With ``clip_eigs`` the real parts of the modes are at most -1e-4.
 
-Indexing: the output reads the state after the sample, ``C x[k+1]`` in paper form; reading moves it.  A bidirectional layer runs
+Indexing: the output reads the state after the sample, ``C x[k+1]``, and so does the system.  A bidirectional layer runs
 the same modes over the reversed sequence as well: C1 reads the one run and C2 the reversed one (in one matrix C, the first P
 columns and the others), both counting the sample itself.
 """
@@ -22,7 +22,7 @@ from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.weights import finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
-from ssm2edge.systems.system import System, from_real_part
+from ssm2edge.systems.system import System, from_real_part, reading_after
 
 LARGEST_REAL_PART = -1e-4
 """What ``clip_eigs`` leaves of the modes' real parts."""
@@ -139,7 +139,7 @@ class S5Library:
         poles, B, outputs = (x.detach().cpu() for x in _discrete(module))
         D = torch.diag(module.get_parameter("D").detach().cpu().double())
         systems = [
-            from_real_part(poles, B, C * poles, skip + (C @ B).real)
+            reading_after(from_real_part(poles, B, C, skip))
             for C, skip in zip(torch.split(outputs, states, dim=1), (D, torch.zeros_like(D)), strict=False)
         ]
         return dict(zip(_parts(module), systems, strict=True))

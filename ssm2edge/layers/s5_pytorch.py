@@ -6,7 +6,7 @@ All P modes are stored (Lambda), not one of each conjugate pair, and the output 
 gains come from Lambda and exp(log_step) by zero-order hold or the bilinear rule; ``degree`` raises the input matrix element by
 element.  B and C are stored whole, or as products of two thin factors (BP BH^T, CH^T CP), which no released version can make.
 
-Indexing: the output reads the state after the sample, ``C x[k+1]`` in paper form; reading moves it.  A bidirectional layer runs
+Indexing: the output reads the state after the sample, ``C x[k+1]``, and so does the system.  A bidirectional layer runs
 the same modes over the reversed sequence as well: the first P columns of C read the one run, the others the reversed one, whose
 output at k counts the sample k, too.  D goes with the first.
 
@@ -28,7 +28,7 @@ from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.weights import as_complex, finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
-from ssm2edge.systems.system import System, from_real_part
+from ssm2edge.systems.system import System, from_real_part, reading_after
 
 MATRICES = ("B", "C")
 FACTORS = ("BH", "BP", "CH", "CP")
@@ -93,7 +93,7 @@ class S5PytorchLibrary:
         B = (gains[:, None] * B) ** ssm.degree
         skips = (torch.diag(D.double()), torch.zeros(len(D), len(D), dtype=torch.float64))
         systems = [
-            from_real_part(poles, B, part * poles, skip + (part @ B).real)
+            reading_after(from_real_part(poles, B, part, skip))
             for part, skip in zip(torch.split(C, count, dim=1), skips, strict=False)
         ]
         return dict(zip(DIRECTIONS if ssm.bidir else (ONLY,), systems, strict=True))

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from ssm2edge.lowering import costs
 from ssm2edge.lowering.choice import Choice
 
-MimoForm = Literal["recurrent", "unrolled", "chunked"]
+MimoForm = Literal["recurrent", "merged", "unrolled", "chunked"]
+
+Feedthrough = Literal["full", "diagonal", "none"]
+"""A matrix beside outputs that read the state before the sample; or a vector, or nothing, beside such that read it after."""
 
 LONGEST_CHUNK = 32
+
+
+class Shaped(Protocol):
+    """An array or tensor, as far as plans look at one."""
+
+    @property
+    def ndim(self) -> int: ...
+
+
+def feedthrough_of(D: Shaped | None) -> Feedthrough:
+    """What outputs read, from a feedthrough in real form (:class:`ssm2edge.systems.mimo_form.MimoSections`)."""
+    return "none" if D is None else "diagonal" if D.ndim == 1 else "full"
 
 
 @dataclass(frozen=True)
@@ -24,8 +39,10 @@ class MimoPlan:
     Attributes
     ----------
     form
-        ``recurrent`` is one matrix product for one sample; ``chunked`` computes the states of a chunk by one product, and runs a
-        short recurrence over the chunks; ``unrolled`` runs the dense recurrence of a long block in one node.
+        ``recurrent`` is one sample, in one matrix product where outputs read the state before it; ``merged`` is that product
+        where they read the state after it, with ``C A`` and ``C B + D`` for C and D; ``chunked`` computes the states of a chunk
+        by one product, and runs a short recurrence over the chunks; ``unrolled`` runs the dense recurrence of a long block in one
+        node.
     block
         Samples per chunk.
     inputs, order, outputs
@@ -36,6 +53,8 @@ class MimoPlan:
         Per sample and batch row.
     nanoseconds
         Per sample, by the cost model; only comparisons mean something.
+    feedthrough
+        What the outputs read.
     """
 
     form: MimoForm
@@ -46,6 +65,12 @@ class MimoPlan:
     squares: int
     multiply_adds: float
     nanoseconds: float = 0.0
+    feedthrough: Feedthrough = "full"
+
+    @property
+    def after_sample(self) -> bool:
+        """Whether the linear outputs read the state after the sample."""
+        return self.feedthrough != "full"
 
     @property
     def driven(self) -> int:
@@ -56,9 +81,12 @@ class MimoPlan:
         return f"{self.form}, blocks of {self.block}, {self.multiply_adds:.0f} multiply-adds a sample"
 
 
-def plan_mimo_block(inputs: int, order: int, outputs: int, squares: int, block: int, choice: Choice | None = None) -> MimoPlan:
+def plan_mimo_block(
+    inputs: int, order: int, outputs: int, squares: int, block: int, choice: Choice | None = None,
+    feedthrough: Feedthrough = "full",
+) -> MimoPlan:  # fmt: skip
     """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheaper of one product and its recurrence."""
-    candidates = mimo_block_candidates(inputs, order, outputs, squares, block)
+    candidates = mimo_block_candidates(inputs, order, outputs, squares, block, feedthrough)
     if choice is not None and choice.form is not None and block > 1:
         named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
         if not named:
@@ -67,15 +95,23 @@ def plan_mimo_block(inputs: int, order: int, outputs: int, squares: int, block: 
     return candidates[0]
 
 
-def mimo_block_candidates(inputs: int, order: int, outputs: int, squares: int, block: int) -> Sequence[MimoPlan]:
+def mimo_block_candidates(
+    inputs: int, order: int, outputs: int, squares: int, block: int, feedthrough: Feedthrough = "full"
+) -> Sequence[MimoPlan]:
     """Plans for a block, the cheapest first."""
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
-    maps = _maps(inputs, order, outputs, squares)
+    maps = _maps(inputs, order, outputs, squares, feedthrough)
     if block == 1:
         multiply_adds = maps + order * order
-        cost = 8 * costs.NODE + costs.READ * multiply_adds
-        return [MimoPlan("recurrent", 1, inputs, order, outputs, squares, multiply_adds, cost)]
+        nodes = 10 if feedthrough == "diagonal" else 8
+        cost = nodes * costs.NODE + costs.READ * multiply_adds
+        plans = [MimoPlan("recurrent", 1, inputs, order, outputs, squares, multiply_adds, cost, feedthrough)]
+        if feedthrough != "full":
+            multiply_adds = _maps(inputs, order, outputs, squares, "full") + order * order
+            cost = 8 * costs.NODE + costs.READ * multiply_adds
+            plans.append(MimoPlan("merged", 1, inputs, order, outputs, squares, multiply_adds, cost, feedthrough))
+        return sorted(plans, key=lambda plan: plan.nanoseconds)
     shared = costs.MULTIPLY_ADD * maps
     within, driven = _within(inputs, order, block), min(inputs, order)
     # The chunk is one row: its matrices are read once for all their samples.
@@ -84,32 +120,37 @@ def mimo_block_candidates(inputs: int, order: int, outputs: int, squares: int, b
     step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
     unrolled = shared + 12 * costs.NODE / block + step
     plans = [
-        MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within, one_product),
-        MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order, unrolled),
+        MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within, one_product, feedthrough),
+        MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order, unrolled, feedthrough),
     ]
     return sorted(plans, key=lambda plan: plan.nanoseconds)
 
 
-def plan_mimo_sequence(inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None) -> MimoPlan:
+def plan_mimo_sequence(
+    inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None, feedthrough: Feedthrough = "full"
+) -> MimoPlan:
     """Plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
     if choice is not None and choice.sequence is not None:
-        return _sequence(inputs, order, outputs, squares, choice.sequence)
-    return mimo_sequence_candidates(inputs, order, outputs, squares)[0]
+        return _sequence(inputs, order, outputs, squares, choice.sequence, feedthrough)
+    return mimo_sequence_candidates(inputs, order, outputs, squares, feedthrough)[0]
 
 
-def mimo_sequence_candidates(inputs: int, order: int, outputs: int, squares: int) -> Sequence[MimoPlan]:
+def mimo_sequence_candidates(
+    inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough = "full"
+) -> Sequence[MimoPlan]:
     """Plans for whole sequences, the cheapest first: chunks that balance products within against steps over the chunks."""
     chunks = (2**i for i in range(1, LONGEST_CHUNK.bit_length()))
-    plans = (_sequence(inputs, order, outputs, squares, chunk) for chunk in chunks)
+    plans = (_sequence(inputs, order, outputs, squares, chunk, feedthrough) for chunk in chunks)
     return sorted(plans, key=lambda plan: plan.nanoseconds)
 
 
-def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int) -> MimoPlan:
-    maps, within = _maps(inputs, order, outputs, squares), _within(inputs, order, chunk)
+def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, feedthrough: Feedthrough) -> MimoPlan:
+    maps, within = _maps(inputs, order, outputs, squares, feedthrough), _within(inputs, order, chunk)
     passes = costs.NUMBER * (3.0 * order + outputs)
     step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
     cost = costs.MULTIPLY_ADD * (maps + within) + passes + step / chunk
-    return MimoPlan("chunked", chunk, inputs, order, outputs, squares, maps + within + order * order / chunk, cost)
+    multiply_adds = maps + within + order * order / chunk
+    return MimoPlan("chunked", chunk, inputs, order, outputs, squares, multiply_adds, cost, feedthrough)
 
 
 def _within(inputs: int, order: int, block: int) -> float:
@@ -117,6 +158,7 @@ def _within(inputs: int, order: int, block: int) -> float:
     return (block + 1.0) * order * min(inputs, order) + (block + 1.0) * order * order / block
 
 
-def _maps(inputs: int, order: int, outputs: int, squares: int) -> float:
+def _maps(inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough) -> float:
     """Multiply-adds of the matrices in, out and through, and of the squares."""
-    return float(order * inputs + outputs * (order + inputs) + squares * (order + 1 + outputs))
+    through = {"full": outputs * inputs, "diagonal": outputs, "none": 0}[feedthrough]
+    return float(order * inputs + outputs * order + through + squares * (order + 1 + outputs))

@@ -6,6 +6,7 @@ A new method is one file with a function of the signature :class:`Method`, and o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from ssm2edge.reduction.aire import aire
 from ssm2edge.reduction.balanced import balanced_truncation
 from ssm2edge.reduction.batches import in_chunks
-from ssm2edge.reduction.contract import Method, Outcome, Reduction
+from ssm2edge.reduction.contract import Method, Outcome, Reduction, summarise
 from ssm2edge.reduction.gradient import gradient
 from ssm2edge.reduction.hippo import hippo
 from ssm2edge.reduction.last import last
@@ -24,7 +25,7 @@ from ssm2edge.reduction.singular_perturbation import balanced_singular_perturbat
 from ssm2edge.reduction.tlh2 import tlh2
 from ssm2edge.systems.dense import with_real_coefficients
 from ssm2edge.systems.stability import is_stable, spectral_radius
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, reading_after
 from ssm2edge.systems.window import check_horizon
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -75,6 +76,8 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
         raise ValueError(f"the order must lie between 1 and the system's own order {system.order}, not {order!r}.")
     check_horizon(horizon)
     _check_systems(system)
+    if system.after_sample:
+        return _reduce_after_sample(system, order, method, horizon)
     if order == system.order:
         with torch.no_grad():
             return own_order(system, method, horizon)
@@ -82,6 +85,18 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
         result = in_chunks(METHODS[method], with_real_coefficients(system), order, horizon)
     _ensure(result, order)
     return result
+
+
+def _reduce_after_sample(system: System, order: int, method: str, horizon: int | None) -> Reduction:
+    """Reduce ``C A^j B``, j = 0, 1, ..., that is these matrices in paper form without the sample of delay.
+
+    The h2 error does not see a delay, and lag zero is one tap more.
+    """
+    lags = None if horizon is None else horizon + 1
+    delayed = reduce_system(replace(system, after_sample=False), order, method, lags)
+    # A method that changes the feedthrough fills it, and then paper form costs no more.
+    reduced = reading_after(delayed.system)
+    return summarise(system, reduced, method, horizon, delayed.outcomes, delayed.iterations)
 
 
 def _check_systems(system: System) -> None:

@@ -99,6 +99,7 @@ def summarise(
 
     ``energy`` is :func:`proper_energy` of the original where it is known already.
     """
+    original = original.paper_form()
     energy = proper_energy(original, horizon) if energy is None else energy
     error = h2_error(original, reduced, horizon, energy)
     norm = (energy + original.D.square().sum((-2, -1))).sqrt()

@@ -46,8 +46,8 @@ def reduce_layers(
         if shares_poles(system, orders[name]):
             reductions[name] = reduce_tied(system, orders[name], method, horizon)
             continue
-        quadratic = system.M is not None
-        groups[system.order, orders[name], system.inputs, system.outputs, len(system.batch_shape), quadratic].append(name)
+        kind = (len(system.batch_shape), system.M is not None, system.after_sample)
+        groups[system.order, orders[name], system.inputs, system.outputs, *kind].append(name)
     for names in groups.values():
         order = orders[names[0]]
         single = not systems[names[0]].batch_shape

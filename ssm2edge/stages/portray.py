@@ -112,7 +112,7 @@ def _pairs(before: System, after: System) -> list[tuple[str, float, tuple[int, i
 
 
 def _pair(system: System, place: tuple[int, int, int]) -> System:
-    index, output, entry = place
+    (index, output, entry), system = place, system.paper_form()
     return System(
         system.poles[index],
         system.B[index, :, entry : entry + 1],

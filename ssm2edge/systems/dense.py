@@ -6,7 +6,7 @@ matrices become real, Gramians stay what they are up to U, and a pair becomes a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ def with_real_coefficients(system: System) -> System:
     if system.M is not None:
         U = conjugate_basis(doubled)
         M = U.conj()[..., None, :, :] @ system.M @ U.mH[..., None, :, :]
-    return System(system.poles, B, C, system.D, M)
+    return replace(system, B=B, C=C, M=M)
 
 
 def to_dense(system: System) -> DenseSystem:

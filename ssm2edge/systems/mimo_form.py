@@ -2,6 +2,8 @@
 
     x'_j = a_j x_j + b_j x_swap(j) + (input u)_j        y = output x + feedthrough u + mixing (factors x)^2
 
+or, where the outputs read the state after the sample, ``y = output x' + feedthrough * u + mixing (factors x)^2``.
+
 ``swap`` exchanges positions 2i and 2i + 1 (an odd last state stays).  A conjugate pair with pole ``l`` is the rotation-scaling
 section a = (Re l, Re l), b = (-Im l, Im l) on (Re z, Im z); real poles have b = 0.  Every state is scaled so that white input of
 unit variance gives it unit variance: float32 then serves all of them alike, and so does one step size of an optimiser.
@@ -28,8 +30,10 @@ class MimoSections:
     ----------
     a, b
         ``(n,)``: diagonal and swapped coefficients.
-    input, output, feedthrough
-        ``(n, m)``, ``(p, n)``, ``(p, m)``.
+    input, output
+        ``(n, m)``, ``(p, n)``.
+    feedthrough
+        ``(p, m)``; where outputs read the state after the sample its diagonal ``(p,)``, or None if it is zero.
     factors, mixing
         ``(q, n)`` and ``(p, q)``, or None for linear outputs.
     """
@@ -38,9 +42,14 @@ class MimoSections:
     b: Tensor
     input: Tensor
     output: Tensor
-    feedthrough: Tensor
+    feedthrough: Tensor | None
     factors: Tensor | None = None
     mixing: Tensor | None = None
+
+    @property
+    def after_sample(self) -> bool:
+        """Whether the linear outputs read the state after the sample."""
+        return self.feedthrough is None or self.feedthrough.ndim == 1
 
 
 def to_mimo_sections(system: System) -> MimoSections:
@@ -69,7 +78,10 @@ def to_mimo_sections(system: System) -> MimoSections:
         # Squares of unit weight in the mean: a factor and its weight share the size of their term.
         size = torch.linalg.vector_norm(factors, dim=-1).clamp_min(1e-30)
         factors, mixing = factors / size[:, None], mixing * size.square()
-    return MimoSections(a, b, dense.B / scale[:, None], dense.C * scale, dense.D.clone(), factors, mixing)
+    feedthrough: Tensor | None = dense.D.clone()
+    if system.after_sample:
+        feedthrough = dense.D.diagonal().clone() if bool(dense.D.any()) else None
+    return MimoSections(a, b, dense.B / scale[:, None], dense.C * scale, feedthrough, factors, mixing)
 
 
 def from_mimo_sections(sections: MimoSections) -> System:
@@ -90,4 +102,6 @@ def from_mimo_sections(sections: MimoSections) -> System:
     exchanged = paired & (torch.where(first, poles.imag, -poles.imag) < 0)
     order = torch.where(exchanged, torch.tensor(swap_indices(n)), torch.arange(n))
     M = None if M is None else M[:, order][:, :, order]
-    return System(poles[order], B[order], C[:, order], sections.feedthrough.double(), M)
+    D = B.real.new_zeros(len(C), B.shape[1]) if sections.feedthrough is None else sections.feedthrough.double()
+    D = torch.diag(D) if D.ndim == 1 else D
+    return System(poles[order], B[order], C[:, order], D, M, after_sample=sections.after_sample)

@@ -34,6 +34,7 @@ def h2_norm(system: System, horizon: int | None = None) -> Tensor:
     horizon
         Taps counted after the feedthrough, or None for all of them.
     """
+    system = system.paper_form()
     return (system.D.square().sum((-2, -1)) + proper_energy(system, horizon)).sqrt()
 
 
@@ -42,6 +43,7 @@ def proper_energy(system: System, horizon: int | None = None) -> Tensor:
 
     Where modes cancel so far that rounding has a share in it, it is summed over impulse responses, as :func:`h2_error` is.
     """
+    system = system.paper_form()
     energy = inner_product(system, system, horizon)
     if horizon is not None and system.M is None and len(system.batch_shape) == 1:
         lost = ~(4 * EPS * size(system, horizon).square() < VAGUE * energy) & (energy != 0)
@@ -51,7 +53,7 @@ def proper_energy(system: System, horizon: int | None = None) -> Tensor:
 
 
 def inner_product(system: System, other: System, horizon: int | None = None) -> Tensor:
-    """Return the h2 inner product of two systems without their feedthroughs', ``(*batch,)`` float64.
+    """Return the h2 inner product of two systems in paper form without their feedthroughs', ``(*batch,)`` float64.
 
     With X the mixed Gramian it is ``tr(C X other.C^H) + sum_i tr(M_i^H conj(X) other.M_i X^H)``.
     """
@@ -72,6 +74,7 @@ def inner_product(system: System, other: System, horizon: int | None = None) -> 
 
 def difference(system: System, other: System) -> System:
     """Return the error system ``system - other``, of the sum of both orders (its poles are not in canonical order)."""
+    system, other = system.paper_form(), other.paper_form()
     M = None
     if system.M is not None or other.M is not None:
         n, r = system.order, other.order
@@ -101,6 +104,7 @@ def h2_error(system: System, other: System, horizon: int | None = None, energy: 
     energy
         :func:`proper_energy` of ``system`` where it is known already; most of the work goes into it.
     """
+    system, other = system.paper_form(), other.paper_form()
     energy = proper_energy(system, horizon) if energy is None else energy
     proper = energy - 2 * inner_product(system, other, horizon) + inner_product(other, other, horizon)
     if horizon is not None and system.M is None and other.M is None and system.batch_shape == other.batch_shape:
@@ -133,7 +137,10 @@ def response_energy(system: System, horizon: int) -> Tensor:
 
 
 def hankel_singular_values(system: System, horizon: int | None = None) -> Tensor:
-    """Return the Hankel singular values, descending, ``(*batch, n)`` float64: square roots of the eigenvalues of P Q."""
+    """Return the Hankel singular values, descending, ``(*batch, n)`` float64: square roots of the eigenvalues of P Q.
+
+    They are those of ``C A^j B``, j = 0, 1, ..., which a reduction approximates in either form.
+    """
     P = _square_root(controllability_gramian(system, horizon))
     Q = _square_root(observability_gramian(system, horizon))
     values: Tensor = torch.linalg.svdvals(Q.mH @ P)

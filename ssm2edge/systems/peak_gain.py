@@ -27,7 +27,7 @@ def hinf_norm(system: System) -> Tensor:
     A local search: between the candidate frequencies a narrower peak than any pole's width cannot hide, so the result is exact to
     about 1e-9 in practice, and never above the true norm.
     """
-    batch = system.batch_shape
+    system, batch = system.paper_form(), system.batch_shape
     flat = System(*(x.reshape(-1, *x.shape[len(batch) :]) for x in (system.poles, system.B, system.C, system.D)))
     centre, width = flat.poles.angle().abs(), (1 - flat.poles.abs()).clamp_min(1e-15)
     near = (centre[..., None] + width[..., None] * torch.tensor(OFFSETS, dtype=torch.float64)).flatten(-2)

@@ -21,6 +21,7 @@ def impulse_response(system: System, length: int) -> Tensor:
     """Return ``D, C B, C A B, ...``, real, ``(*batch, p, m, length)`` float64 (the linear part, where outputs are quadratic)."""
     if length < 1:
         raise ValueError(f"an impulse response has at least one sample, not {length}.")
+    system = system.paper_form()
     powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
     if system.is_siso:
         later = (system.residues[..., None, :] @ powers).real[..., None, :, :]
@@ -42,6 +43,7 @@ def frequency_response(system: System, frequencies: Tensor) -> Tensor:
     Tensor
         ``(*batch, p, m, F)`` complex128.
     """
+    system = system.paper_form()
     z = torch.exp(1j * frequencies.to(torch.float64))
     resolvent = 1 / (z[..., None, :] - system.poles[..., :, None])
     if system.is_siso:
@@ -66,6 +68,7 @@ def simulate(system: System, inputs: Tensor, state: Tensor | None = None) -> tup
     outputs, state
         ``(*batch, p, length)`` float64 and the modal state after the last sample.
     """
+    system = system.paper_form()
     B, C, D, M = system.B, system.C, system.D, system.M
     if state is None:
         state = torch.zeros_like(system.poles) + torch.zeros((*inputs.shape[:-2], 1), dtype=torch.complex128)

@@ -3,6 +3,9 @@
     x[k+1] = diag(poles) x[k] + B u[k]
     y_i[k] = C_i x[k] + D_i u[k]  (+ x[k]^T M_i x[k] where the system has quadratic outputs)
 
+Where ``after_sample`` is set, the linear outputs read the state after the sample instead, ``C x[k+1]``, as S5 and LRU layers do;
+squares read ``x[k]`` in either form.
+
 One class holds all kinds.  A bank of H single-input single-output channels has batch shape ``(H,)`` and one input and output;
 a MIMO block has batch shape ``()``; banks of several layers stack to ``(layers, H)``.  Quadratic outputs are the optional ``M``.
 
@@ -41,11 +44,14 @@ class System:
     tie
         What the poles of a bank of SISO channels follow from, where they do not stand for themselves: the same in fewer numbers.
         Selections and joints of systems have none.
+    after_sample
+        Whether the linear outputs read ``C x[k+1]``.  Such systems have several inputs or outputs, and D is diagonal or zero.
 
     Notes
     -----
-    The paper form above emits ``y[k] = C x[k]``; many codes emit ``C x[k+1]``.  Such a layer with matrices ``C', D'`` is the
-    system with ``C = C' diag(poles)`` and ``D = D' + C' B``.
+    Many codes emit ``C x[k+1]``.  With matrices ``C', D'`` that is the paper form above with ``C = C' diag(poles)`` and
+    ``D = D' + C' B`` (:meth:`paper_form`), which fills D: one number for a SISO channel, which has one anyway, but ``p m`` for a
+    layer of many inputs and outputs whose own D is a diagonal.  :func:`reading_after` decides.
     """
 
     poles: Tensor
@@ -54,6 +60,7 @@ class System:
     D: Tensor
     M: Tensor | None = None
     tie: Tie | None = field(default=None, kw_only=True)
+    after_sample: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         batch, n = self.poles.shape[:-1], self.poles.shape[-1]
@@ -75,6 +82,8 @@ class System:
             )
         if self.D.dtype != torch.float64:
             raise TypeError(f"D is {self.D.dtype}; systems are float64, cast last.")
+        if self.after_sample and (self.is_siso or not has_diagonal_feedthrough(self.D)):
+            raise ValueError("a SISO channel, or a system whose D is not diagonal, is written in paper form.")
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -111,11 +120,39 @@ class System:
     def __getitem__(self, index: Any) -> System:
         """Select systems of the batch."""
         chosen = {name: getattr(self, name)[index] for name in ("poles", "B", "C", "D")}
-        return System(**chosen, M=None if self.M is None else self.M[index])
+        return System(**chosen, M=None if self.M is None else self.M[index], after_sample=self.after_sample)
 
     def with_output(self, C: Tensor, D: Tensor) -> System:
         """Return the same dynamics with another output map and feedthrough."""
         return replace(self, C=C, D=D)
+
+    def paper_form(self) -> System:
+        """Return the same system with outputs that read ``C x[k]``."""
+        return _moved(self) if self.after_sample else self
+
+
+def has_diagonal_feedthrough(D: Tensor) -> bool:
+    """Whether D ``(*batch, p, m)`` is zero, or square and zero off its diagonal."""
+    p, m = D.shape[-2:]
+    others = D - torch.diag_embed(D.diagonal(dim1=-2, dim2=-1)) if p == m else D
+    return bool((others == 0).all())
+
+
+def reading_after(system: System) -> System:
+    """Return the systems with these matrices whose linear outputs read the state after the sample, ``C x[k+1]``.
+
+    What costs fewer numbers is taken: a D that is diagonal or zero stays so, one that is full already takes up what lag zero is
+    in paper form.
+    """
+    if system.is_siso or not has_diagonal_feedthrough(system.D):
+        return _moved(system)
+    return replace(system, after_sample=True)
+
+
+def _moved(system: System) -> System:
+    """Paper form of outputs ``C x[k+1] + D u[k]``."""
+    C, D = system.C * system.poles[..., None, :], system.D + (system.C @ system.B).real
+    return replace(system, C=C, D=D, after_sample=False)
 
 
 def from_conjugate_half(poles: Tensor, B: Tensor, C: Tensor, D: Tensor) -> System:
@@ -170,7 +207,7 @@ def stack(systems: list[System]) -> System:
     quadratic = [s.M for s in systems if s.M is not None]
     if quadratic and len(quadratic) != len(systems):
         raise ValueError("systems with and without quadratic outputs cannot be stacked.")
-    return System(poles, B, C, D, M=torch.stack(quadratic) if quadratic else None)
+    return System(poles, B, C, D, M=torch.stack(quadratic) if quadratic else None, after_sample=_alike(systems))
 
 
 def concatenate(systems: list[System]) -> System:
@@ -179,4 +216,12 @@ def concatenate(systems: list[System]) -> System:
     quadratic = [s.M for s in systems if s.M is not None]
     if quadratic and len(quadratic) != len(systems):
         raise ValueError("systems with and without quadratic outputs cannot be joined.")
-    return System(poles, B, C, D, M=torch.cat(quadratic) if quadratic else None)
+    return System(poles, B, C, D, M=torch.cat(quadratic) if quadratic else None, after_sample=_alike(systems))
+
+
+def _alike(systems: list[System]) -> bool:
+    """Whether all read the state after the sample, or none."""
+    after = systems[0].after_sample
+    if any(system.after_sample != after for system in systems):
+        raise ValueError("systems that read the state before and after the sample cannot be put together.")
+    return after

@@ -70,10 +70,11 @@ def bank_coordinates(order: int) -> tuple[ReducedBank, BankCoordinates, Callable
     return bank, coordinates, lambda: (bank.kernel(LENGTH) * weights).sum() + bank.kernel(LENGTH).square().sum()
 
 
-def mimo_coordinates(rank: int, order: int = 4) -> tuple[ReducedMimo, MimoCoordinates, Callable[[], Tensor]]:
+def mimo_coordinates(rank: int, order: int = 4, full: bool = False) -> tuple[ReducedMimo, MimoCoordinates, Callable[[], Tensor]]:
     """A block of a network in float64, its coordinates, and a loss of its outputs."""
     model = follower(rank)
-    network = replace_layers(model, reduced_to(systems_of(model), order)).eval().requires_grad_(False).double()
+    systems = {name: system.paper_form() if full else system for name, system in systems_of(model).items()}
+    network = replace_layers(model, reduced_to(systems, order)).eval().requires_grad_(False).double()
     block = blocks(network)["layers.1.lru"]
     assert isinstance(block, ReducedMimo)
     assert (block.factors is not None) == (rank > 0)
@@ -90,6 +91,7 @@ CASES: dict[str, Callable[[], tuple[nn.Module, Coordinates, Callable[[], Tensor]
     "order 4": lambda: bank_coordinates(4),
     "order 5": lambda: bank_coordinates(5),
     "MIMO": lambda: mimo_coordinates(0),
+    "MIMO with a full feedthrough": lambda: mimo_coordinates(2, full=True),
     "MIMO of odd order": lambda: mimo_coordinates(0, 3),
     "MIMO with quadratic outputs": lambda: mimo_coordinates(2),
 }

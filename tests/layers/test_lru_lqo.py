@@ -99,7 +99,9 @@ def test_block_has_the_parameters_it_promises_and_gives_its_system_back(rank: in
     (found,) = find_layers(unit(rank))
     block = ReducedMimo(found.system)
     n, m, p = 8, 4, 4
-    assert sum(x.numel() for x in block.parameters()) == n + n * m + p * n + p * m + rank * (n + p)
+    assert sum(x.numel() for x in block.parameters()) == n + n * m + p * n + p + rank * (n + p)
+    full = ReducedMimo(found.system.paper_form())
+    assert sum(x.numel() for x in full.parameters()) == n + n * m + p * n + p * m + rank * (n + p)
     assert float(h2_error(found.system, block.system())) < 1e-5 * float(h2_norm(found.system))
 
 

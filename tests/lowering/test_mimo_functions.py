@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ssm2edge.lowering.mimo import DOMAIN, OPSET, block_function, sequence_function
-from ssm2edge.lowering.mimo_plan import MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
+from ssm2edge.lowering.mimo_plan import Feedthrough, MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
 
 Array = NDArray[np.float32]
 Constants = dict[str, Array]
 
 INPUTS, OUTPUTS = 3, 4
+SIZES: dict[Feedthrough, tuple[int, int]] = {"full": (INPUTS, OUTPUTS), "diagonal": (OUTPUTS, OUTPUTS), "none": (INPUTS, OUTPUTS)}
 ORDERS = (1, 2, 5, 8)
 
 
-def random_constants(order: int, squares: int, largest: float = 0.97, inputs: int = INPUTS, outputs: int = OUTPUTS) -> Constants:
+def random_constants(
+    order: int, squares: int, feedthrough: Feedthrough = "full", sizes: tuple[int, int] | None = None
+) -> Constants:
     """A stable system: as many rotations as fit, every second one turned into two real poles, and an odd real state."""
-    generator = np.random.default_rng(10 * order + squares)
+    generator, largest = np.random.default_rng(10 * order + squares), 0.97
+    inputs, outputs = sizes or SIZES[feedthrough]
     a, b = generator.uniform(-largest, largest, order), np.zeros(order)
     for first in range(0, order - 1, 4):
         pole = generator.uniform(0.3, largest) * np.exp(1j * generator.uniform(0.1, 3.0))
@@ -34,8 +38,9 @@ def random_constants(order: int, squares: int, largest: float = 0.97, inputs: in
         "b": b,
         "B": generator.standard_normal((order, inputs)),
         "C": generator.standard_normal((outputs, order)),
-        "D": generator.standard_normal((outputs, inputs)),
     }
+    if feedthrough != "none":
+        constants["D"] = generator.standard_normal((outputs, inputs) if feedthrough == "full" else outputs)
     if squares:
         constants |= {"V": generator.standard_normal((squares, order)), "W": generator.standard_normal((outputs, squares))}
     return {name: value.astype(np.float32) for name, value in constants.items()}
@@ -43,7 +48,8 @@ def random_constants(order: int, squares: int, largest: float = 0.97, inputs: in
 
 def recurrence(constants: Constants, u: Array, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sample by sample in float64; ``u`` is [batch, time, inputs], the state [batch, order]."""
-    a, b, B, C, D = (constants[name].astype(np.float64) for name in ("a", "b", "B", "C", "D"))
+    a, b, B, C = (constants[name].astype(np.float64) for name in ("a", "b", "B", "C"))
+    D = constants.get("D", np.zeros(len(C))).astype(np.float64)
     order = len(a)
     A = np.diag(a)
     for j in range(0, order - 1, 2):
@@ -51,12 +57,15 @@ def recurrence(constants: Constants, u: Array, x: NDArray[np.float64]) -> tuple[
     outputs = []
     for k in range(u.shape[1]):
         sample = u[:, k].astype(np.float64)
-        y = x @ C.T + sample @ D.T
+        following = x @ A.T + sample @ B.T
+        y = x @ C.T + sample @ D.T if D.ndim == 2 else following @ C.T
+        if D.ndim == 1 and D.any():
+            y = y + sample * D
         if "V" in constants:
             forms = np.einsum("pq,qi,qj->pij", constants["W"], constants["V"], constants["V"], dtype=np.float64)
             y = y + np.einsum("bi,pij,bj->bp", x, forms, x)
         outputs.append(y)
-        x = x @ A.T + sample @ B.T
+        x = following
     return np.stack(outputs, 1), x
 
 
@@ -64,7 +73,7 @@ def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) 
     function = onnx.parser.parse_function(text)
     assert list(function.input) == [*ports, *constants]
     node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
-    outputs = len(constants["D"])
+    outputs = len(constants["C"])
     sizes: list[list[int | str]] = [[*ports["u"][:2], outputs], *([ports["x"]] if "x" in ports else [])]
     results = zip(function.output, sizes, strict=True)
     graph = helper.make_graph(
@@ -87,16 +96,22 @@ def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) 
 
 
 @cache
-def sequence_session(order: int, squares: int, chunk: int) -> onnxruntime.InferenceSession:
-    plan = MimoPlan("chunked", chunk, INPUTS, order, OUTPUTS, squares, 0.0)
-    return session(sequence_function(plan, "System"), random_constants(order, squares), {"u": ["batch", "time", INPUTS]})
+def sequence_session(order: int, squares: int, chunk: int, feedthrough: Feedthrough) -> onnxruntime.InferenceSession:
+    inputs, outputs = SIZES[feedthrough]
+    plan = MimoPlan("chunked", chunk, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
+    constants = random_constants(order, squares, feedthrough)
+    return session(sequence_function(plan, "System"), constants, {"u": ["batch", "time", inputs]})
 
 
 @cache
-def block_session(order: int, squares: int, block: int, form: MimoForm = "chunked") -> onnxruntime.InferenceSession:
-    plan = MimoPlan("recurrent" if block == 1 else form, block, INPUTS, order, OUTPUTS, squares, 0.0)
+def block_session(
+    order: int, squares: int, block: int, form: MimoForm, feedthrough: Feedthrough = "full"
+) -> onnxruntime.InferenceSession:
+    inputs, outputs = SIZES[feedthrough]
+    plan = MimoPlan(form, block, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
     text = block_function(plan, "System")
-    return session(text, random_constants(order, squares), {"u": ["batch", block, INPUTS], "x": ["batch", order]})
+    constants = random_constants(order, squares, feedthrough)
+    return session(text, constants, {"u": ["batch", block, inputs], "x": ["batch", order]})
 
 
 def close(actual: Array, expected: NDArray[np.float64]) -> None:
@@ -109,47 +124,57 @@ def noise(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("feedthrough", SIZES)
 @pytest.mark.parametrize("squares", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("chunk", [1, 4, 16])
-def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, chunk: int) -> None:
+def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, chunk: int, feedthrough: Feedthrough) -> None:
     for batch, length in ((1, 1), (2, 3), (3, chunk), (2, chunk + 1), (1, 5 * chunk - 1)):
-        u = noise(length, batch, length, INPUTS)
-        (y,) = sequence_session(order, squares, chunk).run(None, {"u": u})
-        close(y, recurrence(random_constants(order, squares), u, np.zeros((batch, order)))[0])
+        u = noise(length, batch, length, SIZES[feedthrough][0])
+        (y,) = sequence_session(order, squares, chunk, feedthrough).run(None, {"u": u})
+        close(y, recurrence(random_constants(order, squares, feedthrough), u, np.zeros((batch, order)))[0])
 
 
 @pytest.mark.parametrize("squares", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
-    ("block", "form"), [(1, "recurrent"), (2, "chunked"), (16, "chunked"), (2, "unrolled"), (16, "unrolled")]
+    ("block", "form", "feedthrough"),
+    [
+        *((1, "merged", feedthrough) for feedthrough in SIZES if feedthrough != "full"),
+        *((1, "recurrent", feedthrough) for feedthrough in SIZES),
+        *((block, form, feedthrough) for block in (2, 16) for form in ("chunked", "unrolled") for feedthrough in SIZES),
+    ],
 )
-def test_blocks_with_carried_states_are_the_recurrence(order: int, squares: int, block: int, form: MimoForm) -> None:
-    constants, u = random_constants(order, squares), noise(7, 2, 4 * block, INPUTS)
+def test_blocks_with_carried_states_are_the_recurrence(
+    order: int, squares: int, block: int, form: MimoForm, feedthrough: Feedthrough
+) -> None:
+    constants, u = random_constants(order, squares, feedthrough), noise(7, 2, 4 * block, SIZES[feedthrough][0])
     expected, last = recurrence(constants, u, np.zeros((2, order)))
     x, outputs = np.zeros((2, order), np.float32), []
     for start in range(0, 4 * block, block):
-        y, x = block_session(order, squares, block, form).run(None, {"u": u[:, start : start + block], "x": x})
+        y, x = block_session(order, squares, block, form, feedthrough).run(None, {"u": u[:, start : start + block], "x": x})
         outputs.append(y)
     close(np.concatenate(outputs, 1), expected)
     close(x, last)
 
 
+@pytest.mark.parametrize("feedthrough", SIZES)
 @pytest.mark.parametrize(("block", "form"), [(1, "recurrent"), (16, "chunked"), (16, "unrolled")])
-def test_blocks_start_from_any_state(block: int, form: MimoForm) -> None:
-    u, x = noise(1, 3, block, INPUTS), noise(2, 3, 8)
-    y, following = block_session(8, 2, block, form).run(None, {"u": u, "x": x})
-    expected, last = recurrence(random_constants(8, 2), u, x.astype(np.float64))
+def test_blocks_start_from_any_state(block: int, form: MimoForm, feedthrough: Feedthrough) -> None:
+    u, x = noise(1, 3, block, SIZES[feedthrough][0]), noise(2, 3, 8)
+    y, following = block_session(8, 2, block, form, feedthrough).run(None, {"u": u, "x": x})
+    expected, last = recurrence(random_constants(8, 2, feedthrough), u, x.astype(np.float64))
     close(y, expected)
     close(following, last)
 
 
+@pytest.mark.parametrize("feedthrough", SIZES)
 @pytest.mark.parametrize(("block", "form"), [(1, "recurrent"), (16, "chunked"), (16, "unrolled")])
-def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int, form: MimoForm) -> None:
+def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int, form: MimoForm, feedthrough: Feedthrough) -> None:
     x = np.full((1, 5), 1.001 * np.finfo(np.float32).tiny, np.float32)
-    silence = np.zeros((1, block, INPUTS), np.float32)
+    silence = np.zeros((1, block, SIZES[feedthrough][0]), np.float32)
     for _ in range(50):
-        _, x = block_session(5, 2, block, form).run(None, {"u": silence, "x": x})
+        _, x = block_session(5, 2, block, form, feedthrough).run(None, {"u": silence, "x": x})
         assert not ((x != 0) & (np.abs(x) < np.finfo(np.float32).tiny)).any()
 
 
@@ -163,7 +188,7 @@ def test_slow_poles_keep_their_last_bits() -> None:
 
 
 def test_files_grow_with_parameters_and_not_with_chunks() -> None:
-    constants = random_constants(16, 4, inputs=8, outputs=8)
+    constants = random_constants(16, 4, sizes=(8, 8))
     short, long = (sequence_function(MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0), "System") for chunk in (4, 64))
     parameters = sum(value.nbytes for value in constants.values())
     assert len(long) < len(short) + parameters
@@ -177,5 +202,10 @@ def test_plans_say_what_they_cost() -> None:
     assert plan_mimo_block(16, 8, 16, 0, 1).form == "recurrent"
     assert plan_mimo_block(16, 8, 16, 0, 16).form == "chunked"
     assert plan_mimo_block(16, 8, 16, 0, 1024).form == "unrolled"
+    # A wide layer's own matrix is never made; a narrow one's is smaller than the nodes that it saves.
+    assert plan_mimo_block(256, 8, 256, 0, 1, feedthrough="diagonal").form == "recurrent"
+    assert plan_mimo_block(256, 8, 256, 0, 1, feedthrough="diagonal").multiply_adds == 8 * (256 + 8 + 256) + 256
+    assert plan_mimo_block(16, 8, 16, 0, 1, feedthrough="diagonal").form == "merged"
+    assert plan_mimo_sequence(64, 8, 64, 0, feedthrough="none").multiply_adds < 64 * 64
     with pytest.raises(ValueError, match="at least one sample"):
         plan_mimo_block(16, 8, 16, 0, 0)
