@@ -18,8 +18,8 @@ from ssm2edge.artifact.errors import ArtifactError
 
 NAME = "responses.npz"
 
-LARGEST_SIGNAL = 1 << 24
-"""Samples of all channels of a run, or of all sines of one channel, that a pack may ask for."""
+LARGEST_SIGNAL, LONGEST_RUN, MOST_SINES = 1 << 24, 1 << 14, 1 << 10
+"""Samples of all channels of a run, samples of a run, and sines that a pack may ask for."""
 PARTS = ("impulse", "frequency", "quadratic")
 
 
@@ -80,11 +80,11 @@ class Responses:
 
     def __post_init__(self) -> None:
         for name, value in (("times", self.times), ("frequencies", self.frequencies)):
-            if value.ndim != 1 or value.size == 0 or not np.all(np.isfinite(value)) or np.any(np.diff(value) <= 0):
+            if value.ndim != 1 or value.size == 0 or not np.all(np.isfinite(value)) or np.any(value[1:] <= value[:-1]):
                 raise ArtifactError(f"The {name} of {NAME} must be finite and ascend: build the artifact again.")
         if self.times.dtype.kind != "i" or self.times[0] != 0:
             raise ArtifactError(f"The times of {NAME} must be samples from 0 on: build the artifact again.")
-        if len(self.frequencies) * self.length > LARGEST_SIGNAL:
+        if self.length > LONGEST_RUN or len(self.frequencies) > MOST_SINES:
             raise ArtifactError(f"{NAME} asks for longer runs than are made: build the artifact again.")
         for name, layer in self.layers.items():
             if not self._fits(layer):
