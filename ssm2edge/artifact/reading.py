@@ -126,6 +126,8 @@ def fingerprint(path: Path) -> FileRecord:
 
 
 def _read_manifest(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path} cannot be read (it is not a plain file).")
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_MANIFEST + 1)

@@ -145,6 +145,8 @@ def open_part(file: Path, source: str, target: str, settings: Settings) -> onnxr
 
 
 def _read(file: Path) -> bytes:
+    if file.exists() and not file.is_file():
+        raise GraphError(f"{file} cannot be read (it is not a plain file).")
     size = file.stat().st_size
     if size > LARGEST_FILE:
         raise GraphError(f"{file} has {size} bytes, more than the {LARGEST_FILE} that an ONNX file can have.")
@@ -168,8 +170,11 @@ def _unreadable(given: Path, file: Path, kind: str, fault: OSError) -> str:
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
+    file = directory / "manifest.json"
+    if not file.is_file():
+        return {}
     try:
-        with (directory / "manifest.json").open("rb") as stream:
+        with file.open("rb") as stream:
             manifest = json.loads(stream.read(LARGEST_MANIFEST))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ssm2edge.artifact import ArtifactError, Reference, fingerprint, load_reference, open_artifact
+from ssm2edge.runtime import GraphError, Model
 from tests.first_order import build, reference
 
 
@@ -93,6 +94,16 @@ def test_places_without_an_artifact_are_told(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").mkdir()
     with pytest.raises(ArtifactError, match="cannot be read"):
         open_artifact(tmp_path)
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("manifest.json", "offline.onnx"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
+        open_artifact(tmp_path)
+    for place in (tmp_path, tmp_path / "offline.onnx"):
+        with pytest.raises(GraphError, match=r"offline\.onnx cannot be read"):
+            Model(place)
 
 
 def test_endless_manifest_is_not_read(copy: Path) -> None:

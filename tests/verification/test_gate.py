@@ -233,6 +233,19 @@ def test_bad_input_is_exit_code_2(tmp_path: Path, base: Path) -> None:
         assert stderr.count("\n") == 1
 
 
+def test_models_judged_by_other_metrics_are_not_compared(tmp_path: Path, base: Path) -> None:
+    def judged(name: str, metric: str | None) -> Path:
+        task = None if metric is None else {"metric": metric}
+        return rewrite(build(tmp_path / name), lambda manifest: dataclasses.replace(manifest, task=task))
+
+    right, wrong, silent = judged("right", "accuracy"), judged("wrong", "nrmse"), judged("silent", None)
+    code, _, stderr = run(wrong, "--baseline", right)
+    assert code == 2
+    assert "wrong is judged by nrmse" in stderr
+    assert "right by accuracy: they are no versions of one model" in stderr
+    assert not_passed(right, silent) == {}
+
+
 def test_reports_escape_what_would_break_their_tables(tmp_path: Path, base: Path) -> None:
     report = compare(open_artifact(base), open_baseline(base), UNTIMED)
     odd = dataclasses.replace(report.gates[0], detail='a | b <c> & "d"')

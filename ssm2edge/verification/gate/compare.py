@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from ssm2edge.artifact import Artifact
+from ssm2edge.errors import UserError
 from ssm2edge.verification.clock import clock_for
 from ssm2edge.verification.environment import environment
 from ssm2edge.verification.gate.baseline import Baseline
@@ -49,6 +50,12 @@ def compare(
         If the two are not versions of one model.
     """
     start = time.monotonic()
+    metrics = [(manifest.task or {}).get("metric") for manifest in (candidate.manifest, baseline.manifest)]
+    if None not in metrics and metrics[0] != metrics[1]:
+        raise UserError(
+            f"{candidate.directory} is judged by {metrics[0]}, {baseline.name} by {metrics[1]}: they are no versions of one "
+            "model, so there is nothing to compare."
+        )
     tell = progress if progress is not None else lambda step: None
     subject = Subject.of(candidate, threads=threads)
     gates: list[Gate] = [
