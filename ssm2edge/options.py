@@ -32,7 +32,11 @@ OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "seed": (int,),
     "plan": (dict,),
     "device": (str,),
+    "feedthrough": (str,),
 }
+
+FEEDTHROUGHS = ("own", "full")
+"""What reduced layers of many inputs and outputs hold beside their states: what the layer has, or a full matrix."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Options:
         Budget of "match", and what its random choices start from.
     device
         Where the original runs: "cpu" or "cuda".
+    feedthrough
+        One of ``FEEDTHROUGHS``: "full" moves layers that read the state after the sample into paper form.
     trust_pickle
         Load weights files that can run code.
     undecided
@@ -77,6 +83,7 @@ class Options:
     seed: int = 0
     plan: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    feedthrough: str = "own"
     undecided: frozenset[str] = frozenset()
 
     @property
@@ -98,6 +105,8 @@ def check_options(options: Options) -> None:
         raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
     if options.calibrate not in CALIBRATIONS:
         raise UserError(f"There is no calibration {options.calibrate!r}; choose one of {', '.join(CALIBRATIONS)}.")
+    if options.feedthrough not in FEEDTHROUGHS:
+        raise UserError(f"There is no feedthrough {options.feedthrough!r}; choose one of {', '.join(FEEDTHROUGHS)}.")
     if options.calibration_steps < 1:
         raise UserError(f"Matching needs at least 1 step, not {options.calibration_steps}; or ask for --calibrate spectrum.")
     if not 0 <= options.seed < 1 << 63:
@@ -149,6 +158,7 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         "block": options.block,
         **({"plan": dict(options.plan)} if options.plan else {}),
         **({} if options.device == "cpu" else {"device": options.device}),
+        **({} if options.feedthrough == "own" else {"feedthrough": options.feedthrough}),
         **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
         **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),
     }

@@ -57,6 +57,19 @@ def built(source: Path, out: Path, options: Options) -> Manifest:
     return build(open_source(str(source)), options, out, False, lambda stage, share: None).manifest
 
 
+def test_a_full_feedthrough_is_held_where_it_is_asked_for(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", 'network = "s5"')
+    own, full = (
+        built(source, tmp_path / kind, Options(order=2, method="balanced", feedthrough=kind)) for kind in ("own", "full")
+    )
+    width, layers = 6, 2
+    assert full.parameters.ssm_after - own.parameters.ssm_after == layers * (width * width - width)
+    assert full.options["feedthrough"] == "full"
+    assert "feedthrough" not in own.options
+    with pytest.raises(UserError, match="no feedthrough 'dense'"):
+        built(source, tmp_path / "other", Options(order=2, feedthrough="dense"))
+
+
 def whole_and_streamed(out: Path) -> tuple[np.ndarray, np.ndarray]:
     """What the artifact answers to the held-out samples; the second as its stream leaves it after the last sample."""
     pixels = samples()["held_out.pixels"]
