@@ -28,7 +28,10 @@ def checks(subject: Subject) -> Iterator[tuple[str, Callable[[Subject], Check]]]
     pack = subject.responses
     if pack is None:
         return
-    calls = list(subject.model.layers)
+    try:
+        calls = list(subject.model.layers)
+    except EdgeError:
+        return  # a graph that cannot be opened fails every check before these, with the reason
     for name, layer in pack.layers.items():
         for call in [call for call in calls if call == name or call.startswith(f"{name}@")] or [name]:
             measured = MeasuredLayer(subject, call, layer, pack)

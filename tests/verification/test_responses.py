@@ -27,7 +27,7 @@ from ssm2edge.stages.portray import layer_figures
 from ssm2edge.stages.respond import respond
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.system import System, from_conjugate_half
-from ssm2edge.verification import Check, Subject
+from ssm2edge.verification import Check, Subject, examine
 from ssm2edge.verification.responses import MeasuredLayer, checks, measure
 from ssm2edge.verification.verify import run_check
 from tests import found_out_models, package_models, published_s4
@@ -368,6 +368,12 @@ def test_graph_that_does_not_tell_its_layers_fails_where_the_pack_knows_them(cas
         graph.metadata_props.remove(entry)
 
     assert "impulse.layers.0" in failed(case("S4D").changed(tmp_path / "offline.onnx", forget))
+
+
+def test_graph_that_cannot_be_opened_is_a_failure_and_no_exception(case: Callable[[str], Case], tmp_path: Path) -> None:
+    (tmp_path / "offline.onnx").write_bytes(case("S4D").graph.read_bytes()[:-50])
+    verdict = examine(dataclasses.replace(case("S4D").subject, offline=tmp_path / "offline.onnx"))
+    assert "offline.parity" in {check.name for check in verdict.failures}
 
 
 def test_without_a_pack_there_are_no_such_checks(case: Callable[[str], Case]) -> None:
