@@ -14,6 +14,7 @@ from torch import nn
 
 from ssm2edge.artifact import Manifest, Reference
 from ssm2edge.devices import Device, Processor
+from ssm2edge.errors import UserError
 from ssm2edge.loading import Source, load_model, open_source
 from ssm2edge.recording import record_outputs
 from ssm2edge.verification import Check
@@ -83,6 +84,9 @@ def open_original(
     # A factory needs a samples file named, which is not read here: the reference pack has the samples.
     unread = None if given is None and ":" not in manifest.source.path else Path("samples.npz")
     place = given or manifest.source.path
+    path = place.rpartition(":")[0] or place
+    if given is None and not Path(path).exists() and (path == place or path.endswith(".py")):
+        raise UserError(f"The model was built from {place}, which is not here; say with --source where it is.")
     source = open_source(place, weights, None if Path(place).is_dir() else unread)
     model = load_model(source, trust_pickle).eval()
     recorded = manifest.source.sha256

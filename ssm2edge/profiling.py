@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ssm2edge.artifact import Profile, Share, StateRecord
+from ssm2edge.errors import UserError
 
 CALLS, WARMUP = 21, 3
 TOGETHER = "*"
@@ -67,6 +68,11 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
         One call's inputs, states included.
     steps
         Time steps of a call.
+
+    Raises
+    ------
+    UserError
+        If the profile cannot be written to the place of temporary files.
     """
     owners = value_owners(onnx.load(path).graph, layers)
     with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +82,17 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
         options.profile_file_prefix = str(Path(folder) / "profile")
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        for _ in range(WARMUP + CALLS):
-            session.run(None, dict(feed))
-        events = json.loads(Path(session.end_profiling()).read_text())
-        optimised = list(onnx.load(options.optimized_model_filepath).graph.node)
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            for _ in range(WARMUP + CALLS):
+                session.run(None, dict(feed))
+            events = json.loads(Path(session.end_profiling()).read_text())
+            optimised = list(onnx.load(options.optimized_model_filepath).graph.node)
+        except Exception as fault:  # the graph has run before; on a full disk onnxruntime leaves files that are cut off
+            raise UserError(
+                f"{path.name} cannot be profiled in {tempfile.gettempdir()} ({type(fault).__name__}); free space there, or let "
+                "TMPDIR name another place."
+            ) from fault
     calls = [_top_level(run) for run in _runs(events)[WARMUP:]]
     kinds = [node.op_type for node in optimised]
     # Files are written in the order nodes run in; where that is not so, the kinds of nodes are still known.

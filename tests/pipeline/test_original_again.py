@@ -78,6 +78,18 @@ def test_model_that_moved_away_takes_one_sentence(copy: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_where_the_model_is_can_be_said_from_elsewhere(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = json.loads((copy / "out" / "manifest.json").read_text())
+    manifest["source"]["path"] = "model"
+    (copy / "out" / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "elsewhere").mkdir()
+    monkeypatch.chdir(copy / "elsewhere")
+    result = call("verify", copy / "out", "--live")
+    assert result.exit_code == 2
+    assert result.stderr == "ssm2edge: The model was built from model, which is not here; say with --source where it is.\n"
+    assert call("verify", copy / "out", "--live", "--source", copy / "model").exit_code == 0
+
+
 def test_bench_measures_everything_in_turns(place: Path, copy: Path) -> None:
     arguments = ("--against", copy / "out", "--threads", 1, "--sample-rate", 100, "--seconds", 0.2, "--live", "--json")
     result = call("bench", place / "out", *arguments)
