@@ -47,6 +47,8 @@ class Settings:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # What goes wrong is raised; onnxruntime would write it to stderr besides.
+        options.log_severity_level = 4
         options.add_session_config_entry("session.set_denormal_as_zero", "1" if self.flush_subnormals else "0")
         return options
 

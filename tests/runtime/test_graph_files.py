@@ -154,3 +154,21 @@ assert all(name == "ssm2edge" or name.startswith("ssm2edge.runtime") for name in
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_run_that_fails_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    table = helper.make_tensor("table", onnx.TensorProto.FLOAT, [3, 2], range(6))
+    tokens = helper.make_tensor_value_info("tokens", onnx.TensorProto.INT64, ["batch", "time"])
+    output = helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["batch", "time", 2])
+    lookup = helper.make_node("Gather", ["table", "tokens"], ["output"])
+    graph = helper.make_graph([lookup], "lookup", [tokens], [output], [table])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    ports = {
+        f"{side}s": json.dumps([{"name": name, "time_axis": 1}]) for side, name in (("input", "tokens"), ("output", "output"))
+    }
+    path = edited(model, tmp_path, schema="1", kind="offline", **ports)
+    with Model(path) as opened:
+        assert opened.run(np.array([[0, 2]]))["output"].tolist() == [[[0, 1], [4, 5]]]
+        with pytest.raises(EdgeError, match="could not run"):
+            opened.run(np.array([[7]]))
+    assert capfd.readouterr() == ("", "")
