@@ -130,6 +130,13 @@ def value_owners(graph: onnx.GraphProto, layers: Sequence[str]) -> dict[str, str
         for call in filter(None, map(_call, node.output)):
             of_call[call] |= used
     found = {name: of_call.get(_call(name)) or rests_on.get(name, set()) for node in graph.node for name in node.output}
+    # Lengths are computed once for all layers, in the call of the first.
+    serves = {name: set(those) for name, those in found.items()}
+    for node in reversed(graph.node):
+        for name in node.input:
+            if _call(name) and name in serves:
+                serves[name] |= set[str]().union(*(serves[output] for output in node.output))
+    found = {name: serves[name] if _call(name) else those for name, those in found.items()}
     return {name: next(iter(those)) if len(those) == 1 else TOGETHER for name, those in found.items() if those}
 
 
