@@ -73,6 +73,8 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
         with stages_to_stderr(quiet=as_json) as progress:
             built = pipeline.build(described, options, directory, given["force"], progress, given["rebuild"])
     except pipeline.VerificationError as failure:
+        if as_json:
+            print_json({"error": str(failure), "exit_code": 1, "verdict": failure.verdict.to_json()})
         click.echo(f"ssm2edge: {failure}", err=True)
         ctx.exit(1)
     if built.decided is not None:

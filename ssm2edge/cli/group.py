@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from ssm2edge.cli.output import print_json
 from ssm2edge.errors import UserError
 
 INTERRUPTED = 130
+JSON = "ssm2edge.json"
+"""Where the context notes that the command was asked for JSON."""
 
 
 class Commands(click.Group):
-    """A group that tells faults of the input in one sentence, without a traceback."""
+    """A group that tells faults of the input in one sentence, without a traceback; to programs in JSON, too."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and note whether its answer is for a program."""
+        ctx.meta[JSON] = "--json" in args
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn faults into exit codes."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo(
-                "ssm2edge: interrupted; nothing unfinished was left behind, and the next build goes on from the finished stages.",
-                err=True,
+            _tell(
+                ctx,
+                "interrupted; nothing unfinished was left behind, and the next build goes on from the finished stages.",
+                INTERRUPTED,
             )
-            ctx.exit(INTERRUPTED)
+        except click.UsageError as fault:
+            if ctx.meta.get(JSON):
+                print_json({"error": fault.format_message(), "exit_code": fault.exit_code})
+            raise
         except Exception as fault:
             if not _is_users(fault):
                 raise
-            click.echo(f"ssm2edge: {fault}", err=True)
-            ctx.exit(2)
+            _tell(ctx, str(fault), 2)
+
+
+def _tell(ctx: click.Context, sentence: str, code: int) -> NoReturn:
+    """Say what went wrong, and leave."""
+    if ctx.meta.get(JSON):
+        print_json({"error": sentence, "exit_code": code})
+    click.echo(f"ssm2edge: {sentence}", err=True)
+    ctx.exit(code)
 
 
 def _is_users(fault: Exception) -> bool:

@@ -73,7 +73,10 @@ def test_damaged_artifact_leaves_with_two(artifacts: Path, tmp_path: Path) -> No
     (directory / "offline.onnx").write_bytes(b"short")
     for command in (("verify", directory), ("run", directory, "--input", artifacts / "batch.npy")):
         assert "offline.onnx" in one_sentence(call(*command))
-    assert "not a directory" in one_sentence(call("verify", tmp_path / "nothing", "--json"))
+    assert "not a directory" in one_sentence(call("verify", tmp_path / "nothing"))
+    told = json.loads(call("verify", tmp_path / "nothing", "--json").stdout)
+    assert "not a directory" in told["error"]
+    assert told["exit_code"] == 2
 
 
 @pytest.mark.parametrize("streaming", [True, False])

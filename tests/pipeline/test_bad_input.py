@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ def everything(place: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() if path.is_file() else b"" for path in place.rglob("*") if "__pycache__" not in path.parts}
 
 
-def one_sentence(result: Result) -> str:
+def one_sentence(result: Result, as_json: bool = False) -> str:
     assert result.exit_code == 2, result.output
-    assert result.stdout == ""
+    sentence = result.stderr.removeprefix("ssm2edge: ").removesuffix("\n")
+    told = json.loads(result.stdout) if as_json else result.stdout
+    assert told == ({"error": sentence, "exit_code": 2} if as_json else "")
     assert result.stderr.startswith("ssm2edge: ")
     assert result.stderr.count("\n") == 1
     assert result.stderr.endswith(".\n")
@@ -45,7 +48,8 @@ def refused(directory: Path, *options: object) -> str:
     """Call `build`, in text and in JSON, and return what it said; the whole place is as before."""
     place = directory.parent
     before = everything(place)
-    said = [one_sentence(call("build", directory, "--out", place / "a" / "out", *options, *json)) for json in ((), ("--json",))]
+    arguments = ("build", directory, "--out", place / "a" / "out", *options)
+    said = [one_sentence(call(*arguments)), one_sentence(call(*arguments, "--json"), as_json=True)]
     assert everything(place) == before
     assert said[0] == said[1]
     return said[0]
@@ -296,5 +300,13 @@ def test_taken_places_are_left_alone(directory: Path, tmp_path: Path, force: boo
 
 def test_inspect_refuses_the_same(directory: Path) -> None:
     change_weights(lambda w: w.pop("decoder.bias"))(directory)
-    for options in ((), ("--json",)):
-        assert "lacks decoder.bias" in one_sentence(call("inspect", directory, *options))
+    assert "lacks decoder.bias" in one_sentence(call("inspect", directory))
+    assert "lacks decoder.bias" in one_sentence(call("inspect", directory, "--json"), as_json=True)
+
+
+def test_wrong_usage_is_told_to_programs(directory: Path) -> None:
+    result = call("inspect", directory, "--horizon", "x", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["exit_code"]) == (2, 2)
+    assert "'x' is neither a number of taps" in told["error"]
+    assert "--horizon" in result.stderr
