@@ -24,6 +24,7 @@ from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages.calibrate import calibration_signals
 from ssm2edge.stages.export import export
+from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.system import System
@@ -63,7 +64,7 @@ class Cells:
 
     def __init__(self, loaded: Loaded, matching: Matching) -> None:
         self._loaded, self._matching = loaded, matching
-        self._teacher = Teacher(loaded.model, loaded.systems)
+        self._formed: dict[tuple[str, ...], tuple[Loaded, Teacher]] = {}
         self._made: dict[tuple[str, int], dict[str, System]] = {}
 
     @property
@@ -86,7 +87,7 @@ class Cells:
 
     def reduced(self, way: str, divisor: int) -> dict[str, Any]:
         """One way at one size: metric, errors, sizes, and the bound where the systems are those that would be shipped."""
-        loaded, start = self._loaded, time.monotonic()
+        (loaded, _), start = self._in_form(divisor), time.monotonic()
         systems = self._systems(way, divisor)
         seconds = time.monotonic() - start
         network = replace(loaded, systems)
@@ -115,7 +116,7 @@ class Cells:
 
         They are those of the quickest reduction, for neither depends on the values of poles and residues.
         """
-        loaded = self._loaded
+        loaded, _ = self._in_form(divisor)
         network = replace(loaded, self._systems("balanced", divisor))
         with tempfile.TemporaryDirectory() as directory:
             folder = Path(directory)
@@ -128,10 +129,16 @@ class Cells:
                 **self._latencies(folder, streaming.available),
             }
 
+    def _in_form(self, divisor: int) -> tuple[Loaded, Teacher]:
+        """The layers in the form that a build gives them at a size, and a teacher for it."""
+        loaded = in_form(self._loaded, Options(order=1).feedthrough, orders_at(self._loaded.systems, divisor))
+        own = tuple(name for name, system in loaded.systems.items() if system.after_sample)
+        return self._formed.setdefault(own, (loaded, Teacher(loaded.model, loaded.systems)))
+
     def _systems(self, way: str, divisor: int) -> dict[str, System]:
         if (way, divisor) in self._made:
             return self._made[way, divisor]
-        loaded = self._loaded
+        loaded, teacher = self._in_form(divisor)
         orders = orders_at(loaded.systems, divisor)
         if way in METHODS:
             reductions = reduce_layers(loaded.systems, orders, way, loaded.length)
@@ -139,10 +146,10 @@ class Cells:
         elif way == "spectrum":
             signals = calibration_signals(loaded, orders)
             start = self._systems("gradient", divisor)
-            made = calibrate_spectrum(self._teacher, loaded.model, loaded.systems, start, signals)
+            made = calibrate_spectrum(teacher, loaded.model, loaded.systems, start, signals)
         else:
             network = replace(loaded, self._systems("spectrum", divisor))
-            match(self._teacher, network, calibration_signals(loaded, orders), loaded.source.metric, self._matching)
+            match(teacher, network, calibration_signals(loaded, orders), loaded.source.metric, self._matching)
             made = deployed_systems(network)
         self._made[way, divisor] = made
         return made

@@ -35,7 +35,7 @@ OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
     "feedthrough": (str,),
 }
 
-FEEDTHROUGHS = ("own", "full")
+FEEDTHROUGHS = ("fitting", "own", "full")
 """What reduced layers of many inputs and outputs hold beside their states: what the layer has, or a full matrix."""
 
 
@@ -62,7 +62,8 @@ class Options:
     device
         Where the original runs: "cpu" or "cuda".
     feedthrough
-        One of ``FEEDTHROUGHS``: "full" moves layers that read the state after the sample into paper form.
+        One of ``FEEDTHROUGHS``: "full" moves layers that read the state after the sample into paper form, "own" leaves them as
+        they are, "fitting" moves those that do not become larger than they were.
     trust_pickle
         Load weights files that can run code.
     undecided
@@ -83,7 +84,7 @@ class Options:
     seed: int = 0
     plan: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
-    feedthrough: str = "own"
+    feedthrough: str = "fitting"
     undecided: frozenset[str] = frozenset()
 
     @property
@@ -158,7 +159,7 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         "block": options.block,
         **({"plan": dict(options.plan)} if options.plan else {}),
         **({} if options.device == "cpu" else {"device": options.device}),
-        **({} if options.feedthrough == "own" else {"feedthrough": options.feedthrough}),
+        **({} if options.feedthrough == "fitting" else {"feedthrough": options.feedthrough}),
         **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
         **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),
     }

@@ -22,7 +22,8 @@ from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.defaults import decided
 from ssm2edge.stages.export import check_exportable, export
-from ssm2edge.stages.load import Loaded, horizon_of, load, original_outputs, with_full_feedthrough
+from ssm2edge.stages.feedthrough import with_feedthrough
+from ssm2edge.stages.load import Loaded, horizon_of, load, original_outputs
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.reduce import check_order, reduce
 from ssm2edge.stages.replace import deployed_systems, output_bound, replace, traced_model
@@ -66,8 +67,7 @@ def build(source: Source, options: Options, out: Path, force: bool, progress: Pr
         progress("load", 0.0)
         loaded = load(source, options.trust_pickle)
         options, reason = decided(options, loaded)
-        if options.feedthrough == "full":
-            loaded = with_full_feedthrough(loaded)
+        loaded = with_feedthrough(loaded, options)
         check_order(loaded, options)
         # What is wrong with the model or the samples is said before anything takes long.
         check_exportable(loaded, options)

@@ -38,8 +38,9 @@ from ssm2edge.cli.output import print_json, stages_to_stderr
 @click.option("--seed", type=int, help="Of the random choices of --calibrate match.  [default: 0]")
 @click.option(
     "--feedthrough",
-    type=click.Choice(["own", "full"]),
-    help="What S5 and LRU layers hold beside their states: what they have, or a full matrix, for lag 0 exactly.  [default: own]",
+    type=click.Choice(["fitting", "own", "full"]),
+    help="What S5 and LRU layers hold beside their states: what they have (own), a full matrix for lag 0 exactly (full), or the "
+    "matrix where the layer is no larger with it than it was.  [default: fitting]",
 )
 @click.option("--block", type=int, help="Samples per block of the streaming graph.  [default: 1]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the original runs for its reference.  [default: cpu]")

@@ -31,7 +31,7 @@ def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[s
     own = {name: layer.system.order for name, layer in layers.items()}
     read = {name: layer for name, layer in layers.items() if layer.realised is None}
     found = dict(own)
-    larger = _larger(model, read, found) if read else set()
+    larger = larger_layers(model, read, found) if read else set()
     while larger:
         found |= {name: found[name] - 1 for name in larger}
         # Less than half of the states is the user's to decide.
@@ -39,12 +39,22 @@ def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[s
         given_up = {name for name in larger if layers[name].module in lost}
         found |= {name: own[name] for name in given_up}
         left = {name: layers[name] for name in larger - given_up}
-        larger = _larger(model, left, found) if left else set()
+        larger = larger_layers(model, left, found) if left else set()
     return found
 
 
-def _larger(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int]) -> set[str]:
-    """Those layers whose blocks store more numbers at these orders than the layers do; of a layer of several parts, all."""
+def larger_layers(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int]) -> set[str]:
+    """Return those layers whose blocks store more numbers at these orders than the layers do; of a layer of several parts, all.
+
+    Parameters
+    ----------
+    model
+        In which the layers were found.
+    layers
+        By name, all parts of those that have several.
+    orders
+        By layer, at most its own.
+    """
     systems = {name: layer.system for name, layer in layers.items()}
     smaller = {name: system for name, system in systems.items() if orders[name] < system.order}
     if smaller:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -85,12 +85,6 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
     layers = {layer.name: layer for layer in find_layers(model)}
     check_lengths(layers.values(), length)
     return Loaded(source, model, samples, layers, tuple(find_refused(model)))
-
-
-def with_full_feedthrough(loaded: Loaded) -> Loaded:
-    """Move layers that read the state after the sample into paper form, whose feedthrough is a full matrix."""
-    layers = {name: replace(layer, system=layer.system.paper_form()) for name, layer in loaded.layers.items()}
-    return replace(loaded, layers=layers)
 
 
 def check_labels(loaded: Loaded, answer: Mapping[str, NDArray[np.float32]]) -> None:

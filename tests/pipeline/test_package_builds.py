@@ -10,10 +10,14 @@ import torch
 
 from ssm2edge.artifact import Manifest, open_artifact
 from ssm2edge.errors import UserError
+from ssm2edge.layers import blocks
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
-from ssm2edge.pipeline import build
+from ssm2edge.pipeline import build, load, replace
+from ssm2edge.recording import count_parameters
+from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
+from ssm2edge.stages.feedthrough import in_form
 from tests import flax_trees, package_models
 from tests.model_directories import samples
 
@@ -59,13 +63,36 @@ def built(source: Path, out: Path, options: Options) -> Manifest:
 
 def test_a_full_feedthrough_is_held_where_it_is_asked_for(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5"')
-    own, full = (
-        built(source, tmp_path / kind, Options(order=2, method="balanced", feedthrough=kind)) for kind in ("own", "full")
+    own, full, fitting = (
+        built(source, tmp_path / kind, Options(order=2, method="balanced", feedthrough=kind))
+        for kind in ("own", "full", "fitting")
     )
     width, layers = 6, 2
     assert full.parameters.ssm_after - own.parameters.ssm_after == layers * (width * width - width)
     assert full.options["feedthrough"] == "full"
-    assert "feedthrough" not in own.options
+    assert own.options["feedthrough"] == "own"
+    assert "feedthrough" not in fitting.options
+    assert full.parameters.ssm_after <= full.parameters.ssm_before
+    assert fitting.parameters.ssm_after == full.parameters.ssm_after
+
+
+def test_a_full_feedthrough_is_held_only_by_layers_that_do_not_grow(tmp_path: Path) -> None:
+    loaded = load(open_source(str(directory(tmp_path / "model", "make", 'network = "s5"'))))
+    stored = sum(layer.parameters for layer in loaded.layers.values())
+    forms = []
+    for order in range(1, max(system.order for system in loaded.systems.values()) + 1):
+        orders = {name: min(order, system.order) for name, system in loaded.systems.items()}
+        formed = in_form(loaded, "fitting", orders)
+        reductions = reduce_layers(formed.systems, orders, "modal", None)
+        reduced = replace(formed, {name: reduction.system for name, reduction in reductions.items()})
+        assert sum(count_parameters(block) for block in blocks(reduced).values()) <= stored
+        forms.append({system.after_sample for system in formed.systems.values()})
+    assert forms[0] == {False}
+    assert forms[-1] == {True}
+
+
+def test_an_unknown_feedthrough_is_refused(tmp_path: Path) -> None:
+    source = directory(tmp_path / "model", "make", 'network = "s5"')
     with pytest.raises(UserError, match="no feedthrough 'dense'"):
         built(source, tmp_path / "other", Options(order=2, feedthrough="dense"))
 
