@@ -105,7 +105,7 @@ def compare(
     The rule ``choice`` is what builds do: of the best proposals by the direct method, reduced by the method asked for, the one
     that errs least on the studied samples.
     """
-    systems = {layer.name: layer.system for layer in find_layers(model)}
+    systems = {layer.name: layer.system.paper_form() for layer in find_layers(model)}
     network = Network(trace(exportable(replace_layers(model, systems)), [InputAxes("samples", 1, studied[:1])]).program)
     seen = study(network, systems, [studied], studied.shape[1])
     with torch.no_grad():

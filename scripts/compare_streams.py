@@ -28,7 +28,6 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-import torch
 from every_rule import MODELS, TOKENS, every_rule, in_blocks, traced_every_rule
 from float64_reference import Float64Reference
 from page_tables import with_table
@@ -37,12 +36,15 @@ from streams_table import markdown
 from torch import nn
 
 from ssm2edge.errors import UserError
-from ssm2edge.export import InputAxes, StreamingError, TracedModel, export_offline, export_stream, trace
+from ssm2edge.export import StreamingError, TracedModel, export_offline, export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
-from ssm2edge.layers import exportable, find_layers, replace_layers
-from ssm2edge.loading import input_names, load_model, load_samples, open_source
+from ssm2edge.loading import open_source
+from ssm2edge.options import Options
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model
+from ssm2edge.stages.feedthrough import in_form
+from ssm2edge.stages.load import load
+from ssm2edge.stages.replace import replace, traced_model
 
 Subject = tuple[nn.Module, TracedModel, dict[str, Array], dict[str, Array]]
 """A model of blocks, the same traced, one long signal, and a batch of short ones."""
@@ -64,20 +66,17 @@ def every_rule_signals(rows: int, length: int) -> dict[str, Array]:
 def shipped(directory: Path, rows: int, length: int) -> Subject:
     """A shipped model reduced to the order in its build.toml, one long signal, and a batch of short ones, of held-out samples."""
     source = open_source(str(directory))
-    model = load_model(source)
-    samples = load_samples(source.samples, input_names(model), source.time_axis, source.metric)
-    layers = {layer.name: layer.system for layer in find_layers(model)}
-    orders = {name: min(system.order, int(source.defaults.get("order", 16))) for name, system in layers.items()}
-    reductions = reduce_layers(layers, orders, "balanced", None)
-    replaced = replace_layers(model, {name: reduction.system for name, reduction in reductions.items()})
-    axis = source.time_axis
-    inputs = [InputAxes(name, axis, torch.from_numpy(value[:1])) for name, value in samples.held_out.items()]
+    loaded, axis = load(source), source.time_axis
+    orders = {name: min(system.order, int(source.defaults.get("order", 16))) for name, system in loaded.systems.items()}
+    formed = in_form(loaded, Options(order=1).feedthrough, orders)
+    reductions = reduce_layers(formed.systems, orders, "balanced", loaded.length)
+    replaced = replace(formed, {name: reduction.system for name, reduction in reductions.items()})
     long, short = {}, {}
-    for name, value in samples.held_out.items():
+    for name, value in loaded.samples.held_out.items():
         in_a_row = np.concatenate(list(value), axis=axis - 1)
         long[name] = np.take(in_a_row, np.arange(length) % in_a_row.shape[axis - 1], axis=axis - 1)[None]
         short[name] = value[np.arange(rows) % len(value)]
-    return replaced, trace(exportable(replaced), inputs), long, short
+    return replaced, traced_model(replaced, formed), long, short
 
 
 def made(frames: bool, rows: int, length: int) -> Subject:

@@ -29,10 +29,12 @@ from torch import Tensor, nn
 from ssm2edge.calibration import calibrate, signals_of
 from ssm2edge.calibration.finetuning import Epoch, Training, finetune
 from ssm2edge.loading import open_source
+from ssm2edge.options import Options
 from ssm2edge.pipeline import Loaded, load, replace
 from ssm2edge.reduction import METHODS
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.orders import uniform_orders
+from ssm2edge.stages.feedthrough import in_form
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 # Three times finetune's own: the starts are far from the original.  Of 1e-3, 3e-3 and 6e-3 the best for gradient and of 3e-3 and
@@ -52,6 +54,7 @@ def start(loaded: Loaded, initialisation: str, order: int) -> nn.Module:
     if method not in METHODS:
         raise click.UsageError(f"there is no initialisation {initialisation!r}; choose from {', '.join(METHODS)}, calibrated.")
     orders = uniform_orders(loaded.systems, order)
+    loaded = in_form(loaded, Options(order=order).feedthrough, orders)
     reductions = reduce_layers(loaded.systems, orders, method, loaded.length)
     systems = {name: reduction.system for name, reduction in reductions.items()}
     if initialisation == "calibrated":
