@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,9 @@ import scipy.signal
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor, nn
 
-from models.sysid import model as sysid
-from ssm2edge.artifact import LARGEST_SIGNAL, ArtifactError, Reference, Responses, load_responses
-from ssm2edge.export import InputAxes, export_offline, trace
-from ssm2edge.layers import Examples, blocks, exportable, find_layers, realise_layers, replace_layers
-from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.runtime import EdgeError, Layer, Model
+from ssm2edge.artifact import LARGEST_SIGNAL
+from ssm2edge.runtime import Layer
 from ssm2edge.stages.portray import layer_figures
 from ssm2edge.stages.respond import respond
 from ssm2edge.systems.norms import h2_error, h2_norm
@@ -30,96 +24,8 @@ from ssm2edge.systems.system import System, from_conjugate_half
 from ssm2edge.verification import Check, Subject, examine
 from ssm2edge.verification.responses import MeasuredLayer, checks, measure
 from ssm2edge.verification.verify import run_check
-from tests import found_out_models, package_models, published_s4
-from tests.model_directories import tiny_model
 from tests.random_banks import random_bank
-from tests.small_models import CHANNELS, tail, traced
-
-LENGTH, ORDER = 40, 3
-
-NOTHING = {"output": np.zeros((1, 1), np.float32)}
-NOBODY = Subject(Path("offline.onnx"), None, Reference({"u": np.zeros((1, 1, 1), np.float32)}, NOTHING, NOTHING))
-"""Layers are looked at without anything else of an artifact."""
-
-
-class Twice(nn.Module):
-    """One layer, called twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = tiny_model().layers[0]  # type: ignore[index]  # a list of modules
-
-    def forward(self, u: Tensor) -> Tensor:
-        z: Tensor = self.layer(u.transpose(1, 2))[0]
-        return self.layer(z)[0].transpose(1, 2)
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {
-    "S4D": (tiny_model, 1),
-    "S4, low rank": (partial(published_s4.make, d_state=8, rank=1), 1),
-    "S4, both directions": (partial(published_s4.make, d_state=8, bidirectional=True), 1),
-    "S5": (partial(package_models.make, "s5"), 1),
-    "LRU": (partial(package_models.make, "lru"), 1),
-    "quadratic outputs": (partial(sysid.make, width=6, states=8, rank=2, layers=2), 1),
-    "long convolutions": (found_out_models.convolutions, 1),
-    "called twice": (Twice, 4),
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Case:
-    subject: Subject
-    before: dict[str, System]
-    after: dict[str, System]
-
-    @property
-    def pack(self) -> Responses:
-        assert self.subject.responses is not None
-        return self.subject.responses
-
-    @property
-    def graph(self) -> Path:
-        return self.subject.offline
-
-    def layer(self, call: str) -> Layer:
-        model = self.subject.model
-        return Layer(self.graph, model.layer_inputs[call], model.layers[call])
-
-    def changed(self, place: Path, change: Callable[[onnx.ModelProto], None]) -> Subject:
-        """The same, but for a fault in the graph."""
-        graph = onnx.load(self.graph)
-        change(graph)
-        onnx.save(graph, place)
-        return dataclasses.replace(self.subject, offline=place)
-
-
-def case_of(kind: str, place: Path) -> Case:
-    """The model, its layers reduced, as a graph; quick, for nothing else of a build is needed."""
-    make, width = MODELS[kind]
-    torch.manual_seed(0)
-    model = make().eval()
-    signal = torch.randn(2, found_out_models.TAPS, width)
-    model = realise_layers(model, Examples.of([signal], 1))
-    before = {layer.name: layer.system for layer in find_layers(model)}
-    reductions = reduce_layers(before, dict.fromkeys(before, ORDER), "balanced", LENGTH)
-    reduced = replace_layers(model, {name: reduction.system for name, reduction in reductions.items()})
-    onnx.save(export_offline(trace(exportable(reduced), [InputAxes("u", 1, signal[:1])])), place)
-    after = {name: block.system() for name, block in blocks(reduced).items()}
-    subject = dataclasses.replace(NOBODY, offline=place)
-    pack = respond(before, after, list(subject.model.layer_inputs), LENGTH)
-    return Case(dataclasses.replace(subject, responses=pack), before, after)
-
-
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
-    made: dict[str, Case] = {}
-
-    def of(kind: str) -> Case:
-        if kind not in made:
-            made[kind] = case_of(kind, tmp_path_factory.mktemp("graph") / "offline.onnx")
-        return made[kind]
-
-    return of
+from tests.verification.response_cases import LENGTH, MODELS, NOBODY, Case, close
 
 
 def results(subject: Subject) -> dict[str, Check]:
@@ -164,11 +70,6 @@ def mimo(inputs: int, outputs: int) -> System:
     B, C = (torch.randn(*shape, generator=generator, dtype=torch.complex128) for shape in ((2, inputs), (outputs, 2)))
     D = torch.randn(outputs, inputs, generator=generator, dtype=torch.float64)
     return from_conjugate_half(torch.tensor([0.9 + 0.1j, 0.3 + 0.5j]), B, C, D)
-
-
-def close(actual: NDArray[Any], expected: NDArray[Any], limit: float = 1e-5) -> None:
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= limit * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -378,79 +279,3 @@ def test_graph_that_cannot_be_opened_is_a_failure_and_no_exception(case: Callabl
 
 def test_without_a_pack_there_are_no_such_checks(case: Callable[[str], Case]) -> None:
     assert results(dataclasses.replace(case("S4D").subject, responses=None)) == {}
-
-
-def test_part_of_a_graph_gives_what_the_whole_gives_there(case: Callable[[str], Case]) -> None:
-    for kind in ("S4D", "quadratic outputs", "S4, both directions"):
-        made = case(kind)
-        inputs, outputs = made.subject.model.layer_inputs, made.subject.model.layers
-        u = np.random.default_rng(0).standard_normal((3, 57, MODELS[kind][1])).astype(np.float32)
-        with Model(made.graph, exposed=tuple(dict.fromkeys([*inputs.values(), *outputs.values()]))) as model:
-            seen = model.run(u)
-        for call, target in outputs.items():
-            close(made.layer(call).run(seen[inputs[call]]), seen[target], 1e-6)
-
-
-def test_part_of_a_graph_whose_time_comes_last_asks_for_its_own_length(tmp_path: Path) -> None:
-    path = tmp_path / "offline.onnx"
-    onnx.save(export_offline(traced(tail(lambda module, y: module.layer(y)[0]))), path)
-    with Model(path) as model:
-        (first, second), outputs = model.layer_inputs.values(), list(model.layers.values())
-    u = np.random.default_rng(0).standard_normal((2, CHANNELS, 61)).astype(np.float32)
-    with Model(path, exposed=(first, second, *outputs)) as model:
-        seen = model.run(u)
-    for source, target in zip((first, second), outputs, strict=True):
-        close(Layer(path, source, target).run(seen[source]), seen[target], 1e-6)
-        # Another batch and length than any before.
-        assert Layer(path, source, target).run(seen[source][:1, :17]).shape == (1, 17, CHANNELS)
-
-
-def test_part_that_needs_more_than_its_input_is_refused(case: Callable[[str], Case]) -> None:
-    made = case("S4D")
-    inputs, outputs = made.subject.model.layer_inputs, made.subject.model.layers
-    with pytest.raises(EdgeError, match="does not follow from"):
-        Layer(made.graph, outputs["layers.1"], outputs["layers.0"])
-    with pytest.raises(EdgeError, match="too"):
-        Layer(made.graph, inputs["layers.1"], made.subject.model.outputs[0].name)
-    with pytest.raises(EdgeError, match="could not run"):
-        made.layer("layers.0").run(np.zeros((1, 5, 9), np.float32))
-
-
-def test_pack_read_back_is_the_same(case: Callable[[str], Case], tmp_path: Path) -> None:
-    made = case("quadratic outputs")
-    made.pack.save(tmp_path)
-    content = (tmp_path / "responses.npz").read_bytes()
-    found = load_responses(tmp_path / "responses.npz")
-    found.save(tmp_path)
-    assert (tmp_path / "responses.npz").read_bytes() == content
-    assert list(found.layers) == list(made.pack.layers)
-
-
-BROKEN: dict[str, Callable[[dict[str, Any]], object]] = {
-    "no times": lambda arrays: arrays.pop("times"),
-    "descending times": lambda arrays: arrays.update(times=arrays["times"][::-1]),
-    "times that would take hours": lambda arrays: arrays.update(times=arrays["times"] * (1 << 40)),
-    "runs that would take hours": lambda arrays: arrays.update(times=np.append(arrays["times"][:-1], 1 << 15)),
-    "times beyond the largest number": lambda arrays: arrays.update(times=np.array([0, 1 << 62, -(1 << 62) - 1])),
-    "fractions of samples": lambda arrays: arrays.update(times=arrays["times"] / 2),
-    "a layer without directions": lambda arrays: arrays.pop("directions.layers.0"),
-    "directions alone": lambda arrays: arrays.update({"directions.more": arrays["directions.layers.0"]}),
-    "half a layer": lambda arrays: arrays.pop("reduced.frequency.layers.0"),
-    "no number": lambda arrays: arrays["original.impulse.layers.0"].fill(np.nan),
-    "integers": lambda arrays: arrays.update({"reduced.impulse.layers.0": arrays["reduced.impulse.layers.0"].astype(np.int32)}),
-    "fewer times": lambda arrays: arrays.update({"reduced.impulse.layers.0": arrays["reduced.impulse.layers.0"][..., 1:]}),
-    "an unknown key": lambda arrays: arrays.update(surplus=arrays["times"]),
-    "an unknown response": lambda arrays: arrays.update({"original.step.layers.0": arrays["times"]}),
-}
-
-
-@pytest.mark.parametrize("fault", BROKEN)
-def test_broken_pack_is_refused_in_a_sentence(case: Callable[[str], Case], tmp_path: Path, fault: str) -> None:
-    path = tmp_path / "responses.npz"
-    case("S4D").pack.save(tmp_path)
-    with np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    BROKEN[fault](arrays)
-    np.savez(path, **arrays)
-    with pytest.raises(ArtifactError, match=r"responses\.npz.*build (the artifact|it) again\.$"):
-        load_responses(path)
