@@ -9,35 +9,46 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import train_activity
 import train_digits
 import train_fashion
+import train_keywords
+import train_sysid
 import train_text
 from numpy.typing import NDArray
 from torch import Tensor
-from training import Augmentation
+from training import Augmentation, unchanged
+
+from ssm2edge.calibration.losses import NamedLoss
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledTask:
-    """A classification task.
+    """A task with the right answers to it.
 
     Attributes
     ----------
     argument
         Name of the model's input.
     inputs, labels
-        Training part: ``(count, ...)`` and classes ``(count,)``.
+        Training part: ``(count, ...)``, and classes ``(count,)`` or true outputs ``(count, time, features)``.
     held_out
-        Inputs and classes of the held-out part.
+        Inputs and labels of the held-out part.
     augment
         What is done to each batch of training inputs.
+    loss
+        What is trained for.
+    batch
+        Samples of a step.
     """
 
     argument: str
     inputs: NDArray[np.float32] | NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.float32] | NDArray[np.int64]
     held_out: tuple[Tensor, Tensor]
-    augment: Augmentation
+    augment: Augmentation = unchanged
+    loss: NamedLoss = "cross_entropy"
+    batch: int = 50
 
 
 def digits(data: Path | None) -> LabelledTask:
@@ -58,6 +69,25 @@ def fashion(data: Path | None) -> LabelledTask:
     return LabelledTask("rows", inputs.astype(np.float32), labels, held_out, train_fashion.augmented)
 
 
+def activity(data: Path | None) -> LabelledTask:
+    """models/activity; ``data`` is the wheel of the Python package.  What is held back are windows of the training people."""
+    (inputs, labels), (motion, exercises) = train_activity.read_parts(data)
+    held_out = torch.from_numpy(motion), torch.from_numpy(exercises)
+    return LabelledTask("motion", inputs, labels, held_out, train_activity.jittered)
+
+
+def keywords(data: Path | None) -> LabelledTask:
+    """models/keywords; ``data`` is the folder that keeps the synthesised speech."""
+    (inputs, labels), (frames, words) = train_keywords.read_parts(data)
+    mean, deviation = (torch.from_numpy(value) for value in (inputs.mean((0, 1)), inputs.std((0, 1))))
+
+    def masked(raw: Tensor, generator: torch.Generator) -> Tensor:
+        # The model takes raw frames; augmentation is that of its training, on normalised ones.
+        return train_keywords.masked((raw - mean) / deviation, generator) * deviation + mean
+
+    return LabelledTask("frames", inputs, labels, (torch.from_numpy(frames), torch.from_numpy(words)), masked)
+
+
 def text(data: Path | None) -> LabelledTask:
     """models/text; ``data`` is the archive of the npm package."""
     with tempfile.TemporaryDirectory() as folder:
@@ -68,5 +98,15 @@ def text(data: Path | None) -> LabelledTask:
     return LabelledTask("text", inputs[training], labels[training], held_out, train_text.masked)
 
 
-TASKS: dict[str, Callable[[Path | None], LabelledTask]] = {"digits": digits, "fashion": fashion, "text": text}
+def sysid(data: Path | None) -> LabelledTask:
+    """models/sysid: its data are simulated, and ``data`` is not needed."""
+    inputs, outputs = train_sysid.simulate(train_sysid.TRAINING, seed=1)
+    voltage, answers = train_sysid.simulate(train_sysid.HELD_OUT, seed=2)
+    held_out = torch.from_numpy(voltage), torch.from_numpy(answers)
+    return LabelledTask("voltage", inputs, outputs, held_out, loss="mse", batch=16)
+
+
+TASKS: dict[str, Callable[[Path | None], LabelledTask]] = {
+    "digits": digits, "fashion": fashion, "activity": activity, "keywords": keywords, "text": text, "sysid": sysid,
+}  # fmt: skip
 """Loaders by model."""

@@ -25,8 +25,8 @@ def markdown(results: dict[str, Any]) -> str:
         "|---" * 7 + "|",
     ]
     for (order, epochs, name, rate), members in sorted(groups.items()):
-        after = [one["held_out_accuracy"] for one in members]
-        before = members[0]["held_out_accuracy_before"]
+        after = [one["held_out"] for one in members]
+        before = members[0]["held_out_before"]
         lines.append(
             f"| {order} | {epochs} | {name} | {rate:g} | {len(after)} | {before:.4f} "
             f"| {statistics.mean(after):.4f} ({min(after):.4f} to {max(after):.4f}) |"

@@ -87,6 +87,20 @@ def normalised(values: NDArray[np.float64], reference: NDArray[np.float64]) -> N
     return steps
 
 
+Part = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Sensors ``(count, WINDOW, 6)`` and exercises ``(count,)``."""
+
+
+def read_parts(archive: Path | None) -> tuple[Part, Part]:
+    """Training part and held-out people, both normalised by the training part; the package is fetched if not given."""
+    with tempfile.TemporaryDirectory() as directory:
+        recordings = read_recordings(archive or fetch_archive(Path(directory)))
+    everyone = {int(person) for person in recordings["subject"]}
+    training, train_y = windows(recordings, everyone - set(HELD_OUT_PEOPLE), STRIDE)
+    held_out, test_y = windows(recordings, set(HELD_OUT_PEOPLE), STRIDE)
+    return (normalised(training, training), train_y), (normalised(held_out, training), test_y)
+
+
 def jittered(motion: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Scale and shift each sensor a little (augmentation of the training part)."""
     scale = 1 + 0.15 * torch.randn(len(motion), 1, motion.shape[-1], generator=generator)
@@ -108,12 +122,7 @@ def main(
 ) -> None:
     """Train, print the held-out accuracy after each epoch, write weights.safetensors and samples.npz."""
     torch.manual_seed(seed)
-    with tempfile.TemporaryDirectory() as directory:
-        recordings = read_recordings(archive or fetch_archive(Path(directory)))
-    everyone = {int(person) for person in recordings["subject"]}
-    training, train_y = windows(recordings, everyone - set(HELD_OUT_PEOPLE), STRIDE)
-    held_out, test_y = windows(recordings, set(HELD_OUT_PEOPLE), STRIDE)
-    train_x, test_x = normalised(training, training), normalised(held_out, training)
+    (train_x, train_y), (test_x, test_y) = read_parts(archive)
     chosen = np.random.default_rng(0).permutation(len(train_x))[:CALIBRATION]
     output.mkdir(parents=True, exist_ok=True)
     save_samples(output, "motion", train_x[chosen].astype(np.float16), test_x.astype(np.float16), test_y)

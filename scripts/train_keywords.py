@@ -114,6 +114,22 @@ def frames_of(utterances: list[Speech], placements: int, seed: int) -> NDArray[n
     return (np.round(np.stack(list(clips)) / STEP) * STEP).astype(np.float32)
 
 
+Part = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Frames ``(count, 98, 40)`` and words ``(count,)``."""
+
+
+def read_parts(speech: Path | None) -> tuple[Part, Part]:
+    """Training part and held-out voices, in noise; spoken first if the folder does not hold them yet."""
+    speakers = voices()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = speech or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [voice for index, voice in enumerate(speakers) if index % 8]
+        training, train_y = speak(TRAINING, others, 1, folder, "training")
+        held_out, test_y = speak(HELD_OUT, speakers[::8], 2, folder, "held_out")
+    return (frames_of(training, PLACEMENTS, 3), np.tile(train_y, PLACEMENTS)), (frames_of(held_out, 1, 4), test_y)
+
+
 def recording(words: tuple[str, ...], voice: str, seed: int) -> Speech:
     """Words of one voice, half a second or more of faint noise before, between and after them."""
     generator = np.random.default_rng(seed)
@@ -164,14 +180,7 @@ def masked(frames: Tensor, generator: torch.Generator) -> Tensor:
 def main(speech: Path | None, epochs: int, batch: int, learning_rate: float, seed: int, output: Path) -> None:
     """Train, print the held-out accuracy after each epoch, write weights.safetensors and samples.npz."""
     torch.manual_seed(seed)
-    speakers = voices()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = speech or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        others = [voice for index, voice in enumerate(speakers) if index % 8]
-        training, train_y = speak(TRAINING, others, 1, folder, "training")
-        held_out, test_y = speak(HELD_OUT, speakers[::8], 2, folder, "held_out")
-    train_x, test_x = frames_of(training, PLACEMENTS, 3), frames_of(held_out, 1, 4)
+    (train_x, train_y), (test_x, test_y) = read_parts(speech)
     output.mkdir(parents=True, exist_ok=True)
     write_recordings(output)
     chosen = np.random.default_rng(0).permutation(len(train_x))[:CALIBRATION]
@@ -180,7 +189,7 @@ def main(speech: Path | None, epochs: int, batch: int, learning_rate: float, see
     mean, deviation = (torch.from_numpy(value) for value in (train_x.mean((0, 1)), train_x.std((0, 1))))
     train_classifier(
         model,
-        ((torch.from_numpy(train_x) - mean) / deviation, torch.from_numpy(np.tile(train_y, PLACEMENTS))),
+        ((torch.from_numpy(train_x) - mean) / deviation, torch.from_numpy(train_y)),
         ((torch.from_numpy(test_x) - mean) / deviation, torch.from_numpy(test_y)),
         Recipe(epochs, batch, learning_rate, seed),
         output,
