@@ -21,7 +21,7 @@ import click
 import torch
 from table_cells import CALIBRATED, METHODS, Cells
 from table_picture import picture
-from table_text import page, retrained
+from table_text import page
 
 from ssm2edge.calibration import Matching
 from ssm2edge.loading import open_source
@@ -40,15 +40,13 @@ def read(results: Path, name: str) -> dict[str, Any]:
 
 
 def stored(results: Path) -> dict[str, dict[str, Any]]:
-    """All that the page is made of, by model."""
-    return {name: figures for name in MODELS if (figures := read(results, name))}
-
-
-def retrainings(name: str, figures: dict[str, Any]) -> list[list[Any]]:
-    """What `finetune.py` has stored for the same model."""
-    file = ROOT / "models" / name / "results" / "finetune.json"
-    runs = json.loads(file.read_text(encoding="utf-8"))["runs"] if file.exists() else []
-    return [list(row) for row in retrained(runs, max(figures["original"]["orders"].values()))]
+    """All that the page is made of, by model; under ``retraining`` what `finetune.py` has measured of it."""
+    known = {name: figures for name in MODELS if (figures := read(results, name))}
+    for name, figures in known.items():
+        file = results / name / "results" / "finetune.json"
+        if file.exists():
+            figures["retraining"] = json.loads(file.read_text(encoding="utf-8"))
+    return known
 
 
 def write(results: Path, name: str, figures: dict[str, Any]) -> None:
@@ -77,9 +75,6 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     if figures and figures.get("weights") != weights:
         click.echo(f"{name}: the figures are those of other weights, and are made anew.")
         figures = {}
-    if figures:
-        figures["retrained"] = retrainings(name, figures)
-        write(results, name, figures)
     wanted = [(way, divisor) for divisor in divisors for way in ways]
     missing = [(way, divisor) for way, divisor in wanted if f"{way} 1/{divisor}" not in figures.get("cells", {})]
     undeployed = [divisor for divisor in divisors if deploy and f"1/{divisor}" not in figures.get("deployed", {})]

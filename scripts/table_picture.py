@@ -7,11 +7,15 @@ from html import escape
 from typing import Any
 
 from calibration_picture import STYLES, spread, stroke, text
-from table_text import divisors_of, ways_of
+from table_text import divisors_of, value, ways_of
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 560, 56, 350
-MORE_STYLES = {"modal_singular_perturbation": ("#8aa39b", 1.3, "8 3 2 3"), "hippo": ("#b7a06a", 1.3, "2 3")}
+MORE_STYLES = {
+    "modal_singular_perturbation": ("#8aa39b", 1.3, "8 3 2 3"),
+    "hippo": ("#b7a06a", 1.3, "2 3"),
+    "retrained": ("#2e7d4f", 1.8, "4 3"),
+}
 DRAWN = {**STYLES, **MORE_STYLES}
 WORST = 10.0
 """An NRMSE is drawn up to so many times the original's."""
@@ -35,8 +39,8 @@ def picture(figures: dict[str, Any]) -> str:
     def across(divisor: float) -> float:
         return RIGHT - (RIGHT - LEFT) * math.log2(divisor) / most
 
-    def down(value: float) -> float:
-        place = math.log10(max(value, 1e-12)) if error else value
+    def down(height: float) -> float:
+        place = math.log10(max(height, 1e-12)) if error else height
         return BOTTOM - (BOTTOM - TOP) * min(max((place - lowest) / (highest - lowest), 0.0), 1.0)
 
     told = "NRMSE, logarithmic" if error else "accuracy"
@@ -57,15 +61,11 @@ def picture(figures: dict[str, Any]) -> str:
     ends: list[tuple[float, float, str]] = []
     for way in ways_of(figures, tuple(DRAWN)):
         colour, width, dashes = DRAWN[way]
-        points = [
-            (divisor, float(figures["cells"][f"{way} 1/{divisor}"]["value"]))
-            for divisor in reversed(sizes)
-            if f"{way} 1/{divisor}" in figures["cells"]
-        ]
+        points = [(divisor, measured) for divisor in reversed(sizes) if (measured := value(figures, way, divisor)) is not None]
         places = [(across(divisor), down(value)) for divisor, value in points]
         parts.append(stroke(places, colour, width, dashes))
-        for (x, y), (divisor, value) in zip(places, points, strict=True):
-            title = escape(f"{way}, 1/{divisor} of the states: {value:.4f}")
+        for (x, y), (divisor, measured) in zip(places, points, strict=True):
+            title = escape(f"{way}, 1/{divisor} of the states: {measured:.4f}")
             radius = 4.5 if width > 2 else 2.4
             parts.append(
                 f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{title}</title></circle>'

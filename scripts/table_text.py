@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from retraining_table import Retraining, chosen, markdown
+
 TITLES = {
     "digits": "digits: S4D, MNIST pixel by pixel",
     "fashion": "fashion: S5, Fashion-MNIST row by row",
@@ -34,23 +36,12 @@ THEIRS = (
 INTRODUCTION = """# Tables
 
 Written by `scripts/reproduce_tables.py` from the figures in `models/*/results/tables.json`; a test compares. Nothing is retrained
-and no label is used, unless a line says so. Sizes are shares of each layer's states. The first nine columns see no sample:
+and no label is used, unless a column says so. Sizes are shares of each layer's states. The first nine columns see no sample:
 balanced truncation (BT) and singular perturbation (BSP), modal truncation (MT) and singular perturbation (MSP), the pole scores
 of LAST and AIRE, TLH2 alone, a HiPPO initialisation of the order, and `gradient`, the smallest h2 error found. `spectrum` and
-`match` are `--calibrate`: they see the unlabelled calibration samples.
+`match` are `--calibrate`: they see the unlabelled calibration samples. `retrained` is trained on with labels, for a few epochs
+(`scripts/finetune.py`), from the start that has the smallest loss on a held-back tenth of the training part.
 """
-
-
-def retrained(runs: list[dict[str, Any]], states: int) -> list[tuple[str, float, int, float]]:
-    """Start, divisor of the states, seeds and mean accuracy of retrainings that `finetune.py` has stored, one rate each."""
-    groups: dict[tuple[str, int, int, float], list[float]] = {}
-    for run in runs:
-        key = (run["initialisation"], run["order"], run["epochs"], run.get("learning_rate", 0.0))
-        groups.setdefault(key, []).append(run["held_out_accuracy"])
-    return [
-        (f"{start}, {epochs} epochs, rate {rate:g}", states / order, len(values), sum(values) / len(values))
-        for (start, order, epochs, rate), values in sorted(groups.items())
-    ]
 
 
 def divisors_of(figures: dict[str, Any]) -> list[int]:
@@ -60,8 +51,8 @@ def divisors_of(figures: dict[str, Any]) -> list[int]:
 
 def ways_of(figures: dict[str, Any], order: tuple[str, ...]) -> list[str]:
     """Ways there are figures for, in this order."""
-    found = {key.rpartition(" ")[0] for key in figures.get("cells", {})}
-    return [way for way in order if way in found]
+    sizes = divisors_of(figures)
+    return [way for way in order if any(value(figures, way, divisor) is not None for divisor in sizes)]
 
 
 def loss(figures: dict[str, Any], value: float) -> float:
@@ -70,13 +61,33 @@ def loss(figures: dict[str, Any], value: float) -> float:
     return 100 * (value / before - 1) if figures["metric"] == "nrmse" else 100 * (before - value)
 
 
-def lost(figures: dict[str, Any], key: str) -> str:
+def order_at(figures: dict[str, Any], divisor: int) -> int:
+    """States of a system at a size, as `table_cells.py` counts them."""
+    return max(1, round(max(figures["original"]["orders"].values()) / divisor))
+
+
+def retrained(figures: dict[str, Any], divisor: int, fresh: bool = False) -> Retraining | None:
+    """The retraining of a size, if there is one."""
+    return chosen(figures["retraining"], order_at(figures, divisor), fresh) if "retraining" in figures else None
+
+
+def value(figures: dict[str, Any], way: str, divisor: int) -> float | None:
+    """The metric of a way at a size, if it was measured."""
+    if way == "retrained":
+        best = retrained(figures, divisor)
+        return None if best is None else best.mean
+    cell = figures.get("cells", {}).get(f"{way} 1/{divisor}")
+    return None if cell is None else float(cell["value"])
+
+
+def lost(figures: dict[str, Any], way: str, divisor: int) -> str:
     """A loss as text, with its unit; empty where there is no figure."""
-    if key not in figures.get("cells", {}):
+    measured = value(figures, way, divisor)
+    if measured is None:
         return ""
     # Not the other way round: -0.0 is no loss either.
-    value = round(loss(figures, figures["cells"][key]["value"]), 2) + 0.0
-    return f"{value:+.1f} %" if figures["metric"] == "nrmse" else f"{value:.2f}"
+    points = round(loss(figures, measured), 2) + 0.0
+    return f"{points:+.1f} %" if figures["metric"] == "nrmse" else f"{points:.2f}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -96,15 +107,17 @@ def summary(known: dict[str, dict[str, Any]]) -> str:
             removed = f"{100 * (1 - cell['ssm_parameters'] / original['ssm_parameters']):.0f} %, "
             removed += f"{100 * (1 - cell['parameters'] / original['parameters']):.0f} %"
         measure = "NRMSE " if figures["metric"] == "nrmse" else ""
-        cells = [lost(figures, f"match 1/{size}") for size in sizes]
-        cells.append(f"{lost(figures, 'gradient 1/8')}; {lost(figures, 'balanced 1/8')}")
+        cells = [lost(figures, "match", size) for size in sizes]
+        cells.append(lost(figures, "retrained", 16))
+        cells.append(f"{lost(figures, 'gradient', 8)}; {lost(figures, 'balanced', 8)}")
         rows.append(
             [f"[{name}](../models/{name})", f"{measure}{original['value']:.4f}", str(original["samples"]), *cells, removed]
         )
     header = ["model", "original", "held out", *(f"lost at 1/{size}" for size in sizes)]
-    header += ["1/8 without samples: `gradient`; BT", "parameters removed at 1/8: SSM, all"]
+    header += ["1/16, retrained", "1/8 without samples: `gradient`; BT", "parameters removed at 1/8: SSM, all"]
     note = (
-        "Losses of `match`: points of accuracy; for sysid per cent by which the NRMSE rises. Negative: better than the original."
+        "Losses of `match`, without labels, unless the column says otherwise: points of accuracy; for sysid per cent by which "
+        "the NRMSE rises. Negative: better than the original."
     )
     return f"{table(header, rows)}\n\n{note}\n"
 
@@ -113,35 +126,43 @@ def claims(known: dict[str, dict[str, Any]]) -> str:
     """The founding paper's claims beside ours."""
     rows = [[who, what, outcome] for who, what, outcome in THEIRS]
     for name, figures in known.items():
-        for key in ("match 1/8", "match 1/16"):
-            if key in figures["cells"]:
-                cell, original = figures["cells"][key], figures["original"]
+        original = figures["original"]
+        unit = "" if figures["metric"] == "nrmse" else " points"
+        for divisor in (8, 16):
+            cell = figures["cells"].get(f"match 1/{divisor}")
+            if cell is not None:
                 share = 100 * (1 - cell["parameters"] / original["parameters"])
-                what = f"{share:.0f} % of all parameters removed ({key.split()[1]} of the states), without retraining"
-                unit = "" if figures["metric"] == "nrmse" else " points"
-                rows.append(
-                    [f"{name}, `match`", what, f"{original['value']:.4f} to {cell['value']:.4f} ({lost(figures, key)}{unit})"]
-                )
-        for start, share, seeds, value in figures.get("retrained", []):
-            relative = 100 * value / figures["original"]["value"]
-            runs = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-            what = f"1/{share:g} of the states, retrained with labels from `{start}` ({runs})"
-            rows.append([f"{name}, retrained", what, f"{value:.4f}: {relative:.1f} % of the original's accuracy"])
+                what = f"{share:.0f} % of all parameters removed (1/{divisor} of the states), without retraining"
+                change = f"{original['value']:.4f} to {cell['value']:.4f} ({lost(figures, 'match', divisor)}{unit})"
+                rows.append([f"{name}, `match`", what, change])
+        for best in dict.fromkeys((retrained(figures, 16), retrained(figures, 16, fresh=True))):
+            if best is not None:
+                rows.append([f"{name}, retrained", *_retraining(best, figures)])
     head = "Theirs are their own figures, on another task and model (IMDb): no comparison of heights.\n\n"
     return head + table(["who", "what", "lost"], rows) + "\n"
+
+
+def _retraining(best: Retraining, figures: dict[str, Any]) -> tuple[str, str]:
+    original = figures["original"]["value"]
+    seeds = f"mean over {len(best.after)} seeds" if len(best.after) > 1 else "one seed"
+    start = "a fresh `hippo` initialisation" if best.start == "hippo" else f"`{best.start}`"
+    what = f"1/16 of the states, {best.epochs} epochs with labels from {start} ({seeds})"
+    if figures["metric"] == "nrmse":
+        return what, f"{best.mean:.4f}: {best.mean / original:.2f} times the original's error"
+    return what, f"{best.mean:.4f}: {100 * best.mean / original:.1f} % of the original's accuracy"
 
 
 def accuracies(figures: dict[str, Any]) -> str:
     """The metric by size and way."""
     order = (
         "balanced", "singular_perturbation", "modal", "modal_singular_perturbation", "last", "aire", "tlh2", "hippo", "gradient",
-        "spectrum", "match",
+        "spectrum", "match", "retrained",
     )  # fmt: skip
     ways = ways_of(figures, order)
     rows = []
     for divisor in divisors_of(figures):
-        cells = [figures["cells"].get(f"{way} 1/{divisor}") for way in ways]
-        rows.append([f"1/{divisor}", *("" if cell is None else f"{cell['value']:.4f}" for cell in cells)])
+        values = [value(figures, way, divisor) for way in ways]
+        rows.append([f"1/{divisor}", *("" if one is None else f"{one:.4f}" for one in values)])
     return table(["states kept", *(SHORT.get(way, f"`{way}`") for way in ways)], rows) + "\n"
 
 
@@ -200,4 +221,6 @@ def page(known: dict[str, dict[str, Any]]) -> str:
                 "cached ones, too). Bounds and errors relative to the size of the outputs and of the layers; the h2 error is "
                 "that for white input, which calibration trades away.\n"
             )
+        if "retraining" in figures:
+            parts += ["Retrained with labels, orders in real states per system:\n", markdown(figures["retraining"])]
     return "\n".join(parts)

@@ -1,7 +1,8 @@
 """HiPPO re-initialisation: forget the system and start afresh at the smaller order (a baseline, to be trained).
 
 Poles are those of S4D-Lin (Gu et al. 2022), ``exp(dt (-1/2 + i pi k))``, which approximate the HiPPO-LegS state matrix, at each
-system's own time scale ``dt = -2 median log |lambda|``; input and output maps are random, of the variance of that initialisation.
+system's own time scale ``dt = -2 median log |lambda|``; input and output maps are random, of the variance of that initialisation,
+and quadratic outputs are a tenth of that.
 """
 
 from __future__ import annotations
@@ -42,6 +43,16 @@ def hippo(system: System, order: int, horizon: int | None) -> Reduction:
     # Zero-order hold of the continuous mode, as the initialisation has it.
     hold = (1 - poles) / (-torch.log(poles) / dt[:, None])
     C = random(order, p).mT / math.sqrt(order / 2) if p > 1 else random(order, 1).mT
-    M = None if system.M is None else torch.zeros((batch, p, order, order), dtype=torch.complex128)
+    M = None if system.M is None else _squares(random(order, order), p, generator).expand(batch, p, order, order).clone()
     reduced = System(poles, B.expand(batch, order, m).clone(), C * hold[:, None, :], system.D, M)
     return summarise(system, reduced, "hippo", horizon)
+
+
+def _squares(directions: torch.Tensor, outputs: int, generator: torch.Generator) -> torch.Tensor:
+    """Quadratic outputs ``(outputs, n, n)``: small random weights of the squares along n real directions, columns.
+
+    Zero would be a stationary point of a product of directions and weights: training could not leave it.
+    """
+    order = len(directions)
+    weights = 0.1 * torch.randn(outputs, 1, order, dtype=torch.float64, generator=generator)
+    return (directions * weights) @ directions.mT / order**1.5

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.reproduce_tables import digest, stored
 from scripts.table_picture import picture
-from scripts.table_text import page, retrained
+from scripts.table_text import page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "scripts" / "reproduce_tables.py"
@@ -68,7 +68,9 @@ def figures(metric: str = "accuracy") -> dict[str, Any]:
     return {
         "model": "activity",
         "metric": metric,
-        "original": {"value": 0.5, "samples": 1234, "states": 128, "ssm_parameters": 800, "parameters": 1000, "orders": {}},
+        "original": {
+            "value": 0.5, "samples": 1234, "states": 128, "ssm_parameters": 800, "parameters": 1000, "orders": {"layer": 128}
+        },
         "cells": {
             "balanced 1/8": {**cell, "value": 0.125},
             "match 1/8": {**cell, "value": 0.4875, "bound": {"certified": 5e5, "estimated": 3.5}},
@@ -104,14 +106,28 @@ def test_picture_has_a_point_for_every_figure(metric: str) -> None:
     assert "match, 1/8 of the states: 0.4875" in drawn
 
 
-def test_retrainings_are_told_by_start_and_rate() -> None:
+def run_of(start: str, seed: int, held_back_loss: float, held_out: float) -> dict[str, Any]:
+    return {
+        "initialisation": start, "order": 8, "epochs": 3, "learning_rate": 0.003, "seed": seed, "held_out_before": 0.25,
+        "held_back_loss": [9.0, held_back_loss], "held_out": held_out,
+    }  # fmt: skip
+
+
+def test_the_held_back_part_chooses_the_retraining_that_is_told() -> None:
+    # The held-out part would choose balanced.
     runs = [
-        {"initialisation": "gradient", "order": 16, "epochs": 3, "learning_rate": 0.003, "held_out_accuracy": value}
-        for value in (0.4, 0.45)
-    ]
-    told = page({"activity": figures() | {"retrained": retrained(runs, 128)}})
-    assert "1/8 of the states, retrained with labels from `gradient, 3 epochs, rate 0.003` (mean over 2 seeds)" in told
+        run_of("gradient", 0, 0.5, 0.4), run_of("gradient", 1, 0.9, 0.45), run_of("balanced", 0, 0.6, 0.49),
+        run_of("hippo", 0, 0.7, 0.3),
+    ]  # fmt: skip
+    known = figures() | {"retraining": {"metric": "accuracy", "original": 0.5, "runs": runs}}
+    known["cells"]["match 1/16"] = known["cells"]["match 1/8"]
+    told = page({"activity": known})
+    assert "| 1/16 |  | 0.4875 | 0.4250 |" in told
+    assert "1/16 of the states, 3 epochs with labels from `gradient` (mean over 2 seeds)" in told
     assert "0.4250: 85.0 % of the original's accuracy" in told
+    assert "0.3000: 60.0 % of the original's accuracy" in told
+    assert "| 8 | 3 | balanced | 0.003 | 1 | 0.2500 | 0.4900 (0.4900 to 0.4900) |" in told
+    assert "retrained, 1/16 of the states: 0.4250" in picture(known)
 
 
 def test_committed_page_is_made_of_committed_figures() -> None:
