@@ -63,7 +63,8 @@ def loss(figures: dict[str, Any], value: float) -> float:
 
 def order_at(figures: dict[str, Any], divisor: int) -> int:
     """States of a system at a size, as `table_cells.py` counts them."""
-    return max(1, round(max(figures["original"]["orders"].values()) / divisor))
+    states: int = max(figures["original"]["orders"].values())
+    return max(1, round(states / divisor))
 
 
 def retrained(figures: dict[str, Any], divisor: int, fresh: bool = False) -> Retraining | None:

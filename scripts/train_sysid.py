@@ -1,7 +1,8 @@
 """Train models/sysid on a simulated Wiener-Hammerstein system and write its weights and samples.
 
 The system is a Chebyshev low-pass filter, a saturation like that of a diode, and an inverse Chebyshev low-pass filter, the
-structure of the Wiener-Hammerstein benchmark of nonlinear system identification; every signal is simulated here.
+structure of the Wiener-Hammerstein benchmark of nonlinear system identification; every signal is simulated here.  Interrupted
+runs go on from the last line they printed.
 
     python scripts/train_sysid.py [--steps 1600] [--seed 0]
     python scripts/train_sysid.py --rank 0 --systems tests/reduction/data/linear_lru.npz
@@ -24,6 +25,7 @@ from model_modules import load_model_module
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from training import Checkpoint
 
 from ssm2edge.layers import find_layers
 
@@ -112,6 +114,7 @@ def main(
     torch.set_num_threads(1)
     training = [torch.from_numpy(x) for x in simulate(TRAINING, seed=1)]
     held_out = [torch.from_numpy(x) for x in simulate(HELD_OUT, seed=2)]
+    output.mkdir(parents=True, exist_ok=True)
     if systems is None:
         save_samples(output, training, held_out)
     model = load_model_module(MODEL_DIRECTORY).make(rank=rank)
@@ -119,8 +122,9 @@ def main(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
     scale = float(training[1].square().mean())
     generator = torch.Generator().manual_seed(seed)
+    checkpoint = Checkpoint(output / f"training-{rank}-{seed}.checkpoint", model, optimiser, schedule, generator)
     start, total, report = time.monotonic(), 0.0, 100
-    for step in range(1, steps + 1):
+    for step in range(checkpoint.resume() + 1, steps + 1):
         model.train()
         chosen = torch.randint(0, TRAINING, (batch,), generator=generator)
         loss = (model(training[0][chosen]) - training[1][chosen]).square().mean() / scale
@@ -136,10 +140,12 @@ def main(
                 f"held-out NRMSE {nrmse(model, *held_out):.4f}  {time.monotonic() - start:.0f} s"
             )
             total = 0.0
+            checkpoint.save(step)
     if systems is None:
         save_file(model.state_dict(), output / "weights.safetensors")
     else:
         save_systems(systems, model)
+    checkpoint.remove()
     click.echo(f"held-out NRMSE {nrmse(model, *held_out):.4f}; wrote {systems or output / 'weights.safetensors'}")
 
 

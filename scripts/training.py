@@ -75,6 +75,51 @@ def optimiser_for(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups)
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """All that an interrupted training goes on from, in a file of the output directory.
+
+    Attributes
+    ----------
+    file
+        Where it is kept.
+    model, optimiser, schedule, generator
+        What is kept, and the state of the global generator with it.
+    """
+
+    file: Path
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+
+    def save(self, done: int) -> None:
+        """Keep the state after so many epochs or steps; an interruption leaves the last one whole."""
+        state = {
+            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(), "global": torch.get_rng_state(), "done": done,
+        }  # fmt: skip
+        unfinished = self.file.with_suffix(".part")
+        torch.save(state, unfinished)
+        unfinished.replace(self.file)
+
+    def resume(self) -> int:
+        """Take the kept state, if there is one; return how many epochs or steps were done."""
+        if not self.file.exists():
+            return 0
+        saved = torch.load(self.file, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["global"])
+        return int(saved["done"])
+
+    def remove(self) -> None:
+        """The training is over."""
+        self.file.unlink(missing_ok=True)
+
+
 def train_classifier(
     model: nn.Module,
     training: tuple[Tensor, Tensor],
@@ -112,8 +157,8 @@ def train_classifier(
         optimiser, [recipe.learning_rate, recipe.dynamics_rate], epochs=recipe.epochs, steps_per_epoch=steps, pct_start=0.15
     )
     generator = torch.Generator().manual_seed(recipe.seed)
-    checkpoint = output / f"training-{recipe.seed}.checkpoint"
-    first = _resume(checkpoint, model, optimiser, schedule, generator) if checkpoint.exists() else 0
+    checkpoint = Checkpoint(output / f"training-{recipe.seed}.checkpoint", model, optimiser, schedule, generator)
+    first = checkpoint.resume()
     reached = 0.0
     for epoch in range(first, recipe.epochs):
         model.train()
@@ -132,31 +177,11 @@ def train_classifier(
             f"epoch {epoch + 1}/{recipe.epochs}  loss {total / len(inputs):.4f}  held-out accuracy {reached:.4f}  "
             f"{time.monotonic() - start:.0f} s"
         )
-        state = {
-            "model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
-            "generator": generator.get_state(), "dropout": torch.get_rng_state(), "epoch": epoch + 1,
-        }  # fmt: skip
-        torch.save(state, checkpoint)
+        checkpoint.save(epoch + 1)
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.remove()
     click.echo(f"held-out accuracy {reached:.4f}; wrote {output / 'weights.safetensors'}")
     return reached
-
-
-def _resume(
-    checkpoint: Path,
-    model: nn.Module,
-    optimiser: torch.optim.AdamW,
-    schedule: torch.optim.lr_scheduler.OneCycleLR,
-    generator: torch.Generator,
-) -> int:
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimiser.load_state_dict(saved["optimiser"])
-    schedule.load_state_dict(saved["schedule"])
-    generator.set_state(saved["generator"])
-    torch.set_rng_state(saved["dropout"])
-    return int(saved["epoch"])
 
 
 def modal_kernel(modes: Callable[[], tuple[Tensor, Tensor]], length: int, block: int = 32) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,11 +99,11 @@ def signals_of(
     if count < FEWEST:
         raise UserError(f"There are {count} calibration samples; at least {FEWEST} are needed, some of them to judge by.")
     for name, system in systems.items():
-        needed = coefficients(system, orders[name])
+        needed = steps_needed(system, orders[name])
         if count * length < needed:
             raise UserError(
-                f"There are {count * length:,} calibration time steps, fewer than the {needed:,} coefficients of layer {name} at "
-                f"{orders[name]} states; give more samples, or keep fewer states."
+                f"There are {count * length:,} calibration time steps, fewer than the {needed:,} that the coefficients of layer "
+                f"{name} at {orders[name]} states take; give more samples, or keep fewer states."
             )
     at_once = max(1, min(count, STEPS_AT_ONCE // max(length, 1)))
     return Signals([torch.from_numpy(np.ascontiguousarray(x)) for x in samples.values()], at_once)
@@ -114,6 +115,11 @@ def coefficients(system: System, order: int) -> int:
     quadratic = p * order * (order + 1) // 2 if system.M is not None else 0
     feedthrough = p if system.after_sample else p * m
     return order + (0 if system.is_siso else order * m) + p * order + feedthrough + quadratic
+
+
+def steps_needed(system: System, order: int) -> int:
+    """Fewest time steps that can determine one system of ``order`` states; each tells one number for every output."""
+    return math.ceil(coefficients(system, order) / system.outputs)
 
 
 class _Passed(Exception):

@@ -55,4 +55,5 @@ def _squares(directions: torch.Tensor, outputs: int, generator: torch.Generator)
     """
     order = len(directions)
     weights = 0.1 * torch.randn(outputs, 1, order, dtype=torch.float64, generator=generator)
-    return (directions * weights) @ directions.mT / order**1.5
+    forms: torch.Tensor = (directions * weights) @ directions.mT / order**1.5
+    return forms

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssm2edge.calibration import signals_of
-from ssm2edge.calibration.signals import STEPS_AT_ONCE, coefficients
+from ssm2edge.calibration.signals import STEPS_AT_ONCE, coefficients, steps_needed
 from ssm2edge.errors import UserError
 from ssm2edge.layers import block_of
 from ssm2edge.reduction import reduce_system
@@ -37,7 +37,11 @@ def with_nan() -> np.ndarray[Any, Any]:
         ({"pixels": with_nan()}, 2, ["pixels", "NaN or infinite", "leave those samples out"]),
         ({"pixels": noise(8, LENGTH + 1, 1)}, 2, ["pixels", "13 time steps", "12", "length that the model is used on"]),
         ({"pixels": noise(4, LENGTH, 1)}, 2, ["4 calibration samples", "at least 5"]),
-        ({"pixels": noise(5, 1, 1)}, 3, ["5 calibration time steps", "7 coefficients", "layers.3", "3 states", "more samples"]),
+        (
+            {"pixels": noise(5, 1, 1)},
+            3,
+            ["5 calibration time steps", "fewer than the 7", "coefficients of layer layers.3", "3 states", "more samples"],
+        ),
     ],
 )
 def test_useless_samples_are_refused_in_one_sentence(samples: dict[str, Any], order: int, said: list[str]) -> None:
@@ -94,3 +98,11 @@ def test_coefficients_are_counted_per_system() -> None:
     assert coefficients(system, 3) == sum(p.numel() for p in block.parameters())
     # Symmetric forms of three states on each of four outputs.
     assert coefficients(systems_of(follower(2))["layers.0.lru"], 3) == coefficients(system, 3) + 4 * 6
+
+
+def test_as_many_steps_are_needed_as_there_are_coefficients_for_each_output() -> None:
+    assert steps_needed(SYSTEMS["layers.3"], 3) == 7
+    # Four outputs: four numbers a step for 31 coefficients.
+    linear = systems_of(follower(0))["layers.0.lru"]
+    assert coefficients(linear, 3) == 31
+    assert steps_needed(linear, 3) == 8
