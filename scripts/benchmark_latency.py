@@ -5,7 +5,7 @@
 
 Orders are in real states per channel.  With --json the rows that were run take the place of the same rows in the file, the others
 stay.  A row that is missed says by how much, and where its time goes (onnxruntime's profiler, by operator).
-With --markdown README.md its table becomes that of the file.
+`write_pages.py` puts the file's rows into docs/speed.md and README.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import onnxruntime
 import torch
 from latency import artifacts, models, systems
 from latency.rows import Row
-from latency.table import markdown, text
-from page_tables import with_table
+from latency.table import text
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.latency import torch_threads
@@ -72,8 +71,7 @@ def merged(before: list[dict[str, object]], rows: list[Row]) -> list[dict[str, o
 @click.option("--rounds", default=30, show_default=True)
 @click.option("--artifact", type=click.Path(exists=True, file_okay=False, path_type=Path), help="models/digits built at order 8.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Merge the rows into this file.")
-@click.option("--markdown", "page", type=click.Path(exists=True, path_type=Path), help="Put the table of --json into this page.")
-def main(chosen: str, rounds: int, artifact: Path | None, target: Path | None, page: Path | None) -> None:
+def main(chosen: str, rounds: int, artifact: Path | None, target: Path | None) -> None:
     """Print the table."""
     groups = chosen.split(",")
     unknown = [group for group in groups if group not in ALL]
@@ -95,8 +93,6 @@ def main(chosen: str, rounds: int, artifact: Path | None, target: Path | None, p
             "rows": merged(before, rows),
         }
         target.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        if page is not None:
-            page.write_text(with_table(page.read_text(encoding="utf-8"), "latency", markdown(figures)), encoding="utf-8")
 
 
 if __name__ == "__main__":

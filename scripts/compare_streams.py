@@ -1,7 +1,7 @@
 """Offline against streaming over long signals, for a model with every streaming rule and for every model in models/.
 
     python scripts/compare_streams.py [--samples 100000] [--only digits,sysid]
-    python scripts/compare_streams.py --out docs/streaming.json --page docs/streaming.md
+    python scripts/compare_streams.py --out docs/streaming.json && python scripts/write_pages.py
 
 Each model is exported as it is built (reduced to the order in its build.toml by balanced truncation; no calibration, which does
 not matter here), once for blocks of one frame and once for blocks of 16 frames.  Samples are pushed 1, 7, 16, 64 at a time and in
@@ -30,9 +30,7 @@ import numpy as np
 import onnx
 from every_rule import MODELS, TOKENS, every_rule, in_blocks, traced_every_rule
 from float64_reference import Float64Reference
-from page_tables import with_table
 from stream_errors import LIMIT, STEPS, Array, Row, compare, compare_batch
-from streams_table import markdown
 from torch import nn
 
 from ssm2edge.errors import UserError
@@ -128,8 +126,7 @@ def _line(row: Row) -> str:
 @click.option("--samples", default=100_000, show_default=True, help="Length of the signals.")
 @click.option("--only", help="Names of models, with commas between them.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Merge the figures into this JSON file.")
-@click.option("--page", type=click.Path(exists=True, path_type=Path), help="Put the table of --out into this page.")
-def main(samples: int, only: str | None, out: Path | None, page: Path | None) -> None:
+def main(samples: int, only: str | None, out: Path | None) -> None:
     """Compare and print the table."""
     figures: dict[str, Any] = {"limit": LIMIT, "models": {}}
     if out is not None and out.exists():
@@ -150,8 +147,6 @@ def main(samples: int, only: str | None, out: Path | None, page: Path | None) ->
         failed += sum(not Row(**row).passed for row in found.get("rows", ()))
         if out is not None:
             out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if page is not None:
-        page.write_text(with_table(page.read_text(encoding="utf-8"), "streams", markdown(figures)), encoding="utf-8")
     click.echo(f"{failed} rows above {LIMIT:g} or drifting")
     sys.exit(1 if failed else 0)
 

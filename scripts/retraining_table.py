@@ -58,9 +58,16 @@ def retrainings(results: dict[str, Any]) -> list[Retraining]:
     return found
 
 
-def chosen(results: dict[str, Any], order: int, fresh: bool = False) -> Retraining | None:
-    """The retraining of an order that the held-back part chooses; of the fresh initialisations alone, or of all."""
-    every = [one for one in retrainings(results) if one.order == order and (one.start == "hippo" or not fresh)]
+def chosen(results: dict[str, Any], order: int, start: str | None = None) -> Retraining | None:
+    """The retraining of an order that the held-back part chooses; of one start, or of all.
+
+    Those of one budget are compared: as many epochs as most runs of the order have.
+    """
+    epochs = [one["epochs"] for one in results["runs"] if one["order"] == order]
+    if not epochs:
+        return None
+    budget = statistics.mode(epochs)
+    every = [one for one in retrainings(results) if (one.order, one.epochs) == (order, budget) and start in (None, one.start)]
     return min(every, key=lambda one: one.loss, default=None)
 
 

@@ -67,9 +67,9 @@ def order_at(figures: dict[str, Any], divisor: int) -> int:
     return max(1, round(states / divisor))
 
 
-def retrained(figures: dict[str, Any], divisor: int, fresh: bool = False) -> Retraining | None:
-    """The retraining of a size, if there is one."""
-    return chosen(figures["retraining"], order_at(figures, divisor), fresh) if "retraining" in figures else None
+def retrained(figures: dict[str, Any], divisor: int, start: str | None = None) -> Retraining | None:
+    """The retraining of a size, if there is one; from any start, or from this."""
+    return chosen(figures["retraining"], order_at(figures, divisor), start) if "retraining" in figures else None
 
 
 def value(figures: dict[str, Any], way: str, divisor: int) -> float | None:
@@ -96,8 +96,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def summary(known: dict[str, dict[str, Any]]) -> str:
-    """One line for each model: what it reaches, and what `match` loses at each size."""
+def summary(known: dict[str, dict[str, Any]], models: str = "../models") -> str:
+    """One line for each model: what it reaches, and what `match` loses at each size.
+
+    Parameters
+    ----------
+    known
+        Figures by model.
+    models
+        Where the models are, from the page.
+    """
     sizes = (4, 8, 16, 32)
     rows = []
     for name, figures in known.items():
@@ -112,7 +120,7 @@ def summary(known: dict[str, dict[str, Any]]) -> str:
         cells.append(lost(figures, "retrained", 16))
         cells.append(f"{lost(figures, 'gradient', 8)}; {lost(figures, 'balanced', 8)}")
         rows.append(
-            [f"[{name}](../models/{name})", f"{measure}{original['value']:.4f}", str(original["samples"]), *cells, removed]
+            [f"[{name}]({models}/{name})", f"{measure}{original['value']:.4f}", str(original["samples"]), *cells, removed]
         )
     header = ["model", "original", "held out", *(f"lost at 1/{size}" for size in sizes)]
     header += ["1/16, retrained", "1/8 without samples: `gradient`; BT", "parameters removed at 1/8: SSM, all"]
@@ -121,6 +129,19 @@ def summary(known: dict[str, dict[str, Any]]) -> str:
         "the NRMSE rises. Negative: better than the original."
     )
     return f"{table(header, rows)}\n\n{note}\n"
+
+
+def retraining(known: dict[str, dict[str, Any]]) -> str:
+    """One line for each model: what a sixteenth of its states reaches before and after retraining, by its start."""
+    starts = ("calibrated", "gradient", "balanced", "hippo")
+    rows = []
+    for name, figures in known.items():
+        measure = "NRMSE " if figures["metric"] == "nrmse" else ""
+        row = [name, f"{measure}{figures['original']['value']:.4f}"]
+        found = [retrained(figures, 16, start) for start in starts]
+        row += ["" if one is None else f"{one.before:.4f} to {one.mean:.4f}" for one in found]
+        rows.append([*row, str(max((len(one.after) for one in found if one is not None), default=0))])
+    return table(["model", "original", *(f"`{start}`" for start in starts), "seeds"], rows) + "\n"
 
 
 def claims(known: dict[str, dict[str, Any]]) -> str:
@@ -136,7 +157,7 @@ def claims(known: dict[str, dict[str, Any]]) -> str:
                 what = f"{share:.0f} % of all parameters removed (1/{divisor} of the states), without retraining"
                 change = f"{original['value']:.4f} to {cell['value']:.4f} ({lost(figures, 'match', divisor)}{unit})"
                 rows.append([f"{name}, `match`", what, change])
-        for best in dict.fromkeys((retrained(figures, 16), retrained(figures, 16, fresh=True))):
+        for best in dict.fromkeys((retrained(figures, 16), retrained(figures, 16, "hippo"))):
             if best is not None:
                 rows.append([f"{name}, retrained", *_retraining(best, figures)])
     head = "Theirs are their own figures, on another task and model (IMDb): no comparison of heights.\n\n"

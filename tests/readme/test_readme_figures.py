@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scripts.calibration_table import markdown as calibration_markdown
-from scripts.latency.table import markdown as latency_markdown
-from scripts.reproduce_tables import stored
-from scripts.retraining_table import markdown as finetune_markdown
 from scripts.stream_errors import Row
-from scripts.streams_table import markdown as streams_markdown
-from scripts.table_text import summary
+from scripts.write_pages import TABLES, Table, with_table
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,32 +24,23 @@ def test_the_oldest_runtime_is_one_that_was_tried() -> None:
     assert all(trial["failure"] is None and max(trial["differences"].values()) <= 1e-4 for trial in tried)
 
 
-def between(name: str, page: str = "README.md") -> str:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
-    assert found is not None, name
-    return found.group(1).strip()
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: f"{table.page}: {table.mark}")
+def test_table_is_made_of_committed_figures(table: Table) -> None:
+    page = (ROOT / table.page).read_text(encoding="utf-8")
+    assert page == with_table(page, table.mark, table.render()), "run scripts/write_pages.py"
+    assert page.count(f"<!-- {table.mark} -->") == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "render"),
-    [("latency", latency_markdown), ("calibration", calibration_markdown), ("finetune", finetune_markdown)],
-)
-def test_table_is_made_of_committed_figures(name: str, render: Callable[[dict[str, Any]], str]) -> None:
-    figures = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    assert between(name) == render(figures).strip()
+def test_a_page_without_the_marks_is_named() -> None:
+    with pytest.raises(SystemExit, match="no <!-- models -->"):
+        with_table("# A page", "models", "| a |")
 
 
-def test_streams_table_is_made_of_committed_figures_and_none_drifts() -> None:
+def test_no_stream_drifts() -> None:
     figures = json.loads((ROOT / "docs" / "streaming.json").read_text(encoding="utf-8"))
-    assert between("streams", "docs/streaming.md") == streams_markdown(figures).strip()
     streamed = {name for name, found in figures["models"].items() if "rows" in found}
     assert streamed == {"every rule", "one rate", "digits", "fashion", "activity", "keywords", "sysid"}
     assert all(Row(**row).passed for name in streamed for row in figures["models"][name]["rows"])
-
-
-def test_summary_of_models_is_that_of_the_committed_tables() -> None:
-    assert between("models") == summary(stored(ROOT / "models")).replace("](../models/", "](models/").strip()
 
 
 def test_pages_that_readme_leads_to_are_there() -> None:

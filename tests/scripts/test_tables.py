@@ -114,10 +114,10 @@ def run_of(start: str, seed: int, held_back_loss: float, held_out: float) -> dic
 
 
 def test_the_held_back_part_chooses_the_retraining_that_is_told() -> None:
-    # The held-out part would choose balanced.
+    # The held-out part would choose balanced, and a larger budget is not the others'.
     runs = [
         run_of("gradient", 0, 0.5, 0.4), run_of("gradient", 1, 0.9, 0.45), run_of("balanced", 0, 0.6, 0.49),
-        run_of("hippo", 0, 0.7, 0.3),
+        run_of("hippo", 0, 0.7, 0.3), run_of("hippo", 0, 0.1, 0.48) | {"epochs": 30},
     ]  # fmt: skip
     known = figures() | {"retraining": {"metric": "accuracy", "original": 0.5, "runs": runs}}
     known["cells"]["match 1/16"] = known["cells"]["match 1/8"]

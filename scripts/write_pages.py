@@ -1,0 +1,86 @@
+"""Write the tables of README.md, docs/speed.md and docs/streaming.md from the committed figures.
+
+    python scripts/write_pages.py
+
+Nothing is measured.  Each table stands between marks that name it; a test compares.  docs/tables.md is a page of its own
+(`reproduce_tables.py --render`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import calibration_table
+import click
+import latency.table
+import streams_table
+import table_text
+from reproduce_tables import ROOT, stored
+
+DIGITS = ROOT / "models" / "digits" / "results"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    Attributes
+    ----------
+    page
+        Path from the repository's root.
+    mark
+        Name in ``<!-- mark -->`` and ``<!-- /mark -->``.
+    render
+        Makes it of the committed figures.
+    """
+
+    page: str
+    mark: str
+    render: Callable[[], str]
+
+
+def figures(file: Path) -> Any:
+    """Of a committed JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+TABLES = (
+    Table("README.md", "models", lambda: table_text.summary(stored(ROOT / "models"), "models")),
+    Table("README.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
+    Table("README.md", "latency", lambda: latency.table.summary(figures(DIGITS / "latency.json"))),
+    Table("README.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
+    Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
+    Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
+)
+"""All there are."""
+
+
+def with_table(page: str, mark: str, table: str) -> str:
+    """The page with this table between its marks.
+
+    Raises
+    ------
+    SystemExit
+        If the page has no such marks.
+    """
+    before, after = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    if not re.search(f"{before}\n.*?{after}", page, re.DOTALL):
+        raise SystemExit(f"The page has no {before} ... {after} to put the table between.")
+    return re.sub(f"{before}\n.*?{after}", lambda _: f"{before}\n{table.rstrip()}\n{after}", page, flags=re.DOTALL)
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    for table in TABLES:
+        page = ROOT / table.page
+        page.write_text(with_table(page.read_text(encoding="utf-8"), table.mark, table.render()), encoding="utf-8")
+        click.echo(f"{table.page}: {table.mark}")
+
+
+if __name__ == "__main__":
+    main()
