@@ -20,7 +20,7 @@ import click
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds import BankGains, Bound, Network, network_bound, observe
+from ssm2edge.bounds import Bound, Network, NetworkGains, network_bound, observe
 from ssm2edge.bounds.program import BANK, filtered, operator
 from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
@@ -146,15 +146,15 @@ def main(model: str, orders: str, method: str, count: int, ascent: int, steps: i
     original = {layer.name: layer.system for layer in find_layers(original_model)}
     axes = [InputAxes(name, source.time_axis, calibrating[:1])]
     network = Network(trace(exportable(replace_layers(original_model, original)), axes).program)
-    banks = BankGains(original, length)
+    gains = NetworkGains(original, length)
     reduced, bounds, seen = {}, {}, {}
     for order in map(int, orders.split(",")):
         reductions = reduce_layers(original, uniform_orders(original, order), method, length)
         reduced[order] = {layer: reduction.system for layer, reduction in reductions.items()}
         observed = observe(network, [original, reduced[order]], [[calibrating]])
         bounds[order] = (
-            network_bound(network, banks, reduced[order]),
-            network_bound(network, banks, reduced[order], observed),
+            network_bound(network, gains, reduced[order]),
+            network_bound(network, gains, reduced[order], observed),
         )
         seen[order] = Measured()
     generator = torch.Generator().manual_seed(0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssm2edge.allocation import Choice, all_states, smallest_budget, study
-from ssm2edge.bounds import BankGains, Bound, BoundError, Network, network_bound, observe
+from ssm2edge.bounds import Bound, BoundError, Network, NetworkGains, network_bound, observe
 from ssm2edge.errors import UserError
 from ssm2edge.layers import replace_layers
 from ssm2edge.recording import record_outputs
@@ -241,14 +241,14 @@ def _judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduct
         return lambda reductions: measured_error(judged, reductions) <= limit
     inputs = judged.batch(BOUND_STEPS)
     try:
-        banks = BankGains(judged.systems, judged.horizon)
+        gains = NetworkGains(judged.systems, judged.horizon)
         # Where the network has no bound, that is known before anything is reduced.
-        output_bounds(judged.network, banks, judged.systems, judged.systems, [x[:1] for x in inputs])
+        output_bounds(judged.network, gains, judged.systems, judged.systems, [x[:1] for x in inputs])
     except BoundError as reason:
         raise UserError(f"{reason} Ask for --max-error-of measured.") from reason
 
     def bounded(reductions: Mapping[str, Reduction]) -> bool:
-        certified, estimated, outputs = output_bounds(judged.network, banks, judged.systems, _systems(reductions), inputs)
+        certified, estimated, outputs = output_bounds(judged.network, gains, judged.systems, _systems(reductions), inputs)
         return min(certified.value, estimated.value) <= limit * outputs
 
     return bounded
@@ -295,7 +295,7 @@ def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: floa
 
 
 def output_bounds(
-    network: Network, banks: BankGains, systems: Mapping[str, System], reduced: Mapping[str, System], inputs: list[Tensor]
+    network: Network, gains: NetworkGains, systems: Mapping[str, System], reduced: Mapping[str, System], inputs: list[Tensor]
 ) -> tuple[Bound, Bound, float]:
     """The certified and the estimated bound, and the root mean square of the outputs they may be compared with.
 
@@ -304,9 +304,9 @@ def output_bounds(
     BoundError
         If the network has an operation that no rule covers.
     """
-    certified = network_bound(network, banks, reduced)
+    certified = network_bound(network, gains, reduced)
     observed = observe(network, [systems, reduced], [inputs])
-    return certified, network_bound(network, banks, reduced, observed), observed.outputs
+    return certified, network_bound(network, gains, reduced, observed), observed.outputs
 
 
 def bound_record(
@@ -314,7 +314,7 @@ def bound_record(
 ) -> dict[str, Any]:
     """The output bounds for the manifest; where there is no rule for the network, the reason."""
     try:
-        certified, estimated, outputs = output_bounds(network, BankGains(systems, horizon), systems, reduced, inputs)
+        certified, estimated, outputs = output_bounds(network, NetworkGains(systems, horizon), systems, reduced, inputs)
     except BoundError as reason:
         return {"available": False, "reason": str(reason)}
     return {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from ssm2edge.allocation.sensitivity import sensitivities
 from ssm2edge.allocation.study import Progress, Study
-from ssm2edge.bounds import BankGains, network_bound, observe
+from ssm2edge.bounds import NetworkGains, network_bound, observe
 from ssm2edge.bounds.program import filtered
 from ssm2edge.reduction.orders import CostCurve
 from ssm2edge.systems.norms import difference, h2_error
@@ -25,13 +25,13 @@ def by_h2(study: Study, progress: Progress) -> Curves:
 
 def by_bound(study: Study, progress: Progress) -> Curves:
     """Each layer's contribution to the output bound, with the constants seen on the samples."""
-    banks = BankGains(study.systems, study.horizon)
+    gains = NetworkGains(study.systems, study.horizon)
     observed = observe(study.network, [study.systems], [study.inputs])
     curves: dict[str, CostCurve] = {}
     for name, steps in study.steps.items():
         costs = {}
         for order, system in steps.items():
-            bound = network_bound(study.network, banks, {**study.systems, name: system}, observed)
+            bound = network_bound(study.network, gains, {**study.systems, name: system}, observed)
             costs[order] = bound.layers[name].contribution
         curves[name] = _curve(costs)
     return curves

@@ -5,18 +5,21 @@ from __future__ import annotations
 from ssm2edge.bounds.constants import Constant
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.gains import Gains, error_gains, gains
-from ssm2edge.bounds.network import BankGains, Bound, LayerShare, network_bound
+from ssm2edge.bounds.layer_gains import NetworkGains
+from ssm2edge.bounds.matrix_gains import MatrixGains
+from ssm2edge.bounds.network import Bound, LayerShare, network_bound
 from ssm2edge.bounds.observation import Observed, observe
 from ssm2edge.bounds.program import Network
 
 __all__ = [
-    "BankGains",
     "Bound",
     "BoundError",
     "Constant",
     "Gains",
     "LayerShare",
+    "MatrixGains",
     "Network",
+    "NetworkGains",
     "Observed",
     "error_gains",
     "gains",

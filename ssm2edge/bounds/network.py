@@ -23,14 +23,13 @@ from torch import Tensor, fx
 
 from ssm2edge.bounds.constants import Constant
 from ssm2edge.bounds.errors import BoundError
-from ssm2edge.bounds.gains import Gains, error_gains, gains
+from ssm2edge.bounds.layer_gains import LayerGains, NetworkGains, Norm
 from ssm2edge.bounds.observation import Observed
 from ssm2edge.bounds.program import Network, operator
-from ssm2edge.bounds.rules import RULES, LayerGains, Walk, channel_axis
+from ssm2edge.bounds.rules import RULES
 from ssm2edge.bounds.signals import total, unknown_size
+from ssm2edge.bounds.walk import Walk, channel_axis
 from ssm2edge.systems.system import System
-
-Norm = Literal["hinf", "h2"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class LayerShare:
     Attributes
     ----------
     error
-        Largest gain of ``G - Ghat`` over the channels, in the norm of the bound.
+        Gain of ``G - Ghat``, the largest over the channels of a bank, in the norm of the bound.
     arriving
         Bound on the error of the layer's inputs.
     injected
@@ -102,45 +101,8 @@ class Bound:
         }
 
 
-class BankGains:
-    """Gains of original and reduced banks, each pair computed once.
-
-    Parameters
-    ----------
-    original
-        Systems of the layers.
-    horizon
-        Longest sequence in samples; None for any length.
-    """
-
-    def __init__(self, original: Mapping[str, System], horizon: int | None) -> None:
-        self.horizon = horizon
-        self._systems = dict(original)
-        self._own: dict[str, Gains] = {name: gains(system, horizon) for name, system in original.items()}
-        self._pairs: dict[tuple[str, int], tuple[System, Gains, Gains]] = {}
-
-    def of(self, name: str, reduced: System, norm: Norm) -> LayerGains:
-        """Gains of a layer, of what takes its place, and of the difference."""
-        key = (name, id(reduced))
-        if key not in self._pairs:
-            # The system is kept with its gains: its id stays its own.
-            self._pairs[key] = (
-                reduced,
-                gains(reduced, self.horizon),
-                error_gains(self._systems[name], reduced, self.horizon),
-            )
-        _, own, difference = self._pairs[key]
-        injected = difference.energy
-        if norm == "h2":
-            if self.horizon is None:
-                raise BoundError("The h2 form of the output bound needs a finite horizon.")
-            # |e[k]| <= h2 ||u||_2 at every step, and ||u||_2 is sqrt(length) times the root mean square.
-            injected = difference.h2 * math.sqrt(self.horizon + 1)
-        return LayerGains(self._own[name], own, injected)
-
-
 def network_bound(
-    network: Network, banks: BankGains, reduced: Mapping[str, System], observed: Observed | None = None, norm: Norm = "hinf"
+    network: Network, gains: NetworkGains, reduced: Mapping[str, System], observed: Observed | None = None, norm: Norm = "hinf"
 ) -> Bound:
     """Bound the output error of a reduced network.
 
@@ -148,8 +110,8 @@ def network_bound(
     ----------
     network
         Traced from the reduced or the full-order model: its layers' systems are not looked at.
-    banks
-        The original systems, and the longest sequence they are run on.
+    gains
+        Of the original systems, and the longest sequence they are run on.
     reduced
         By layer, the systems in their place.
     observed
@@ -162,7 +124,7 @@ def network_bound(
     BoundError
         If the network has an operation without a rule, or nothing bounds the inputs of a layer.
     """
-    layers = {name: banks.of(name, reduced[name], norm) for name in network.layers.values()}
+    layers = {name: gains.of(name, reduced[name], norm) for name in network.layers.values()}
     capped = _walk(network, layers, observed, True)
     linear = _walk(network, layers, observed, False)
     output = _output(network)
@@ -172,11 +134,11 @@ def network_bound(
             contributions[term.source] += term.norm
     shares = {
         name: LayerShare(
-            error=float(layers[name].injected.max()),
+            error=layers[name].error,
             arriving=capped.arriving[name],
             injected=capped.injected[name],
             contribution=contributions[name],
-            weight=contributions[name] / max(float(layers[name].injected.max()), 1e-300),
+            weight=contributions[name] / max(layers[name].error, 1e-300),
         )
         for name in layers
     }
@@ -186,7 +148,7 @@ def network_bound(
     kind: Literal["certified", "estimated"] = (
         "certified" if all(constant.kind == "proven" for constant in capped.constants) else "estimated"
     )
-    return Bound(value, kind, norm, banks.horizon, shares, tuple(capped.caps), tuple(capped.constants))
+    return Bound(value, kind, norm, gains.horizon, shares, tuple(capped.caps), tuple(capped.constants))
 
 
 def _walk(network: Network, layers: Mapping[str, LayerGains], observed: Observed | None, capped: bool) -> Walk:

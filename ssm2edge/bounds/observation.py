@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds.program import BANK, Network, operator
+from ssm2edge.bounds.program import BANK, MIMO, Network, operator
 from ssm2edge.systems.system import System
 
 
@@ -25,7 +25,10 @@ class Observed:
     peaks
         Largest magnitude of the gated half of each gate.
     inputs
-        ``(channels,)`` float64: largest root mean square over time of each channel that enters an LTI block.
+        ``(channels,)`` float64: largest root mean square over time of each channel that enters a bank.
+    directions
+        For blocks of many inputs and outputs: orthonormal directions of their inputs ``(inputs, inputs)`` float64, and the
+        largest root mean square over time along each, ``(inputs,)``.
     outputs
         Root mean square over samples (and time, where outputs have it) of the outputs' Euclidean norm, in the first network.
     """
@@ -33,6 +36,7 @@ class Observed:
     deviations: Mapping[str, float]
     peaks: Mapping[str, float]
     inputs: Mapping[str, Tensor]
+    directions: Mapping[str, tuple[Tensor, Tensor]]
     outputs: float
 
 
@@ -51,6 +55,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
     deviations: dict[str, float] = {}
     peaks: dict[str, float] = {}
     inputs: dict[str, Tensor] = {}
+    directions: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(node: fx.Node, args: tuple[Any, ...], value: Any) -> Any:
         kind = operator(node)
@@ -65,6 +70,14 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
         elif kind == BANK:
             seen = args[0].double().square().mean(-1).amax(0).sqrt()
             inputs[node.name] = torch.maximum(inputs.get(node.name, seen), seen)
+        elif kind == MIMO:
+            samples = args[0].double()
+            if node.name in directions:
+                axes, levels = directions[node.name]
+            else:
+                # Any orthonormal ones will do; bounds are sharp for those in which most of the samples' energy is in few.
+                axes, levels = torch.linalg.eigh(torch.einsum("bti,btj->ij", samples, samples)).eigenvectors, torch.zeros(())
+            directions[node.name] = (axes, torch.maximum(levels, (samples @ axes).square().mean(1).amax(0).sqrt()))
         return value
 
     energy, rows = 0.0, 0
@@ -75,7 +88,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
                 if position == 0:
                     energy += sum(_energy(output) for output in outputs)
                     rows += len(batch[0])
-    return Observed(deviations, peaks, inputs, math.sqrt(energy / rows))
+    return Observed(deviations, peaks, inputs, directions, math.sqrt(energy / rows))
 
 
 def _energy(output: Tensor) -> float:

@@ -7,128 +7,45 @@ error between the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 
 from ssm2edge.bounds import constants
-from ssm2edge.bounds.constants import Constant, Kind
+from ssm2edge.bounds.constants import Kind
 from ssm2edge.bounds.errors import BoundError
-from ssm2edge.bounds.gains import Gains
-from ssm2edge.bounds.observation import Observed
-from ssm2edge.bounds.program import BANK, Network, operator
-from ssm2edge.bounds.signals import (
-    Error,
-    Size,
-    Term,
-    flattened,
-    mixed,
-    scaled,
-    size_of_peak,
-    total,
-    unknown_size,
-    weighted,
-)
-
-Known = tuple[Size, Error]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerGains:
-    """Gains of one layer's bank: of the original, of the reduced one, and of the difference.
-
-    Attributes
-    ----------
-    original, reduced
-        Of the two banks.
-    injected
-        ``(channels,)`` gain from the root mean square of the input to that of the difference of the outputs.
-    """
-
-    original: Gains
-    reduced: Gains
-    injected: Tensor
-
-
-@dataclass(eq=False)
-class Walk:
-    """What is known on the way through a network.
-
-    Attributes
-    ----------
-    network
-        The network.
-    layers
-        Gains by layer.
-    observed
-        What was seen on samples, or None where only proven constants may be used.
-    capped
-        Whether errors are cut at the diameter of what a normalisation can return; without, they are linear in each layer's error.
-    known
-        By node.
-    constants
-        What the result rests on.
-    caps
-        Nodes at which the cut took place.
-    arriving, injected
-        By layer: the error's norm before it, and of what its own reduction adds.
-    """
-
-    network: Network
-    layers: Mapping[str, LayerGains]
-    observed: Observed | None
-    capped: bool
-    known: dict[fx.Node, Known] = field(default_factory=dict)
-    constants: list[Constant] = field(default_factory=list)
-    caps: list[str] = field(default_factory=list)
-    arriving: dict[str, float] = field(default_factory=dict)
-    injected: dict[str, float] = field(default_factory=dict)
-
-    def argument(self, node: fx.Node, position: int = 0) -> Known:
-        """What is known of an argument that is a computed value."""
-        argument = node.args[position]
-        if not isinstance(argument, fx.Node) or argument not in self.known:
-            raise BoundError(f"The output bound has no rule for {node.target} with constants in this place ({node.name}).")
-        return self.known[argument]
-
-    def weight(self, node: fx.Node, position: int) -> Tensor | None:
-        """A weight among the arguments, float64; None where it was left out."""
-        argument = node.args[position] if len(node.args) > position else None
-        if argument is None:
-            return None
-        if not isinstance(argument, fx.Node) or argument not in self.network.weights:
-            raise BoundError(f"The output bound has no rule for {node.target} with a computed weight ({node.name}).")
-        return self.network.weights[argument].double()
-
-    def note(self, node: fx.Node, what: str, value: float, kind: Kind) -> None:
-        """Remember a constant, and its proof or the lack of it."""
-        self.constants.append(Constant(node.name, what, value, kind))
-
-
-Rule = Callable[[fx.Node, Walk], Known]
-
-
-def channel_axis(node: fx.Node) -> int:
-    """The axis that is neither batch nor time: the only one of fixed size."""
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor):
-        raise BoundError(f"The output bound follows single tensors only ({node.name} is none).")
-    fixed = [axis for axis, size in enumerate(value.shape) if not isinstance(size, torch.SymInt)]
-    if len(fixed) != 1:
-        raise BoundError(f"The output bound needs values with one channel axis; {node.name} has shape {tuple(value.shape)}.")
-    return fixed[0]
+from ssm2edge.bounds.lti_rules import bank, mimo
+from ssm2edge.bounds.program import BANK, MIMO, operator
+from ssm2edge.bounds.signals import Size, flattened, mixed, scaled, size_of_peak, total, unknown_size, weighted
+from ssm2edge.bounds.walk import Known, Rule, Walk, channel_axis
 
 
 def unchanged(node: fx.Node, walk: Walk) -> Known:
-    """Operators that only move values, and means over time, which shrink every norm used here."""
+    """Operators that only move values."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     size, error = walk.argument(node)
     if node.meta["val"].shape[channel_axis(node)] != size.channels:
         raise BoundError(f"The output bound cannot follow the channels through {node.name}.")
     return size, error
+
+
+def flip(node: fx.Node, walk: Walk) -> Known:
+    """Time backwards: no norm changes."""
+    size, error = walk.argument(node)
+    axes = node.args[1]
+    assert isinstance(axes, list | tuple)
+    if channel_axis(node) in (axis % node.meta["val"].ndim for axis in axes):
+        raise BoundError(f"The output bound has no rule for {node.target} of the channels ({node.name}).")
+    return size, error
+
+
+def embedding(node: fx.Node, walk: Walk) -> Known:
+    """Rows of a table, the same ones in both networks."""
+    table = walk.weight(node, 0)
+    assert table is not None
+    return size_of_peak(table.abs().amax(0)), ()
 
 
 def mean(node: fx.Node, walk: Walk) -> Known:
@@ -220,42 +137,6 @@ def layer_norm(node: fx.Node, walk: Walk) -> Known:
     return Size(axes, math.sqrt(width), offset, peak), weighted(behind, axes)
 
 
-def bank(node: fx.Node, walk: Walk) -> Known:
-    """``G u`` against ``Ghat uhat``: ``(G - Ghat) u + Ghat (u - uhat)``."""
-    name = walk.network.layers[node]
-    layer = walk.layers[name]
-    size, error = walk.argument(node)
-    injected = injection(node, name, layer.injected, size, walk)
-    walk.arriving[name] = max(walk.arriving.get(name, 0.0), total(error))
-    walk.injected[name] = max(walk.injected.get(name, 0.0), total(injected))
-    walk.note(node, "largest l2 gain of the reduced block", float(layer.reduced.energy.max()), "proven")
-    peak = size.peak * torch.maximum(layer.original.peak, layer.reduced.peak)
-    return size_of_peak(peak), injected + weighted(error, layer.reduced.energy)
-
-
-def injection(node: fx.Node, name: str, gain: Tensor, size: Size, walk: Walk) -> Error:
-    """The error that the reduction itself makes, on inputs of this size."""
-    ones = torch.ones_like(gain)
-    parts: list[Error] = []
-    if walk.observed is not None:
-        seen = walk.observed.inputs[node.name]
-        walk.note(node, "largest input, root mean square", float(seen.norm()), "estimated")
-        parts.append((Term(name, ones, float((gain * seen).norm())),))
-    if bool(torch.isfinite(size.peak).all()):
-        walk.note(
-            node, "largest input, at every step", float(size.axes.max()) * size.radius + float(size.offset.norm()), "proven"
-        )
-        parts.append((Term(name, ones, float((gain * size.peak).norm())),))
-        shifted = (Term(name, ones, float((gain * size.offset).norm())),)
-        parts.append((Term(name, gain * size.axes, size.radius), *shifted))
-    if not parts:
-        raise BoundError(
-            f"Nothing bounds the inputs of layer {name or '(the model)'}: "
-            "an output bound for all inputs needs a normalisation before it."
-        )
-    return min(parts, key=total)
-
-
 def add(node: fx.Node, walk: Walk) -> Known:
     """A sum of two values, or of a value and a constant."""
     if any(walk.network.weights.get(a) is not None for a in node.args if isinstance(a, fx.Node)):
@@ -288,6 +169,8 @@ def multiply(node: fx.Node, walk: Walk) -> Known:
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("transpose", "permute", "contiguous", "clone", "dropout", "alias", "detach", "to", "_to_copy"), unchanged),
+    "flip": flip,
+    "embedding": embedding,
     **dict.fromkeys(constants.ACTIVATIONS, activation),
     "mean": mean,
     "linear": linear,
@@ -299,4 +182,5 @@ RULES: Mapping[str, Rule] = {
     "mul": multiply,
     "div": multiply,
     BANK: bank,
+    MIMO: mimo,
 }

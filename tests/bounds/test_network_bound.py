@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from models.activity.model import make as movements
 from models.digits.model import S4D, make
-from ssm2edge.bounds import BankGains, BoundError, Network, network_bound, observe
+from models.text.model import FFTConv
+from models.text.model import make as texts
+from ssm2edge.bounds import BoundError, Network, NetworkGains, network_bound, observe
 from ssm2edge.bounds.program import filtered
 from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
@@ -39,6 +42,28 @@ class Single(nn.Module):
         y = self.layer(v.transpose(-1, -2))[0].transpose(-1, -2)
         answer: Tensor = self.decoder(torch.tanh(v * y) + 0.5 * y)
         return answer
+
+
+class BothDirections(nn.Module):
+    """Two bidirectional layers, one behind the other without a normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 4)
+        self.norm = nn.LayerNorm(4)
+        self.layers = nn.Sequential(*(nn.Sequential(Filter(4, 6, 0.0), nn.Linear(4, 4)) for _ in range(2)))
+        self.decoder = nn.Linear(4, 2)
+
+    def forward(self, u: Tensor) -> Tensor:
+        answer: Tensor = self.decoder(self.layers(self.norm(self.encoder(u))))
+        return answer
+
+
+class Filter(FFTConv):
+    """A bidirectional filter that returns its output alone."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the published layer returns a pair
+        return super().forward(x)[0]
 
 
 def opened(model: nn.Module) -> tuple[Network, dict[str, System]]:
@@ -74,10 +99,20 @@ def errors(network: Network, one: Systems, other: Systems, x: Tensor) -> Tensor:
     return squares.mean(1).sqrt()
 
 
-@pytest.fixture(scope="module", params=["deep", "single"])
+MODELS: Mapping[str, Callable[[], nn.Module]] = {
+    "deep": lambda: make(channels=4, states=6, layers=3),
+    "single": Single,
+    "mimo": lambda: movements(sensors=1, width=4, states=6, layers=2),
+    "mimo, full D": lambda: movements(sensors=1, width=4, states=6, layers=2),
+    "both directions": BothDirections,
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def subject(request: pytest.FixtureRequest) -> tuple[Network, dict[str, System]]:
     torch.manual_seed(0)
-    return opened((make(channels=4, states=6, layers=3) if request.param == "deep" else Single()).eval())
+    network, systems = opened(MODELS[request.param]().eval())
+    return network, {name: s.paper_form() if "full" in request.param else s for name, s in systems.items()}
 
 
 def test_running_the_traced_network_is_running_the_model() -> None:
@@ -114,7 +149,7 @@ def test_measured_errors_stay_below_the_certified_bound(
     network, systems = subject
     reduced = reduced_to(systems, order)
     assert norm in ("hinf", "h2")
-    bound = network_bound(network, BankGains(systems, LENGTH), reduced, norm="hinf" if norm == "hinf" else "h2")
+    bound = network_bound(network, NetworkGains(systems, LENGTH), reduced, norm="hinf" if norm == "hinf" else "h2")
     assert bound.kind == "certified"
     assert all(constant.kind == "proven" for constant in bound.constants)
     worst = float(errors(network, systems, reduced, inputs(300)).max())
@@ -124,7 +159,7 @@ def test_measured_errors_stay_below_the_certified_bound(
 def test_inputs_found_by_ascent_stay_below_the_certified_bound(subject: tuple[Network, dict[str, System]]) -> None:
     network, systems = subject
     reduced = reduced_to(systems, 2)
-    bound = network_bound(network, BankGains(systems, LENGTH), reduced).value
+    bound = network_bound(network, NetworkGains(systems, LENGTH), reduced).value
     x = inputs(20)
     start = float(errors(network, systems, reduced, x).max())
     for _ in range(30):
@@ -138,9 +173,9 @@ def test_inputs_found_by_ascent_stay_below_the_certified_bound(subject: tuple[Ne
 
 def test_small_errors_are_bounded_in_proportion_and_without_a_cut(subject: tuple[Network, dict[str, System]]) -> None:
     network, systems = subject
-    banks = BankGains(systems, LENGTH)
+    gains = NetworkGains(systems, LENGTH)
     amounts = (1e-11, 2e-11)
-    small, double = (network_bound(network, banks, shaken(systems, amount)) for amount in amounts)
+    small, double = (network_bound(network, gains, shaken(systems, amount)) for amount in amounts)
     assert small.cut == double.cut == ()
     assert double.value == pytest.approx(2 * small.value, rel=1e-2)
     assert small.value == pytest.approx(sum(share.contribution for share in small.layers.values()))
@@ -150,11 +185,11 @@ def test_estimated_bound_holds_on_the_samples_it_was_estimated_on_and_is_sharper
     subject: tuple[Network, dict[str, System]],
 ) -> None:
     network, systems = subject
-    banks, x = BankGains(systems, LENGTH), inputs(100).clamp(-2, 2)
+    gains, x = NetworkGains(systems, LENGTH), inputs(100).clamp(-2, 2)
     shaken_systems = shaken(systems, 1e-4)
     observed = observe(network, [systems, shaken_systems], [[x]])
-    estimated = network_bound(network, banks, shaken_systems, observed)
-    certified = network_bound(network, banks, shaken_systems)
+    estimated = network_bound(network, gains, shaken_systems, observed)
+    certified = network_bound(network, gains, shaken_systems)
     worst = float(errors(network, systems, shaken_systems, x).max())
     assert estimated.kind == "estimated"
     assert worst <= estimated.value <= certified.value * (1 + 1e-9)
@@ -164,7 +199,7 @@ def test_estimated_bound_holds_on_the_samples_it_was_estimated_on_and_is_sharper
 def test_shallow_layers_weigh_more() -> None:
     torch.manual_seed(0)
     network, systems = opened(make(channels=4, states=6, layers=3).eval())
-    shares = network_bound(network, BankGains(systems, LENGTH), shaken(systems, 1e-3)).layers
+    shares = network_bound(network, NetworkGains(systems, LENGTH), shaken(systems, 1e-3)).layers
     weights = [shares[f"layers.{i}"].weight for i in range(3)]
     assert weights == sorted(weights, reverse=True)
 
@@ -172,14 +207,14 @@ def test_shallow_layers_weigh_more() -> None:
 def test_h2_form_is_not_sharper() -> None:
     torch.manual_seed(0)
     network, systems = opened(Single().eval())
-    banks, reduced = BankGains(systems, LENGTH), reduced_to(systems, 2)
-    assert network_bound(network, banks, reduced).value <= 1.03 * network_bound(network, banks, reduced, norm="h2").value
+    gains, reduced = NetworkGains(systems, LENGTH), reduced_to(systems, 2)
+    assert network_bound(network, gains, reduced).value <= 1.03 * network_bound(network, gains, reduced, norm="h2").value
 
 
 def test_bound_as_plain_values_tells_every_constant() -> None:
     torch.manual_seed(0)
     network, systems = opened(Single().eval())
-    bound = network_bound(network, BankGains(systems, None), reduced_to(systems, 2))
+    bound = network_bound(network, NetworkGains(systems, None), reduced_to(systems, 2))
     plain = bound.to_json()
     assert (plain["horizon"], plain["kind"], plain["norm"]) == ("inf", "certified", "hinf")
     assert len(plain["constants"]) == len(bound.constants) > 5
@@ -209,13 +244,29 @@ def test_networks_without_a_rule_are_refused_by_name(function: object, reason: s
             return answer
 
     network = Network(traced(Before()).program)
-    banks = BankGains({f"model.{name}": system for name, system in systems.items()}, LENGTH)
+    gains = NetworkGains({f"model.{name}": system for name, system in systems.items()}, LENGTH)
     with pytest.raises(BoundError, match=reason):
-        network_bound(network, banks, {"model.layer": systems["layer"]})
+        network_bound(network, gains, {"model.layer": systems["layer"]})
+
+
+def test_texts_in_both_directions_have_a_bound_that_holds() -> None:
+    torch.manual_seed(0)
+    model = texts(channels=4, states=6, layers=2).eval()
+    systems = {layer.name: layer.system for layer in find_layers(model)}
+    example = torch.zeros(1, 5, dtype=torch.int64)
+    network = Network(trace(exportable(replace_layers(model, systems)), [InputAxes("text", 1, example)]).program)
+    assert len(systems) == 4
+    reduced = reduced_to(systems, 2)
+    x = torch.randint(0, 256, (200, LENGTH), generator=torch.Generator().manual_seed(0))
+    observed = observe(network, [systems, reduced], [[x]])
+    certified, estimated = (network_bound(network, NetworkGains(systems, LENGTH), reduced, seen) for seen in (None, observed))
+    worst = float(errors(network, systems, reduced, x).max())
+    assert 0 < worst <= estimated.value <= certified.value * (1 + 1e-9)
+    assert (certified.kind, set(certified.layers)) == ("certified", set(systems))
 
 
 def test_layers_with_unbounded_inputs_have_no_bound_for_all_inputs() -> None:
     network = Network(traced(tail(lambda m, y: y)).program)
     system = random_bank(CHANNELS, 6, seed=0)
     with pytest.raises(BoundError, match="Nothing bounds the inputs of layer layer"):
-        network_bound(network, BankGains({"layer": system}, LENGTH), {"layer": system})
+        network_bound(network, NetworkGains({"layer": system}, LENGTH), {"layer": system})

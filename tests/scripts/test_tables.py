@@ -35,8 +35,8 @@ def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
     graphs = figures["deployed"]["1/16"]
     assert set(graphs["bytes"]) == {"offline", "stream"}
     assert figures["cells"]["match 1/16"]["parameters"] < figures["original"]["parameters"]
-    # There is no bound for layers of many inputs and outputs, and none is told.
-    assert figures["cells"]["match 1/16"]["bound"] == {}
+    bound = figures["cells"]["match 1/16"]["bound"]
+    assert 0 < bound["estimated"] <= bound["certified"] * (1 + 1e-9)
     # One figure is lost: that one is computed again, and the others stay as they are.
     figures["cells"]["gradient 1/16"]["seconds"] = -1.0
     del figures["cells"]["balanced 1/16"]

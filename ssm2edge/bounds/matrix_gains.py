@@ -1,0 +1,233 @@
+"""Proven upper bounds on the gains of one linear system of many inputs and outputs.
+
+With taps ``G_0, ..., G_N`` and ``G(z) = sum_k G_k z^-k``, for inputs ``u = S n`` of at most N + 1 samples
+
+    ||G u||_2 <= max_w ||G(e^{iw}) S|| ||n||_2        |(G u)_i[k]| <= sum_j ||row i of G_j S|| max_j ||n[j]||
+
+The maximum is looked for on a grid, which cannot miss it by much.  Let w0 be where it is attained, F, and r(z) the entry of G
+between its singular vectors there: a rational function with d poles inside the unit circle (the order of G, or all N of them at
+zero for N taps) and ``|r| <= F`` on it.  The phase ``beta`` of the Blaschke product of these poles grows by
+
+    beta'(w) = sum_j (1 - |p_j|^2) / |e^{iw} - p_j|^2            (N for N taps)
+
+and ``f = Re(e^{i (a - beta / 2)} r)``, with a such that f(w0) = F, obeys ``f(w) >= F cos((beta(w) - beta(w0)) / 2)`` up to a
+quarter of a turn: f minus a cosine of beta / 2 is a polynomial of degree d over the denominator, so that it cannot vanish three
+times between two extremes of that cosine (Duffin and Schaeffer 1938 for polynomials; Borwein and Erdelyi 1996).  Of points at
+most ``gap`` apart in beta the nearest lies within gap / 2, hence ``max <= grid maximum / cos(gap / 4)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ssm2edge.bounds.errors import BoundError
+from ssm2edge.bounds.gains import LONGEST, NEGLIGIBLE_TAIL, OVERSAMPLING, ROUNDING, SHORTEST
+from ssm2edge.systems.response import pole_sequences
+from ssm2edge.systems.system import System
+from ssm2edge.systems.window import pole_powers, window_sum
+
+LONGEST_HORIZON = 1 << 12
+"""Taps beyond which the gain is bounded by that of all taps: its grid does not grow with the horizon."""
+
+ENTRIES_AT_ONCE = 1 << 21
+"""Of responses held together."""
+
+QUANTILES = 48
+"""Frequencies for each pole between which the phase is interpolated."""
+
+
+@dataclass(frozen=True, eq=False)
+class TapSums:
+    """Sums over the taps of a system.
+
+    Attributes
+    ----------
+    rows
+        ``(outputs,)``: of each row's Euclidean norm.
+    magnitudes
+        ``(outputs, inputs)``: of each entry's magnitude.
+    h2
+        Root of the sum of all squares; infinity on the infinite horizon.
+    """
+
+    rows: Tensor
+    magnitudes: Tensor
+    h2: float
+
+
+class MatrixGains:
+    """Upper bounds on the gains of one linear system, for inputs ``u = S n``; each is computed once for each S.
+
+    Parameters
+    ----------
+    system
+        Of batch shape ``()``; quadratic outputs are left out.
+    horizon
+        Taps after the first, or None for all.
+
+    Raises
+    ------
+    BoundError
+        If a pole lies on or outside the unit circle.
+    """
+
+    def __init__(self, system: System, horizon: int | None) -> None:
+        if system.order and not float(system.poles.abs().max()) < 1:
+            raise BoundError("The output bound needs stable layers.")
+        self.system = replace(system.paper_form(), M=None)
+        self._horizon = horizon
+        self._responses: dict[bytes, Tensor] = {}
+        self._sums: dict[bytes, TapSums] = {}
+
+    def energy(self, inputs: Tensor) -> float:
+        """Gain from the l2 norm of n to that of the outputs.
+
+        Parameters
+        ----------
+        inputs
+            S, ``(inputs, d)`` float64.
+        """
+        return float(self._response(inputs)[0])
+
+    def row_energies(self, inputs: Tensor) -> Tensor:
+        """Gains from the l2 norm of n to that of each output, ``(outputs,)`` float64."""
+        return self._response(inputs)[1:]
+
+    def h2(self, inputs: Tensor) -> float:
+        """Gain from the l2 norm of n to the largest norm of the outputs at one step, on a finite horizon."""
+        return self._taps(inputs).h2
+
+    def peaks(self, inputs: Tensor) -> Tensor:
+        """Gains from the largest norm of n at one step to the largest magnitude of each output, ``(outputs,)`` float64."""
+        return self._taps(inputs).rows
+
+    def magnitudes(self) -> Tensor:
+        """Gains from the largest magnitude of each input to that of each output, ``(outputs, inputs)`` float64."""
+        return self._taps(torch.eye(self.system.inputs, dtype=torch.float64)).magnitudes
+
+    def _response(self, inputs: Tensor) -> Tensor:
+        key = inputs.numpy().tobytes()
+        if key not in self._responses:
+            self._responses[key] = largest_response(self._fed(inputs), self._horizon)
+        return self._responses[key]
+
+    def _taps(self, inputs: Tensor) -> TapSums:
+        key = inputs.numpy().tobytes()
+        if key not in self._sums:
+            self._sums[key] = sums_over_taps(self._fed(inputs), self._horizon)
+        return self._sums[key]
+
+    def _fed(self, inputs: Tensor) -> System:
+        return replace(self.system, B=self.system.B @ inputs.to(self.system.B), D=self.system.D @ inputs)
+
+
+def largest_response(system: System, horizon: int | None) -> Tensor:
+    """Bound the norms of the frequency response over all frequencies: of the matrix, then of each row, ``(1 + outputs,)``."""
+    if horizon is not None and horizon > LONGEST_HORIZON:
+        horizon = None
+    if horizon is None:
+        frequencies, gap = _frequencies_of(system.poles)
+    else:
+        steps = OVERSAMPLING * (horizon + 1)
+        frequencies = 2 * math.pi / steps * torch.arange(steps // 2 + 1, dtype=torch.float64)
+        gap = 2 * math.pi / steps * horizon
+    largest = torch.zeros(1 + system.outputs, dtype=torch.float64)
+    for response in _responses(system, frequencies, horizon):
+        rows = torch.linalg.vector_norm(response, dim=-1)
+        largest[1:] = torch.maximum(largest[1:], rows.amax(0))
+        largest[0] = max(float(largest[0]), _largest_singular_value(response, float(largest[0])))
+    return largest / math.cos(gap / 4) * ROUNDING
+
+
+def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iterator[Tensor]:
+    """``D + sum_{k<=N} C A^(k-1) B z^-k``, ``(some frequencies, outputs, inputs)`` complex128 at a time."""
+    entries = max(system.outputs * system.inputs, (system.outputs + system.inputs) * system.order, 1)
+    for some in torch.split(frequencies, max(1, ENTRIES_AT_ONCE // entries)):
+        delay = torch.exp(-1j * some)
+        sums = delay[:, None] * window_sum(delay, system.poles, horizon)
+        yield system.D + (system.C * sums[:, None]) @ system.B
+
+
+def _largest_singular_value(matrices: Tensor, known: float) -> float:
+    """The largest of all, or ``known`` if none is above it; most need no decomposition."""
+    small = matrices.mH @ matrices if matrices.shape[-1] <= matrices.shape[-2] else matrices @ matrices.mH
+    size = torch.linalg.matrix_norm(small).clamp_min(1e-300)[:, None, None]
+    small = small / size
+    # ||H|| <= ||H^4||_F^(1/4), at most n^(1/8) too large, for H = G^H G.
+    above = (torch.linalg.matrix_norm(torch.linalg.matrix_power(small, 4)).pow(0.25) * size[:, 0, 0]).sqrt()
+    known = max(known, float(torch.linalg.matrix_norm(matrices[above.argmax()], 2)))
+    left = matrices[above * ROUNDING > known]
+    return max(known, float(torch.linalg.matrix_norm(left, 2).max())) if len(left) else known
+
+
+def _frequencies_of(poles: Tensor) -> tuple[Tensor, float]:
+    """Frequencies from 0 to pi that lie evenly in the phase of the poles' Blaschke product, and their largest distance in it."""
+    if not len(poles):
+        return torch.zeros(1, dtype=torch.float64), 0.0
+    near = _quantiles(poles)
+    phase = _phase(poles, near)
+    total = float(phase[-1] - phase[0])
+    count = math.ceil(OVERSAMPLING * len(poles) / 2) + 1
+    wanted = phase[0] + total * torch.linspace(0, 1, count, dtype=torch.float64)
+    above = torch.searchsorted(phase, wanted).clamp(1, len(near) - 1)
+    low, high = phase[above - 1], phase[above]
+    share = ((wanted - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)
+    frequencies = near[above - 1] + share * (near[above] - near[above - 1])
+    frequencies[0], frequencies[-1] = 0.0, math.pi
+    return frequencies, float(_phase(poles, frequencies).diff().max())
+
+
+def _quantiles(poles: Tensor) -> Tensor:
+    """Frequencies at which single poles' phases have gone equal parts of their turn, all between 0 and pi, sorted."""
+    part = (2 * torch.arange(QUANTILES, dtype=torch.float64) + 1) / (2 * QUANTILES) - 0.5
+    modulus = poles.abs()[:, None]
+    around = 2 * torch.atan((1 - modulus) / (1 + modulus) * torch.tan(math.pi * part))
+    frequencies = torch.remainder(poles.angle()[:, None] + around + math.pi, 2 * math.pi) - math.pi
+    ends = torch.tensor([0.0, math.pi], dtype=torch.float64)
+    return torch.cat((frequencies.abs().flatten(), ends)).sort().values
+
+
+def _phase(poles: Tensor, frequencies: Tensor) -> Tensor:
+    """The phase beta at frequencies: the integral of the sum of the poles' Poisson kernels."""
+    total = torch.zeros_like(frequencies)
+    for some in torch.split(poles, max(1, ENTRIES_AT_ONCE // len(frequencies))):
+        modulus, away = some.abs()[:, None], frequencies - some.angle()[:, None]
+        turns = torch.round(away / (2 * math.pi))
+        half = away / 2 - math.pi * turns
+        total += (2 * torch.atan2((1 + modulus) * half.sin(), (1 - modulus) * half.cos()) + 2 * math.pi * turns).sum(0)
+    return total
+
+
+def sums_over_taps(system: System, horizon: int | None) -> TapSums:
+    """Sum over the taps on the horizon; on the infinite one a bound on the taps that are not computed is added."""
+    taps = horizon
+    if taps is None:
+        taps = SHORTEST
+        while taps < LONGEST and float(_tail(system, taps).sum(-1).max()) >= NEGLIGIBLE_TAIL:
+            taps *= 2
+    rows, magnitudes = torch.linalg.vector_norm(system.D, dim=-1), system.D.abs()
+    squares = float(system.D.square().sum())
+    length = max(1, min(taps, ENTRIES_AT_ONCE // max(1, system.outputs * max(system.order, system.inputs))))
+    C, powers, step, done = system.C, pole_sequences(system.poles, length).mT, pole_powers(system.poles, length), 0
+    while done < taps:
+        count = min(length, taps - done)
+        tap = ((C * powers[:count, None]) @ system.B).real
+        rows = rows + torch.linalg.vector_norm(tap, dim=-1).sum(0)
+        magnitudes = magnitudes + tap.abs().sum(0)
+        squares += float(tap.square().sum())
+        C, done = C * step, done + count
+    if horizon is None:
+        tail = _tail(system, taps)
+        return TapSums((rows + tail.sum(-1)) * ROUNDING, (magnitudes + tail) * ROUNDING, math.inf)
+    return TapSums(rows * ROUNDING, magnitudes * ROUNDING, math.sqrt(squares) * ROUNDING)
+
+
+def _tail(system: System, taps: int) -> Tensor:
+    """Bound on the sums of the entries' magnitudes over the taps after so many, ``(outputs, inputs)``."""
+    modulus = system.poles.abs()
+    return (system.C.abs() * (modulus**taps / (1 - modulus))) @ system.B.abs()
