@@ -111,7 +111,7 @@ def compared(name: str, subject: Subject) -> dict[str, Any]:
                         click.echo(_line(row))
                     rows += found
                     click.echo(f"{'':>12} {time.monotonic() - begun:.0f} s", err=True)
-            batch = compare_batch(offline, path, short)
+            batch = compare_batch(path, short)
             click.echo(f"{name:>12} 64 streams in one batch against each alone: {batch:.1e}")
     return {"rows": [asdict(row) for row in rows], "batch_of_64": batch}
 

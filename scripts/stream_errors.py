@@ -147,7 +147,7 @@ def _cut(inputs: Mapping[str, Array], axes: Mapping[str, int | None], start: int
     }
 
 
-def compare_batch(offline: Model, stream: Path, inputs: Mapping[str, Array]) -> float:
+def compare_batch(stream: Path, inputs: Mapping[str, Array]) -> float:
     """Largest relative difference between streams in one batch and the same streams alone."""
     rows = len(next(iter(inputs.values())))
     largest = 0.0

@@ -94,9 +94,9 @@ def open_original(
     return Original(source, model, changed)
 
 
-def check_original(original: Original, reference: Reference, device: Device | None = None) -> Check:
-    """The original, run now, answers what was recorded of it."""
-    where = Processor() if device is None else device
+def check_original(original: Original, reference: Reference) -> Check:
+    """The original, run now on the processor, answers what was recorded of it."""
+    where = Processor()
     error = relative_error(original.outputs(reference.inputs, where), reference.original)
     detail = f"the original run again on {where.name} against its record, {reference.samples} held-out samples"
     if original.changed:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ssm2edge.allocation import Choice, all_states, smallest_budget, study
+from ssm2edge.allocation import DIRECT, Choice, all_states, smallest_budget, study
 from ssm2edge.bounds import Bound, BoundError, Network, NetworkGains, network_bound, observe
 from ssm2edge.errors import UserError
 from ssm2edge.layers import replace_layers
@@ -39,8 +39,8 @@ PROPOSALS = 2
 """Proposed orders for a budget that are reduced by the method asked for: they were compared by a direct one."""
 UNIT, COARSE_UNIT = 0.015, 0.05
 """Shares of all states by which budgets are told apart, in the end and while a direct method looks for a place to begin."""
-DIRECT, REFINED_SHARE = "balanced", 0.85
-"""A method that is quick at every order, and the share of its budget that refined reductions need, roughly."""
+REFINED_SHARE = 0.85
+"""Share of the direct method's budget that refined reductions need, roughly."""
 AT_ONCE = 128
 """Samples judged at once while the metric is measured: enough to be quick, few enough to stop early."""
 

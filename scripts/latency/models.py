@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import onnx
-import torch
 
 from latency.networks import gru_model, traced_network
 from latency.rows import Row, compare, medians_of, ratio_of
@@ -131,8 +130,3 @@ def load_rows(rounds: int) -> Iterator[Row]:
         unit="s",
         medians=medians_of(compared, *candidates),
     )
-
-
-def parameter_bytes(model: torch.nn.Module) -> int:
-    """Bytes of a model's parameters in single precision."""
-    return 4 * sum(parameter.numel() for parameter in model.parameters())

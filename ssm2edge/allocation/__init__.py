@@ -5,6 +5,6 @@ from __future__ import annotations
 from ssm2edge.allocation.budget import all_states, smallest_budget
 from ssm2edge.allocation.choice import Choice
 from ssm2edge.allocation.rules import RULES
-from ssm2edge.allocation.study import Study, study
+from ssm2edge.allocation.study import DIRECT, Study, study
 
-__all__ = ["RULES", "Choice", "Study", "all_states", "smallest_budget", "study"]
+__all__ = ["DIRECT", "RULES", "Choice", "Study", "all_states", "smallest_budget", "study"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ssm2edge.allocation.rules import RULES
-from ssm2edge.allocation.study import Progress, Study
+from ssm2edge.allocation.study import DIRECT, Progress, Study
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.orders import CostCurve, distribute
 from ssm2edge.systems.system import System
@@ -23,12 +23,10 @@ class Choice:
         Network, samples and reductions of each layer.
     progress
         Called with the share done.
-    method
-        Direct method by which proposals are compared.
     """
 
-    def __init__(self, study: Study, progress: Progress = lambda share: None, method: str = "balanced") -> None:
-        self._study, self._method = study, method
+    def __init__(self, study: Study, progress: Progress = lambda share: None) -> None:
+        self._study = study
         self._made: dict[tuple[str, int], System] = {
             (name, order): system for name, steps in study.steps.items() for order, system in steps.items()
         }
@@ -58,7 +56,7 @@ class Choice:
     def _error(self, orders: Mapping[str, int]) -> float:
         for name, order in orders.items():
             if (name, order) not in self._made:
-                reduction = reduce_system(self._study.systems[name], order, self._method, self._study.horizon)
+                reduction = reduce_system(self._study.systems[name], order, DIRECT, self._study.horizon)
                 self._made[name, order] = reduction.system
         outputs = self._study.outputs({name: self._made[name, order] for name, order in orders.items()})
         return float((outputs - self._expected).square().sum())

@@ -14,6 +14,9 @@ from ssm2edge.systems.system import System
 
 Progress = Callable[[float], None]
 
+DIRECT = "balanced"
+"""Method by which costs and proposals are compared: quick enough for every order of the ladder."""
+
 LADDER = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Orders at which costs are computed; between them they are interpolated."""
 
@@ -59,17 +62,10 @@ class Study:
         return torch.cat([value.double().flatten(1) for value in values], dim=1)
 
 
-def study(
-    network: Network,
-    systems: Mapping[str, System],
-    inputs: list[Tensor],
-    horizon: int | None,
-    progress: Progress = lambda share: None,
-    method: str = "balanced",
-) -> Study:
+def study(network: Network, systems: Mapping[str, System], inputs: list[Tensor], horizon: int | None) -> Study:
     """Reduce every layer to every order of the ladder; a direct method is enough to see how costs fall."""
-    steps: dict[str, dict[int, System]] = {}
-    for done, (name, system) in enumerate(systems.items()):
-        steps[name] = {order: reduce_system(system, order, method, horizon).system for order in ladder(system.order)}
-        progress((done + 1) / len(systems))
+    steps = {
+        name: {order: reduce_system(system, order, DIRECT, horizon).system for order in ladder(system.order)}
+        for name, system in systems.items()
+    }
     return Study(network, systems, steps, inputs, horizon)

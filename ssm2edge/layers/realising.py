@@ -87,7 +87,7 @@ def realised_model(
         module = wrapped.get_submodule(path)
         layers[path] = _registered(path or THE_MODEL, module, registered[type(module)], *seen[path])
     result = _placed(wrapped, layers)
-    _check_same(model, result, examples)
+    _check_runs(result, examples)
     return result
 
 
@@ -233,7 +233,7 @@ def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
     return model
 
 
-def _check_same(model: nn.Module, wrapped: nn.Module, examples: Examples) -> None:
+def _check_runs(wrapped: nn.Module, examples: Examples) -> None:
     """See whether the model uses a layer in another way than calling it, before a block without that stands in its place."""
     try:
         with torch.no_grad():

@@ -132,9 +132,7 @@ class LiquidS5:
 
 
 def _is_ssm(module: object) -> bool:
-    if not isinstance(module, nn.Module) or not all(
-        hasattr(module, name) for name in ("discretize", "bidir", "liquid", "degree")
-    ):
+    if not isinstance(module, nn.Module) or not all(hasattr(module, name) for name in SETTINGS):
         return False
     own = module._parameters
     modes = own.get("Lambda")

@@ -45,8 +45,6 @@ class Balancing:
         Real matrices, as in ``DenseSystem``.
     T, W
         ``(*batch, n, order)``, with ``W^T T = 1``.
-    sv
-        Hankel singular values, ``(*batch, n)``.
     """
 
     poles: Tensor
@@ -56,7 +54,6 @@ class Balancing:
     M: Tensor | None
     T: Tensor
     W: Tensor
-    sv: Tensor
 
 
 def square_root(gramian: Tensor) -> Tensor:
@@ -81,7 +78,7 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
     """Return the projectors onto the ``order`` most controllable and observable directions."""
     if system.is_siso and system.M is None:
         pieces = [_balance_channels(system[i : i + BLOCK], order, horizon) for i in range(0, system.poles.shape[0], BLOCK)]
-        parts = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in ("poles", "B", "C", "D", "T", "W", "sv")}
+        parts = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in ("poles", "B", "C", "D", "T", "W")}
         return Balancing(**parts, M=None)
     P = real_controllability_gramian(system, horizon)
     paired = system.poles.imag != 0
@@ -91,7 +88,7 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
     scale = _inverse_roots(sv, order)
     T, W = L @ Vh.mT[..., :order] * scale, K @ U[..., :order] * scale
     dense = to_dense(system)
-    return Balancing(system.poles, dense.B, dense.C, dense.D, dense.M, T=T, W=W, sv=sv)
+    return Balancing(system.poles, dense.B, dense.C, dense.D, dense.M, T=T, W=W)
 
 
 def _balance_channels(system: System, order: int, horizon: int | None) -> Balancing:
@@ -117,7 +114,7 @@ def _balance_channels(system: System, order: int, horizon: int | None) -> Balanc
     T = L @ vectors[..., :order] * _inverse_roots(sv, order)
     B = real_rows(symmetric.B, paired).real
     W = J[..., None] * T * values[..., None, :order].sign()
-    return Balancing(poles, B, (J[..., None] * B).mT, system.D, None, T=T, W=W, sv=sv)
+    return Balancing(poles, B, (J[..., None] * B).mT, system.D, None, T=T, W=W)
 
 
 def _inverse_roots(sv: Tensor, order: int) -> Tensor:

@@ -42,20 +42,18 @@ def workload(threads: int) -> Opener:
     return opened
 
 
-def relative_latencies(subject: Subject, sessions: int = SESSIONS) -> dict[str, Ratio]:
+def relative_latencies(subject: Subject) -> dict[str, Ratio]:
     """Latency of each graph of a subject relative to the workload's, with its 95 % interval.
 
     Parameters
     ----------
     subject
         Graphs; the first held-out sequence is what they run on.
-    sessions
-        Pairs of sessions to build.
     """
     clock, generator = clock_for(subject.threads), np.random.default_rng(0)
     ratios = {}
     for name, opener in openers(subject, subject.held_out(1)).items():
         measure = partial(compare_sessions, workload(subject.threads), opener, clock, generator)
-        found = bootstrap_t(np.array([measure().logarithm for _ in range(sessions)]), 0.95)
+        found = bootstrap_t(np.array([measure().logarithm for _ in range(SESSIONS)]), 0.95)
         ratios[name] = Ratio(math.exp(found.mean), math.exp(found.low), math.exp(found.high))
     return ratios

@@ -76,8 +76,7 @@ def test_a_state_that_leaks_drifts(files: Files, tmp_path: Path) -> None:
 
 
 def test_64_streams_in_a_batch_are_64_streams_alone(files: Files) -> None:
-    with Model(files.offline) as offline:
-        assert compare_batch(offline, files.stream, every_rule_signals(64, 20 * BLOCK)) <= 1e-5
+    assert compare_batch(files.stream, every_rule_signals(64, 20 * BLOCK)) <= 1e-5
 
 
 CHILD = """
