@@ -55,7 +55,8 @@ def source_code(directory: Path, classes: set[type]) -> str:
     files: dict[str, bytes] = {}
     for name, module in list(sys.modules.items()):
         given = getattr(module, "__file__", None)
-        if not isinstance(given, str) or not given.endswith(".py"):
+        # torch.ops and its like are no files, and call themselves _ops.py: where that is nothing is read.
+        if not isinstance(given, str) or not given.endswith(".py") or not Path(given).is_absolute():
             continue
         path = Path(given).resolve()
         inside = path.is_relative_to(home) and "site-packages" not in path.parts

@@ -53,6 +53,13 @@ def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]
     assert result.stderr == ""
 
 
+def test_builds_run_from_the_directory_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = model_directory(tmp_path / "model")
+    monkeypatch.chdir(directory)
+    result = call("build", ".", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
 def test_manifest_says_what_was_done(built: tuple[Path, Result]) -> None:
     out, result = built
     manifest = json.loads((out / "manifest.json").read_text())
