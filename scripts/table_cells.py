@@ -106,9 +106,8 @@ class Cells:
         }
         if way in ("gradient", "match"):
             bound = output_bound(loaded, traced_model(network, loaded), network, Options(order=1))
-            cell["bound"] = {
-                kind: bound[kind]["value"] / bound["outputs"] for kind in ("certified", "estimated") if bound["available"]
-            }
+            kinds = [kind for kind in ("certified", "estimated") if "value" in bound.get(kind, {})]
+            cell["bound"] = {kind: bound[kind]["value"] / bound["outputs"] for kind in kinds}
         return cell
 
     def deployed(self, divisor: int) -> dict[str, Any]:

@@ -248,8 +248,8 @@ def _judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduct
         raise UserError(f"{reason} Ask for --max-error-of measured.") from reason
 
     def bounded(reductions: Mapping[str, Reduction]) -> bool:
-        certified, estimated, outputs = output_bounds(judged.network, gains, judged.systems, _systems(reductions), inputs)
-        return min(certified.value, estimated.value) <= limit * outputs
+        bounds = output_bounds(judged.network, gains, judged.systems, _systems(reductions), inputs)
+        return bounds.sharpest <= limit * bounds.outputs
 
     return bounded
 
@@ -294,19 +294,47 @@ def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: floa
     return lost <= allowed
 
 
+@dataclass(frozen=True, eq=False)
+class OutputBounds:
+    """The bounds on the error of a network's outputs.
+
+    Attributes
+    ----------
+    certified
+        The certified bound, or why there is none: nothing bounds the inputs of a layer for all inputs of the network.
+    estimated
+        The estimated one.
+    outputs
+        Root mean square of the outputs that they may be compared with.
+    """
+
+    certified: Bound | BoundError
+    estimated: Bound
+    outputs: float
+
+    @property
+    def sharpest(self) -> float:
+        """The smaller of the two."""
+        return min(bound.value for bound in (self.certified, self.estimated) if isinstance(bound, Bound))
+
+
 def output_bounds(
     network: Network, gains: NetworkGains, systems: Mapping[str, System], reduced: Mapping[str, System], inputs: list[Tensor]
-) -> tuple[Bound, Bound, float]:
-    """The certified and the estimated bound, and the root mean square of the outputs they may be compared with.
+) -> OutputBounds:
+    """Bound the error of a network's outputs, from proven constants alone and with constants observed on samples.
 
     Raises
     ------
     BoundError
         If the network has an operation that no rule covers.
     """
-    certified = network_bound(network, gains, reduced)
+    certified: Bound | BoundError
+    try:
+        certified = network_bound(network, gains, reduced)
+    except BoundError as reason:
+        certified = reason
     observed = observe(network, [systems, reduced], [inputs])
-    return certified, network_bound(network, gains, reduced, observed), observed.outputs
+    return OutputBounds(certified, network_bound(network, gains, reduced, observed), observed.outputs)
 
 
 def bound_record(
@@ -314,15 +342,16 @@ def bound_record(
 ) -> dict[str, Any]:
     """The output bounds for the manifest; where there is no rule for the network, the reason."""
     try:
-        certified, estimated, outputs = output_bounds(network, NetworkGains(systems, horizon), systems, reduced, inputs)
+        bounds = output_bounds(network, NetworkGains(systems, horizon), systems, reduced, inputs)
     except BoundError as reason:
         return {"available": False, "reason": str(reason)}
+    certified = bounds.certified
     return {
         "available": True,
         "unit": "Euclidean norm of the output error, root mean square over time for outputs along time, in exact arithmetic",
-        "outputs": outputs,
-        "certified": certified.to_json(),
-        "estimated": estimated.to_json(),
+        "outputs": bounds.outputs,
+        "certified": certified.to_json() if isinstance(certified, Bound) else {"available": False, "reason": str(certified)},
+        "estimated": bounds.estimated.to_json(),
     }
 
 

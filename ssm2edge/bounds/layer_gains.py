@@ -13,6 +13,7 @@ from torch import Tensor
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.gains import Gains, error_gains, gains
 from ssm2edge.bounds.matrix_gains import MatrixGains
+from ssm2edge.bounds.squares import Squares, line_up, squares_in
 from ssm2edge.systems.norms import difference
 from ssm2edge.systems.system import System
 
@@ -42,13 +43,13 @@ class SisoGains:
 
 
 @dataclass(frozen=True, eq=False)
-class MimoGains:
-    """Gains of one layer of many inputs and outputs: of the original, of the reduced one, and of the difference.
+class MatrixPair:
+    """Gains of a linear system of many inputs and outputs, of what takes its place, and of the difference.
 
     Attributes
     ----------
     original, reduced, difference
-        Of the linear parts.
+        Of the three.
     steps
         None, or the longest sequence: the difference is then measured in h2.
     """
@@ -71,10 +72,51 @@ class MimoGains:
         # |e[k]| <= h2 ||n||_2 at every step, and ||n||_2 is sqrt(length) times the root mean square.
         return self.difference.h2(inputs) * math.sqrt(self.steps)
 
+    def weighted(self, weights: Tensor) -> MatrixPair:
+        """The same with factors ``(outputs,)`` for the outputs."""
+        original, reduced, difference = (gains.weighted(weights) for gains in (self.original, self.reduced, self.difference))
+        return MatrixPair(original, reduced, difference, self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class SquaresPair:
+    """The quadratic outputs of a layer and of what takes its place, their squares lined up.
+
+    Attributes
+    ----------
+    original, reduced
+        Their squares.
+    factors
+        Gains of what is squared.
+    states
+        Gains of the states of both, on which what is left of the quadratic forms acts.
+    """
+
+    original: Squares
+    reduced: Squares
+    factors: MatrixPair
+    states: tuple[MatrixGains, MatrixGains]
+
+
+@dataclass(frozen=True, eq=False)
+class MimoGains:
+    """Gains of one layer of many inputs and outputs.
+
+    Attributes
+    ----------
+    linear
+        Of its linear outputs.
+    squares
+        Of its quadratic ones; None if it has none.
+    """
+
+    linear: MatrixPair
+    squares: SquaresPair | None
+
     @property
     def error(self) -> float:
-        """Gain of the difference."""
-        return self.injected(torch.eye(self.difference.system.inputs, dtype=torch.float64))
+        """Gain of the difference of the linear outputs."""
+        return self.linear.injected(torch.eye(self.linear.difference.system.inputs, dtype=torch.float64))
 
 
 LayerGains = SisoGains | MimoGains
@@ -99,39 +141,48 @@ class NetworkGains:
     def __init__(self, original: Mapping[str, System], horizon: int | None) -> None:
         self.horizon = horizon
         self._systems = dict(original)
-        self._own: dict[str, Gains | MatrixGains] = {name: _gains_of(name, system, horizon) for name, system in original.items()}
-        self._pairs: dict[tuple[str, int], tuple[System, Gains | MatrixGains, Gains | MatrixGains]] = {}
+        for name, system in original.items():
+            _check(name, system)
+        self._banks = {name: gains(system, horizon) for name, system in original.items() if system.batch_shape}
+        self._matrices = {name: MatrixGains(system, horizon) for name, system in original.items() if not system.batch_shape}
+        self._squares = {name: squares_in(system) for name, system in original.items() if system.M is not None}
+        self._pairs: dict[tuple[str, int, int | None], tuple[System, LayerGains]] = {}
 
     def of(self, name: str, reduced: System, norm: Norm) -> LayerGains:
         """Gains of a layer, of what takes its place, and of the difference."""
         if norm == "h2" and self.horizon is None:
             raise BoundError("The h2 form of the output bound needs a finite horizon.")
         steps = None if norm == "hinf" or self.horizon is None else self.horizon + 1
-        key = (name, id(reduced))
+        key = (name, id(reduced), steps)
         if key not in self._pairs:
+            _check(name, reduced)
+            made = self._bank(name, reduced, steps) if reduced.batch_shape else self._mimo(name, reduced, steps)
             # The system is kept with its gains: its id stays its own.
-            self._pairs[key] = (reduced, _gains_of(name, reduced, self.horizon), self._difference(name, reduced))
-        original, (_, own, error) = self._own[name], self._pairs[key]
-        if isinstance(original, MatrixGains):
-            assert isinstance(own, MatrixGains)
-            assert isinstance(error, MatrixGains)
-            return MimoGains(original, own, error, steps)
-        assert isinstance(own, Gains)
-        assert isinstance(error, Gains)
-        # As in MimoGains.injected.
-        return SisoGains(original, own, error.energy if steps is None else error.h2 * math.sqrt(steps))
+            self._pairs[key] = (reduced, made)
+        return self._pairs[key][1]
 
-    def _difference(self, name: str, reduced: System) -> Gains | MatrixGains:
-        original = self._systems[name]
-        if original.batch_shape:
-            return error_gains(original, reduced, self.horizon)
-        return MatrixGains(difference(original, reduced), self.horizon)
+    def _bank(self, name: str, reduced: System, steps: int | None) -> SisoGains:
+        error = error_gains(self._systems[name], reduced, self.horizon)
+        # As in MatrixPair.injected.
+        injected = error.energy if steps is None else error.h2 * math.sqrt(steps)
+        return SisoGains(self._banks[name], gains(reduced, self.horizon), injected)
+
+    def _mimo(self, name: str, reduced: System, steps: int | None) -> MimoGains:
+        own = MatrixGains(reduced, self.horizon)
+        error = MatrixGains(difference(self._systems[name], reduced), self.horizon)
+        linear = MatrixPair(self._matrices[name], own, error, steps)
+        if name not in self._squares and reduced.M is None:
+            return MimoGains(linear, None)
+        original = self._squares[name] if name in self._squares else squares_in(self._systems[name])
+        one, other = line_up(original, squares_in(reduced), self.horizon)
+        if not one.mixing.shape[1]:
+            return MimoGains(linear, None)
+        systems = (one.factors, other.factors, difference(one.factors, other.factors), one.states, other.states)
+        of_one, of_other, of_difference, *states = (MatrixGains(system, self.horizon) for system in systems)
+        factors = MatrixPair(of_one, of_other, of_difference, steps)
+        return MimoGains(linear, SquaresPair(one, other, factors, (states[0], states[1])))
 
 
-def _gains_of(name: str, system: System, horizon: int | None) -> Gains | MatrixGains:
-    if system.M is not None:
-        raise BoundError(f"Layer {name or '(the model)'}: the output bound has no rule for quadratic outputs.")
-    try:
-        return gains(system, horizon) if system.batch_shape else MatrixGains(system, horizon)
-    except BoundError as reason:
-        raise BoundError(f"Layer {name or '(the model)'}: {reason}") from reason
+def _check(name: str, system: System) -> None:
+    if system.order and not float(system.poles.abs().max()) < 1:
+        raise BoundError(f"The output bound needs stable layers; a pole of {name or 'the model'} is not inside the unit circle.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds.errors import BoundError
+from ssm2edge.bounds.entering import inputs_of, note_size, reached, smallest_of, unbounded
 from ssm2edge.bounds.layer_gains import MimoGains, SisoGains
-from ssm2edge.bounds.matrix_gains import MatrixGains
 from ssm2edge.bounds.signals import Error, Size, Term, merged, size_of_peak, total, weighted
+from ssm2edge.bounds.square_rule import square
 from ssm2edge.bounds.walk import Known, Walk
 
 
@@ -38,64 +38,31 @@ def injection(node: fx.Node, name: str, gain: Tensor, size: Size, walk: Walk) ->
         parts.append((Term(name, ones, float((gain * size.peak).norm())),))
         shifted = (Term(name, ones, float((gain * size.offset).norm())),)
         parts.append((Term(name, gain * size.axes, size.radius), *shifted))
-    return smallest(parts, name)
+    if not parts:
+        raise unbounded(name)
+    return min(parts, key=total)
 
 
 def mimo(node: fx.Node, walk: Walk) -> Known:
-    """One system of many inputs and outputs: as a bank, with gains of matrices."""
+    """One system of many inputs and outputs: as a bank, with gains of matrices; and squares, if it has any."""
     name = walk.network.layers[node]
     layer = walk.layers[name]
     assert isinstance(layer, MimoGains)
     size, error = walk.argument(node)
-    outputs = layer.reduced.system.outputs
-    injected = mimo_injection(node, name, layer, size, walk)
-    walk.pass_layer(name, error, injected)
-    walk.note(node, "largest l2 gain of the reduced block", layer.reduced.energy(identity(size)), "proven")
-    passed = merged(error, lambda term: term.value * layer.reduced.energy(torch.diag(term.axes)), outputs)
-    peak = torch.maximum(reached(layer.original, size), reached(layer.reduced, size))
-    return size_of_peak(peak), injected + passed
+    linear, entering = layer.linear, inputs_of(node, name, size, walk)
+    injected = smallest_of(linear.injected, entering)
+    walk.note(node, "largest l2 gain of the reduced block", linear.reduced.energy(torch.eye(size.channels).double()), "proven")
+    peaks = [reached(linear.original, size), reached(linear.reduced, size)]
+    gain = linear.reduced.energy
+    if layer.squares is not None:
+        squared = square(node, layer.squares, size, entering, walk)
+        injected += squared.injected
+        peaks = [one + other for one, other in zip(peaks, squared.peaks, strict=True)]
 
+        def gain(inputs: Tensor) -> float:
+            return linear.reduced.energy(inputs) + squared.gain(inputs)
 
-def mimo_injection(node: fx.Node, name: str, layer: MimoGains, size: Size, walk: Walk) -> Error:
-    """The error that the reduction itself makes, on inputs of this size."""
-    ones = torch.ones(layer.difference.system.outputs, dtype=torch.float64)
-    parts: list[Error] = []
-    if walk.observed is not None:
-        directions, levels = walk.observed.directions[node.name]
-        walk.note(node, "largest input, root mean square", float(levels.norm()), "estimated")
-        # u = Q n with |n_i| <= level_i: with any weights w, ||E u|| <= ||E Q diag(w)|| ||n / w||; for inputs along one direction
-        # and for inputs alike in all, these weights are the best.
-        parts.append((Term(name, ones, layer.injected(directions * levels.sqrt()) * float(levels.sum()) ** 0.5),))
-    if bool(torch.isfinite(size.peak).all()):
-        note_size(node, size, walk)
-        shifted = (Term(name, ones, layer.injected(size.offset[:, None])),)
-        parts.append((Term(name, ones, layer.injected(torch.diag(size.axes)) * size.radius), *shifted))
-    return smallest(parts, name)
-
-
-def reached(gains: MatrixGains, size: Size) -> Tensor:
-    """Largest magnitude of each output, ``(outputs,)``, for inputs of this size; infinity where nothing bounds them."""
-    if not bool(torch.isfinite(size.peak).all()):
-        return torch.full((gains.system.outputs,), torch.inf, dtype=torch.float64)
-    together = gains.peaks(torch.diag(size.axes)) * size.radius + gains.peaks(size.offset[:, None])
-    return torch.minimum(together, gains.magnitudes() @ size.peak)
-
-
-def identity(size: Size) -> Tensor:
-    """Inputs as they are."""
-    return torch.eye(size.channels, dtype=torch.float64)
-
-
-def note_size(node: fx.Node, size: Size, walk: Walk) -> None:
-    """Remember how large the inputs of a layer can be."""
-    walk.note(node, "largest input, at every step", float(size.axes.max()) * size.radius + float(size.offset.norm()), "proven")
-
-
-def smallest(parts: list[Error], name: str) -> Error:
-    """The sharpest of several bounds on what a reduction adds."""
-    if not parts:
-        raise BoundError(
-            f"Nothing bounds the inputs of layer {name or '(the model)'}: "
-            "an output bound for all inputs needs a normalisation before it."
-        )
-    return min(parts, key=total)
+    ones = torch.ones(linear.reduced.system.outputs, dtype=torch.float64)
+    added = (Term(name, ones, injected),)
+    walk.pass_layer(name, error, added)
+    return size_of_peak(torch.maximum(*peaks)), added + merged(error, lambda t: t.value * gain(torch.diag(t.axes)), len(ones))

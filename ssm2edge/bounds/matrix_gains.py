@@ -110,6 +110,12 @@ class MatrixGains:
         """Gains from the largest magnitude of each input to that of each output, ``(outputs, inputs)`` float64."""
         return self._taps(torch.eye(self.system.inputs, dtype=torch.float64)).magnitudes
 
+    def weighted(self, weights: Tensor) -> MatrixGains:
+        """Gains of the same system with factors ``(outputs,)`` for its outputs."""
+        return MatrixGains(
+            replace(self.system, C=weights[:, None] * self.system.C, D=weights[:, None] * self.system.D), self._horizon
+        )
+
     def _response(self, inputs: Tensor) -> Tensor:
         key = inputs.numpy().tobytes()
         if key not in self._responses:

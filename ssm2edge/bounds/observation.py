@@ -29,6 +29,8 @@ class Observed:
     directions
         For blocks of many inputs and outputs: orthonormal directions of their inputs ``(inputs, inputs)`` float64, and the
         largest root mean square over time along each, ``(inputs,)``.
+    sequences
+        For blocks with quadratic outputs: all their inputs, ``(samples, time, inputs)`` float64 each.
     outputs
         Root mean square over samples (and time, where outputs have it) of the outputs' Euclidean norm, in the first network.
     """
@@ -37,6 +39,7 @@ class Observed:
     peaks: Mapping[str, float]
     inputs: Mapping[str, Tensor]
     directions: Mapping[str, tuple[Tensor, Tensor]]
+    sequences: Mapping[str, tuple[Tensor, ...]]
     outputs: float
 
 
@@ -56,6 +59,8 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
     peaks: dict[str, float] = {}
     inputs: dict[str, Tensor] = {}
     directions: dict[str, tuple[Tensor, Tensor]] = {}
+    sequences: dict[str, tuple[Tensor, ...]] = {}
+    quadratic = {name for members in systems for name, system in members.items() if system.M is not None}
 
     def watch(node: fx.Node, args: tuple[Any, ...], value: Any) -> Any:
         kind = operator(node)
@@ -72,6 +77,8 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
             inputs[node.name] = torch.maximum(inputs.get(node.name, seen), seen)
         elif kind == MIMO:
             samples = args[0].double()
+            if network.layers[node] in quadratic:
+                sequences[node.name] = (*sequences.get(node.name, ()), samples)
             if node.name in directions:
                 axes, levels = directions[node.name]
             else:
@@ -88,7 +95,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
                 if position == 0:
                     energy += sum(_energy(output) for output in outputs)
                     rows += len(batch[0])
-    return Observed(deviations, peaks, inputs, directions, math.sqrt(energy / rows))
+    return Observed(deviations, peaks, inputs, directions, sequences, math.sqrt(energy / rows))
 
 
 def _energy(output: Tensor) -> float:

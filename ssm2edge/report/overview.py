@@ -151,6 +151,9 @@ def bound(manifest: Manifest, figures: Figures) -> str:
     compared = [(name, figure(value), figure(value / outputs)) for name, value, _, _ in rows]
     numbers = table(("", "value", "ratio"), compared)
     note = "Euclidean norms, root mean squares over samples and time." if given.get("available") else str(given.get("reason", ""))
+    certified = given.get("certified")
+    if isinstance(certified, Mapping) and "reason" in certified:
+        note += f" None is certified: {certified['reason']}"
     return f'<div class="grid">{drawn("Error against its bound", chart, (), note, numbers)}{_shares(given)}</div>'
 
 

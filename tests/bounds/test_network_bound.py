@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from models.activity.model import make as movements
 from models.digits.model import S4D, make
+from models.sysid.model import Block as QuadraticBlock
+from models.sysid.model import make as predictor
 from models.text.model import FFTConv
 from models.text.model import make as texts
 from ssm2edge.bounds import BoundError, Network, NetworkGains, network_bound, observe
@@ -17,6 +19,7 @@ from ssm2edge.bounds.program import filtered
 from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.sizing import bound_record
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System
@@ -52,6 +55,21 @@ class BothDirections(nn.Module):
         self.encoder = nn.Linear(1, 4)
         self.norm = nn.LayerNorm(4)
         self.layers = nn.Sequential(*(nn.Sequential(Filter(4, 6, 0.0), nn.Linear(4, 4)) for _ in range(2)))
+        self.decoder = nn.Linear(4, 2)
+
+    def forward(self, u: Tensor) -> Tensor:
+        answer: Tensor = self.decoder(self.layers(self.norm(self.encoder(u))))
+        return answer
+
+
+class Squaring(nn.Module):
+    """Layers with quadratic outputs on a residual path behind a normalisation, and none behind them."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 4)
+        self.norm = nn.LayerNorm(4)
+        self.layers = nn.Sequential(*(QuadraticBlock(4, 6, 2) for _ in range(layers)))
         self.decoder = nn.Linear(4, 2)
 
     def forward(self, u: Tensor) -> Tensor:
@@ -105,7 +123,20 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
     "mimo": lambda: movements(sensors=1, width=4, states=6, layers=2),
     "mimo, full D": lambda: movements(sensors=1, width=4, states=6, layers=2),
     "both directions": BothDirections,
+    "squares": lambda: Squaring(2),
+    "one square": lambda: Squaring(1),
 }
+
+
+def ascended(network: Network, one: Systems, other: Systems, steps: int) -> Tensor:
+    """Inputs climbed on the output error, each sequence by steps relative to its own scale."""
+    x = inputs(20)
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        error = (network.run(one, [x])[0] - network.run(other, [x])[0]).square().sum()
+        (slope,) = torch.autograd.grad(error, x)
+        x = x + 0.1 * slope.sign() * x.abs().mean((1, 2), keepdim=True)
+    return x.detach()
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -160,15 +191,17 @@ def test_inputs_found_by_ascent_stay_below_the_certified_bound(subject: tuple[Ne
     network, systems = subject
     reduced = reduced_to(systems, 2)
     bound = network_bound(network, NetworkGains(systems, LENGTH), reduced).value
-    x = inputs(20)
-    start = float(errors(network, systems, reduced, x).max())
-    for _ in range(30):
-        x = x.detach().requires_grad_()
-        error = (network.run(systems, [x])[0] - network.run(reduced, [x])[0]).square().sum()
-        (slope,) = torch.autograd.grad(error, x)
-        x = x + 0.1 * slope.sign() * x.abs().mean((1, 2), keepdim=True)
-    found = float(errors(network, systems, reduced, x.detach()).max())
+    start = float(errors(network, systems, reduced, inputs(20)).max())
+    found = float(errors(network, systems, reduced, ascended(network, systems, reduced, 30)).max())
     assert start < found <= bound
+
+
+def test_bound_of_a_single_layer_with_squares_is_near_the_error_found_by_ascent() -> None:
+    torch.manual_seed(0)
+    network, systems = opened(Squaring(1).eval())
+    reduced = reduced_to(systems, 2)
+    found = float(errors(network, systems, reduced, ascended(network, systems, reduced, 100)).max())
+    assert found <= network_bound(network, NetworkGains(systems, LENGTH), reduced).value <= 20 * found
 
 
 def test_small_errors_are_bounded_in_proportion_and_without_a_cut(subject: tuple[Network, dict[str, System]]) -> None:
@@ -263,6 +296,23 @@ def test_texts_in_both_directions_have_a_bound_that_holds() -> None:
     worst = float(errors(network, systems, reduced, x).max())
     assert 0 < worst <= estimated.value <= certified.value * (1 + 1e-9)
     assert (certified.kind, set(certified.layers)) == ("certified", set(systems))
+
+
+def test_squares_of_unbounded_inputs_have_an_estimated_bound_alone() -> None:
+    torch.manual_seed(0)
+    network, systems = opened(predictor(width=4, states=6, rank=2, layers=2).eval())
+    reduced = reduced_to(systems, 2)
+    gains, x = NetworkGains(systems, LENGTH), inputs(100).clamp(-2, 2)
+    with pytest.raises(BoundError, match=r"Nothing bounds the inputs of layer layers\.0\.lru"):
+        network_bound(network, gains, reduced)
+    for norm in ("hinf", "h2"):
+        bound = network_bound(network, gains, reduced, observe(network, [systems, reduced], [[x]]), norm=norm)
+        assert bound.kind == "estimated"
+        assert {c.kind for c in bound.constants if c.what == "largest squared signal"} == {"estimated"}
+        assert 0 < float(errors(network, systems, reduced, x).max()) <= bound.value
+    record = bound_record(network, systems, reduced, [x], LENGTH)
+    assert "Nothing bounds" in record["certified"]["reason"]
+    assert record["estimated"]["value"] > 0
 
 
 def test_layers_with_unbounded_inputs_have_no_bound_for_all_inputs() -> None:
