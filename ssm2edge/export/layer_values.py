@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx
 
-from ssm2edge.lowering import siso_bank
+from ssm2edge.lowering.functions import DOMAIN
 
 POLES = ".block.a"
 """How the first constant of a layer's node is called behind the layer's name."""
@@ -21,7 +21,7 @@ def layer_values(graph: onnx.GraphProto) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     calls: dict[str, int] = {}
     for node in graph.node:
-        if node.domain != siso_bank.DOMAIN or "Sequence" not in node.op_type:
+        if node.domain != DOMAIN or "Sequence" not in node.op_type:
             continue
         constant = f".{node.input[1]}"
         if not constant.endswith(POLES):

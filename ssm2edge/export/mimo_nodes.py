@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ssm2edge.layers.mimo_operators import mimo, mimo_block
 from ssm2edge.lowering.choice import parse_choice
-from ssm2edge.lowering.mimo import DOMAIN, block_function, sequence_function
+from ssm2edge.lowering.functions import DOMAIN
+from ssm2edge.lowering.mimo import block_function, sequence_function
 from ssm2edge.lowering.mimo_plan import MimoPlan, feedthrough_of, plan_mimo_block, plan_mimo_sequence
 
 

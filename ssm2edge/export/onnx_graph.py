@@ -23,12 +23,11 @@ from ssm2edge.export.single_samples import write_single_samples_as_rows
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.export.transposes import cancel_transposes
 from ssm2edge.export.unused import drop_unused
-from ssm2edge.lowering import siso_bank
+from ssm2edge.lowering.functions import DOMAIN, OPSET
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu_function
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 
-OPSET = siso_bank.OPSET
 IR_VERSION = 9
 """Oldest file format that opset 18 and functions allow: read by onnxruntime 1.17 and later."""
 
@@ -109,7 +108,7 @@ def _decompositions(functions: dict[str, str], siso: SisoNodes) -> dict[object, 
         if approximate != "none" or x.dtype != torch.float32:
             return NotImplemented
         functions[GELU] = gelu_function()
-        return torch.onnx.ops.symbolic(f"{siso_bank.DOMAIN}::{GELU}", (x,), dtype=x.dtype, shape=x.shape, version=1)
+        return torch.onnx.ops.symbolic(f"{DOMAIN}::{GELU}", (x,), dtype=x.dtype, shape=x.shape, version=1)
 
     def mean(x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
         # onnxruntime reduces a middle axis an order of magnitude slower than it multiplies by a row of ones.

@@ -10,8 +10,9 @@ from torch import Tensor
 from ssm2edge.export.joint_states import JointOperators
 from ssm2edge.layers import operators
 from ssm2edge.lowering.choice import parse_choice
+from ssm2edge.lowering.functions import DOMAIN
 from ssm2edge.lowering.plan import TYPICAL_LENGTH, Plan, plan_block, plan_sequence
-from ssm2edge.lowering.siso_bank import DOMAIN, sequence_function
+from ssm2edge.lowering.siso_bank import sequence_function
 from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 
 KINDS: dict[str, Callable[[Plan, str], str]] = {

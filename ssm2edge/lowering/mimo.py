@@ -12,9 +12,8 @@ states first.  Over chunks of T samples, with x the state before a chunk:
 block-triangular matrix.  Dense products of that size are faster in onnxruntime than the fewer multiply-adds of 2 x 2 sections,
 which need time and states transposed before and after.
 
-The step over the chunks is one ``RNN`` node with the activation ``Affine``: f(z) = z + 2^-70.  The constant changes nothing a
-float32 signal could show, and keeps states that decay from becoming subnormal numbers (5 to 30 times slower on some processors).
-States that leave the graph are rounded to multiples of 2^-94, as in :mod:`ssm2edge.lowering.siso_bank`.
+The step over the chunks is one ``RNN`` node with the activation ``Affine``: f(z) = z + 2^-70, which keeps states that decay from
+becoming subnormal numbers; states that leave the graph are rounded (:mod:`ssm2edge.lowering.functions`).
 
 Every constant but the system's own is computed in the graph, in float64 from the float32 poles the recurrence uses, and folded
 when the runtime loads it: files stay near the size of the parameters, and all forms are the same system.
@@ -22,14 +21,10 @@ when the runtime loads it: files stay near the size of the parameters, and all f
 
 from __future__ import annotations
 
-from ssm2edge.lowering.mimo_matrices import dense, integers, through
+from ssm2edge.lowering.functions import FLUSH, function_text, integers
+from ssm2edge.lowering.mimo_matrices import dense, through
 from ssm2edge.lowering.mimo_plan import MimoPlan
 from ssm2edge.lowering.mimo_step import merged, reading_after, recurrent
-
-DOMAIN = "ssm2edge"
-OPSET = 18
-FLUSH = "8.470329472543003e-22"
-"""2^-70 in decimal digits."""
 
 AFFINE = f'activations = ["Affine"], activation_alpha = [1.0], activation_beta = [{FLUSH}]'
 
@@ -252,5 +247,4 @@ def _chunk_constants(plan: MimoPlan) -> list[str]:
 
 def _function(name: str, plan: MimoPlan, inputs: str, outputs: str, lines: list[str]) -> str:
     constants = "a, b, B, C" + (", D" if plan.feedthrough != "none" else "") + (", V, W" if plan.squares else "")
-    body = "\n  ".join(lines)
-    return f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>\n{name} ({inputs}, {constants}) => ({outputs})\n{{\n  {body}\n}}'
+    return function_text(name, f"{inputs}, {constants}", outputs, lines)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from ssm2edge.lowering.functions import integers
 from ssm2edge.lowering.mimo_plan import MimoPlan
-
-
-def integers(name: str, *values: int) -> str:
-    """A constant of int64."""
-    return f"{name} = Constant <value = int64[{len(values)}] {{{', '.join(map(str, values))}}}> ()"
+from ssm2edge.systems.real_form import swap_indices
 
 
 def dense(plan: MimoPlan) -> list[str]:
     """A as a dense float32 matrix: a on the diagonal, b beside it."""
     n = plan.order
-    swap = [j ^ 1 if (j ^ 1) < n else j for j in range(n)]
+    swap = swap_indices(n)
     # In an odd order the last state has no partner: its row of the swapped identity is empty, whatever b says.
     partner = ["1.0" if swap[j] != j else "0.0" for j in range(n)]
     return [
-        f"swap = Constant <value = int64[{n}] {{{', '.join(map(str, swap))}}}> ()",
+        integers("swap", *swap),
         f"partner = Constant <value = float[{n}] {{{', '.join(partner)}}}> ()",
         integers("square_shape", n, n),
         "square = ConstantOfShape <value = float[1] {0.0}> (square_shape)",

@@ -11,25 +11,23 @@ With x the state before a chunk and u, y its T samples :
 A is the 2 x 2 sections of :mod:`ssm2edge.systems.real_form`: (A x) = a x + b swap(x), with powers of the same structure,
 A^(s+t) = (a_s a_t + b_s swap(b_t), a_s b_t + b_s swap(a_t)).
 
-States never become subnormal numbers (5 to 30 times slower on some processors): adding f - A f with f = 2^-70 at every step makes
-them decay to f instead of zero; where a state starts a block, adding and subtracting f rounds it to a multiple of 2^-94.  Neither
-changes anything a float32 signal could show.
+States never become subnormal numbers: with f = 2^-70 (:mod:`ssm2edge.lowering.functions`), f - A f is added at every step, and
+where a state starts a block, adding and subtracting f rounds it.
 """
 
 from __future__ import annotations
 
+from ssm2edge.lowering.functions import FLUSH, function_text, integers
 from ssm2edge.lowering.plan import Plan
+from ssm2edge.systems.real_form import swap_indices
 
-DOMAIN = "ssm2edge"
-OPSET = 18
-FLUSH = "8.470329472543003e-22"
-"""2^-70 in decimal digits."""
 GRAIN = "5.684341886080802e-14"
 """2^-44: float64 constants are rounded to multiples of 2^-96 before they become float32."""
 
 
 def swap_constant(plan: Plan) -> str:
-    return f"swap = Constant <value = int64[{plan.order}] {{{', '.join(str(j) for j in swap_order(plan.order))}}}> ()"
+    """The permutation that exchanges the two states of each section."""
+    return integers("swap", *swap_indices(plan.order))
 
 
 def _powers(count: int, a: str, b: str, mark: str = "") -> list[str]:
@@ -75,11 +73,6 @@ def _powers(count: int, a: str, b: str, mark: str = "") -> list[str]:
         f"{mark}pb = Slice ({mark}pb_{level}, zero1, {mark}count1, last)",
     ]
     return lines
-
-
-def swap_order(order: int) -> list[int]:
-    """Permutation that exchanges the two states of each section; an odd last state stays."""
-    return [j ^ 1 if (j ^ 1) < order else j for j in range(order)]
 
 
 def chunk_constants(plan: Plan) -> list[str]:
@@ -302,8 +295,3 @@ def _filled_groups(plan: Plan) -> list[str]:
         "rows_pads = Concat <axis = 0> (rows_front, missing_rows, zero1)",
         "arriving_filled = Pad (arriving_columns, rows_pads)",
     ]
-
-
-def function_text(name: str, inputs: str, outputs: str, lines: list[str]) -> str:
-    body = "\n  ".join(lines)
-    return f'<domain: "{DOMAIN}", opset_import: ["" : {OPSET}]>\n{name} ({inputs}) => ({outputs})\n{{\n  {body}\n}}'

@@ -13,8 +13,9 @@ float32 signal could show, and on the way there they are sums of numbers near f,
 
 from __future__ import annotations
 
+from ssm2edge.lowering.functions import FLUSH, function_text
 from ssm2edge.lowering.plan import Plan
-from ssm2edge.lowering.siso_bank import FLUSH, chunk_constants, constant32, function_text, swap_constant
+from ssm2edge.lowering.siso_bank import chunk_constants, constant32, swap_constant
 
 
 def states_function(plan: Plan, name: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ssm2edge.lowering.mimo import DOMAIN, OPSET, block_function, sequence_function
+from ssm2edge.lowering.functions import DOMAIN, OPSET
+from ssm2edge.lowering.mimo import block_function, sequence_function
 from ssm2edge.lowering.mimo_plan import Feedthrough, MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
 
 Array = NDArray[np.float32]

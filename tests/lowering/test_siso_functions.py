@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ssm2edge.lowering.choice import Choice, parse_choice
+from ssm2edge.lowering.functions import DOMAIN, OPSET
 from ssm2edge.lowering.plan import Form, Plan, block_candidates, plan_block, plan_sequence, sequence_candidates
-from ssm2edge.lowering.siso_bank import DOMAIN, OPSET, sequence_function
+from ssm2edge.lowering.siso_bank import sequence_function
 from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 from ssm2edge.systems.real_form import to_real_sections
 from ssm2edge.systems.system import System, siso_bank
