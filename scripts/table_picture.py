@@ -33,7 +33,9 @@ def picture(figures: dict[str, Any]) -> str:
     error = figures["metric"] == "nrmse"
     sizes = divisors_of(figures)
     most = math.log2(max(sizes, default=2))
-    lowest = math.log10(original * 0.8) if error else 0.0
+    ways = ways_of(figures, tuple(DRAWN))
+    values = [measured for way in ways for size in sizes if (measured := value(figures, way, size)) is not None]
+    lowest = math.log10(0.8 * min([original, *values])) if error else 0.0
     highest = math.log10(original * WORST) if error else 1.0
 
     def across(divisor: float) -> float:
@@ -51,7 +53,8 @@ def picture(figures: dict[str, Any]) -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         text(LEFT, 30, f"{figures['model']}: {told} over the share of the states kept", 16, font_weight="bold"),
     ]
-    ticks = [original * factor for factor in (1, 2, 5, 10)] if error else [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    multiples = [original * factor for factor in (0.5, 1, 2, 5, 10) if original * factor >= 10**lowest]
+    ticks = multiples if error else [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     for tick in ticks:
         parts.append(stroke([(LEFT, down(tick)), (RIGHT, down(tick))], "#e6e8ea", 1))
         parts.append(text(LEFT - 8, down(tick) + 4, f"{tick:.3f}" if error else f"{tick:.1f}", text_anchor="end"))
@@ -59,7 +62,7 @@ def picture(figures: dict[str, Any]) -> str:
         parts.append(text(across(divisor), BOTTOM + 20, f"1/{divisor}" if divisor > 1 else "1", text_anchor="middle"))
     parts.append(stroke([(LEFT, down(original)), (RIGHT, down(original))], "#222", 1.2, "1 3"))
     ends: list[tuple[float, float, str]] = []
-    for way in ways_of(figures, tuple(DRAWN)):
+    for way in ways:
         colour, width, dashes = DRAWN[way]
         points = [(divisor, measured) for divisor in reversed(sizes) if (measured := value(figures, way, divisor)) is not None]
         places = [(across(divisor), down(value)) for divisor, value in points]
