@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import LayerError
 from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import Heads, diagonal, normalised
+from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
 from ssm2edge.systems.tie import Tie
 
@@ -98,9 +99,7 @@ class DSSLibrary:
             If a parameter is at fault, or a softmax has no length.
         """
         kernel, skip = module.get_submodule("kernel"), _skip(module).detach().cpu().double()
-        for name, value in (*((name, getattr(kernel, name)) for name in _stored(kernel)), ("D", skip)):
-            if not bool(torch.isfinite(value).all()):
-                raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
+        check_finite((*((name, getattr(kernel, name)) for name in _stored(kernel)), ("D", skip)))
         return systems_of(module, _heads(kernel, _version(module), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.s4_kernels import COMPLEX, LOW_RANK, SHARED, heads_of, is_kernel, stored
-from ssm2edge.layers.weights import as_complex, finite
+from ssm2edge.layers.weights import as_complex, check_finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
@@ -60,7 +60,7 @@ class LrnnxS5Library:
         LayerError
             If a weight is not finite or of another shape, or the discretisation is unknown.
         """
-        finite(module)
+        check_finite(module.named_parameters(recurse=False))
         A, B, C, D, log_dt = (module.get_parameter(name).detach().cpu().double() for name in ("A", "B", "C", "D", "log_dt"))
         C, step = as_complex(C), log_dt.exp() * getattr(module, "step_rescale", 1.0)
         if D.ndim == 2:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.replacement import answer_of, input_like
-from ssm2edge.layers.weights import as_complex, finite
+from ssm2edge.layers.weights import as_complex, check_finite
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
@@ -60,7 +60,7 @@ class LRULibrary:
         LayerError
             If a weight is not finite, the shapes are not those of an LRU, or its normalisation is another one.
         """
-        finite(module)
+        check_finite(module.named_parameters(recurse=False))
         nu, theta = (_exponential(module, name) for name in ("nu", "theta"))
         poles = torch.exp(torch.complex(-nu, theta))
         B, C = _complex(module, "B"), _complex(module, "C")

@@ -13,12 +13,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import LayerError
 from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
+from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
 
 PARTS = ("activation", "drop")
@@ -94,8 +93,7 @@ class S4Library:
             If a parameter is at fault, or the layer has an option that is not known.
         """
         skip = _skip(module).detach().cpu().double()
-        if not bool(torch.isfinite(skip).all()):
-            raise LayerError("its parameter D holds NaN or infinite values; give weights of a finished training.")
+        check_finite([("D", skip)])
         return systems_of(module, heads_of(module.get_submodule("kernel"), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:

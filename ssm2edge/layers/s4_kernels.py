@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError
+from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.dense import DenseSystem, to_modal
+from ssm2edge.systems.discretisation import bilinear, zero_order_hold
 from ssm2edge.systems.system import System, from_real_part, siso_bank
 from ssm2edge.systems.tie import Tie, pairs_upright
 
@@ -34,6 +36,12 @@ TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softplus": nn.functional.softplus,
 }
 """How a stored parameter becomes a positive number, by the names that the kernels' options have."""
+
+RULES = {"zoh": (zero_order_hold, "power"), "bilinear": (bilinear, "bilinear"), "dss": (zero_order_hold, "power")}
+"""By the names of discretisations: poles and gains, and the rule by which poles follow steps (:mod:`ssm2edge.systems.tie`).
+
+The kernels of ``dss`` have the poles of ``zoh``, and residues of their own.
+"""
 
 DSS_FLOOR = 1e-7
 """Added to a squared modulus before the ``dss`` discretisation divides by it."""
@@ -63,11 +71,6 @@ class Kernel:
     C: Tensor
     P: Tensor | None
     sets: int
-
-    @property
-    def step(self) -> Tensor:
-        """``dt A``, ``(H, N)``."""
-        return self.dt * self.A
 
     @property
     def shares_state_matrix(self) -> bool:
@@ -102,14 +105,9 @@ def read_kernel(kernel: nn.Module) -> Kernel:
     LayerError
         If a parameter is not finite, of another shape, or under an unknown transform.
     """
-    values: dict[str, Tensor] = {}
-    for name in (*SHARED, *COMPLEX, LOW_RANK):
-        value = getattr(kernel, name, None)
-        if not isinstance(value, Tensor):
-            continue
-        if not bool(torch.isfinite(value).all()):
-            raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
-        values[name] = value.detach().cpu().double()
+    names = (*SHARED, *COMPLEX, LOW_RANK)
+    values = {name: value.detach().cpu().double() for name in names if isinstance(value := getattr(kernel, name, None), Tensor)}
+    check_finite(values.items())
     real = "A_imag" not in values
     A, C = -_transformed(kernel, "real_transform", "exp", values["A_real"]), values["C"]
     B, P = values["B"], values.get(LOW_RANK)
@@ -194,34 +192,27 @@ def heads_of(kernel: nn.Module, length: int | None) -> Heads:
     if values.P is not None:
         return _low_rank(values, int(getattr(kernel, "l_kernel", torch.zeros(()))))
     discretisation = str(getattr(kernel, "disc", "zoh"))
+    if discretisation not in RULES:
+        raise LayerError(
+            f"its discretisation {discretisation!r} is none of zoh, bilinear and dss; register a library that reads it."
+        )
+    discretised, rule = RULES[discretisation]
+    poles, gains = discretised(values.A, values.dt)
+    residues = 2 * values.B * gains * values.C
     if discretisation == "dss":
         if length is None:
             raise LayerError(
                 "its discretisation dss normalises the kernel over the length of the sequence, and the layer does not say which; "
                 "give it the length it is used on as l_max."
             )
-        residues = normalised(values.step, values.A, values.B * values.C, length)
-    elif discretisation == "zoh":
-        residues = 2 * values.B * torch.expm1(values.step) / values.A * values.C
-    elif discretisation == "bilinear":
-        residues = 2 * values.B * values.dt / (1 - values.step / 2) * values.C
-    else:
-        raise LayerError(
-            f"its discretisation {discretisation!r} is none of zoh, bilinear and dss; register a library that reads it."
-        )
-    rule = "bilinear" if discretisation == "bilinear" else "power"
+        residues = normalised(values.dt * values.A, values.A, values.B * values.C, length)
     tie = None
     if values.shares_state_matrix:
         reference = values.reference(rule)
-        generator = discrete(reference * values.A[: values.sets], rule)
+        generator, _ = discretised(values.A[: values.sets], torch.tensor(reference, dtype=torch.float64))
         silent = torch.zeros((1, *generator.shape), dtype=generator.dtype)
         tie = values.tie(diagonal(generator, silent).poles[0], reference, rule)
-    return Heads(diagonal(discrete(values.step, rule), residues), tie)
-
-
-def discrete(step: Tensor, rule: str) -> Tensor:
-    """Poles from ``dt A``."""
-    return torch.exp(step) if rule == "power" else (1 + step / 2) / (1 - step / 2)
+    return Heads(diagonal(poles, residues), tie)
 
 
 def diagonal(poles: Tensor, residues: Tensor) -> System:

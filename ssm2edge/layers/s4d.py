@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import ONLY, LayerError
+from ssm2edge.layers.contract import ONLY
 from ssm2edge.layers.replacement import Replacement
-from ssm2edge.systems.system import System, from_conjugate_half
+from ssm2edge.layers.weights import check_finite
+from ssm2edge.systems.discretisation import zero_order_hold
+from ssm2edge.systems.system import System, from_conjugate_half, reading_after
 
 KERNEL_PARAMETERS = ("log_dt", "log_A_real", "A_imag", "C")
 LAYER_PARTS = ("D", "activation", "dropout", "output_linear")
@@ -72,19 +74,11 @@ class S4DLibrary:
         kernel = module.get_submodule("kernel")
         values = {name: getattr(kernel, name).detach().cpu().double() for name in KERNEL_PARAMETERS}
         skip = getattr(module, "D").detach().cpu().double()  # noqa: B009  (D is registered at run time, unknown to type checkers)
-        for name, value in {**values, "D": skip}.items():
-            if not bool(torch.isfinite(value).all()):
-                raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
-        dt = values["log_dt"].exp().unsqueeze(-1)
+        check_finite((*values.items(), ("D", skip)))
         continuous = torch.complex(-values["log_A_real"].exp(), values["A_imag"])
-        poles = torch.exp(continuous * dt)
-        held_input = (poles - 1) / continuous
-        output = torch.view_as_complex(values["C"].contiguous())
-        first_tap = 2 * (output * held_input).real.sum(-1)
-        system = from_conjugate_half(
-            poles, held_input.unsqueeze(-1), (output * poles).unsqueeze(-2), (skip + first_tap)[:, None, None]
-        )
-        return {ONLY: system}
+        poles, gains = zero_order_hold(continuous, values["log_dt"].exp().unsqueeze(-1))
+        C = torch.view_as_complex(values["C"].contiguous())
+        return {ONLY: reading_after(from_conjugate_half(poles, gains[..., None], C[:, None, :], skip[:, None, None]))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip."""

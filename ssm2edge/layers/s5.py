@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
-from ssm2edge.layers.weights import finite
+from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
@@ -125,7 +125,7 @@ class S5Library:
         LayerError
             If a weight is not finite or of another shape, or the discretisation is unknown.
         """
-        finite(module)
+        check_finite(module.named_parameters(recurse=False))
         features, states = len(module.get_parameter("D")), len(module.get_parameter("Lambda_re"))
         shapes = {name: tuple(value.shape) for name, value in module.named_parameters(recurse=False)}
         columns = sum(x.shape[1] for x in _output_matrices(module))

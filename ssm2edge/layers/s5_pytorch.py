@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
-from ssm2edge.layers.weights import as_complex, finite
+from ssm2edge.layers.weights import as_complex, check_finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
@@ -73,7 +73,7 @@ class S5PytorchLibrary:
             If the layer's discretisation is unknown, or a weight is not finite or of another shape.
         """
         ssm = _ssm(module)
-        finite(ssm)
+        check_finite(ssm.named_parameters(recurse=False))
         rule = DISCRETISATIONS.get(getattr(ssm.discretize, "__name__", "").removeprefix("discretize_"))
         if rule is None:
             raise LayerError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssm2edge.layers.contract import LayerError
 
@@ -14,14 +16,14 @@ def as_complex(stored: Tensor) -> Tensor:
     return value.to(torch.complex128) if value.is_complex() else torch.view_as_complex(value.double().contiguous())
 
 
-def finite(module: nn.Module) -> None:
-    """Check the parameters of a layer.
+def check_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Check what a layer stores, name by name.
 
     Raises
     ------
     LayerError
-        If one holds NaN or infinite values.
+        If a tensor holds NaN or infinite values.
     """
-    for name, value in module.named_parameters(recurse=False):
+    for name, value in weights:
         if not bool(torch.isfinite(torch.view_as_real(value) if value.is_complex() else value).all()):
             raise LayerError(f"its parameter {name} holds NaN or infinite values; give weights of a finished training.")
