@@ -116,16 +116,6 @@ def at_full_order(model: nn.Module, **options: Any) -> tuple[nn.Module, nn.Modul
     return known, replace_layers(known, {layer.name: layer.system for layer in find_layers(known)})
 
 
-def relative(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the largest value."""
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def noise(*shape: int, seed: int = 2) -> Tensor:
-    """The same noise for the same seed."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def sine_window(length: int) -> Tensor:
     """One period of a sine under a decaying window, ``(length,)``."""
     time = torch.arange(length)

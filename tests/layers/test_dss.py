@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers import LayerError, check_lengths, exportable, find_layers, fix_lengths, replace_layers
 from ssm2edge.recording import count_parameters
+from tests.layer_answers import answers, relative
 
 CHANNELS, MODES, LENGTH = 4, 3, 30
 
@@ -100,17 +101,6 @@ class DSS(nn.Module):
 def layer_of(**options: Any) -> DSS:
     torch.manual_seed(0)
     return DSS(**options).eval()
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y, state = model(u)
-    assert state is None
-    return y
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 OPTIONS: list[dict[str, Any]] = [

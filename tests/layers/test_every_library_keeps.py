@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from models.digits.model import S4D
 from models.sysid.model import LRU
-from ssm2edge.layers import LIBRARIES, S5, blocks, exportable, find_layers, replace_layers
+from ssm2edge.layers import LIBRARIES, S5, blocks, exportable, find_layers
 from ssm2edge.layers.realised import RealisedLibrary
+from tests.layer_answers import full_order, relative
 from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
 from tests.published_s4 import FFTConv
@@ -62,14 +63,6 @@ def around(name: str) -> tuple[Around, Tensor]:
     torch.manual_seed(0)
     make, shape = LAYERS[name]
     return Around(make()).eval(), torch.randn(shape)
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 def test_every_library_that_knows_its_layers_by_their_parameters_is_here() -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D, DigitClassifier
-from ssm2edge.layers import LayerError, ReducedBank, blocks, exportable, find_layers, replace_layers
+from ssm2edge.layers import ReducedBank, blocks, exportable, find_layers, replace_layers
 from ssm2edge.layers.block import ExportedBank
+from tests.layer_answers import answers, full_order, refusal, relative
 
 
 class PlainS4D(S4D):
@@ -43,20 +44,6 @@ class Nested(nn.Module):
         layer, tanh = self.stages["first"]
         z = self.stages["second"](tanh(layer(u)[0]))
         return self.again(self.twice(z)[0])[0]
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    return y[0] if isinstance(y, tuple) else y
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize(
@@ -160,15 +147,6 @@ class WithState(S4D):
 class OtherLayout(S4D):
     def forward(self, u: Tensor) -> tuple[Tensor, None]:
         return super().forward(u.transpose(-1, -2))
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(LayerError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.endswith(".")
-    return text
 
 
 @pytest.mark.parametrize(

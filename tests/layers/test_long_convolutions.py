@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssm2edge.layers import LayerError, exportable, find_layers, realise_layers, replace_layers
 from ssm2edge.systems.response import impulse_response
-from tests.layers.filters import CHANNELS, LENGTH, DampedFilter, at_full_order, examples, noise, relative, sine_window
+from tests.layer_answers import noise, relative
+from tests.layers.filters import CHANNELS, LENGTH, DampedFilter, at_full_order, examples, sine_window
 
 
 def damped_taps(filters: int, taps: int, slowest: float = 0.05) -> Tensor:

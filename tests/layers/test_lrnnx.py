@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.sysid.model import scan
-from ssm2edge.layers import LayerError, exportable, find_layers, replace_layers
+from ssm2edge.layers import LayerError, exportable, find_layers
+from tests.layer_answers import answers, full_order, noise, relative
 
 FEATURES, MODES, LENGTH = 4, 5, 60
 
@@ -122,24 +123,6 @@ class OuterS4(nn.Module):
         y = y + x.mT[:, None] * self.D[..., None]
         y = self.output_linear(nn.functional.gelu(y.flatten(1, 2).mT))
         return (y.mT if self.transposed else y), state
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def answers(model: nn.Module, u: Tensor, **arguments: Any) -> Tensor:
-    with torch.no_grad():
-        y = model(u, **arguments)
-    return y[0] if isinstance(y, tuple) else y
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
 
 
 @pytest.mark.parametrize(

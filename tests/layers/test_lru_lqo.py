@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from models.sysid.model import LRU, scan
-from ssm2edge.layers import LayerError, ReducedMimo, blocks, dynamics, exportable, find_layers, replace_layers
+from ssm2edge.layers import LayerError, ReducedMimo, blocks, dynamics, exportable, find_layers
 from ssm2edge.layers.mimo_operators import mimo_block
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System
+from tests.layer_answers import answers, full_order, noise, relative
 from tests.random_banks import random_bank
 
 
@@ -51,25 +52,6 @@ def unit(rank: int, states: int = 8, seed: int = 0) -> LRU:
         # A phase beyond half a turn: the stored pole is the lower one of its pair.
         layer.theta_log[0] = math.log(5.0)
     return layer
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    assert isinstance(y, Tensor | tuple)
-    return y[0] if isinstance(y, tuple) else y
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
 
 
 @pytest.mark.parametrize("layer", [unit(0), unit(1), unit(3), unit(20), SplitLRU().eval()], ids=str)

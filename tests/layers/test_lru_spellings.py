@@ -13,8 +13,9 @@ from LRU_pytorch import LRU
 from torch import Tensor, nn
 
 from models.sysid.model import scan
-from ssm2edge.layers import LayerError, exportable, find_layers, replace_layers
+from ssm2edge.layers import LayerError, exportable, find_layers
 from ssm2edge.systems.response import simulate
+from tests.layer_answers import answers, full_order, noise, relative
 
 STATES, INPUTS, OUTPUTS = 6, 4, 3
 
@@ -98,25 +99,6 @@ MODELS: dict[str, nn.Module] = {
     "not normalised": Spelled(gains="none"),
     "lru-pytorch": packaged(),
 }
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    assert isinstance(y, Tensor)
-    return y
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
 
 
 @pytest.mark.parametrize("name", MODELS)

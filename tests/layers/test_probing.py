@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import LayerError, exportable, find_layers, find_refused, realise_layers
+from ssm2edge.layers import exportable, find_layers, find_refused, realise_layers
+from tests.layer_answers import noise, refusal, relative
 from tests.layers.filters import (
     CHANNELS,
     LENGTH,
@@ -20,21 +21,10 @@ from tests.layers.filters import (
     TimeFirst,
     at_full_order,
     examples,
-    noise,
-    relative,
 )
 
 AGREEMENT = 1e-5
 """Relative difference in float32 between a layer and its full-order replacement."""
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(LayerError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.endswith(".")
-    return text
 
 
 def around(inner: nn.Module, time_first: bool = False) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers import ReducedBank, blocks, exportable, find_layers, replace_layers
+from tests.layer_answers import relative
 from tests.random_banks import filtered_by, response_of
 
 DATA = Path(__file__).with_name("data") / "s4d_minimal.npz"
@@ -57,10 +58,6 @@ def stored() -> tuple[PublishedS4D, Tensor, Tensor]:
         layer.load_state_dict({k.removeprefix("param:"): torch.from_numpy(data[k]) for k in data if k.startswith("param:")})
         x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
     return layer.eval(), x, y
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 def test_full_order_replacement_gives_the_stored_output(stored: tuple[PublishedS4D, Tensor, Tensor]) -> None:

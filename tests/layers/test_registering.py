@@ -16,7 +16,8 @@ from ssm2edge.cli import main
 from ssm2edge.layers import LayerError, find_layers, realise_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.systems.system import System, siso_bank
-from tests.layers.filters import CHANNELS, Around, DampedFilter, Mixing, at_full_order, examples, noise, relative
+from tests.layer_answers import noise, relative
+from tests.layers.filters import CHANNELS, Around, DampedFilter, Mixing, at_full_order, examples
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 

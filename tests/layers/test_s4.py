@@ -13,25 +13,11 @@ from torch import Tensor, nn
 
 from ssm2edge.layers import LayerError, blocks, exportable, find_layers, replace_layers
 from ssm2edge.systems.response import impulse_response
+from tests.layer_answers import answers, full_order, relative
 from tests.published_s4 import FFTConv, S4Block
 
 DATA = Path(__file__).with_name("data")
 LENGTH = 37
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
-
-
-def answers(model: nn.Module, u: Tensor, **arguments: Any) -> Tensor:
-    with torch.no_grad():
-        y, state = model(u, **arguments)
-    assert state is None
-    return y
 
 
 def shape_of(layer: nn.Module, length: int = LENGTH) -> tuple[int, ...]:

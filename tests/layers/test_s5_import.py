@@ -10,30 +10,15 @@ import msgpack
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
 from ssm2edge.layers import LayerError, exportable, find_layers, replace_layers
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.loading import read_flax_tree
 from tests import flax_trees as trees
+from tests.layer_answers import answers, noise, relative
 
 LAYER = "params/encoder/layers_0/seq"
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    assert isinstance(y, Tensor)
-    return y
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from s5 import S5, S5Block
 from s5.s5_model import S5SSM, discretize_bilinear
 from torch import Tensor, nn
 
-from ssm2edge.layers import LayerError, exportable, find_layers, replace_layers
+from ssm2edge.layers import LayerError, exportable, find_layers
 from ssm2edge.systems.response import simulate
+from tests.layer_answers import answers, full_order, noise, relative
 
 WIDTH, STATES = 6, 8
 
@@ -62,25 +63,6 @@ class Calls(nn.Module):
 
     def forward(self, u: Tensor) -> Any:
         return self.s5(u, **self.arguments)
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    assert isinstance(y, Tensor)
-    return y
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {found.name: found.system for found in find_layers(model)})
 
 
 class Forgetful(S5SSM):

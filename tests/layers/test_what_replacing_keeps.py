@@ -16,6 +16,7 @@ from ssm2edge.layers.contract import DIRECTIONS, ONLY
 from ssm2edge.layers.replacement import Replacement
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.systems.system import System
+from tests.layer_answers import answers, full_order, relative
 
 
 class Bidirectional(nn.Module):
@@ -67,20 +68,6 @@ class BidirectionalLibrary:
 
 
 WITH_PARTS: tuple[LayerLibrary, ...] = (BidirectionalLibrary(), *LIBRARIES)
-
-
-def answers(model: nn.Module, u: Tensor) -> Tensor:
-    with torch.no_grad():
-        y = model(u)
-    return y[0] if isinstance(y, tuple | list) else y
-
-
-def relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).abs().max() / expected.abs().max())
-
-
-def full_order(model: nn.Module) -> nn.Module:
-    return replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
 
 
 @pytest.mark.parametrize("inside", [False, True])
