@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds.program import BANK, MIMO, Network, operator
+from ssm2edge.bounds.program import BANK, MIMO, Network, channel_axis, operator
 from ssm2edge.systems.system import System
 
 
@@ -24,6 +24,8 @@ class Observed:
         Smallest ``sqrt(variance + eps)`` before each normalisation.
     peaks
         Largest magnitude of the gated half of each gate.
+    factors
+        Of products of two values: the largest magnitudes of each channel, ``(channels,)`` float64, of the one and of the other.
     inputs
         ``(channels,)`` float64: largest root mean square over time of each channel that enters a bank.
     directions
@@ -37,6 +39,7 @@ class Observed:
 
     deviations: Mapping[str, float]
     peaks: Mapping[str, float]
+    factors: Mapping[str, tuple[Tensor, Tensor]]
     inputs: Mapping[str, Tensor]
     directions: Mapping[str, tuple[Tensor, Tensor]]
     sequences: Mapping[str, tuple[Tensor, ...]]
@@ -57,6 +60,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
     """
     deviations: dict[str, float] = {}
     peaks: dict[str, float] = {}
+    factors: dict[str, tuple[Tensor, Tensor]] = {}
     inputs: dict[str, Tensor] = {}
     directions: dict[str, tuple[Tensor, Tensor]] = {}
     sequences: dict[str, tuple[Tensor, ...]] = {}
@@ -72,6 +76,11 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
             axis = args[1] if len(args) > 1 else -1
             gated = args[0].chunk(2, axis)[0]
             peaks[node.name] = max(peaks.get(node.name, 0.0), float(gated.abs().max()))
+        elif kind == "mul" and all(isinstance(factor, Tensor) and factor.shape == value.shape for factor in args):
+            rest = [axis for axis in range(value.ndim) if axis != channel_axis(node)]
+            one, other = (factor.abs().amax(rest).double() for factor in args)
+            known = factors.get(node.name, (one, other))
+            factors[node.name] = (torch.maximum(known[0], one), torch.maximum(known[1], other))
         elif kind == BANK:
             seen = args[0].double().square().mean(-1).amax(0).sqrt()
             inputs[node.name] = torch.maximum(inputs.get(node.name, seen), seen)
@@ -95,7 +104,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
                 if position == 0:
                     energy += sum(_energy(output) for output in outputs)
                     rows += len(batch[0])
-    return Observed(deviations, peaks, inputs, directions, sequences, math.sqrt(energy / rows))
+    return Observed(deviations, peaks, factors, inputs, directions, sequences, math.sqrt(energy / rows))
 
 
 def _energy(output: Tensor) -> float:

@@ -87,6 +87,17 @@ def operator(node: fx.Node) -> str:
     return str(name) if namespace == "aten" else f"{namespace}.{name}"
 
 
+def channel_axis(node: fx.Node) -> int:
+    """The axis that is neither batch nor time: the only one of fixed size."""
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        raise BoundError(f"The output bound follows single tensors only ({node.name} is none).")
+    fixed = [axis for axis, size in enumerate(value.shape) if not isinstance(size, torch.SymInt)]
+    if len(fixed) != 1:
+        raise BoundError(f"The output bound needs values with one channel axis; {node.name} has shape {tuple(value.shape)}.")
+    return fixed[0]
+
+
 def filtered(system: System, u: Tensor) -> Tensor:
     """Run a layer on whole sequences from zero states, by fast convolution.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import getitem
 
 import torch
 from torch import fx
@@ -16,9 +17,9 @@ from ssm2edge.bounds import constants
 from ssm2edge.bounds.constants import Kind
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.lti_rules import bank, mimo
-from ssm2edge.bounds.program import BANK, MIMO, operator
-from ssm2edge.bounds.signals import Size, flattened, mixed, scaled, size_of_peak, total, unknown_size, weighted
-from ssm2edge.bounds.walk import Known, Rule, Walk, channel_axis
+from ssm2edge.bounds.program import BANK, MIMO, channel_axis, operator
+from ssm2edge.bounds.signals import Size, Term, flattened, mixed, scaled, size_of_peak, total, unknown_size, weighted
+from ssm2edge.bounds.walk import Known, Rule, Walk
 
 
 def unchanged(node: fx.Node, walk: Walk) -> Known:
@@ -161,10 +162,37 @@ def multiply(node: fx.Node, walk: Walk) -> Known:
     other, more = walk.argument(node, 1)
     if operator(node) != "mul" or size.channels != other.channels:
         raise BoundError(f"The output bound has no rule for {node.target} of two values ({node.name}).")
-    for one in (size, other):
-        if not bool(torch.isfinite(one.peak).all()):
+    peaks, kind = (size.peak, other.peak), "proven"
+    if walk.observed is not None:
+        seen = walk.observed.factors[node.name]
+        if any(bool((found < peak).any()) for found, peak in zip(seen, peaks, strict=True)):
+            peaks, kind = (torch.minimum(peaks[0], seen[0]), torch.minimum(peaks[1], seen[1])), "estimated"
+    for own, against in ((error, peaks[1]), (more, peaks[0])):
+        if own and not bool(torch.isfinite(against).all()):
             raise BoundError(f"Nothing bounds the factors of {node.name}: the output bound needs a normalisation before them.")
-    return size_of_peak(size.peak * other.peak), weighted(error, other.peak) + weighted(more, size.peak)
+    walk.note(node, "largest factor", float(torch.cat(peaks).max()), "proven" if kind == "proven" else "estimated")
+    return size_of_peak(size.peak * other.peak), weighted(error, peaks[1]) + weighted(more, peaks[0])
+
+
+def part(node: fx.Node, walk: Walk) -> Known:
+    """Some of the channels: one of the values that a split along them gives."""
+    source, which = node.args[0], node.args[1]
+    assert isinstance(source, fx.Node)
+    assert isinstance(which, int)
+    if operator(source) not in SPLITS:
+        raise BoundError(f"The output bound has no rule for {source.target} ({source.name}).")
+    size, error = walk.argument(source)
+    axis = channel_axis(node)
+    widths = [value.shape[axis] for value in source.meta["val"]]
+    if sum(widths) != size.channels:
+        raise BoundError(f"The output bound has a rule for splitting the channels only ({source.name}).")
+    some = slice(sum(widths[:which]), sum(widths[: which + 1]))
+    kept = Size(size.axes[some], size.radius, size.offset[some], size.peak[some])
+    return kept, tuple(Term(term.source, term.axes[some], term.value) for term in error)
+
+
+SPLITS = frozenset({"chunk", "split", "split_with_sizes"})
+"""Operators that return several values; what is known of each is read where it is taken out."""
 
 
 RULES: Mapping[str, Rule] = {
@@ -181,6 +209,7 @@ RULES: Mapping[str, Rule] = {
     "sub": add,
     "mul": multiply,
     "div": multiply,
+    str(getitem): part,
     BANK: bank,
     MIMO: mimo,
 }

@@ -23,6 +23,7 @@ from ssm2edge.sizing import bound_record
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System
+from tests.package_models import S5Network
 from tests.random_banks import random_bank
 from tests.small_models import CHANNELS, tail, traced
 
@@ -125,6 +126,8 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
     "both directions": BothDirections,
     "squares": lambda: Squaring(2),
     "one square": lambda: Squaring(1),
+    "gated": S5Network,
+    "gated, both directions": lambda: S5Network(True),
 }
 
 
@@ -200,7 +203,7 @@ def test_bound_of_a_single_layer_with_squares_is_near_the_error_found_by_ascent(
     torch.manual_seed(0)
     network, systems = opened(Squaring(1).eval())
     reduced = reduced_to(systems, 2)
-    found = float(errors(network, systems, reduced, ascended(network, systems, reduced, 100)).max())
+    found = float(errors(network, systems, reduced, ascended(network, systems, reduced, 40)).max())
     assert found <= network_bound(network, NetworkGains(systems, LENGTH), reduced).value <= 20 * found
 
 
@@ -260,6 +263,8 @@ def test_bound_as_plain_values_tells_every_constant() -> None:
         (lambda m, y: y.softmax(1), "softmax"),
         (lambda m, y: m.wide(y), "one tap"),
         (lambda m, y: y.mean(1), "batch or channels"),
+        (lambda m, y: y.flip(1), "flip"),
+        (lambda m, y: y.max(2)[0], r"max\.dim"),
     ],
 )
 def test_networks_without_a_rule_are_refused_by_name(function: object, reason: str) -> None:
@@ -313,6 +318,24 @@ def test_squares_of_unbounded_inputs_have_an_estimated_bound_alone() -> None:
     record = bound_record(network, systems, reduced, [x], LENGTH)
     assert "Nothing bounds" in record["certified"]["reason"]
     assert record["estimated"]["value"] > 0
+
+
+def test_a_gate_that_nothing_bounds_has_an_estimated_bound_alone() -> None:
+    class Gated(Single):
+        def forward(self, u: Tensor) -> Tensor:
+            z = self.encoder(u)
+            y = self.layer(self.norm(z).transpose(-1, -2))[0].transpose(-1, -2)
+            answer: Tensor = self.decoder(y * z)
+            return answer
+
+    torch.manual_seed(0)
+    network, systems = opened(Gated().eval())
+    reduced, gains, x = reduced_to(systems, 2), NetworkGains(systems, LENGTH), inputs(100).clamp(-2, 2)
+    with pytest.raises(BoundError, match="Nothing bounds the factors of mul"):
+        network_bound(network, gains, reduced)
+    bound = network_bound(network, gains, reduced, observe(network, [systems, reduced], [[x]]))
+    assert 0 < float(errors(network, systems, reduced, x).max()) <= bound.value
+    assert {c.kind for c in bound.constants if c.what == "largest factor"} == {"estimated"}
 
 
 def test_layers_with_unbounded_inputs_have_no_bound_for_all_inputs() -> None:
