@@ -69,6 +69,23 @@ def source_code(directory: Path, classes: set[type]) -> str:
     return key_of(sorted(files.items()))
 
 
+def attributes(model: torch.nn.Module) -> list[tuple[str, str, str]]:
+    """Path, name and hash of the attributes of all modules that are no parameters: sizes, switches, tables.
+
+    Functions and other objects are left out; they follow from the code, the factory and its arguments.
+    """
+    found: list[tuple[str, str, str]] = []
+    for path, module in model.named_modules():
+        for name, value in sorted(vars(module).items()):
+            if name.startswith("_"):
+                continue
+            try:
+                found.append((path, name, key_of(value)))
+            except TypeError:
+                continue
+    return found
+
+
 def _write(digest: Hash, value: object) -> None:
     if isinstance(value, torch.Tensor):
         # As bytes: numpy does not have every precision that models are stored in.

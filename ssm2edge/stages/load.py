@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssm2edge.cache import Outputs, Store, key_of, source_code, tool
+from ssm2edge.cache import Outputs, Store, attributes, key_of, source_code, tool
 from ssm2edge.devices import Device
 from ssm2edge.errors import UserError
 from ssm2edge.layers import (
@@ -53,6 +53,10 @@ class Loaded:
             tool(),
             [(name, value.detach()) for name, value in (*model.named_parameters(), *model.named_buffers())],
             repr(model),
+            # Two factories, or one with other arguments, may make models that differ in a switch alone.
+            self.source.factory,
+            repr(self.source.arguments),
+            attributes(model),
             source_code(self.source.directory, {type(module) for module in model.modules()}),
         )
 

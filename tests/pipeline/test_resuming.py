@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from ssm2edge import pipeline
 from ssm2edge.cache import FOLDER
@@ -127,6 +129,61 @@ def test_what_a_stage_depends_on_repeats_it(tmp_path: Path, monkeypatch: pytest.
         expected = {"record_outputs", "reduce_layers", "calibrate"}
     stages(options, rebuild=change == "rebuild")
     assert set(computed) == expected
+
+
+SWITCHED = """
+
+class Switched(nn.Module):
+    def __init__(self, model, sign):
+        super().__init__()
+        self.model, self.sign = model, sign
+
+    def forward(self, pixels):
+        return self.sign * self.model(pixels)
+
+
+def switched(sign, **sizes):
+    return Switched(make(**sizes), sign)
+
+
+def positive(**sizes):
+    return switched(1.0, **sizes)
+
+
+def negative(**sizes):
+    return switched(-1.0, **sizes)
+
+
+def from_file(**sizes):
+    from pathlib import Path
+
+    return switched(float(Path(__file__).with_name("sign.txt").read_text()), **sizes)
+"""
+
+
+@pytest.mark.parametrize("said", ["by the factory's name", "by an argument", "by a file that the factory reads"])
+def test_a_model_that_differs_in_a_switch_alone_is_another_model(tmp_path: Path, said: str) -> None:
+    directory = model_directory(tmp_path / "model")
+    (directory / "model.py").write_text((directory / "model.py").read_text() + SWITCHED)
+    (directory / "weights.safetensors").unlink()
+    text = (directory / "build.toml").read_text().replace('weights = "weights.safetensors"', "")
+
+    def answers(factory: str, arguments: str, sign: str) -> np.ndarray:
+        (directory / "sign.txt").write_text(sign)
+        chosen = text.replace("make", factory).replace("{ ", "{ " + arguments)
+        (directory / "build.toml").write_text(chosen)
+        torch.manual_seed(0)
+        store = pipeline.Store.beside(tmp_path / "out", False)
+        loaded = loading.load(open_source(str(directory)))
+        return loading.original_outputs(loaded, Processor(), store, lambda share: None)["output"]
+
+    given = {
+        "by the factory's name": (("positive", "", ""), ("negative", "", "")),
+        "by an argument": (("switched", "sign = 1.0, ", ""), ("switched", "sign = -1.0, ", "")),
+        "by a file that the factory reads": (("from_file", "", "1"), ("from_file", "", "-1")),
+    }[said]
+    first, second = (answers(*choice) for choice in given)
+    np.testing.assert_array_equal(first, -second)
 
 
 def test_killed_at_random_moments_nothing_is_broken(tmp_path: Path) -> None:
