@@ -12,13 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
 from ssm2edge.loading.source import Source
+from ssm2edge.loading.weights import first_line, load_weights
+from ssm2edge.loading.wrappers import unwrapped
 
 READERS = "LTI_LAYERS"
 """Name under which the factory's file may say how its own layers are read."""
@@ -31,7 +31,7 @@ class UserModel:
     Attributes
     ----------
     model
-        With its weights, on the CPU, in eval mode.
+        With its weights, on the CPU, in eval mode; wrappers of training are taken off.
     readers
         What reads the system of a layer, by the layer's class: the mapping ``LTI_LAYERS`` in the factory's file, if there is one.
     """
@@ -70,11 +70,12 @@ def load_user_model(source: Source, trust_pickle: bool = False) -> UserModel:
     try:
         model = factory(**source.arguments)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {_line(error)}).") from error
+        raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {first_line(error)}).") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
     if source.weights is not None:
-        _load_weights(model, source.weights, trust_pickle)
+        load_weights(model, source.weights, trust_pickle)
+    model = unwrapped(model)
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
             where = source.weights or source.factory
@@ -127,7 +128,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
+        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
     return module
@@ -137,57 +138,4 @@ def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{name} cannot be imported ({type(error).__name__}: {_line(error)}).") from error
-
-
-def _load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; name the weights file.")
-    weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, trust_pickle)
-    wanted = model.state_dict()
-    missing, extra = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
-    if missing:
-        raise UserError(
-            f"{path} does not fit the model: it lacks {missing[0]}" + _more(missing) + "; give the weights of this model."
-        )
-    if extra:
-        raise UserError(
-            f"{path} does not fit the model: the model has no {extra[0]}" + _more(extra) + "; give the weights of this model."
-        )
-    for name, value in weights.items():
-        if value.shape != wanted[name].shape:
-            raise UserError(
-                f"{path} does not fit the model: {name} has shape {tuple(value.shape)}, the model's has "
-                f"{tuple(wanted[name].shape)}; check the factory's arguments."
-            )
-    model.load_state_dict(dict(weights))
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({_line(error)}); save the weights again.") from error
-
-
-def _read_torch(path: Path, trust_pickle: bool) -> Mapping[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
-    except Exception as error:  # unpickling foreign bytes may raise anything
-        raise UserError(
-            f"{path} is not a torch file of plain weights; save it as safetensors, or allow running its code with --trust-pickle."
-        ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"{path} holds no state dict; save model.state_dict().")
-    return content
-
-
-def _more(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+        raise UserError(f"{name} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
