@@ -8,7 +8,6 @@ Balanced truncation is also timed against a loop of pyMOR reductors over the fir
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import resource
@@ -18,22 +17,11 @@ from pathlib import Path
 
 import click
 import torch
+from compare_reductions import random_channels
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.dense import to_dense
-from ssm2edge.systems.system import System, from_conjugate_half
-
-
-def s4d_lin(channels: int, states: int, seed: int) -> System:
-    """Untrained S4D-Lin: poles exp(dt (-1/2 + i pi n)), dt log-uniform in [1e-3, 1e-1], random complex C, zero-order hold."""
-    generator = torch.Generator().manual_seed(seed)
-    dt = torch.exp(torch.rand(channels, generator=generator, dtype=torch.float64) * math.log(100) + math.log(1e-3))
-    imaginary = math.pi * torch.arange(states // 2, dtype=torch.float64)
-    continuous = torch.complex(torch.full_like(imaginary, -0.5), imaginary)
-    poles = torch.exp(dt[:, None] * continuous)
-    C = torch.randn(channels, states // 2, dtype=torch.complex128, generator=generator) * (poles - 1) / continuous
-    D = torch.randn(channels, 1, 1, dtype=torch.float64, generator=generator)
-    return from_conjugate_half(poles, torch.ones_like(poles)[..., None], C[:, None, :], D)
+from ssm2edge.systems.system import System
 
 
 def timed_loop_of_pymor(system: System, order: int, channels: int) -> float:
@@ -71,10 +59,10 @@ def main(channels: int, states: int, order: int, horizon: int, threads: int, pym
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
     }
-    reduce_system(s4d_lin(8, states, 1), order, "gradient", taps)  # warm
+    reduce_system(random_channels(8, states, 1), order, "gradient", taps)  # warm
     growth = []
     # The balanced truncation has the infinite horizon in both, pyMOR having no other.
-    system = s4d_lin(channels, states, 0)
+    system = random_channels(channels, states, 0)
     start = time.perf_counter()
     reduce_system(system, order, "balanced", None)
     ours = time.perf_counter() - start

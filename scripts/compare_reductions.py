@@ -1,6 +1,6 @@
 """Every reduction method on random S4D-Lin channels and on the channels of a trained model, side by side.
 
-    python scripts/compare_reductions.py --weights models/digits/weights.safetensors --out models/digits/results/reductions.json
+    python scripts/compare_reductions.py --model models/digits --out models/digits/results/reductions.json
     python scripts/compare_reductions.py --channels 500 --out models/digits/results/reductions-random.json
 
 For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import click
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ssm2edge.layers import find_layers
+from ssm2edge.loading import load_model, open_source
 from ssm2edge.reduction import METHODS, Reduction, reduce_system
 from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balanced_truncation
@@ -29,44 +30,27 @@ from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.tlh2 import STEPS, fixed_point_step
 from ssm2edge.systems.dense import with_real_coefficients
+from ssm2edge.systems.discretisation import zero_order_hold
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.response import impulse_response
-from ssm2edge.systems.system import System, from_conjugate_half, siso_bank
-
-
-def s4d(log_dt: Tensor, continuous: Tensor, C: Tensor, D: Tensor) -> System:
-    """S4D channels (zero-order hold) whose kernel starts at C B: the paper form y[k] = C x[k] has it one sample later."""
-    poles = torch.exp(torch.exp(log_dt)[:, None] * continuous)
-    residues = C * (poles - 1) / continuous
-    feedthrough = D + 2 * residues.sum(-1).real
-    ones = torch.ones_like(poles)[..., None]
-    return from_conjugate_half(poles, ones, (residues * poles)[:, None, :], feedthrough[:, None, None])
+from ssm2edge.systems.system import System, concatenate, from_conjugate_half, reading_after, siso_bank
 
 
 def random_channels(count: int, states: int, seed: int) -> System:
-    """Untrained S4D-Lin: dt log-uniform in [1e-3, 1e-1], poles -1/2 + i pi n, random complex C."""
+    """Untrained S4D-Lin: dt log-uniform in [1e-3, 1e-1], poles -1/2 + i pi n, random complex C, zero-order hold."""
     generator = torch.Generator().manual_seed(seed)
     log_dt = torch.rand(count, generator=generator, dtype=torch.float64) * math.log(100) + math.log(1e-3)
     imaginary = math.pi * torch.arange(states // 2, dtype=torch.float64)
     continuous = torch.complex(torch.full_like(imaginary, -0.5), imaginary).expand(count, -1)
     C = torch.randn(count, states // 2, dtype=torch.complex128, generator=generator)
-    return s4d(log_dt, continuous, C, torch.randn(count, generator=generator, dtype=torch.float64))
+    D = torch.randn(count, generator=generator, dtype=torch.float64)
+    poles, gains = zero_order_hold(continuous, torch.exp(log_dt)[:, None])
+    return reading_after(from_conjugate_half(poles, gains[..., None], C[:, None, :], D[:, None, None]))
 
 
-def trained_channels(path: Path) -> System:
-    """All S4D channels of a weights file, read by the published parameter names."""
-    weights = {name: value.to(torch.float64) for name, value in load_file(path).items()}
-    layers = sorted(name.removesuffix(".kernel.log_dt") for name in weights if name.endswith(".kernel.log_dt"))
-    if not layers:
-        raise click.ClickException(f"{path} holds no parameters named '<layer>.kernel.log_dt'.")
-    parts = []
-    for layer in layers:
-        kernel = {name: weights[f"{layer}.kernel.{name}"] for name in ("log_dt", "log_A_real", "A_imag", "C")}
-        continuous = torch.complex(-torch.exp(kernel["log_A_real"]), kernel["A_imag"])
-        C = torch.view_as_complex(kernel["C"].contiguous())
-        parts.append((kernel["log_dt"], continuous, C, weights[f"{layer}.D"]))
-    log_dt, continuous, C, D = (torch.cat(column) for column in zip(*parts, strict=True))
-    return s4d(log_dt, continuous, C, D)
+def trained_channels(model: str) -> System:
+    """The channels of all banks of a model directory."""
+    return concatenate([layer.system for layer in find_layers(load_model(open_source(model)))])
 
 
 def summed_error(system: System, reduced: System, horizon: int | None) -> Tensor:
@@ -120,7 +104,7 @@ def best_of_restarts(system: System, order: int, horizon: int | None, restarts: 
 @click.command(help=__doc__)
 @click.option("--channels", default=500, show_default=True)
 @click.option("--states", default=64, show_default=True)
-@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Trained S4D weights instead.")
+@click.option("--model", help="A trained model of banks instead, such as models/digits.")
 @click.option("--orders", default="2,4,8,16,32", show_default=True)
 @click.option("--horizon", default=784, show_default=True, help="Taps; 0 for the infinite horizon.")
 @click.option("--restarts", default=20, show_default=True)
@@ -130,7 +114,7 @@ def best_of_restarts(system: System, order: int, horizon: int | None, restarts: 
 def main(
     channels: int,
     states: int,
-    weights: Path | None,
+    model: str | None,
     orders: str,
     horizon: int,
     restarts: int,
@@ -140,7 +124,7 @@ def main(
 ) -> None:
     torch.set_num_threads(threads)
     taps = horizon or None
-    system = trained_channels(weights) if weights else random_channels(channels, states, 0)
+    system = trained_channels(model) if model else random_channels(channels, states, 0)
     system = with_real_coefficients(system)
     rows = []
     for order in (int(text) for text in orders.split(",")):
@@ -176,8 +160,7 @@ def main(
         click.echo(json.dumps(row, indent=1))
         if out is not None:
             # After each order: a run that is cut short keeps what it has.
-            source = weights.name if weights else None
-            out.write_text(json.dumps({"weights": source, "states": system.order, "rows": rows}, indent=2) + "\n")
+            out.write_text(json.dumps({"model": model, "states": system.order, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

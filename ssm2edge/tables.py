@@ -123,7 +123,7 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
     """Print the layers of a model and what each order would cost, and the layers that cannot be reduced."""
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
-        table = _table(
+        table = titled_table(
             f"{report.name or '(the model)'}: {report.library}, {report.kind}, {_extent(report.channels)} of order "
             f"{report.order}, {report.parameters:,} parameters",
             "order", "first neglected Hankel value", "relative h2 error of balanced truncation",
@@ -142,7 +142,7 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
 def show_plans(console: Console, reports: Sequence[Layer]) -> None:
     """Print how the graphs would compute each layer, and what the cost model says of the runners-up."""
     for report in reports:
-        table = _table(
+        table = titled_table(
             f"{report.name or '(the model)'}: plans", "order", "graph", "plan", "estimates, ns a sample, as --plan takes them"
         )
         for plan in report.plans:
@@ -159,7 +159,7 @@ def _fit(realised: Fit) -> str:
 
 
 def _kept(layers: Sequence[Kept]) -> Table:
-    table = _table("Layers that stay as they are", "layer", "library", "reason")
+    table = titled_table("Layers that stay as they are", "layer", "library", "reason")
     for layer in layers:
         table.add_row(layer.name or "(the model)", layer.library, layer.reason)
     return table
@@ -173,7 +173,7 @@ def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]
 
     for name, value in outputs.items():
         if name in final and value.ndim == 2 and value.shape[1] > 1:
-            table = _table(f"{name}: class with the largest score", "sequence", "class", "score", "second", "score")
+            table = titled_table(f"{name}: class with the largest score", "sequence", "class", "score", "second", "score")
             for row, scores in enumerate(value):
                 first, second = np.argsort(-scores, kind="stable")[:2]
                 table.add_row(str(row), named(first), f"{scores[first]:.4g}", named(second), f"{scores[second]:.4g}")
@@ -186,7 +186,7 @@ def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]
 
 
 def _layers(manifest: Manifest) -> RenderableType:
-    table = _table("Layers", "layer", "kind", "systems", "order", "h2 error", "relative", "spectral radius", "outcome")
+    table = titled_table("Layers", "layer", "kind", "systems", "order", "h2 error", "relative", "spectral radius", "outcome")
     for layer in manifest.layers:
         table.add_row(
             layer.name,
@@ -215,7 +215,7 @@ def _extent(channels: int) -> str:
 
 
 def _checks(verdict: Verdict) -> RenderableType:
-    table = _table("Checks", "check", "figure", "limit", "", "what was compared")
+    table = titled_table("Checks", "check", "figure", "limit", "", "what was compared")
     for check in verdict.checks:
         figure = "not finite" if check.figure is None else _figure(check.figure)
         limit = "" if check.limit is None else f"{check.limit:.3g}"
@@ -227,7 +227,7 @@ def _checks(verdict: Verdict) -> RenderableType:
 def _layer_errors(verdict: Verdict) -> list[RenderableType]:
     if not verdict.layers:
         return []
-    table = _table(
+    table = titled_table(
         "Errors layer by layer, on artificial signals", "output of", "against the reduced model", "against the original"
     )
     for layer in verdict.layers:
@@ -240,13 +240,14 @@ def _accuracy(manifest: Manifest, verdict: Verdict) -> RenderableType:
     if verdict.accuracy is None:
         return Text("No labels: accuracy was not measured.")
     metric = {"nrmse": "NRMSE"}.get(str((manifest.task or {}).get("metric")), "Accuracy")
-    table = _table(f"{metric} on {verdict.accuracy.samples} held-out samples", "original", "artifact")
+    table = titled_table(f"{metric} on {verdict.accuracy.samples} held-out samples", "original", "artifact")
     table.add_row(f"{verdict.accuracy.original:.4f}", f"{verdict.accuracy.artifact:.4f}")
     return table
 
 
 def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
-    table = _table("Latency, one sequence at a time", "what", "where", "median", "relative to the original", "95 % interval")
+    columns = ("what", "where", "median", "relative to the original", "95 % interval")
+    table = titled_table("Latency, one sequence at a time", *columns)
     built = manifest.latency
     if built is not None:
         where = f"at build, {built.device}, {built.threads} thread" + ("s" if built.threads > 1 else "")
@@ -262,7 +263,8 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table whose columns wrap."""
     table = Table(title=title, title_justify="left", caption_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from ssm2edge.artifact import Manifest
-from ssm2edge.tables import time_text
+from ssm2edge.tables import time_text, titled_table
 from ssm2edge.verification.bench import Bench
 
 
 def show_bench(console: Console, directory: Path, manifest: Manifest, found: Bench) -> None:
     """Print latencies, what starting takes, where it was measured, and what the build said of the original."""
-    table = _table(f"{directory}: latency of one call", "what", "threads", "batch", "samples", "p50", "p90", "p99")
+    table = titled_table(f"{directory}: latency of one call", "what", "threads", "batch", "samples", "p50", "p90", "p99")
     for title in ("samples a second", "real time", "relative", "95 % interval"):
         table.add_column(title)
     for entry in found.timed:
@@ -35,24 +34,17 @@ def show_bench(console: Console, directory: Path, manifest: Manifest, found: Ben
         f"{where.processor} ({', '.join(where.flags)}), {where.cores} cores, onnxruntime {where.onnxruntime}, {where.system}"
     )
     console.print(table)
-    starts = _table("Start, in a process of its own", "what", "load", "first call", "peak memory", "of it after imports")
+    starts = titled_table("Start, in a process of its own", "what", "load", "first call", "peak memory", "of it after imports")
     for name, start in found.starts.items():
         sizes = ("" if size is None else f"{size / 2**20:.1f} MiB" for size in (start.peak_memory, start.added_memory))
         starts.add_row(name, time_text(start.load), time_text(start.first_call), *sizes)
     console.print(starts)
     original = manifest.original
     if original.latencies:
-        table = _table(
+        table = titled_table(
             f"The original, recorded on {original.device} with torch {original.torch}", "batch", "median", "p10 to p90"
         )
         for latency in original.latencies:
             span = f"{time_text(latency.low)} to {time_text(latency.high)}"
             table.add_row(str(latency.batch), time_text(latency.median), span)
         console.print(table)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ssm2edge.tables import titled_table
 from ssm2edge.verification.gate import GateReport
 from ssm2edge.verification.gate.markdown import HEADLINES
 from ssm2edge.verification.sequential import Outcome
@@ -15,9 +15,8 @@ STYLES = {Outcome.PASSED: "green", Outcome.REGRESSION: "bold red", Outcome.INCON
 
 def show_gates(console: Console, report: GateReport) -> None:
     """Print every gate with its figures, and the outcome."""
-    table = Table(title=f"{report.candidate} against {report.baseline}", title_justify="left", caption_justify="left")
-    for column in ("gate", "baseline", "candidate", "limit", "", "what was compared"):
-        table.add_column(column, overflow="fold")
+    title = f"{report.candidate} against {report.baseline}"
+    table = titled_table(title, "gate", "baseline", "candidate", "limit", "", "what was compared")
     for gate in report.gates:
         figures = ("" if value is None else f"{value:.6g}" for value in (gate.baseline, gate.candidate, gate.limit))
         table.add_row(gate.name, *figures, Text(gate.outcome.value, style=STYLES[gate.outcome]), gate.detail)
