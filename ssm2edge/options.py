@@ -8,7 +8,7 @@ from typing import Any
 
 from ssm2edge.calibration import CALIBRATIONS, Matching
 from ssm2edge.errors import UserError
-from ssm2edge.loading import Source
+from ssm2edge.loading import BUILD_OPTIONS, Source
 from ssm2edge.reduction import METHODS
 from ssm2edge.sizing import Request
 
@@ -17,23 +17,6 @@ SIZES = ("order", "keep", "max_error", "max_drop")
 
 LONGEST_HORIZON = 10**12
 """Taps; the response of a stable float32 system is over long before."""
-
-OPTION_TYPES: Mapping[str, tuple[type, ...]] = {
-    "order": (int,),
-    "keep": (int, float),
-    "max_error": (int, float),
-    "max_error_of": (str,),
-    "max_drop": (int, float),
-    "method": (str,),
-    "block": (int,),
-    "horizon": (int, type(None)),
-    "calibrate": (str,),
-    "calibration_steps": (int,),
-    "seed": (int,),
-    "plan": (dict,),
-    "device": (str,),
-    "feedthrough": (str,),
-}
 
 FEEDTHROUGHS = ("fitting", "own", "full")
 """What reduced layers of many inputs and outputs hold beside their states: what the layer has, or a full matrix."""
@@ -128,23 +111,33 @@ def options_from(source: Source, given: Mapping[str, Any]) -> Options:
     Raises
     ------
     UserError
-        If a value has the wrong type.
+        If a value in build.toml has the wrong type.
     """
-    chosen = dict(source.defaults)
-    if chosen.get("horizon") == "inf":
-        chosen["horizon"] = None
+    chosen = _checked(source.defaults)
     if any(given.get(key) is not None for key in SIZES):
         chosen = {key: value for key, value in chosen.items() if key not in SIZES}
-    chosen |= {key: given[key] for key in OPTION_TYPES if key != "horizon" and given.get(key) is not None}
+    chosen |= {key: given[key] for key in BUILD_OPTIONS if key != "horizon" and given.get(key) is not None}
     if given.get("horizon", "samples") != "samples":
         chosen["horizon"] = given["horizon"]
     undecided: frozenset[str] = frozenset()
     if not any(key in chosen for key in SIZES):
         undecided = frozenset({"size"} if "calibrate" in chosen else {"size", "calibrate"})
-    for key, kinds in OPTION_TYPES.items():
-        if key in chosen and type(chosen[key]) not in kinds:
-            raise UserError(f"build.{key} is {chosen[key]!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
     return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)), undecided=undecided)
+
+
+def _checked(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that build.toml gives, as :class:`Options` holds them."""
+    for key, value in defaults.items():
+        kinds = BUILD_OPTIONS[key]
+        if type(value) not in kinds:
+            raise UserError(f"build.{key} is {value!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
+    horizon = defaults.get("horizon")
+    if isinstance(horizon, str) and horizon != "inf":
+        raise UserError(f"build.horizon is {horizon!r}; give a number of taps, or inf.")
+    for layer, form in defaults.get("plan", {}).items():
+        if not isinstance(form, str):
+            raise UserError(f"build.plan gives {form!r} for {layer}; give a form as text, such as sequence:64.")
+    return {**defaults, "horizon": None} if horizon == "inf" else dict(defaults)
 
 
 def described(options: Options, horizon: int | None) -> dict[str, Any]:

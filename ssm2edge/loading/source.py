@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,32 @@ BUILD_FILE = "build.toml"
 METRICS = ("accuracy", "nrmse")
 """What labels can be judged by."""
 
-_KEYS: Mapping[str, frozenset[str]] = {
+BUILD_OPTIONS: Mapping[str, tuple[type, ...]] = {
+    "order": (int,),
+    "keep": (int, float),
+    "max_error": (int, float),
+    "max_error_of": (str,),
+    "max_drop": (int, float),
+    "method": (str,),
+    "block": (int,),
+    "horizon": (int, str),
+    "calibrate": (str,),
+    "calibration_steps": (int,),
+    "seed": (int,),
+    "plan": (dict,),
+    "device": (str,),
+    "feedthrough": (str,),
+}
+"""Options of a build that build.toml may give, with their types; what they mean is told in ``ssm2edge/options.py``."""
+
+KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
     "samples": frozenset({"file", "time_axis"}),
     "task": frozenset({"metric", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
-    "build": frozenset(
-        {"order", "keep", "max_error", "max_error_of", "max_drop", "method", "horizon", "block"}
-        | {"calibrate", "calibration_steps", "seed", "device"}
-    ),
+    "build": frozenset(BUILD_OPTIONS),
 }
+"""Sections of build.toml and their keys."""
 
 
 @dataclass(frozen=True)
@@ -110,18 +126,12 @@ def open_source(
     path = Path(given)
     if path.is_dir():
         source = _from_directory(given, path)
-        return Source(
-            given=given,
-            directory=source.directory,
-            factory=source.factory,
+        return replace(
+            source,
             samples=samples or source.samples,
-            arguments=source.arguments,
             weights=weights or source.weights,
             time_axis=source.time_axis if time_axis is None else time_axis,
             metric=metric or source.metric,
-            defaults=source.defaults,
-            classes=source.classes,
-            front_end=source.front_end,
             lti=lti or source.lti,
         )
     if ":" not in given:
@@ -147,11 +157,11 @@ def _from_directory(given: str, directory: Path) -> Source:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise UserError(f"{file} cannot be read ({fault}); mend it.") from fault
     for section, entries in content.items():
-        if section not in _KEYS or not isinstance(entries, dict):
-            raise UserError(f"{file} has the unknown section [{section}]; known are {', '.join(_KEYS)}.")
-        unknown = sorted(set(entries) - _KEYS[section])
+        if section not in KEYS or not isinstance(entries, dict):
+            raise UserError(f"{file} has the unknown section [{section}]; known are {', '.join(KEYS)}.")
+        unknown = sorted(set(entries) - KEYS[section])
         if unknown:
-            raise UserError(f"{file} has the unknown key {section}.{unknown[0]}; known are {', '.join(sorted(_KEYS[section]))}.")
+            raise UserError(f"{file} has the unknown key {section}.{unknown[0]}; known are {', '.join(sorted(KEYS[section]))}.")
     factory = _entry(file, content, "model", "factory", str)
     samples = _entry(file, content, "samples", "file", str)
     model = content["model"]

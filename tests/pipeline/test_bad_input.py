@@ -211,6 +211,9 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "toml: absent": (lambda d: (d / "build.toml").unlink(), "has no build.toml"),
     "toml: unknown method": (change_build("order = 6", 'order = 6\nmethod = "magic"'), "no reduction method 'magic'"),
     "toml: endless taps": (change_build("order = 6", "order = 6\nhorizon = 99999999999999"), "ask for inf"),
+    "toml: taps in words": (change_build("order = 6", 'order = 6\nhorizon = "long"'), "build.horizon is 'long'"),
+    "toml: number for a form": (change_build("order = 6", "order = 6\nplan = { '*' = 64 }"), "build.plan gives 64 for *"),
+    "toml: no such form": (change_build("order = 6", "order = 6\nplan = { '*' = 'fast' }"), "'fast' is no kernel form"),
     "toml: no taps": (change_build("order = 6", "order = 6\nhorizon = 0"), "horizon of 0"),
 }
 
