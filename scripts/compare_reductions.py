@@ -2,6 +2,7 @@
 
     python scripts/compare_reductions.py --model models/digits --out models/digits/results/reductions.json
     python scripts/compare_reductions.py --channels 500 --out models/digits/results/reductions-random.json
+    python scripts/compare_reductions.py --table        the table of both in docs/method.md, nothing being computed
 
 For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the
 smallest of the others', how often it lies within 1 % of the best of some random restarts, and on how many channels the
@@ -34,6 +35,11 @@ from ssm2edge.systems.discretisation import zero_order_hold
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.response import impulse_response
 from ssm2edge.systems.system import System, concatenate, from_conjugate_half, reading_after, siso_bank
+
+RESULTS = Path(__file__).resolve().parent.parent / "models" / "digits" / "results"
+RECORDED = {"192 of digits": "reductions.json", "500 random": "reductions-random.json"}
+TOLD = ("aire", "balanced", "tlh2", "gradient")
+"""Methods in the table."""
 
 
 def random_channels(count: int, states: int, seed: int) -> System:
@@ -101,6 +107,23 @@ def best_of_restarts(system: System, order: int, horizon: int | None, restarts: 
     return best
 
 
+def table() -> str:
+    """The table of docs/method.md, from the recorded figures."""
+    lines = [
+        f"| channels | states | {' | '.join(f'`{method}`' for method in TOLD)} | as good as the best of 20 restarts | better "
+        "| `tlh2` unstable by itself |",
+        "|---|---|" + "---|" * len(TOLD) + "---|---|---|",
+    ]
+    for title, name in RECORDED.items():
+        for row in sorted(json.loads((RESULTS / name).read_text(encoding="utf-8"))["rows"], key=lambda row: row["order"]):
+            errors = (f"{row['median_relative_error'][method]:.3f}" for method in TOLD)
+            shares = (row[key] for key in ("within_1_percent_of_best_restart", "more_than_1_percent_better_than_best_restart"))
+            unstable = row["tlh2_unstable_by_itself"] / row["channels"]
+            figures = [*errors, *(f"{100 * share:.0f} %" for share in (*shares, unstable))]
+            lines.append(f"| {title} | {row['order']} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
 @click.command(help=__doc__)
 @click.option("--channels", default=500, show_default=True)
 @click.option("--states", default=64, show_default=True)
@@ -110,6 +133,7 @@ def best_of_restarts(system: System, order: int, horizon: int | None, restarts: 
 @click.option("--restarts", default=20, show_default=True)
 @click.option("--restart-seed", default=2026, show_default=True)
 @click.option("--threads", default=2, show_default=True)
+@click.option("--table", "only_table", is_flag=True, help="Print the table of the recorded figures.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
 def main(
     channels: int,
@@ -120,8 +144,12 @@ def main(
     restarts: int,
     restart_seed: int,
     threads: int,
+    only_table: bool,
     out: Path | None,
 ) -> None:
+    if only_table:
+        click.echo(table(), nl=False)
+        return
     torch.set_num_threads(threads)
     taps = horizon or None
     system = trained_channels(model) if model else random_channels(channels, states, 0)
