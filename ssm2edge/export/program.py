@@ -135,6 +135,9 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             narrower = lengths.narrowed(str(error))
             if narrower is None or attempt == ATTEMPTS:
                 text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"
+                if GUARD.search(str(error)) is None and "specialized" not in str(error):
+                    axis = inputs[0].time_axis
+                    text = f"{text.rstrip('.')}; is time axis {axis} of its input ({inputs[0].name})? --time-axis says another."
                 raise ExportError(text) from error
             lengths = narrower
         else:

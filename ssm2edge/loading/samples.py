@@ -86,6 +86,13 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
     for part, values in parts.items():
         if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
             raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
+        steps = [(f"{part}.{name}", value.shape[time_axis]) for name, value in values.items()]
+        for name, count in steps[1:]:
+            if count != steps[0][1]:
+                raise UserError(
+                    f"{path}: {name} has {count} steps along the time axis {time_axis}, {steps[0][0]} has {steps[0][1]}; every "
+                    "input runs along time: repeat at every step what does not change."
+                )
     for name, value in parts["calibration"].items():
         other = parts["held_out"][name]
         sizes = [(x.dtype.kind, *x.shape[1:time_axis], *x.shape[time_axis + 1 :]) for x in (value, other)]
@@ -97,6 +104,11 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
     count = len(next(iter(parts["held_out"].values())))
     if labels is not None and metric == "nrmse":
         labels = _true_outputs(path, labels, count)
+    elif labels is not None and labels.dtype.kind == "f" and metric is None:
+        raise UserError(
+            f"{path}: labels are floating-point numbers of shape {labels.shape}; if they are true outputs, say so with --metric "
+            f"nrmse (task.metric in build.toml), if classes, give one integer for each of the {count} held-out samples."
+        )
     elif labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
         raise UserError(
             f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
@@ -131,7 +143,10 @@ def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:
     else:
         raise UserError(f"{path}: {key} has elements of type {value.dtype}; give floating-point numbers, or integers for tokens.")
     if value.ndim <= time_axis:
-        raise UserError(f"{path}: {key} has shape {value.shape}, which has no time axis {time_axis}.")
+        raise UserError(
+            f"{path}: {key} has shape {value.shape}, which has no time axis {time_axis}; every input runs along time: give a "
+            "mask in place of lengths, and repeat at every step what does not change."
+        )
     if 0 in value.shape:
         raise UserError(f"{path}: {key} has shape {value.shape}; it must hold at least one sample of at least one time step.")
     if value.dtype.kind == "f" and not np.isfinite(value).all():

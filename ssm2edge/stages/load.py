@@ -92,20 +92,33 @@ def load(source: Source, trust_pickle: bool = False) -> Loaded:
 
 
 def check_labels(loaded: Loaded, answer: Mapping[str, NDArray[np.float32]]) -> None:
-    """Refuse labels of classes that the model does not tell apart; ``answer`` is its own on a sample.
+    """Refuse labels that the model cannot be judged by; ``answer`` is its own on a sample.
 
     Raises
     ------
     UserError
-        If there is such a label.
+        If there are classes that the model does not tell apart, or true outputs of another shape than its own.
     """
     labels, (name, scores) = loaded.samples.labels, next(iter(answer.items()))
-    if labels is None or labels.dtype.kind == "f" or scores.ndim != 2:
+    if labels is None:
         return
+    file = loaded.source.samples
+    if labels.dtype.kind == "f":
+        if labels.shape[1:] != scores.shape[1:]:
+            raise UserError(
+                f"{file}: labels are true outputs of shape {labels.shape[1:]} a sample, the model's {name} is "
+                f"{scores.shape[1:]}; give them in its shape."
+            )
+        return
+    if scores.ndim != 2:
+        raise UserError(
+            f"{file}: labels are one class a sample, but the model's {name} of shape {scores.shape[1:]} a sample does not score "
+            "classes; leave the labels out, or let the factory return a model that gives one score for each class."
+        )
     least, most, classes = int(labels.min()), int(labels.max()), scores.shape[1]
     if least < 0 or most >= classes:
         raise UserError(
-            f"{loaded.source.samples}: labels reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 "
+            f"{file}: labels reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 "
             f"to {classes - 1}; count them as the model does."
         )
 

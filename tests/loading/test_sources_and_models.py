@@ -171,3 +171,18 @@ def test_inputs_come_in_the_order_of_the_arguments_whatever_that_of_the_file(tmp
     read = load_samples(path, ["a", "b"], 1)
     for values in (read.held_out, read.calibration):
         assert [(name, int(value[0, 0])) for name, value in values.items()] == [("a", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        (np.ones((2, 3)), "held_out.subject has 3 steps along the time axis 1, held_out.signal has 5"),
+        (np.ones(2), "no time axis 1"),
+    ],
+)
+def test_inputs_that_do_not_run_along_time_are_told(tmp_path: Path, subject: np.ndarray, said: str) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, **{"held_out.signal": np.ones((2, 5, 1)), "held_out.subject": subject})
+    with pytest.raises(UserError, match=said) as told:
+        load_samples(path, ["signal", "subject"], 1)
+    assert "repeat at every step what does not change" in str(told.value)

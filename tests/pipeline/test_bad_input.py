@@ -115,6 +115,26 @@ def make(**sizes):
 """
 BY_KEYWORD = NAMED_ANSWERS.replace("forward(pixels):", "forward(*, pixels):")
 
+SCORES_AT_EVERY_STEP = NAMED_ANSWERS.replace('{"scores": plain(pixels)}', "pixels * plain(pixels)[:, None]")
+CHANNELS_FIRST = """
+made = make
+
+def make(**sizes):
+    model = made(**sizes)
+    plain = model.forward
+
+    def forward(pixels):
+        return plain(nn.functional.conv1d(pixels, torch.ones(1, 24, 1)).mT)
+
+    model.forward = forward
+    return model
+"""
+
+
+def both(*prepared: Prepare) -> Prepare:
+    return lambda directory: [prepare(directory) for prepare in prepared]
+
+
 CASES: dict[str, tuple[Prepare, str]] = {
     "weights: one missing": (change_weights(lambda w: w.pop("decoder.bias")), "lacks decoder.bias"),
     "weights: one too many": (change_weights(lambda w: w.update(extra=torch.ones(2))), "the model has no extra"),
@@ -175,6 +195,19 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "samples: labels too few": (change_samples(labels=np.zeros(3, np.int64)), "labels has shape (3,)"),
     "samples: labels no numbers": (change_samples(labels=np.full(HELD_OUT, "cat")), "labels"),
     "samples: labels of another shape": (change_samples(labels=np.zeros((HELD_OUT, 7), np.int64)), "labels"),
+    "samples: true outputs, not called so": (
+        both(change_build('[task]\nmetric = "accuracy"\n', ""), change_samples(labels=np.zeros((HELD_OUT, CLASSES), np.float32))),
+        "say so with --metric nrmse",
+    ),
+    "samples: true outputs of another shape": (
+        both(change_build('"accuracy"', '"nrmse"'), change_samples(labels=np.zeros((HELD_OUT, LENGTH), np.float32))),
+        f"labels are true outputs of shape ({LENGTH},) a sample, the model's output is (10,)",
+    ),
+    "samples: classes of a model that gives sequences": (append_code(SCORES_AT_EVERY_STEP), "does not score classes"),
+    "samples: time on another axis": (
+        append_code(CHANNELS_FIRST),
+        "is time axis 1 of its input (pixels)? --time-axis says another",
+    ),
     "samples: classes from 1": (change_samples(labels=np.arange(HELD_OUT) % 10 + 1), "labels reach from 1 to 10"),
     "samples: classes below 0": (change_samples(labels=np.arange(HELD_OUT) % CLASSES - 1), "labels reach from -1 to 1"),
     "factory: double precision": (
