@@ -17,6 +17,7 @@ from ssm2edge.export.gated_mixing import write_gates_as_products
 from ssm2edge.export.joint_states import join_states
 from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
+from ssm2edge.export.near_neutral import near_neutral_decompositions
 from ssm2edge.export.program import quiet_exporter
 from ssm2edge.export.repeated import compute_lengths_once
 from ssm2edge.export.single_samples import write_single_samples_as_rows
@@ -123,6 +124,7 @@ def _decompositions(functions: dict[str, str], siso: SisoNodes) -> dict[object, 
     return {
         torch.ops.aten.mean.dim: mean,
         torch.ops.aten.gelu.default: gelu,
+        **near_neutral_decompositions(),
         **siso.decompositions(),
         **mimo_decompositions(functions),
     }
