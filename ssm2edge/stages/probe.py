@@ -51,12 +51,25 @@ def probe(loaded: Loaded, reduced: nn.Module, multiple: int, shortest: int) -> R
         # Time and channels are told apart by their sizes.
         length -= multiple
     inputs = with_signals(held_out, dict.fromkeys(held_out, axis), length)
+    # Not every model has an answer to silence: one that divides by its input's size, or by the number of samples in a mask.
+    answered = _answered(loaded.model, inputs) & _answered(reduced, inputs)
+    if answered.any():
+        inputs = {name: value[answered] for name, value in inputs.items()}
     kept = max(FEWEST, NUMBERS // max(1, 2 * sum(widths) * rows))
     return Reference(
         inputs,
         record_outputs(loaded.model, inputs, axis) | layer_outputs(full, inputs, axis, kept),
         record_outputs(reduced, inputs, axis) | layer_outputs(reduced, inputs, axis, kept),
     )
+
+
+def _answered(model: nn.Module, inputs: Mapping[str, Array]) -> Array:
+    """Which rows a model answers in finite numbers, ``(samples,)``."""
+    with torch.no_grad():
+        answer = model.eval()(*(torch.tensor(value) for value in inputs.values()))
+    values = answer if isinstance(answer, tuple | list) else (answer,)
+    found: Array = torch.stack([value.isfinite().flatten(1).all(1) for value in values]).all(0).numpy()
+    return found
 
 
 def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], time_axis: int, kept: int = FEWEST) -> dict[str, Array]:
