@@ -82,7 +82,13 @@ class Options:
 
 
 def check_options(options: Options) -> None:
-    """Refuse options that no model could be built with."""
+    """Refuse options that no model could be built with.
+
+    Raises
+    ------
+    UserError
+        If one is out of range or names nothing that there is; the sentence says which.
+    """
     if "size" not in options.undecided:
         options.request.check()
     if options.method not in METHODS:

@@ -267,6 +267,11 @@ def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: floa
     """Whether the reduced model's accuracy on the held-out samples, or its fit to true outputs, falls by at most so many points.
 
     Stops as soon as right answers to all that is left could no longer mend the drop.
+
+    Raises
+    ------
+    UserError
+        If there are no labels, or the model neither scores classes nor predicts what they are.
     """
     if judged.labels is None:
         raise UserError("A largest drop needs labels of the held-out samples; add them, or ask for --max-error.")

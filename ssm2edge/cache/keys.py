@@ -49,6 +49,11 @@ def source_code(directory: Path, classes: set[type]) -> str:
     """Hash of the user's code: every loaded file below the directory, and every loaded file of the packages of some classes.
 
     What a forward imports only while it runs is not seen; `--rebuild` is for that.
+
+    Raises
+    ------
+    UserError
+        If a loaded file cannot be read any more.
     """
     home = directory.resolve()
     packages = {kind.__module__.partition(".")[0] for kind in classes} - {"torch", "ssm2edge", "builtins"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm2edge.calibration.bank_spectrum import calibrated_bank
+from ssm2edge.calibration.finetuning import Finetuned, Training, finetune
 from ssm2edge.calibration.matching import Matched, Matching, match
 from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
 from ssm2edge.calibration.signals import Signals, runs_of_layers, signals_of
@@ -25,7 +26,19 @@ CALIBRATIONS = ("none", "spectrum", "match")
 Progress = Callable[[str, float], None]
 """Called with what is done and the share of it."""
 
-__all__ = ["CALIBRATIONS", "Calibrated", "Matched", "Matching", "Signals", "calibrate", "calibrate_spectrum", "signals_of"]
+__all__ = [
+    "CALIBRATIONS",
+    "Calibrated",
+    "Finetuned",
+    "Matched",
+    "Matching",
+    "Signals",
+    "Training",
+    "calibrate",
+    "calibrate_spectrum",
+    "finetune",
+    "signals_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +80,11 @@ def calibrate(
         Reduction method for systems of many inputs, which are reduced again for the covariance of their inputs.
     progress
         Called as it goes.
+
+    Raises
+    ------
+    ValueError
+        If there is no calibration of that kind.
     """
     if kind not in CALIBRATIONS:
         raise ValueError(f"there is no calibration {kind!r}; choose one of {', '.join(CALIBRATIONS)}.")

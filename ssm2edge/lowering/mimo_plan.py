@@ -85,7 +85,13 @@ def plan_mimo_block(
     inputs: int, order: int, outputs: int, squares: int, block: int, choice: Choice | None = None,
     feedthrough: Feedthrough = "full",
 ) -> MimoPlan:  # fmt: skip
-    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheaper of one product and its recurrence."""
+    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheaper of one product and its recurrence.
+
+    Raises
+    ------
+    ValueError
+        If the block is empty, or has no plan of the form that was chosen.
+    """
     candidates = mimo_block_candidates(inputs, order, outputs, squares, block, feedthrough)
     if choice is not None and choice.form is not None and block > 1:
         named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
@@ -98,7 +104,13 @@ def plan_mimo_block(
 def mimo_block_candidates(
     inputs: int, order: int, outputs: int, squares: int, block: int, feedthrough: Feedthrough = "full"
 ) -> Sequence[MimoPlan]:
-    """Plans for a block, the cheapest first."""
+    """Plans for a block, the cheapest first.
+
+    Raises
+    ------
+    ValueError
+        If the block is empty.
+    """
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     maps = _maps(inputs, order, outputs, squares, feedthrough)

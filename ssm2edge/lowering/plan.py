@@ -60,7 +60,13 @@ class Plan:
 
 
 def plan_block(channels: int, order: int, block: int, choice: Choice | None = None) -> Plan:
-    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheapest candidate."""
+    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheapest candidate.
+
+    Raises
+    ------
+    ValueError
+        If the block is empty, or has no plan of the form that was chosen.
+    """
     candidates = block_candidates(channels, order, block)
     if choice is not None and choice.form is not None and block > 1:
         named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
@@ -71,7 +77,13 @@ def plan_block(channels: int, order: int, block: int, choice: Choice | None = No
 
 
 def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
-    """Plans for a block, the cheapest first: the recurrence for one sample; for more, equal chunks of either form."""
+    """Plans for a block, the cheapest first: the recurrence for one sample; for more, equal chunks of either form.
+
+    Raises
+    ------
+    ValueError
+        If the block is empty.
+    """
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     if block == 1:

@@ -56,7 +56,13 @@ class BoundBlock:
         return self._sides[self._side]
 
     def advance(self) -> None:
-        """Run the block in `inputs`, fill `outputs`, and move the states on."""
+        """Run the block in `inputs`, fill `outputs`, and move the states on.
+
+        Raises
+        ------
+        EdgeError
+            If onnxruntime cannot run the graph.
+        """
         side = self._side
         try:
             self._session.run_with_iobinding(self._bindings[side])

@@ -90,6 +90,8 @@ class Model:
         ------
         InputError
             If a name, dtype, shape or length does not fit, or there is no sample at all.
+        EdgeError
+            If onnxruntime cannot run the graph.
         """
         graph = self._open()
         values = graph.signature.gather(samples)

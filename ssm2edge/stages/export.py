@@ -56,7 +56,13 @@ def check_exportable(loaded: Loaded, options: Options) -> None:
 def export(
     traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress
 ) -> tuple[Streaming, tuple[StateRecord, ...]]:
-    """Write offline.onnx, for sequences of about ``length`` samples, and, where the model can stream, stream.onnx."""
+    """Write offline.onnx, for sequences of about ``length`` samples, and, where the model can stream, stream.onnx.
+
+    Raises
+    ------
+    UserError
+        If it cannot be exported, or a plan names no layer or no form.
+    """
     try:
         choose_forms(traced, options.plan)
         progress("export", 0.3)

@@ -45,7 +45,13 @@ def reduce(
     store: Store,
     progress: Callable[[str], None],
 ) -> dict[str, Reduction]:
-    """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is."""
+    """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is.
+
+    Raises
+    ------
+    UserError
+        If the layers cannot be reduced as asked, or nothing meets the request.
+    """
     systems, horizon = loaded.systems, horizon_of(options, loaded)
     largest = largest_orders(loaded.model, loaded.layers)
 

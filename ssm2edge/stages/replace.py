@@ -19,7 +19,13 @@ from ssm2edge.systems.system import System
 
 
 def replace(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
-    """Put blocks with these systems in the layers' places."""
+    """Put blocks with these systems in the layers' places.
+
+    Raises
+    ------
+    UserError
+        If a layer cannot be replaced.
+    """
     try:
         return replace_layers(loaded.model, systems)
     except LayerError as error:
@@ -27,7 +33,13 @@ def replace(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
 
 
 def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
-    """Trace a model whose layers are blocks."""
+    """Trace a model whose layers are blocks.
+
+    Raises
+    ------
+    UserError
+        If it cannot be exported; layers that were left as they are are named.
+    """
     inputs = [
         InputAxes(name, loaded.source.time_axis, torch.from_numpy(value[:1])) for name, value in loaded.samples.held_out.items()
     ]

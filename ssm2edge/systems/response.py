@@ -18,7 +18,13 @@ def pole_sequences(poles: Tensor, length: int) -> Tensor:
 
 
 def impulse_response(system: System, length: int) -> Tensor:
-    """Return ``D, C B, C A B, ...``, real, ``(*batch, p, m, length)`` float64 (the linear part, where outputs are quadratic)."""
+    """Return ``D, C B, C A B, ...``, real, ``(*batch, p, m, length)`` float64 (the linear part, where outputs are quadratic).
+
+    Raises
+    ------
+    ValueError
+        If the length is not positive.
+    """
     if length < 1:
         raise ValueError(f"an impulse response has at least one sample, not {length}.")
     system = system.paper_form()

@@ -16,6 +16,7 @@ Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,7 +113,13 @@ class System:
 
     @property
     def residues(self) -> Tensor:
-        """Residues ``C_j B_j`` of SISO systems, ``(*batch, n)``: at k >= 1 the response is ``sum_j residue_j pole_j^(k-1)``."""
+        """Residues ``C_j B_j`` of SISO systems, ``(*batch, n)``: at k >= 1 the response is ``sum_j residue_j pole_j^(k-1)``.
+
+        Raises
+        ------
+        ValueError
+            If the systems have several inputs or outputs.
+        """
         if not self.is_siso:
             raise ValueError("only SISO systems have scalar residues.")
         return self.C[..., 0, :] * self.B[..., :, 0]
@@ -201,27 +208,34 @@ def siso_bank(poles: Tensor, residues: Tensor, feedthrough: Tensor) -> System:
     return System(poles=poles, B=torch.ones_like(poles)[..., None], C=residues[..., None, :], D=feedthrough[..., None, None])
 
 
-def stack(systems: list[System]) -> System:
-    """Stack systems of equal shapes along a new leading batch axis (the layers of a network)."""
-    poles, B, C, D = (torch.stack([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
+def stack(systems: Sequence[System]) -> System:
+    """Stack systems of equal shapes along a new leading batch axis (the layers of a network).
+
+    Raises
+    ------
+    ValueError
+        If only some have quadratic outputs, or only some read the state after the sample.
+    """
+    return _together(systems, torch.stack)
+
+
+def concatenate(systems: Sequence[System]) -> System:
+    """Join batches of systems along their first batch axis (banks of several layers into one long bank).
+
+    Raises
+    ------
+    ValueError
+        If only some have quadratic outputs, or only some read the state after the sample.
+    """
+    return _together(systems, torch.cat)
+
+
+def _together(systems: Sequence[System], join: Callable[[list[Tensor]], Tensor]) -> System:
+    poles, B, C, D = (join([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
     quadratic = [s.M for s in systems if s.M is not None]
     if quadratic and len(quadratic) != len(systems):
-        raise ValueError("systems with and without quadratic outputs cannot be stacked.")
-    return System(poles, B, C, D, M=torch.stack(quadratic) if quadratic else None, after_sample=_alike(systems))
-
-
-def concatenate(systems: list[System]) -> System:
-    """Join batches of systems along their first batch axis (banks of several layers into one long bank)."""
-    poles, B, C, D = (torch.cat([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
-    quadratic = [s.M for s in systems if s.M is not None]
-    if quadratic and len(quadratic) != len(systems):
-        raise ValueError("systems with and without quadratic outputs cannot be joined.")
-    return System(poles, B, C, D, M=torch.cat(quadratic) if quadratic else None, after_sample=_alike(systems))
-
-
-def _alike(systems: list[System]) -> bool:
-    """Whether all read the state after the sample, or none."""
+        raise ValueError("systems with and without quadratic outputs cannot be put together.")
     after = systems[0].after_sample
     if any(system.after_sample != after for system in systems):
         raise ValueError("systems that read the state before and after the sample cannot be put together.")
-    return after
+    return System(poles, B, C, D, M=join(quadratic) if quadratic else None, after_sample=after)

@@ -62,7 +62,13 @@ class MeasuredLayer:
 
     @cached_property
     def found(self) -> SystemResponse:
-        """What the layer's part of the graph answers."""
+        """What the layer's part of the graph answers.
+
+        Raises
+        ------
+        EdgeError
+            If the graph does not tell where the layer is, or its part cannot be cut out or run.
+        """
         source, target = self._subject.model.layer_inputs.get(self._call), self._subject.model.layers.get(self._call)
         if source is None or target is None:
             raise EdgeError(f"The graph does not tell where {self._shown} is: build the artifact again.")

@@ -103,7 +103,13 @@ class Walk:
         return found if bool(found.any()) else None
 
     def refuse_behind(self, node: fx.Node, argument: fx.Node) -> None:
-        """Refuse to extend a value on the left whose first samples do not exist."""
+        """Refuse to extend a value on the left whose first samples do not exist.
+
+        Raises
+        ------
+        StreamingError
+            If the argument needs samples that come after its value.
+        """
         if self._ahead[argument] < 0:
             cause = self._cause.get(argument, node)
             raise StreamingError(refusal(cause, f"needs {_samples(-self._ahead[argument])} that come after its value"))

@@ -28,7 +28,13 @@ WORDS = {
 def speed(
     candidate: Subject, baseline: Baseline, policy: Policy, progress: Callable[[str], None], seed: int | None
 ) -> Iterator[Gate]:
-    """Compare latencies on the candidate's first held-out sequence."""
+    """Compare latencies on the candidate's first held-out sequence.
+
+    Raises
+    ------
+    UserError
+        If the baseline takes other inputs, or was recorded with another number of threads.
+    """
     percent = policy.threshold if baseline.artifact is not None else policy.other_machine
     if percent is None:
         return
