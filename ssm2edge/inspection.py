@@ -33,7 +33,8 @@ class PlanReport:
     plan
         The cheapest plan in words.
     candidates
-        By ``form:samples`` as ``--plan`` takes it, nanoseconds a sample by the cost model, the cheapest first.
+        By ``form:samples``, nanoseconds a sample by the cost model, the cheapest first.  ``--plan`` takes these, but for blocks
+        of one sample, which are computed in the cheapest way.
     """
 
     order: int

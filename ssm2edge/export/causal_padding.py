@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from ssm2edge.export.streaming.contract import argument_of, operator_name
 from ssm2edge.layers import mimo_operators, operators
 
 TIME_FROM_END: Mapping[Any, int] = {operators.siso_bank._opoverload: 1, mimo_operators.mimo._opoverload: 2}
@@ -62,10 +63,10 @@ def _drop(filter: fx.Node) -> bool:
 
 def _padding_of(node: fx.Node, from_end: int) -> tuple[fx.Node, int] | None:
     """What is padded with zeros along time alone, and how many of them stand in front."""
-    if _name(node) == "pad":
-        mode, value = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value", 0)
-    elif _name(node) == "constant_pad_nd":
-        mode, value = "constant", _argument(node, 2, "value", 0)
+    if operator_name(node) == "pad":
+        mode, value = argument_of(node, 2, "mode", "constant"), argument_of(node, 3, "value", 0)
+    elif operator_name(node) == "constant_pad_nd":
+        mode, value = "constant", argument_of(node, 2, "value", 0)
     else:
         return None
     x, pads = node.args[:2]
@@ -81,9 +82,9 @@ def _padding_of(node: fx.Node, from_end: int) -> tuple[fx.Node, int] | None:
 
 def _is_pointwise(node: fx.Node, filtered: fx.Node, from_end: int) -> bool:
     """Whether a node combines the filtered values with something that is the same at all times, or changes nothing."""
-    if _name(node) == "slice" and node.args[0] is filtered:
+    if operator_name(node) == "slice" and node.args[0] is filtered:
         return [_size(size) for size in node.meta["val"].shape] == [_size(size) for size in filtered.meta["val"].shape]
-    if _name(node) not in POINTWISE or len(node.args) != 2 or node.kwargs:
+    if operator_name(node) not in POINTWISE or len(node.args) != 2 or node.kwargs:
         return False
     others = [argument for argument in node.args if argument is not filtered]
     values = [argument.meta.get("val") if isinstance(argument, fx.Node) else argument for argument in others]
@@ -97,25 +98,15 @@ def _is_pointwise(node: fx.Node, filtered: fx.Node, from_end: int) -> bool:
 
 def _undoes(node: fx.Node, x: fx.Node, left: int, from_end: int) -> bool:
     """Whether a node is the slice of the filtered values that belongs to the samples before padding."""
-    if _name(node) != "slice" or any(user.op == "output" for user in node.users):
+    if operator_name(node) != "slice" or any(user.op == "output" for user in node.users):
         return False
     before, after = x.meta["val"], node.meta["val"]
     axis = before.ndim - from_end
-    along = int(_argument(node, 1, "dim", 0)) % before.ndim == axis and _argument(node, 4, "step", 1) == 1
-    starts = (_argument(node, 2, "start", 0) or 0) == left
+    along = int(argument_of(node, 1, "dim", 0)) % before.ndim == axis and argument_of(node, 4, "step", 1) == 1
+    starts = (argument_of(node, 2, "start", 0) or 0) == left
     return along and starts and bool(_size(after.shape[axis]) == _size(before.shape[axis]))
-
-
-def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def _size(size: Any) -> Any:
     """A traced size as an expression that can be compared without a guard."""
     return size if isinstance(size, int) else size.node.expr
-
-
-def _name(node: fx.Node) -> str:
-    """Name of an aten operator without its overload."""
-    packet = getattr(node.target, "overloadpacket", None)
-    return str(getattr(packet, "__name__", ""))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError
-from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
+from ssm2edge.layers.heads import HeadedReplacement, headed_shape, skip_of, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import Heads, diagonal, normalised
 from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
@@ -34,7 +34,7 @@ class ReducedDSS(HeadedReplacement):
     """A DSS layer whose convolutions are reduced blocks; gates, activation, dropout and mixing are the original modules."""
 
     def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...]) -> None:
-        super().__init__(original, blocks, shape, len(_skip(original)))
+        super().__init__(original, blocks, shape, len(skip_of(original)))
         self.hyper = bool(getattr(original, "hyper", False))
         for name in (*PARTS, *(("hyper_activation",) if self.hyper else ())):
             self.add_module(name, copy.deepcopy(original.get_submodule(name)))
@@ -71,7 +71,7 @@ class DSSLibrary:
 
     def kind(self, module: nn.Module) -> str:
         """A bank, with the length it holds for where the kernel is a softmax."""
-        shared = " with shared poles" if _single_step(module.get_submodule("kernel")) or len(_skip(module)) > 1 else ""
+        shared = " with shared poles" if _single_step(module.get_submodule("kernel")) or len(skip_of(module)) > 1 else ""
         longest = _longest(module)
         return f"SISO bank{shared}" + (f" (softmax over {longest:,} samples)" if longest and _is_softmax(module) else "")
 
@@ -87,8 +87,7 @@ class DSSLibrary:
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
         """Channels before time, unless the layer says otherwise."""
-        channels = _skip(module).shape[1]
-        return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
+        return headed_shape(module, batch, length)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
         """Return the systems, float64; a bidirectional layer has the parts of ``DIRECTIONS``.
@@ -98,14 +97,14 @@ class DSSLibrary:
         LayerError
             If a parameter is at fault, or a softmax has no length.
         """
-        kernel, skip = module.get_submodule("kernel"), _skip(module).detach().cpu().double()
+        kernel, skip = module.get_submodule("kernel"), skip_of(module).detach().cpu().double()
         check_finite((*((name, getattr(kernel, name)) for name in _stored(kernel)), ("D", skip)))
         return systems_of(module, _heads(kernel, _version(module), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip; both directions share the kernel's."""
         kernel = module.get_submodule("kernel")
-        return tensors_of(module, [getattr(kernel, name) for name in _stored(kernel)], _skip(module))
+        return tensors_of(module, [getattr(kernel, name) for name in _stored(kernel)], skip_of(module))
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
         """Keep gates, activation, dropout and mixing; exchange the convolutions and the skip for the blocks.
@@ -184,12 +183,6 @@ def _single_step(kernel: nn.Module) -> bool:
 
 def _stored(kernel: nn.Module) -> list[str]:
     return [name for name in ("log_dt", "W", *MODES) if isinstance(getattr(kernel, name, None), Tensor)]
-
-
-def _skip(module: nn.Module) -> Tensor:
-    skip = getattr(module, "D")  # noqa: B009  (registered at run time, unknown to type checkers)
-    assert isinstance(skip, Tensor)
-    return skip
 
 
 def _longest(module: nn.Module) -> int | None:

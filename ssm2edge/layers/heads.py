@@ -44,6 +44,19 @@ class HeadedReplacement(Replacement):
         return y
 
 
+def skip_of(module: nn.Module) -> Tensor:
+    """The skip ``D (heads, channels)`` of a layer."""
+    skip = getattr(module, "D")  # noqa: B009  (D is registered at run time, unknown to type checkers)
+    assert isinstance(skip, Tensor)
+    return skip
+
+
+def headed_shape(module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
+    """Shape of an input of a layer: channels before time, unless the layer says otherwise."""
+    channels = skip_of(module).shape[1]
+    return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
+
+
 def is_bidirectional(module: nn.Module) -> bool:
     """Whether a layer filters both ways."""
     return bool(getattr(module, "bidirectional", False))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from ssm2edge.layers.heads import HeadedReplacement, systems_of, tensors_of
+from ssm2edge.layers.heads import HeadedReplacement, headed_shape, skip_of, systems_of, tensors_of
 from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
 from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
@@ -27,7 +27,7 @@ class ReducedS4(HeadedReplacement):
     """An ``FFTConv`` whose convolutions are reduced blocks; dropout and activation are the original modules."""
 
     def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...]) -> None:
-        super().__init__(original, blocks, shape, len(_skip(original)))
+        super().__init__(original, blocks, shape, len(skip_of(original)))
         for name in PARTS:
             self.add_module(name, copy.deepcopy(original.get_submodule(name)))
         self.heads_last = bool(getattr(original, "swap_channels", False))
@@ -61,7 +61,7 @@ class S4Library:
 
     def kind(self, module: nn.Module) -> str:
         """A bank of channels, independent or with shared poles."""
-        kernel, heads = module.get_submodule("kernel"), len(_skip(module))
+        kernel, heads = module.get_submodule("kernel"), len(skip_of(module))
         shared = heads > 1 or read_kernel(kernel).shares_state_matrix
         return "SISO bank with shared poles" if shared else "SISO bank"
 
@@ -81,8 +81,7 @@ class S4Library:
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
         """Channels before time, unless the layer says otherwise."""
-        channels = _skip(module).shape[1]
-        return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
+        return headed_shape(module, batch, length)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
         """Discretise in float64; a bidirectional layer has the parts of ``DIRECTIONS``.
@@ -92,13 +91,13 @@ class S4Library:
         LayerError
             If a parameter is at fault, or the layer has an option that is not known.
         """
-        skip = _skip(module).detach().cpu().double()
+        skip = skip_of(module).detach().cpu().double()
         check_finite([("D", skip)])
         return systems_of(module, heads_of(module.get_submodule("kernel"), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """The kernel's tensors and the skip; both directions share the kernel's."""
-        return tensors_of(module, stored(module.get_submodule("kernel")), _skip(module))
+        return tensors_of(module, stored(module.get_submodule("kernel")), skip_of(module))
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
         """Keep dropout and activation; exchange the convolutions and the skip for the blocks.
@@ -109,12 +108,6 @@ class S4Library:
             If the layer's forward fails, or returns something that a reduced layer cannot.
         """
         return ReducedS4(module, blocks, self.input_shape(module, 1, 2))
-
-
-def _skip(module: nn.Module) -> Tensor:
-    skip = getattr(module, "D")  # noqa: B009  (D is registered at run time, unknown to type checkers)
-    assert isinstance(skip, Tensor)
-    return skip
 
 
 def _longest(module: nn.Module) -> int | None:

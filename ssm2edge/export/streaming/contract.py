@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, fx
@@ -116,7 +116,7 @@ def tensor_arguments(node: fx.Node) -> list[Tensor]:
     return found
 
 
-def argument_of(node: fx.Node, position: int, keyword: str, default: object = None) -> object:
+def argument_of(node: fx.Node, position: int, keyword: str, default: object = None) -> Any:
     """One argument of a call, wherever it stands."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(keyword, default)
 

@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from ssm2edge.export.program import TracedModel, contains_symbol
 from ssm2edge.export.streaming.contract import (
     BlockStep,
+    argument_of,
     as_is,
     normal_dimensions,
     operator_name,
@@ -62,10 +63,9 @@ class PointwiseRule:
         return as_is(node, *walk.aligned(operands)) if accepted else None
 
 
-def _other_dimension(position: int, keyword: str = "dim", default: int | None = None) -> Callable[..., bool]:
+def _other_dimension(position: int, default: int | None = None) -> Callable[..., bool]:
     def check(node: fx.Node, x: Tensor, time: int, traced: TracedModel) -> bool:
-        dims = node.args[position] if len(node.args) > position else node.kwargs.get(keyword, default)
-        return time not in normal_dimensions(dims, x.ndim)
+        return time not in normal_dimensions(argument_of(node, position, "dim", default), x.ndim)
 
     return check
 
