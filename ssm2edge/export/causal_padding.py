@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from ssm2edge.export.streaming.contract import argument_of, operator_name
+from ssm2edge.export.nodes import argument_of, operator_name
 from ssm2edge.layers import mimo_operators, operators
 
 TIME_FROM_END: Mapping[Any, int] = {operators.siso_bank._opoverload: 1, mimo_operators.mimo._opoverload: 2}

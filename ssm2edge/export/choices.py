@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from torch import fx
 
 from ssm2edge.export.errors import ExportError
+from ssm2edge.export.nodes import module_name
 from ssm2edge.export.program import TracedModel
-from ssm2edge.export.streaming.contract import module_name
 from ssm2edge.layers import mimo_operators, operators
 from ssm2edge.lowering.choice import parse_choice
 

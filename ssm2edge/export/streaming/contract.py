@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
 from torch import Tensor, fx
+
+from ssm2edge.export.nodes import module_name
 
 if TYPE_CHECKING:
     from ssm2edge.export.streaming.walk import Walk
@@ -97,68 +98,6 @@ def as_is(node: fx.Node, ahead: int | None, delays: Mapping[fx.Node, int]) -> Bl
     return BlockStep(compute, ahead=ahead, delays=delays)
 
 
-def traced_value(argument: object) -> object:
-    """The shape-only value of a node's argument; other arguments are their own value."""
-    return argument.meta.get("val") if isinstance(argument, fx.Node) else argument
-
-
-def tensor_arguments(node: fx.Node) -> list[Tensor]:
-    """The shape-only tensors among a node's arguments, lists included."""
-    found: list[Tensor] = []
-
-    def visit(argument: fx.Node) -> fx.Node:
-        value = argument.meta.get("val")
-        if isinstance(value, Tensor):
-            found.append(value)
-        return argument
-
-    fx.map_arg((node.args, node.kwargs), visit)
-    return found
-
-
-def argument_of(node: fx.Node, position: int, keyword: str, default: object = None) -> Any:
-    """One argument of a call, wherever it stands."""
-    return node.args[position] if len(node.args) > position else node.kwargs.get(keyword, default)
-
-
-def normal_dimensions(dimensions: object, rank: int) -> tuple[int, ...]:
-    """Dimensions of an operator's argument (None, one or a list, negative or not) as non-negative numbers; None means all."""
-    if dimensions is None:
-        return tuple(range(rank))
-    if isinstance(dimensions, int):
-        dimensions = [dimensions]
-    assert isinstance(dimensions, list | tuple)
-    return tuple(sorted(int(d) % rank for d in dimensions))
-
-
-def operator_name(node: fx.Node) -> str | None:
-    """Name of an aten operator, without the mark of those that work in place; None for anything else."""
-    if node.op != "call_function" or getattr(node.target, "namespace", None) != "aten":
-        return None
-    return str(getattr(node.target, "_opname", "")).removesuffix("_") or None
-
-
-def module_name(node: fx.Node) -> str:
-    """Dotted path of the innermost module that calls the node; empty at the top."""
-    stack = node.meta.get("nn_module_stack") or {}
-    names = [path for path, _ in stack.values()]
-    return str(names[-1]) if names else ""
-
-
 def state_name(node: fx.Node, kind: str = "") -> str:
     """Name of a state that the node owns: its module's, and what kind of state it is; the node's own outside of modules."""
     return ".".join(part for part in (module_name(node), kind) if part) or node.name
-
-
-def user_line(node: fx.Node) -> str:
-    """Where the user's code calls the node, as ``file:line``, or an empty string."""
-    trace = str(node.meta.get("stack_trace") or "")
-    lines = [line.strip() for line in trace.splitlines() if line.strip().startswith('File "')]
-    lines = [line for line in lines if "/torch/" not in line and not line.startswith('File "torch/')]
-    if not lines:
-        return ""
-    file, _, rest = lines[-1].removeprefix('File "').partition('", line ')
-    return f"{file}:{rest.split(',')[0]}"
-
-
-aten = torch.ops.aten

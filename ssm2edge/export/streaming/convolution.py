@@ -10,7 +10,8 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, argument_of, aten, traced_value
+from ssm2edge.export.nodes import argument_of, aten, traced_value
+from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
 

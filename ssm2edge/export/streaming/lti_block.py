@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, StateSpec, module_name, traced_value
+from ssm2edge.export.nodes import module_name, traced_value
+from ssm2edge.export.streaming.contract import BlockStep, StateSpec
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.layers import mimo_operators, operators
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from ssm2edge.export.errors import StreamingError
+from ssm2edge.export.nodes import tensor_arguments
 from ssm2edge.export.program import TracedModel, contains_symbol
 from ssm2edge.export.running import held_tensors
-from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec, tensor_arguments
+from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec
 from ssm2edge.export.streaming.delay import delayed
 from ssm2edge.export.streaming.walk import Walk, refusal
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import normal_dimensions
+from ssm2edge.export.nodes import normal_dimensions
 from ssm2edge.export.streaming.walk import Walk, static_sizes
 
 

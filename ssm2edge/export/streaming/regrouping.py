@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, operator_name
+from ssm2edge.export.nodes import operator_name
+from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed

@@ -7,8 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
+from ssm2edge.export.nodes import argument_of, aten
 from ssm2edge.export.streaming.compensated import added
-from ssm2edge.export.streaming.contract import BlockStep, StateSpec, argument_of, aten, state_name
+from ssm2edge.export.streaming.contract import BlockStep, StateSpec, state_name
 from ssm2edge.export.streaming.pooled import pooled_over_time
 from ssm2edge.export.streaming.walk import Walk
 

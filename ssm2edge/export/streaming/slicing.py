@@ -11,7 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, argument_of, as_is, aten, normal_dimensions, operator_name
+from ssm2edge.export.nodes import argument_of, aten, normal_dimensions, operator_name
+from ssm2edge.export.streaming.contract import BlockStep, as_is
 from ssm2edge.export.streaming.timeline import fixed_size, linear_length
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed

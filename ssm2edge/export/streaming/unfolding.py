@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, aten, normal_dimensions
+from ssm2edge.export.nodes import aten, normal_dimensions
+from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
 

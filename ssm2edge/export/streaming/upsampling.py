@@ -6,7 +6,8 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep, aten, normal_dimensions
+from ssm2edge.export.nodes import aten, normal_dimensions
+from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.walk import Walk
 
 
