@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.numpy_helper
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from ssm2edge.export import ExportError, TracedModel, choose_forms, export_offline, export_stream
+from tests.onnx_sessions import session
 from tests.small_models import CHANNELS, tail, traced
 
 Array = NDArray[np.float32]
@@ -35,8 +35,8 @@ def close(model: onnx.ModelProto, states: dict[str, Array]) -> None:
     u = np.random.default_rng(0).standard_normal((2, CHANNELS, LENGTH)).astype(np.float32)
     with torch.no_grad():
         expected = tail(lambda model, y: y)(torch.from_numpy(u)).numpy()
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"u": u, **states})[0], expected, rtol=1e-4, atol=1e-5)
+    run = session(model)
+    np.testing.assert_allclose(run.run(None, {"u": u, **states})[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [5, 64])

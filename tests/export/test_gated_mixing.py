@@ -7,12 +7,12 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ssm2edge.export import InputAxes, export_offline, export_stream, trace
+from tests.onnx_sessions import session
 
 CHANNELS = 6
 
@@ -54,14 +54,12 @@ def exported(model: nn.Module) -> onnx.ModelProto:
 
 
 def assert_equal(model: nn.Module, graph: onnx.ModelProto, lengths: tuple[int, ...] = (1, 8)) -> None:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    run = session(graph)
     for batch, length in itertools.product((1, 3), lengths):
         u = np.random.default_rng(length).standard_normal((batch, CHANNELS, length)).astype(np.float32)
         with torch.no_grad():
             expected = model(torch.from_numpy(u)).numpy()
-        actual = session.run(None, {"u": u})[0]
+        actual = run.run(None, {"u": u})[0]
         assert actual.shape == expected.shape
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 from ssm2edge.export import InputAxes, TracedModel, export_offline, export_stream, trace
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
+from tests.onnx_sessions import session
 from tests.small_models import replaced
 
 Array = NDArray[np.float32]
@@ -68,12 +68,6 @@ def files() -> Files:
     model = EveryRule().eval()
     form = trace(replaced(model), [InputAxes("u", 1, torch.zeros(1, 5, 2))])
     return Files(model, form, export_offline(form), {block: export_stream(form, block)[0] for block in BLOCKS})
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def noise(batch: int, length: int) -> Array:

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from ssm2edge.export.joint_states import LARGEST_STATES
 from ssm2edge.export.single_samples import write_single_samples_as_rows
 from ssm2edge.export.transposes import cancel_transposes
 from ssm2edge.export.unused import drop_unused
+from tests.onnx_sessions import session
 from tests.small_models import replaced
 
 Array = NDArray[np.float32]
@@ -49,12 +49,6 @@ class Stack(nn.Module):
 def stream(layers: int, block: int) -> onnx.ModelProto:
     form = trace(replaced(Stack(layers).eval()), [InputAxes("u", 1, torch.zeros(1, 5, 2))])
     return export_stream(form, block)[0]
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:

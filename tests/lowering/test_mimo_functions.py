@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ssm2edge.lowering.functions import DOMAIN, OPSET
 from ssm2edge.lowering.mimo import block_function, sequence_function
 from ssm2edge.lowering.mimo_plan import Feedthrough, MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
+from tests.onnx_sessions import session
 
 Array = NDArray[np.float32]
 Constants = dict[str, Array]
@@ -70,7 +71,7 @@ def recurrence(constants: Constants, u: Array, x: NDArray[np.float64]) -> tuple[
     return np.stack(outputs, 1), x
 
 
-def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) -> onnxruntime.InferenceSession:
+def session_of(text: str, constants: Constants, ports: dict[str, list[int | str]]) -> onnxruntime.InferenceSession:
     function = onnx.parser.parse_function(text)
     assert list(function.input) == [*ports, *constants]
     node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
@@ -91,9 +92,7 @@ def session(text: str, constants: Constants, ports: dict[str, list[int | str]]) 
     assert {node.domain for node in model.graph.node} == {""}
     del model.opset_import[1:]
     onnx.checker.check_model(model, full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session(model)
 
 
 @cache
@@ -101,7 +100,7 @@ def sequence_session(order: int, squares: int, chunk: int, feedthrough: Feedthro
     inputs, outputs = SIZES[feedthrough]
     plan = MimoPlan("chunked", chunk, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
     constants = random_constants(order, squares, feedthrough)
-    return session(sequence_function(plan, "System"), constants, {"u": ["batch", "time", inputs]})
+    return session_of(sequence_function(plan, "System"), constants, {"u": ["batch", "time", inputs]})
 
 
 @cache
@@ -112,7 +111,7 @@ def block_session(
     plan = MimoPlan(form, block, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
     text = block_function(plan, "System")
     constants = random_constants(order, squares, feedthrough)
-    return session(text, constants, {"u": ["batch", block, inputs], "x": ["batch", order]})
+    return session_of(text, constants, {"u": ["batch", block, inputs], "x": ["batch", order]})
 
 
 def close(actual: Array, expected: NDArray[np.float64]) -> None:
@@ -197,7 +196,7 @@ def test_slow_poles_keep_their_last_bits() -> None:
     u = np.zeros((1, 40_000, INPUTS), np.float32)
     u[0, 0] = 1.0
     plan = plan_mimo_sequence(INPUTS, 2, OUTPUTS, 0)
-    (y,) = session(sequence_function(plan, "System"), constants, {"u": ["batch", "time", INPUTS]}).run(None, {"u": u})
+    (y,) = session_of(sequence_function(plan, "System"), constants, {"u": ["batch", "time", INPUTS]}).run(None, {"u": u})
     close(y, recurrence(constants, u, np.zeros((1, 2)))[0])
 
 

@@ -23,6 +23,7 @@ from ssm2edge.lowering.siso_bank import sequence_function
 from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
 from ssm2edge.systems.real_form import to_real_sections
 from ssm2edge.systems.system import System, siso_bank
+from tests.onnx_sessions import session
 from tests.random_banks import random_bank
 
 Array = NDArray[np.float32]
@@ -58,13 +59,6 @@ def recurrence(constants: dict[str, Array], u: Array, x: NDArray[np.float64]) ->
         outputs.append(np.einsum("hn,bhn->bh", c, x) + d * sample)
         x = np.einsum("hij,bhj->bhi", A, x) + sample[..., None]
     return np.stack(outputs, -1), x
-
-
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def model_of(
