@@ -217,10 +217,10 @@ def tell(order: int, bound: OutputBounds, samples: Measured, random: Measured, a
     certified = f"certified {share.value:.4g}" if share is bound.certified else str(bound.certified)
     click.echo(
         f"order {order}: outputs {bound.outputs:.4g}; {certified}, estimated {bound.estimated.value:.4g}; measured "
-        f"{samples.output:.4g} on the calibration samples, {random.output:.4g} on {random.cases} random inputs, {ascent.output:.4g} "
-        f"on {ascent.cases} by ascent; the {share.kind} bound is {share.value / worst:.3g} times the largest; above the certified "
-        f"one {random.above_certified + samples.above_certified} and {ascent.above_certified}, above the estimated one "
-        f"{samples.above_estimated}, {random.above_estimated} and {ascent.above_estimated}"
+        f"{samples.output:.4g} on the calibration samples, {random.output:.4g} on {random.cases} random inputs, "
+        f"{ascent.output:.4g} on {ascent.cases} by ascent; the {share.kind} bound is {share.value / worst:.3g} times that; "
+        f"above the certified one {random.above_certified + samples.above_certified} and {ascent.above_certified}, above the "
+        f"estimated one {samples.above_estimated}, {random.above_estimated} and {ascent.above_estimated}"
     )
     for layer, part in share.layers.items():
         arriving = max(found.arriving.get(layer, 0.0) for found in (samples, random, ascent))

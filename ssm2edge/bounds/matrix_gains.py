@@ -19,8 +19,9 @@ most ``gap`` apart in beta the nearest lies within gap / 2, hence ``max <= grid 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,8 +32,13 @@ from ssm2edge.systems.response import pole_sequences
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import pole_powers, window_sum
 
-LONGEST_HORIZON = 1 << 12
-"""Taps beyond which the gain is bounded by that of all taps: its grid does not grow with the horizon."""
+MOST_PRODUCTS = 1 << 34
+"""Multiplications beyond which the gain of the taps on a horizon is bounded by that of all taps."""
+
+STRIDE = 4
+"""Of the first pass over a grid."""
+
+Found = TypeVar("Found")
 
 ENTRIES_AT_ONCE = 1 << 21
 """Of responses held together."""
@@ -81,8 +87,7 @@ class MatrixGains:
             raise BoundError("The output bound needs stable layers.")
         self.system = replace(system.paper_form(), M=None)
         self._horizon = horizon
-        self._responses: dict[bytes, Tensor] = {}
-        self._sums: dict[bytes, TapSums] = {}
+        self._found: dict[tuple[str, bytes], Any] = {}
 
     def energy(self, inputs: Tensor) -> float:
         """Gain from the l2 norm of n to that of the outputs.
@@ -92,23 +97,23 @@ class MatrixGains:
         inputs
             S, ``(inputs, d)`` float64.
         """
-        return float(self._response(inputs)[0])
+        return self._once("energy", inputs, largest_norm)
 
     def row_energies(self, inputs: Tensor) -> Tensor:
         """Gains from the l2 norm of n to that of each output, ``(outputs,)`` float64."""
-        return self._response(inputs)[1:]
+        return self._once("rows", inputs, largest_rows)
 
     def h2(self, inputs: Tensor) -> float:
         """Gain from the l2 norm of n to the largest norm of the outputs at one step, on a finite horizon."""
-        return self._taps(inputs).h2
+        return self._sums(inputs).h2
 
     def peaks(self, inputs: Tensor) -> Tensor:
         """Gains from the largest norm of n at one step to the largest magnitude of each output, ``(outputs,)`` float64."""
-        return self._taps(inputs).rows
+        return self._sums(inputs).rows
 
     def magnitudes(self) -> Tensor:
         """Gains from the largest magnitude of each input to that of each output, ``(outputs, inputs)`` float64."""
-        return self._taps(torch.eye(self.system.inputs, dtype=torch.float64)).magnitudes
+        return self._sums(torch.eye(self.system.inputs, dtype=torch.float64)).magnitudes
 
     def weighted(self, weights: Tensor) -> MatrixGains:
         """Gains of the same system with factors ``(outputs,)`` for its outputs."""
@@ -116,38 +121,52 @@ class MatrixGains:
             replace(self.system, C=weights[:, None] * self.system.C, D=weights[:, None] * self.system.D), self._horizon
         )
 
-    def _response(self, inputs: Tensor) -> Tensor:
-        key = inputs.numpy().tobytes()
-        if key not in self._responses:
-            self._responses[key] = largest_response(self._fed(inputs), self._horizon)
-        return self._responses[key]
+    def _sums(self, inputs: Tensor) -> TapSums:
+        return self._once("sums", inputs, sums_over_taps)
 
-    def _taps(self, inputs: Tensor) -> TapSums:
-        key = inputs.numpy().tobytes()
-        if key not in self._sums:
-            self._sums[key] = sums_over_taps(self._fed(inputs), self._horizon)
-        return self._sums[key]
+    def _once(self, what: str, inputs: Tensor, compute: Callable[[System, int | None], Found]) -> Found:
+        key = (what, inputs.numpy().tobytes())
+        if key not in self._found:
+            self._found[key] = compute(self._fed(inputs), self._horizon)
+        found: Found = self._found[key]
+        return found
 
     def _fed(self, inputs: Tensor) -> System:
         return replace(self.system, B=self.system.B @ inputs.to(self.system.B), D=self.system.D @ inputs)
 
 
-def largest_response(system: System, horizon: int | None) -> Tensor:
-    """Bound the norms of the frequency response over all frequencies: of the matrix, then of each row, ``(1 + outputs,)``."""
-    if horizon is not None and horizon > LONGEST_HORIZON:
-        horizon = None
-    if horizon is None:
-        frequencies, gap = _frequencies_of(system.poles)
-    else:
-        steps = OVERSAMPLING * (horizon + 1)
-        frequencies = 2 * math.pi / steps * torch.arange(steps // 2 + 1, dtype=torch.float64)
-        gap = 2 * math.pi / steps * horizon
-    largest = torch.zeros(1 + system.outputs, dtype=torch.float64)
-    for response in _responses(system, frequencies, horizon):
-        rows = torch.linalg.vector_norm(response, dim=-1)
-        largest[1:] = torch.maximum(largest[1:], rows.amax(0))
-        largest[0] = max(float(largest[0]), _largest_singular_value(response, float(largest[0])))
-    return largest / math.cos(gap / 4) * ROUNDING
+def largest_norm(system: System, horizon: int | None) -> float:
+    """Bound the norm of the frequency response over all frequencies."""
+    frequencies, gap, horizon = _grid(system, horizon)
+    coarse = torch.arange(0, len(frequencies) + STRIDE - 1, STRIDE).clamp(max=len(frequencies) - 1)
+    above, known = [], 0.0
+    for response in _responses(system, frequencies[coarse], horizon):
+        upper, known = _largest_singular_value(response, known)
+        above.append(upper)
+    # The maximum lies where an end is at least cos(STRIDE gap / 4) times it: elsewhere nothing is to be looked for.
+    bounds = torch.cat(above)
+    kept = torch.maximum(bounds[:-1], bounds[1:]) >= known * math.cos(min(STRIDE * gap / 4, math.pi / 2))
+    between = (coarse[:-1][kept, None] + torch.arange(1, STRIDE)).flatten().clamp(max=len(frequencies) - 1)
+    for response in _responses(system, frequencies[between], horizon):
+        known = _largest_singular_value(response, known)[1]
+    return known / math.cos(gap / 4) * ROUNDING
+
+
+def largest_rows(system: System, horizon: int | None) -> Tensor:
+    """Bound the norms of the rows of the frequency response over all frequencies, ``(outputs,)``."""
+    frequencies, gap, horizon = _grid(system, horizon)
+    found = [torch.linalg.vector_norm(response, dim=-1).amax(0) for response in _responses(system, frequencies, horizon)]
+    return torch.stack(found).amax(0) / math.cos(gap / 4) * ROUNDING
+
+
+def _grid(system: System, horizon: int | None) -> tuple[Tensor, float, int | None]:
+    """Frequencies from 0 to pi, their largest distance in phase, and the horizon of the response on them."""
+    work = system.outputs * system.inputs * (system.order + 3 * min(system.outputs, system.inputs))
+    if horizon is None or (horizon + 1) * work > MOST_PRODUCTS:
+        # What all taps do bounds what some of them do, on a grid that does not grow with their number.
+        return *_frequencies_of(system.poles), None
+    steps = OVERSAMPLING * (horizon + 1)
+    return 2 * math.pi / steps * torch.arange(steps // 2 + 1, dtype=torch.float64), 2 * math.pi / steps * horizon, horizon
 
 
 def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iterator[Tensor]:
@@ -159,16 +178,18 @@ def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iter
         yield system.D + (system.C * sums[:, None]) @ system.B
 
 
-def _largest_singular_value(matrices: Tensor, known: float) -> float:
-    """The largest of all, or ``known`` if none is above it; most need no decomposition."""
+def _largest_singular_value(matrices: Tensor, known: float) -> tuple[Tensor, float]:
+    """Upper bounds on the norms, and the largest norm, or ``known`` if none is above it; few need a decomposition."""
     small = matrices.mH @ matrices if matrices.shape[-1] <= matrices.shape[-2] else matrices @ matrices.mH
     size = torch.linalg.matrix_norm(small).clamp_min(1e-300)[:, None, None]
-    small = small / size
     # ||H|| <= ||H^4||_F^(1/4), at most n^(1/8) too large, for H = G^H G.
-    above = (torch.linalg.matrix_norm(torch.linalg.matrix_power(small, 4)).pow(0.25) * size[:, 0, 0]).sqrt()
-    known = max(known, float(torch.linalg.matrix_norm(matrices[above.argmax()], 2)))
-    left = matrices[above * ROUNDING > known]
-    return max(known, float(torch.linalg.matrix_norm(left, 2).max())) if len(left) else known
+    fourth = torch.linalg.matrix_power(small / size, 4)
+    above = (torch.linalg.matrix_norm(fourth).pow(0.25) * size[:, 0, 0]).sqrt() * ROUNDING
+    if len(above) and float(above.max()) > known:
+        known = max(known, float(torch.linalg.matrix_norm(matrices[above.argmax()], 2)))
+        left = matrices[above > known]
+        known = max(known, float(torch.linalg.matrix_norm(left, 2).max())) if len(left) else known
+    return above, known
 
 
 def _frequencies_of(poles: Tensor) -> tuple[Tensor, float]:
