@@ -14,6 +14,9 @@ from ssm2edge.errors import UserError
 
 Array = NDArray[Any]
 
+UNKNOWN_LENGTH = (1 << 31) - (1 << 12)
+"""Bytes of sound from which on a wav file's header does not say how long it is."""
+
 
 class Input(Protocol):
     """What must be known of a model's input; the runtime's `Port` is one."""
@@ -74,11 +77,17 @@ def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         with wave.open(str(path), "rb") as recording:
             width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
-            content = recording.readframes(recording.getnframes())
+            told = recording.getnframes()
+            content = recording.readframes(told)
     except OSError as fault:
         raise UserError(f"{path} cannot be read ({fault.strerror}).") from fault
     except (wave.Error, EOFError) as fault:
-        raise UserError(f"{path} is not a wav file of plain PCM samples ({fault}): convert it to 16 bits.") from fault
+        reason = str(fault) or "it ends in its header"
+        raise UserError(f"{path} is not a wav file of plain PCM samples ({reason}): convert it to 16 bits.") from fault
+    # Programs that write to a pipe cannot know the length, and say the largest one.
+    held = len(content) // (width * channels)
+    if held < told and told * width * channels < UNKNOWN_LENGTH:
+        raise UserError(f"{path} is cut short: it says {told} samples and holds {held}; copy or record it again.")
     if width == 1:
         samples = np.frombuffer(content, np.uint8).astype(np.float32) / 128.0 - 1.0
     elif width == 3:
@@ -122,4 +131,10 @@ def _fitted(value: Array, entry: Input, path: Path) -> Array:
         value = value[None]
     if value.ndim != len(entry.shape):
         raise UserError(f"{path} has shape {value.shape}, but {entry.name} is {entry.describe()}, or one sequence of it.")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        row, *place = np.argwhere(~np.isfinite(value))[0].tolist()
+        raise UserError(
+            f"{path}: {entry.name} holds NaN or infinite values (first in sequence {row} at {place}), which no later answer "
+            "of the sequence recovers from: leave them out, or put a value in their place."
+        )
     return value

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ssm2edge.cli import main
+from ssm2edge.errors import UserError
 from ssm2edge.sample_files import read_wav
 from tests.first_order import build, filtered
 
@@ -146,6 +147,35 @@ def test_wav_samples_are_the_sine_that_was_written(tmp_path: Path, width: int, c
     samples = read_wav(tmp_path / "sine.wav")
     assert samples.dtype == np.float32
     np.testing.assert_allclose(samples, sine, atol=2.0 ** (2 - 8 * width) + 1e-7)
+
+
+def test_recordings_cut_short_are_refused_unless_their_header_leaves_the_length_open(tmp_path: Path) -> None:
+    file = tmp_path / "whole.wav"
+    with wave.open(str(file), "wb") as recording:
+        recording.setparams((1, 2, 8000, 0, "NONE", ""))
+        recording.writeframes(np.arange(100, dtype="<i2").tobytes())
+    content = file.read_bytes()
+    file.write_bytes(content[:-60])
+    with pytest.raises(UserError, match="cut short: it says 100 samples and holds 70"):
+        read_wav(file)
+    # A pipe's header: all sizes the largest.
+    open_ended = bytearray(content)
+    open_ended[4:8] = open_ended[40:44] = b"\xff\xff\xff\xff"
+    file.write_bytes(bytes(open_ended))
+    assert read_wav(file).shape == (100, 1)
+    file.write_bytes(content[:20])
+    with pytest.raises(UserError, match="it ends in its header"):
+        read_wav(file)
+
+
+@pytest.mark.parametrize("more", [(), ("--stream",)])
+def test_samples_that_are_no_numbers_are_refused(artifacts: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    samples = SAMPLES.copy()
+    samples[1, 5] = np.nan
+    np.save(tmp_path / "gap.npy", samples)
+    result = call("run", artifacts / "sequence", "--input", tmp_path / "gap.npy", "--output", tmp_path / "out.npy", *more)
+    assert "NaN or infinite values (first in sequence 1 at [5, 0])" in one_sentence(result)
+    assert not (tmp_path / "out.npy").exists()
 
 
 def test_wav_recording_runs(artifacts: Path, tmp_path: Path) -> None:
