@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from ssm2edge.errors import UserError
 from ssm2edge.export.causal_padding import drop_causal_padding
 from ssm2edge.export.errors import ExportError
 from ssm2edge.export.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
@@ -131,6 +132,8 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         try:
             with quiet_exporter(), torch.no_grad():
                 program = torch.export.export(model, examples, dynamic_shapes=shapes)
+        except UserError:
+            raise  # a replaced layer that is used as it cannot be
         except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
             narrower = lengths.narrowed(str(error))
             if narrower is None or attempt == ATTEMPTS:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError
+from ssm2edge.layers.dropped import answer_like, left_empty
 
 Key = int | str
 """Where an argument stands in a call: its position, or its name."""
@@ -72,15 +73,15 @@ class Passage:
         Of the signal and of the output: 1 or 2 of three axes, the batch being the first.
     container
         None where the module returns the tensor itself; else tuple or list, the tensor first.
-    rest
-        How many None follow the tensor.
+    empty
+        What follows the tensor, and whether it is None; what is not is a state, which a reduced layer drops.
     """
 
     key: Key
     others: Arguments
     time_axis: int
     container: type | None
-    rest: int
+    empty: tuple[bool, ...]
 
     def signal(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         """The signal of a call, as the module gets it."""
@@ -89,7 +90,7 @@ class Passage:
 
     def answer(self, y: Tensor) -> Any:
         """An output in the form in which the module answers."""
-        return y if self.container is None else self.container([y, *[None] * self.rest])
+        return answer_like(y, self.container, self.empty)
 
     def call(self, module: nn.Module, u: Tensor, others: Arguments) -> Tensor:
         """Call the module with another signal, ``(batch, channels, time)`` in and out."""
@@ -196,12 +197,10 @@ def _passage(path: str, first: list[Call], second: list[Call], shorter: list[Cal
                 "fixed system; give each use a module of its own."
             )
     signal, answer = a[key], first[0].answer
-    output = _tensor_of(answer)
-    container = type(answer) if isinstance(answer, tuple | list) else None
-    values: list[object] = list(answer) if isinstance(answer, tuple | list) else [answer]
-    if output is None or any(value is not None for value in values[1:]):
+    output, empty = _tensor_of(answer), left_empty(answer)
+    if output is None or empty is None:
         raise LayerError(
-            f"{path} returns neither a tensor nor a tensor followed by None, and a reduced layer has nothing else to return; "
+            f"{path} returns neither a tensor nor a tensor followed by states, and a reduced layer has nothing else to return; "
             "make it return its output alone."
         )
     if signal.ndim != 3 or output.ndim != 3 or not signal.is_floating_point():
@@ -216,7 +215,7 @@ def _passage(path: str, first: list[Call], second: list[Call], shorter: list[Cal
             f"{path} changes the length of the sequence (shape {tuple(signal.shape)} to {tuple(output.shape)}); an LTI layer "
             "answers each sample with one sample."
         )
-    return Passage(key, others, axis, container, len(values) - 1)
+    return Passage(key, others, axis, None if isinstance(answer, Tensor) else type(answer), empty)
 
 
 def _time_axis(path: str, signal: Tensor, shorter: Tensor | None) -> int:

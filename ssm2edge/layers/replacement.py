@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import ONLY, LayerError
+from ssm2edge.layers.dropped import answer_like, left_empty
 
 HOOKS = (
     "_forward_hooks",
@@ -70,15 +71,15 @@ class CallForm:
         Of its forward.
     container
         None where it returns the tensor itself; else tuple or list, the tensor first.
-    states
-        How many None follow the tensor.
+    empty
+        What follows the tensor, and whether it is None; what is not is a state, which a reduced layer drops.
     ignores
         Whether it ignores what ``*args`` and ``**kwargs`` catch, as far as its library knows.
     """
 
     signature: inspect.Signature
     container: type | None
-    states: int
+    empty: tuple[bool, ...]
     ignores: bool
 
     @staticmethod
@@ -88,19 +89,16 @@ class CallForm:
         Raises
         ------
         LayerError
-            If its forward fails, or answers neither with a tensor nor with one followed by states that are None.
+            If its forward fails, or answers neither with a tensor nor with one followed by states.
         """
         answer, signature = answer_of(module, input_like(module, shape)), inspect.signature(module.forward)
-        if isinstance(answer, Tensor):
-            return CallForm(signature, None, 0, ignores)
-        if type(answer) in (tuple, list):
-            values: list[Any] = list(answer)  # type: ignore[call-overload]  # a tuple or list, as just seen
-            if values and isinstance(values[0], Tensor) and all(value is None for value in values[1:]):
-                return CallForm(signature, type(answer), len(values) - 1, ignores)
-        raise LayerError(
-            f"its forward returns neither a tensor nor a tensor followed by None ({_described(answer)}), and a reduced layer has "
-            "nothing else to return; make the layer return its output alone."
-        )
+        empty = left_empty(answer)
+        if empty is None:
+            raise LayerError(
+                f"its forward returns neither a tensor nor a tensor followed by states ({_described(answer)}), and a reduced "
+                "layer has nothing else to return; make the layer return its output alone."
+            )
+        return CallForm(signature, None if isinstance(answer, Tensor) else type(answer), empty, ignores)
 
     def named_input(self, kwargs: dict[str, Any], place: str) -> Tensor:
         """Take an input that is given by the name it has in the original's forward out of the arguments.
@@ -162,7 +160,7 @@ class CallForm:
 
     def answer(self, y: Tensor) -> Any:
         """Put an output into the form in which the original answers."""
-        return y if self.container is None else self.container([y, *[None] * self.states])
+        return answer_like(y, self.container, self.empty)
 
 
 class Part(nn.Module):

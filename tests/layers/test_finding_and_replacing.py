@@ -139,9 +139,14 @@ class Backwards(S4D):
         return super().forward(u.flip(-1))[0].flip(-1), None
 
 
-class WithState(S4D):
+class StateFirst(S4D):
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # the difference is the point
-        return super().forward(u)[0], u[..., -1]
+        return u, super().forward(u)[0]
+
+
+class Named(S4D):
+    def forward(self, u: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # as above
+        return {"output": super().forward(u)[0]}
 
 
 class OtherLayout(S4D):
@@ -154,7 +159,8 @@ class OtherLayout(S4D):
     [
         (Squaring, "computes something else"),
         (Backwards, "computes something else"),
-        (WithState, "neither a tensor nor"),
+        (StateFirst, "computes something else"),
+        (Named, "neither a tensor nor"),
         (OtherLayout, "forward fails"),
     ],
 )

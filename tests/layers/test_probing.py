@@ -211,9 +211,9 @@ class Shortening(DampedFilter):
         return super().forward(u)[..., ::2].repeat_interleave(2, -1)[..., 1:]
 
 
-class Pair(DampedFilter):
-    def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # the difference is the point
-        return super().forward(u), u
+class Named(DampedFilter):
+    def forward(self, u: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # the difference is the point
+        return {"output": super().forward(u)}
 
 
 class Flat(nn.Module):
@@ -266,7 +266,7 @@ class Gru(nn.Module):
         (LooksAhead, "inner is not causal"),
         (Noisy, "inner is not deterministic"),
         (Shortening, "changes the length"),
-        (Pair, "returns neither a tensor nor a tensor followed by None"),
+        (Named, "returns neither a tensor nor a tensor followed by states"),
         (Flat, "takes and returns (batch, channels, time)"),
         (Infinite, "NaN or infinite"),
     ],

@@ -1,0 +1,53 @@
+"""What layers return beside their output: None stays None, a state is dropped, and told when the model uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from ssm2edge.layers.contract import LayerError
+
+
+class DroppedState:
+    """Stands where a layer returned its state, or anything else behind its output; the model may carry it, and not use it.
+
+    The states of a reduced layer are other ones than the original's, and the streaming graph carries them.
+    """
+
+    def _used(self) -> NoReturn:
+        raise LayerError(
+            "The model uses what a layer returns beside its output (its state), and a reduced layer has other states; let the "
+            "model use the output alone: the streaming graph carries the states."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Copying and printing look for names that may be missing.
+            raise AttributeError(name)
+        self._used()
+
+    def __getitem__(self, index: object) -> Any:
+        self._used()
+
+    def __iter__(self) -> Any:
+        self._used()
+
+    @classmethod
+    def __torch_function__(cls, *_: object) -> Any:
+        cls._used(cls)  # type: ignore[arg-type]  # it needs nothing of the instance
+
+
+def left_empty(answer: object) -> tuple[bool, ...] | None:
+    """Which values behind a layer's output are None; None where the answer is neither a tensor nor begins with one."""
+    if isinstance(answer, Tensor):
+        return ()
+    if type(answer) in (tuple, list) and len(answer) > 0 and isinstance(answer[0], Tensor):  # type: ignore[arg-type,index]  # just seen
+        return tuple(value is None for value in answer[1:])  # type: ignore[index]  # a tuple or list
+    return None
+
+
+def answer_like(y: Tensor, container: type | None, empty: Sequence[bool]) -> Any:
+    """An output in the form in which the layer answered: alone, or first in a tuple or list."""
+    return y if container is None else container([y, *(None if none else DroppedState() for none in empty)])
