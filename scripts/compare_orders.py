@@ -4,7 +4,7 @@
 
 Three models: models/digits, models/sysid, and a small S4D trained here in about a minute to tell synthetic signals apart.  For
 every rule it prints the orders, the relative error of the outputs on samples that the rule has not seen, and how many predictions
-stay the original's.  The rule of the output bound is left out where there is no bound, as for layers with quadratic outputs.
+stay the original's.  The rule of the output bound is left out where the network has no bound.
 """
 
 from __future__ import annotations

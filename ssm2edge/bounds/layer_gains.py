@@ -135,7 +135,7 @@ class NetworkGains:
     Raises
     ------
     BoundError
-        If a layer is not stable.
+        If a layer is not stable, or a bank of other than linear SISO channels.
     """
 
     def __init__(self, original: Mapping[str, System], horizon: int | None) -> None:
@@ -184,5 +184,7 @@ class NetworkGains:
 
 
 def _check(name: str, system: System) -> None:
+    if system.batch_shape and not (system.is_siso and system.M is None):
+        raise BoundError(f"The output bound takes linear SISO channels in banks; those of {name or 'the model'} are others.")
     if system.order and not float(system.poles.abs().max()) < 1:
         raise BoundError(f"The output bound needs stable layers; a pole of {name or 'the model'} is not inside the unit circle.")

@@ -38,13 +38,13 @@ MOST_PRODUCTS = 1 << 34
 STRIDE = 4
 """Of the first pass over a grid."""
 
-Found = TypeVar("Found")
-
 ENTRIES_AT_ONCE = 1 << 21
 """Of responses held together."""
 
 QUANTILES = 48
 """Frequencies for each pole between which the phase is interpolated."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)

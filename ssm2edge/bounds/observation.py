@@ -76,7 +76,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
             axis = args[1] if len(args) > 1 else -1
             gated = args[0].chunk(2, axis)[0]
             peaks[node.name] = max(peaks.get(node.name, 0.0), float(gated.abs().max()))
-        elif kind == "mul" and all(isinstance(factor, Tensor) and factor.shape == value.shape for factor in args):
+        elif kind == "mul" and all(isinstance(factor, Tensor) and factor.ndim == value.ndim for factor in args):
             rest = [axis for axis in range(value.ndim) if axis != channel_axis(node)]
             one, other = (factor.abs().amax(rest).double() for factor in args)
             known = factors.get(node.name, (one, other))

@@ -162,15 +162,16 @@ def multiply(node: fx.Node, walk: Walk) -> Known:
     other, more = walk.argument(node, 1)
     if operator(node) != "mul" or size.channels != other.channels:
         raise BoundError(f"The output bound has no rule for {node.target} of two values ({node.name}).")
-    peaks, kind = (size.peak, other.peak), "proven"
+    kind: Kind = "proven"
+    peaks = (size.peak, other.peak)
     if walk.observed is not None:
         seen = walk.observed.factors[node.name]
         if any(bool((found < peak).any()) for found, peak in zip(seen, peaks, strict=True)):
-            peaks, kind = (torch.minimum(peaks[0], seen[0]), torch.minimum(peaks[1], seen[1])), "estimated"
+            kind, peaks = "estimated", (torch.minimum(peaks[0], seen[0]), torch.minimum(peaks[1], seen[1]))
     for own, against in ((error, peaks[1]), (more, peaks[0])):
         if own and not bool(torch.isfinite(against).all()):
             raise BoundError(f"Nothing bounds the factors of {node.name}: the output bound needs a normalisation before them.")
-    walk.note(node, "largest factor", float(torch.cat(peaks).max()), "proven" if kind == "proven" else "estimated")
+    walk.note(node, "largest factor", float(torch.cat(peaks).max()), kind)
     return size_of_peak(size.peak * other.peak), weighted(error, peaks[1]) + weighted(more, peaks[0])
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from ssm2edge.bounds.constants import Kind
 from ssm2edge.bounds.entering import Inputs, reached, smallest_of
 from ssm2edge.bounds.layer_gains import SquaresPair
 from ssm2edge.bounds.matrix_gains import MatrixGains
@@ -52,12 +53,13 @@ def square(node: fx.Node, pair: SquaresPair, size: Size, entering: list[Inputs],
     """Bound the quadratic outputs of a layer and their error; the sizes of its inputs are bounded or observed."""
     one, other, factors = pair.original, pair.reduced, pair.factors
     gains = (factors.original, factors.reduced)
-    sizes, peaks, kind = [size], [reached(each, size) for each in gains], "proven"
+    kind: Kind = "proven"
+    sizes, peaks = [size], [reached(each, size) for each in gains]
     if walk.observed is not None:
-        seen, kind = walk.observed.sequences[node.name], "estimated"
+        kind, seen = "estimated", walk.observed.sequences[node.name]
         sizes.append(size_of_peak(torch.stack([x.abs().amax((0, 1)) for x in seen]).amax(0)))
         peaks = [torch.minimum(peak, _largest(each, seen)) for peak, each in zip(peaks, gains, strict=True)]
-    walk.note(node, "largest squared signal", float(torch.cat(peaks).max()), "proven" if kind == "proven" else "estimated")
+    walk.note(node, "largest squared signal", float(torch.cat(peaks).max()), kind)
     left = [
         squares.remainder * min(float(reached(states, known).square().sum()) for known in sizes)
         for squares, states in zip((one, other), pair.states, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -22,9 +23,10 @@ from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.sizing import bound_record
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.response import simulate
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, stack
 from tests.package_models import S5Network
 from tests.random_banks import random_bank
+from tests.random_mimo import random_mimo
 from tests.small_models import CHANNELS, tail, traced
 
 LENGTH = 40
@@ -318,6 +320,14 @@ def test_squares_of_unbounded_inputs_have_an_estimated_bound_alone() -> None:
     record = bound_record(network, systems, reduced, [x], LENGTH)
     assert "Nothing bounds" in record["certified"]["reason"]
     assert record["estimated"]["value"] > 0
+
+
+def test_layers_that_no_bound_holds_for_are_named() -> None:
+    unstable = random_mimo(3, 2, 2, radius=1.01)
+    several = stack([random_mimo(3, 2, 2), random_mimo(3, 2, 2)])
+    for system, reason in ((unstable, "a pole of blocks.1.s5"), (several, "those of blocks.1.s5")):
+        with pytest.raises(BoundError, match=re.escape(reason)):
+            NetworkGains({"blocks.1.s5": system}, LENGTH)
 
 
 def test_a_gate_that_nothing_bounds_has_an_estimated_bound_alone() -> None:
