@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssm2edge.calibration.bank_spectrum import STARTS, calibrated_bank, target_of
+from ssm2edge.calibration.bank_spectrum import calibrated_bank, target_of
 from ssm2edge.calibration.spectra import Spectra
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.system import System
@@ -36,7 +36,7 @@ def plain(system: System, order: int, method: str = "gradient") -> System:
 def test_weighted_error_is_no_larger_than_any_starts_with_its_best_outputs(order: int) -> None:
     system, spectra = bank(), spectra_of(coloured(30, CHANNELS, LENGTH))
     target = target_of(system, spectra)
-    starts = [plain(system, order, method) for method in ("gradient", *STARTS)]
+    starts = [plain(system, order, method) for method in ("gradient", "balanced", "tlh2", "modal")]
     result = calibrated_bank(system, starts[0], spectra)
     assert result.order == order
     assert float(result.poles.abs().max()) < 1

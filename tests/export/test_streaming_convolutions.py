@@ -30,6 +30,7 @@ class Convolutions(Tail):
         self.up = nn.ConvTranspose1d(CHANNELS, 5, 4, stride=2)
         self.up_dilated = nn.ConvTranspose1d(CHANNELS, CHANNELS, 3, stride=2, dilation=3, groups=2)
         self.up_sparse = nn.ConvTranspose1d(CHANNELS, CHANNELS, 1, stride=2)
+        self.up_extended = nn.ConvTranspose1d(CHANNELS, CHANNELS, 2, stride=2, output_padding=1)
 
     def forward(self, u: Tensor) -> Any:
         return self.function(self, u)
@@ -107,6 +108,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[Any, Tensor], Any]]] = {
     "the end padded away": ("aten.conv1d", "looks ahead", lambda m, z: m.wide(functional.pad(z[..., :-1], (1, 0)))[..., :]),
     "up, centred": ("aten.conv_transpose1d", "looks ahead", lambda m, z: m.up(z)[..., 1:-1]),
     "up, not cut off": ("aten.conv_transpose1d", "adds", lambda m, z: m.up(z)),
+    "up, extended by a bias": ("aten.conv_transpose1d", "mixes", lambda m, z: m.up_extended(z)[..., : 2 * z.shape[2]]),
 }
 
 

@@ -56,11 +56,7 @@ def pushed(form: StreamingModule, u: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 @pytest.mark.parametrize("function", [lambda u: u.sum(1), lambda u: u.cumsum(1)], ids=["sum", "cumulative sum"])
 def test_sums_are_exact_to_rounding_after_many_samples(function: Callable[[Tensor], Tensor]) -> None:
-    class Sum(nn.Module):
-        def forward(self, u: Tensor) -> Tensor:
-            return function(u)
-
-    form = to_streaming(trace(Sum(), [InputAxes("u", 1, torch.zeros(1, 5, 1))]), RULES)
+    form = form_of(function)
     u = 1 + torch.rand(4, 6000, 1, generator=torch.Generator().manual_seed(0))
     answer, _ = pushed(form, u)
     exact = u.double().sum(1)
@@ -68,14 +64,47 @@ def test_sums_are_exact_to_rounding_after_many_samples(function: Callable[[Tenso
     assert ((answer.reshape(exact.shape) - exact).abs() / exact).max() <= 2 * torch.finfo(torch.float32).eps
 
 
-def test_sums_that_vanish_leave_no_subnormal_numbers() -> None:
-    class Sum(nn.Module):
-        def forward(self, u: Tensor) -> Tensor:
-            return u.sum(1)
+class Alone(nn.Module):
+    """One function of time, and nothing else."""
 
-    form = to_streaming(trace(Sum(), [InputAxes("u", 1, torch.zeros(1, 5, 1))]), RULES)
-    tiny = torch.finfo(torch.float32).tiny
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.function(u)
+
+
+def form_of(function: Callable[[Tensor], Tensor]) -> StreamingModule:
+    return to_streaming(trace(Alone(function), [InputAxes("u", 1, torch.zeros(1, 5, 1))]), RULES)
+
+
+def subnormal(values: Tensor) -> Tensor:
+    return (values != 0) & (values.abs() < torch.finfo(torch.float32).tiny)
+
+
+def test_sums_that_vanish_leave_no_subnormal_numbers() -> None:
+    form, tiny = form_of(lambda u: u.sum(1)), torch.finfo(torch.float32).tiny
     (state,) = form.initial_states(1)
     state += torch.tensor([[1.0001 * tiny, 1.0003 * tiny]])
     _, state = form(torch.zeros(1, 1, 1), state)
-    assert not ((state != 0) & (state.abs() < tiny)).any()
+    assert not subnormal(state).any()
+
+
+REMEMBERING: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda u: u.sum(1),
+    "cumulative sum": lambda u: u.cumsum(1),
+    "maximum": lambda u: u.amax(1),
+    "minimum": lambda u: u.amin(1),
+    "convolution": lambda u: functional.conv1d(functional.pad(u.mT, (2, 0)), torch.ones(1, 1, 3)),
+    "shift": lambda u: functional.pad(u, (0, 0, 1, 0))[:, :-1],
+}
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_subnormal_samples_are_not_remembered(name: str) -> None:
+    form = form_of(REMEMBERING[name])
+    u = torch.full((1, 3, 1), 1e-40)
+    assert subnormal(u).all()
+    _, state = form(u, *form.initial_states(1))
+    assert not subnormal(state).any()
