@@ -25,21 +25,21 @@ def to_json(manifest: Manifest) -> str:
         raise ArtifactError(f"The manifest cannot be written as JSON: {fault}.") from fault
 
 
-def from_json(text: str | bytes) -> Manifest:
-    """Manifest of a text.
+def from_json(text: str | bytes, name: str = NAME) -> Manifest:
+    """Manifest of a text; errors call it by the name.
 
     Raises
     ------
     ArtifactError
         If the text is not JSON, of another schema version, or differs from the records in any key or type.
     """
-    value = parse(text, NAME)
+    value = parse(text, name)
     if not isinstance(value, dict) or "schema" not in value:
-        raise ArtifactError(f"{NAME} has no schema version: it is not a manifest of ssm2edge.")
+        raise ArtifactError(f"{name} has no schema version: it is not a manifest of ssm2edge.")
     if value["schema"] != SCHEMA or isinstance(value["schema"], bool):
         raise ArtifactError(
-            f"{NAME} has schema {str(value['schema'])[:20]}, but this version of ssm2edge reads {SCHEMA}: build it again."
+            f"{name} has schema {str(value['schema'])[:20]}, but this version of ssm2edge reads {SCHEMA}: build it again."
         )
-    manifest = typed(Manifest, value, NAME)
+    manifest = typed(Manifest, value, name)
     assert isinstance(manifest, Manifest)
     return manifest

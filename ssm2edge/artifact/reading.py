@@ -112,7 +112,7 @@ def open_manifest(path: Path) -> Manifest:
     ArtifactError
         If it cannot be read, or is no manifest of this schema.
     """
-    return manifest_text.from_json(_read_manifest(path))
+    return manifest_text.from_json(_read_manifest(path), str(path))
 
 
 def fingerprint(path: Path) -> FileRecord:

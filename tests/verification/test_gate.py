@@ -202,6 +202,7 @@ def test_undecided_latency_is_exit_code_3(tmp_path: Path, base: Path) -> None:
         ("[latency]\nsessions = [10, 4]\n", "latency.sessions"),
         ("[latency]\nconfidence = 1.0\n", "latency.confidence"),
         ('[latency]\ngraphs = ["offlin"]\n', "latency.graphs"),
+        ('[latency]\ngraphs = [["offline"]]\n', "latency.graphs"),
     ],
 )
 def test_policies_that_say_nothing_sensible_are_refused(tmp_path: Path, text: str, named: str) -> None:
@@ -231,6 +232,24 @@ def test_bad_input_is_exit_code_2(tmp_path: Path, base: Path) -> None:
         assert code == 2, arguments
         assert stderr.startswith("ssm2edge: ")
         assert stderr.count("\n") == 1
+
+
+def test_models_without_a_layer_in_common_are_not_compared(tmp_path: Path, base: Path) -> None:
+    def renamed(manifest: Manifest) -> Manifest:
+        layers = tuple(dataclasses.replace(layer, name=f"other.{layer.name}") for layer in manifest.layers)
+        return dataclasses.replace(manifest, layers=layers)
+
+    code, _, stderr = run(base, "--baseline", rewrite(build(tmp_path / "other"), renamed))
+    assert code == 2
+    assert "have no reduced layer in common" in stderr
+
+
+def test_manifests_are_called_by_their_path(tmp_path: Path, base: Path) -> None:
+    accepted = tmp_path / "accepted.json"
+    accepted.write_text((base / "manifest.json").read_text().replace('"schema": 3', '"schema": 2'))
+    code, _, stderr = run(base, "--baseline", accepted)
+    assert code == 2
+    assert f"{accepted} has schema 2" in stderr
 
 
 def test_models_judged_by_other_metrics_are_not_compared(tmp_path: Path, base: Path) -> None:

@@ -56,6 +56,12 @@ def compare(
             f"{candidate.directory} is judged by {metrics[0]}, {baseline.name} by {metrics[1]}: they are no versions of one "
             "model, so there is nothing to compare."
         )
+    layers = [{layer.name for layer in manifest.layers} for manifest in (candidate.manifest, baseline.manifest)]
+    if all(layers) and layers[0].isdisjoint(layers[1]):
+        raise UserError(
+            f"{candidate.directory} and {baseline.name} have no reduced layer in common ({min(layers[0])}, {min(layers[1])}): "
+            "they are no versions of one model; accept a new baseline if the layers were renamed."
+        )
     tell = progress if progress is not None else lambda step: None
     subject = Subject.of(candidate, threads=threads)
     gates: list[Gate] = [

@@ -131,6 +131,6 @@ def _sessions(path: Path, value: Any) -> tuple[int, ...]:
 
 
 def _graphs(path: Path, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not set(value) <= set(GRAPHS):
+    if not isinstance(value, list) or not value or any(graph not in GRAPHS for graph in value):
         raise UserError(f"The policy {path} gives latency.graphs as {value!r}; it must be a list of {' and '.join(GRAPHS)}.")
     return tuple(dict.fromkeys(value))
