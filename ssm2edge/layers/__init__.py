@@ -40,6 +40,7 @@ from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5, S5Library
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
+from ssm2edge.layers.shared import name_shared_once
 from ssm2edge.layers.tied_block import TiedBank
 from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
@@ -200,6 +201,7 @@ def exportable(model: nn.Module) -> nn.Module:
     frozen = copy.deepcopy(model).eval()
     if isinstance(frozen, Block):
         return frozen.exported()
+    name_shared_once(frozen, lambda module: any(isinstance(part, Block) for part in module.modules()))
     for name, module in list(frozen.named_modules()):
         if isinstance(module, Block):
             parent, _, attribute = name.rpartition(".")
