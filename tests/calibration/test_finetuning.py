@@ -155,6 +155,38 @@ def test_poles_move_at_their_own_rate() -> None:
     assert distances[0] < 1e-4 < 1e-3 < distances[1]
 
 
+def test_poles_do_not_decay_and_everything_else_does() -> None:
+    class Offset(nn.Module):
+        """An answer that does not depend on the bank: its parameters move by decay alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bank, self.offset = block_of(random_bank(3, 4)), nn.Parameter(torch.zeros(1))
+
+        def forward(self, u: Tensor) -> Tensor:
+            y: Tensor = 0 * self.bank(u).mean((1, 2)) + self.offset
+            return y
+
+    model, inputs = Offset(), {"u": np.ones((12, 3, LENGTH), np.float32)}
+    result = finetune(model, inputs, np.ones(12, np.float32), "mse", replace(TRAINING, decay=0.9))
+    assert result.best > 0
+    before, after = weights(model), weights(result.model)
+    assert torch.equal(after["bank.dynamics"], before["bank.dynamics"])
+    assert (after["bank.output"].abs() < before["bank.output"].abs()).all()
+
+
+def test_gradients_are_clipped_to_their_largest_norm() -> None:
+    model = classifier()
+    moved = []
+    for largest in (1e-12, 1e12):
+        result = finetune(model, INPUTS, LABELS, training=replace(TRAINING, decay=0.0, largest_gradient=largest))
+        assert result.best > 0
+        pairs = zip(model.parameters(), result.model.parameters(), strict=True)
+        moved.append(max(float((after - before).detach().abs().max()) for before, after in pairs))
+    # Adam adds 1e-8 to the size of a gradient that it divides by.
+    assert moved[0] < 1e-3 * moved[1]
+
+
 def test_reckless_training_stays_stable() -> None:
     model = classifier(order=4)
     seen: list[float] = []

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.digits.model import S4D
 from ssm2edge.calibration import CALIBRATIONS, Calibrated, Matching, Signals, calibrate
 from ssm2edge.calibration.matching import Matched, match
 from ssm2edge.calibration.teacher import Teacher
@@ -96,6 +97,30 @@ def test_steps_that_only_do_harm_leave_every_bit_of_the_start() -> None:
         assert result.after == result.before
         assert result.best_step == 0
         assert same(bits(before, of_blocks=True), bits(after, of_blocks=True))
+
+
+class Parallel(nn.Module):
+    """Two S4D layers side by side, the second all but unheard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.loud, self.faint = S4D(4, 8), S4D(4, 8)
+
+    def forward(self, u: Tensor) -> Tensor:
+        y: Tensor = self.loud(u)[0] + 1e-6 * self.faint(u)[0]
+        return y
+
+
+def test_what_the_outputs_hardly_show_stays_where_it_was() -> None:
+    model = Parallel().eval()
+    systems = systems_of(model)
+    network = replace_layers(model, reduced_to(systems, 2)).eval()
+    before = {name: block.system() for name, block in blocks(network).items()}
+    result = match(Teacher(model, systems), network, channels(), None, MATCHING)
+    assert result.best_step > 0
+    moved = {name: float((block.system().C - before[name].C).abs().max()) for name, block in blocks(network).items()}
+    assert moved["faint"] < 0.01 * moved["loud"]
 
 
 def test_one_step_is_enough_to_run() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from torch import Tensor
 
 from ssm2edge.calibration import Signals
@@ -74,6 +77,28 @@ def test_result_is_no_worse_than_the_reduction_with_its_own_or_its_best_outputs(
     assert float(fitted.result.poles.abs().max()) < 1
     assert error <= fitted.least(fitted.reduced) * 1.01 + 1e-6
     assert error < 0.9 * fitted.error(fitted.reduced)
+
+
+def reduced_for_the_inputs(fitted: Fitted, order: int) -> System:
+    """Balanced truncation of the system driven by white noise that is given the covariance of its inputs."""
+    rows = fitted.u.double().flatten(0, 1).numpy()
+    root = np.real(sqrtm(rows.T @ rows / len(rows)))
+    parts = (torch.from_numpy(x).to(torch.complex128) for x in (root, np.linalg.inv(root)))
+    forth, back = parts
+    system = replace(fitted.system, D=torch.zeros_like(fitted.system.D))
+    reduced = reduce_system(replace(system, B=system.B @ forth), order, "balanced", None).system
+    return replace(reduced, B=reduced.B @ back)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_poles_are_those_of_the_reduction_for_the_inputs_where_they_err_less(rank: int) -> None:
+    gains = []
+    for order in (1, 2, 3):
+        fitted = Fitted(rank, order, full=True)
+        white, coloured = (fitted.least(x) for x in (fitted.reduced, reduced_for_the_inputs(fitted, order)))
+        assert fitted.error(fitted.result) <= min(white, coloured) * 1.01 + 1e-6
+        gains.append(coloured / white)
+    assert min(gains) < 0.9
 
 
 @pytest.mark.parametrize("full", [False, True])
