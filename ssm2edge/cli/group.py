@@ -27,11 +27,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _tell(
-                ctx,
-                "interrupted; nothing unfinished was left behind, and the next build goes on from the finished stages.",
-                INTERRUPTED,
-            )
+            more = ", and the next build goes on from the finished stages" if ctx.invoked_subcommand == "build" else ""
+            _tell(ctx, f"interrupted; nothing unfinished was left behind{more}.", INTERRUPTED)
         except click.UsageError as fault:
             if ctx.meta.get(JSON):
                 print_json({"error": fault.format_message(), "exit_code": fault.exit_code})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +106,22 @@ def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str
 
 
 def save_outputs(target: Path, outputs: dict[str, Any]) -> None:
-    """Write outputs as ``.npy`` (one) or ``.npz`` (any number)."""
+    """Write outputs as ``.npy`` (one) or ``.npz`` (any number), whole or not at all."""
     import numpy as np
 
     if target.suffix.lower() not in (".npy", ".npz"):
         raise UserError(f"{target} is neither .npy nor .npz: name the output file so.")
     if target.suffix.lower() == ".npy" and len(outputs) != 1:
         raise UserError(f"The model has {len(outputs)} outputs ({', '.join(outputs)}): write them to an .npz file.")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with target.open("wb") as stream:
+        with part.open("wb") as stream:
             if target.suffix.lower() == ".npy":
                 np.save(stream, next(iter(outputs.values())))
             else:
                 np.savez(stream, **outputs)
+        part.replace(target)
     except OSError as fault:
         raise UserError(f"{target} cannot be written ({fault.strerror or fault}).") from fault
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -185,6 +187,22 @@ def test_wav_recording_runs(artifacts: Path, tmp_path: Path) -> None:
     result = call("run", artifacts / "sequence", "--input", tmp_path / "noise.wav", "--json")
     samples = (SAMPLES[:1] * 8000).astype("<i2").astype(np.float32) / 32768
     np.testing.assert_allclose(json.loads(result.stdout)["output"]["values"], filtered(samples, False), atol=2e-6)
+
+
+def test_outputs_are_written_whole_or_not_at_all(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "y.npy"
+    arguments = ("run", artifacts / "sequence", "--input", artifacts / "batch.npy", "--output", target)
+    assert call(*arguments).exit_code == 0
+    before = target.read_bytes()
+
+    def full(stream: IO[bytes], value: object) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    assert "No space left on device" in one_sentence(call(*arguments))
+    assert [path.name for path in tmp_path.iterdir()] == ["y.npy"]
+    assert target.read_bytes() == before
 
 
 def test_interruption_leaves_with_130_and_a_sentence(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
