@@ -280,23 +280,22 @@ def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: floa
         answers = record_outputs(replace_layers(judged.model, _systems(reductions)), judged.held_out, judged.time_axis)[name]
         rise = normalised_error(answers, judged.labels) - normalised_error(judged.original[name], judged.labels)
         return 100 * rise <= points + 1e-9
-    if judged.original[name].ndim != 2:
+    if judged.original[name].shape[:-1] != judged.labels.shape:
         raise UserError(
-            "A largest drop needs a model that scores classes, one row per sample, or true outputs as labels; "
-            "ask for --max-error."
+            "A largest drop needs a model that scores the classes of its labels, or true outputs as labels; ask for --max-error."
         )
-    right = judged.original[name].argmax(1) == judged.labels
+    right = judged.original[name].argmax(-1) == judged.labels
     reduced_model = replace_layers(judged.model, _systems(reductions))
-    allowed, lost = points / 100 * len(right) + 1e-9, 0
+    allowed, lost = points / 100 * right.size + 1e-9, 0
     for start in range(0, len(right), AT_ONCE):
         part = {key: value[start : start + AT_ONCE] for key, value in judged.held_out.items()}
-        answers = record_outputs(reduced_model, part, judged.time_axis)[name].argmax(1)
+        answers = record_outputs(reduced_model, part, judged.time_axis)[name].argmax(-1)
         here = answers == judged.labels[start : start + AT_ONCE]
         lost += int(right[start : start + AT_ONCE].sum()) - int(here.sum())
         gainable = int((~right[start + AT_ONCE :]).sum())
         if lost - gainable > allowed:
             return False
-    return lost <= allowed
+    return bool(lost <= allowed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ class Reference:
     original, reduced
         By output name, ``[samples, ...]``, float32: of the original and of the reduced torch model.
     labels
-        ``[samples]`` integers (classes), numbers of the first output's shape (its true values), or None.
+        ``[samples]`` or ``[samples, time]`` integers (classes), numbers of the first output's shape (its true values), or None.
     """
 
     inputs: Mapping[str, Array]

@@ -31,7 +31,8 @@ class Samples:
     held_out
         Held-out inputs by name, ``[samples, ...]``, in the same order.
     labels
-        Of the held-out part: integer classes ``[samples]``, true outputs ``[samples, ...]`` float32, or None.
+        Of the held-out part: integer classes ``[samples]`` or ``[samples, time]``, true outputs ``[samples, ...]`` float32, or
+        None.
     """
 
     calibration: Mapping[str, Array]
@@ -109,7 +110,7 @@ def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str |
             f"{path}: labels are floating-point numbers of shape {labels.shape}; if they are true outputs, say so with --metric "
             f"nrmse (task.metric in build.toml), if classes, give one integer for each of the {count} held-out samples."
         )
-    elif labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+    elif labels is not None and (labels.dtype.kind not in "iu" or labels.shape[:1] != (count,)):
         raise UserError(
             f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
             f"the {count} held-out samples."

@@ -110,12 +110,13 @@ def check_labels(loaded: Loaded, answer: Mapping[str, NDArray[np.float32]]) -> N
                 f"{scores.shape[1:]}; give them in its shape."
             )
         return
-    if scores.ndim != 2:
+    if scores.shape[1:-1] != labels.shape[1:]:
+        wanted = "one class a sample" if labels.ndim == 1 else f"classes of shape {labels.shape[1:]} a sample"
         raise UserError(
-            f"{file}: labels are one class a sample, but the model's {name} of shape {scores.shape[1:]} a sample does not score "
-            "classes; leave the labels out, or let the factory return a model that gives one score for each class."
+            f"{file}: labels are {wanted}, but the model's {name} of shape {scores.shape[1:]} a sample does not score them; give "
+            "one class for each row of scores, or leave the labels out."
         )
-    least, most, classes = int(labels.min()), int(labels.max()), scores.shape[1]
+    least, most, classes = int(labels.min()), int(labels.max()), scores.shape[-1]
     if least < 0 or most >= classes:
         raise UserError(
             f"{file}: labels reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 "

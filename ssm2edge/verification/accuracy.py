@@ -12,10 +12,13 @@ from ssm2edge.verification.subject import Subject
 
 
 def measure(subject: Subject) -> Accuracy | None:
-    """Accuracies, from the first output as class scores ``[samples, classes]``; None without classes or such an output."""
+    """Accuracies, from the first output as class scores behind the labels' axes; None without classes or such an output.
+
+    Labels are one class a sample ``[samples]``, or one at each of its steps ``[samples, time]``.
+    """
     labels, name = subject.reference.labels, next(iter(subject.reference.original))
     scores = subject.reference.original[name]
-    if labels is None or labels.dtype.kind == "f" or scores.ndim != 2:
+    if labels is None or labels.dtype.kind == "f" or scores.shape[:-1] != labels.shape:
         return None
     original, artifact = (float(np.mean(right)) for right in _right(subject, labels, name))
     return Accuracy(original, artifact, len(labels))
@@ -24,26 +27,27 @@ def measure(subject: Subject) -> Accuracy | None:
 def accuracy(subject: Subject, measured: Accuracy) -> Check:
     """The loss is within its limit, and the accuracies are the ones the manifest tells.
 
-    The interval is for paired samples: with b samples only the original gets right and c only the artifact, the loss is
-    (b - c) / n with variance ((b + c) - (b - c)^2 / n) / n^2.
+    The interval is for paired samples, whose steps are not independent of each other: the loss is the mean over the samples of
+    what each loses.
     """
     labels, name = subject.reference.labels, next(iter(subject.reference.original))
     assert labels is not None
     before, after = _right(subject, labels, name)
-    lost, gained = int(np.sum(before & ~after)), int(np.sum(after & ~before))
     count = len(labels)
-    drop = 100.0 * (lost - gained) / count
-    margin = 196.0 * math.sqrt(max((lost + gained) - (lost - gained) ** 2 / count, 0.0)) / count
-    same = int(np.sum(np.argmax(subject.reference.original[name], axis=1) == np.argmax(subject.outputs[name], axis=1)))
+    losses = (before.astype(np.float64) - after).reshape(count, -1).mean(axis=1)
+    drop = 100.0 * float(losses.mean())
+    margin = 196.0 * float(losses.std()) / math.sqrt(count)
+    same = int(np.sum(np.argmax(subject.reference.original[name], axis=-1) == np.argmax(subject.outputs[name], axis=-1)))
+    counted = f"{count} samples" if labels.ndim == 1 else f"{labels.size} labels of {count} samples"
     detail = (
-        f"original {measured.original:.4f}, artifact {measured.artifact:.4f} on {count} samples: a loss of {drop:.2f} points, "
+        f"original {measured.original:.4f}, artifact {measured.artifact:.4f} on {counted}: a loss of {drop:.2f} points, "
         f"95 % interval {drop - margin:.2f} to {drop + margin:.2f}; {same} predictions are the original's"
     )
     limit, recorded = subject.limits.drop, subject.recorded
     passed = limit is None or drop <= limit
     if recorded is not None:
         # The original's answers are in the pack; the artifact's may turn on rounding, which differs between processors.
-        slack = max(1.0, 0.001 * count) / count + 1e-9
+        slack = max(1.0, 0.001 * labels.size) / labels.size + 1e-9
         agrees = (
             recorded.samples == count
             and abs(recorded.original - measured.original) < 1e-9
@@ -57,4 +61,4 @@ def accuracy(subject: Subject, measured: Accuracy) -> Check:
 
 def _right(subject: Subject, labels: Array, name: str) -> tuple[Array, Array]:
     original, artifact = subject.reference.original[name], subject.outputs[name]
-    return np.argmax(original, axis=1) == labels, np.argmax(artifact, axis=1) == labels
+    return np.argmax(original, axis=-1) == labels, np.argmax(artifact, axis=-1) == labels

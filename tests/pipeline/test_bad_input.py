@@ -203,7 +203,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
         both(change_build('"accuracy"', '"nrmse"'), change_samples(labels=np.zeros((HELD_OUT, LENGTH), np.float32))),
         f"labels are true outputs of shape ({LENGTH},) a sample, the model's output is (10,)",
     ),
-    "samples: classes of a model that gives sequences": (append_code(SCORES_AT_EVERY_STEP), "does not score classes"),
+    "samples: classes of a model that gives sequences": (append_code(SCORES_AT_EVERY_STEP), "does not score them"),
     "samples: time on another axis": (
         append_code(CHANNELS_FIRST),
         "is time axis 1 of its input (pixels)? --time-axis says another",
