@@ -52,6 +52,12 @@ class Network:
                 assert isinstance(constant, fx.Node)
                 self.layers[node] = ("." + targets[constant]).removesuffix(SUFFIX).removeprefix(".")
 
+        last_use = {argument: node for node in self.nodes for argument in node.all_input_nodes}
+        self._spent: dict[fx.Node, list[fx.Node]] = {}
+        """By node: those that it is the last to use; of deep networks only few values are held at a time."""
+        for argument, node in last_use.items():
+            self._spent.setdefault(node, []).append(argument)
+
     def run(self, systems: Mapping[str, System], inputs: list[Tensor], watch: Watch | None = None) -> list[Tensor]:
         """Compute the outputs with the given systems in the layers' places, whole sequences, differentiable in the inputs.
 
@@ -76,6 +82,8 @@ class Network:
             layer = self.layers.get(node)
             value = node.target(*args, **kwargs) if layer is None else filtered(systems[layer], args[0])
             values[node] = value if watch is None else watch(node, args, value)
+            for spent in self._spent.get(node, ()):
+                del values[spent]
         raise AssertionError("an exported program ends with its output")
 
 
