@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import torch
-from table_cells import CALIBRATED, METHODS, Cells
+from table_cells import BOUNDED, CALIBRATED, METHODS, Cells
 from table_picture import picture
 from table_text import page
 
@@ -63,7 +63,19 @@ def digest(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching: Matching, results: Path, fresh: bool) -> None:
+def missing_cells(figures: dict[str, Any], ways: list[str], divisors: list[int], bounds: bool) -> list[tuple[str, int]]:
+    """Ways and divisors that there are no figures for; with ``bounds`` also those that lack a bound."""
+
+    def wanted(way: str, divisor: int) -> bool:
+        cell = figures.get("cells", {}).get(f"{way} 1/{divisor}")
+        return cell is None or (bounds and way in BOUNDED and not cell["bound"])
+
+    return [(way, divisor) for divisor in divisors for way in ways if wanted(way, divisor)]
+
+
+def fill(
+    name: str, ways: list[str], divisors: list[int], deploy: bool, bounds: bool, matching: Matching, results: Path, fresh: bool
+) -> None:
     """Compute what is missing of one model's figures."""
     source = open_source(str(ROOT / "models" / name))
     if not source.samples.exists():
@@ -75,8 +87,7 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
     if figures and figures.get("weights") != weights:
         click.echo(f"{name}: the figures are those of other weights, and are made anew.")
         figures = {}
-    wanted = [(way, divisor) for divisor in divisors for way in ways]
-    missing = [(way, divisor) for way, divisor in wanted if f"{way} 1/{divisor}" not in figures.get("cells", {})]
+    missing = missing_cells(figures, ways, divisors, bounds)
     undeployed = [divisor for divisor in divisors if deploy and f"1/{divisor}" not in figures.get("deployed", {})]
     if not missing and not undeployed and "original" in figures:
         return
@@ -107,14 +118,15 @@ def fill(name: str, ways: list[str], divisors: list[int], deploy: bool, matching
 @click.option("--seed", default=0, show_default=True, help="Of match.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--deploy", is_flag=True, help="Export the graphs of every size and time them, too.")
+@click.option("--bounds", is_flag=True, help="Compute those again whose bound is missing.")
 @click.option("--render", is_flag=True, help="Only write the page and the pictures.")
 @click.option("--quick", is_flag=True, help="A few cells of models/activity with two steps of match: a test, not a table.")
 @click.option("--fresh", is_flag=True, help="Compute everything again.")
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "models", show_default=False, help="Where figures go.")
 @click.option("--page", "target", type=click.Path(path_type=Path), default=ROOT / "docs" / "tables.md", show_default=False)
 def main(
-    models: str, divisors: str, ways: str, steps: int, seed: int, threads: int, deploy: bool, render: bool, quick: bool,
-    fresh: bool, results: Path, target: Path,
+    models: str, divisors: str, ways: str, steps: int, seed: int, threads: int, deploy: bool, bounds: bool, render: bool,
+    quick: bool, fresh: bool, results: Path, target: Path,
 ) -> None:  # fmt: skip
     torch.set_num_threads(threads)
     names = [name for name in models.split(",") if name]
@@ -125,7 +137,7 @@ def main(
     if not render:
         sizes = [int(text) for text in divisors.split(",")]
         for name in names:
-            fill(name, ways.split(","), sizes, deploy, Matching(steps=steps, seed=seed), results, fresh)
+            fill(name, ways.split(","), sizes, deploy, bounds, Matching(steps=steps, seed=seed), results, fresh)
     known = stored(results)
     for name, figures in known.items():
         (results / name / "results" / "tables.svg").write_text(picture(figures), encoding="utf-8")

@@ -37,6 +37,8 @@ METHODS = (
 """Reductions that see no samples."""
 CALIBRATED = ("spectrum", "match")
 """What goes on from ``gradient`` with unlabelled samples."""
+BOUNDED = ("gradient", "match")
+"""Ways whose bound on the output error is told."""
 ROUNDS, BUDGET = 30, 6.0
 """Of the comparison of latencies."""
 
@@ -104,7 +106,7 @@ class Cells:
             "h2_error_relative": error / norm,
             "seconds": round(seconds, 1),
         }
-        if way in ("gradient", "match"):
+        if way in BOUNDED:
             bound = output_bound(loaded, traced_model(network, loaded), network, Options(order=1))
             kinds = [kind for kind in ("certified", "estimated") if "value" in bound.get(kind, {})]
             cell["bound"] = {kind: bound[kind]["value"] / bound["outputs"] for kind in kinds}

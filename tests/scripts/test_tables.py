@@ -88,7 +88,7 @@ def test_page_tells_losses_sizes_and_latencies() -> None:
     told = page({"activity": figures()})
     for words in ("| 1.25 |", "1,234", "88 %, 70 %", "70 % of all parameters removed (1/8 of the states)", "0.5000 to 0.4875"):
         assert words.replace("1,234", "1234") in told
-    for words in ("2 + 4 KiB", "1.00 ms", "20.0 (10.0 to 25.0)", "30 us", "| 3.5 |"):
+    for words in ("2 + 4 KiB", "1.00 ms", "20.0 (10.0 to 25.0)", "30 us", "|  / 3.5 |"):
         assert words in told
     assert "| 37.50 |" in told.replace("; 37.50", "| 37.50")
 
