@@ -112,3 +112,14 @@ def test_the_forms_are_kept_by_selections_and_not_mixed() -> None:
     for together in (stack, concatenate):
         with pytest.raises(ValueError, match="cannot be put together"):
             together([stack([system]), stack([system.paper_form()])])
+
+
+@pytest.mark.parametrize("D", ["diagonal", "full"])
+def test_a_simulation_goes_on_from_the_state_that_it_returned(D: str) -> None:
+    system = reading_after(matrices(3, 3, D=D))
+    u = torch.from_numpy(np.random.default_rng(2).standard_normal((3, 25)))
+    whole, last = simulate(system, u)
+    first, state = simulate(system, u[:, :9])
+    second, end = simulate(system, u[:, 9:], state)
+    torch.testing.assert_close(torch.cat((first, second), -1), whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(end, last, rtol=0, atol=1e-12)
