@@ -213,10 +213,11 @@ def main(model: str, orders: str, method: str, count: int, ascent: int, steps: i
 def tell(order: int, bound: OutputBounds, samples: Measured, random: Measured, ascent: Measured) -> None:
     """Print one order's figures."""
     share = bound.certified if isinstance(bound.certified, Bound) else bound.estimated
-    worst = max(samples.output, random.output, ascent.output)
-    certified = f"certified {share.value:.4g}" if share is bound.certified else str(bound.certified)
+    # An estimated bound says nothing of inputs that are larger than the samples it was made on.
+    worst = max(samples.output, random.output, ascent.output) if share is bound.certified else samples.output
+    certified = f"certified {share.value:.4g}" if share is bound.certified else f"not certified ({bound.certified})"
     click.echo(
-        f"order {order}: outputs {bound.outputs:.4g}; {certified}, estimated {bound.estimated.value:.4g}; measured "
+        f"order {order}: outputs {bound.outputs:.4g}; {certified}; estimated {bound.estimated.value:.4g}; measured "
         f"{samples.output:.4g} on the calibration samples, {random.output:.4g} on {random.cases} random inputs, "
         f"{ascent.output:.4g} on {ascent.cases} by ascent; the {share.kind} bound is {share.value / worst:.3g} times that; "
         f"above the certified one {random.above_certified + samples.above_certified} and {ascent.above_certified}, above the "
