@@ -133,7 +133,6 @@ def table() -> str:
 @click.option("--restarts", default=20, show_default=True)
 @click.option("--restart-seed", default=2026, show_default=True)
 @click.option("--threads", default=2, show_default=True)
-@click.option("--table", "only_table", is_flag=True, help="Print the table of the recorded figures.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
 def main(
     channels: int,
@@ -144,12 +143,8 @@ def main(
     restarts: int,
     restart_seed: int,
     threads: int,
-    only_table: bool,
     out: Path | None,
 ) -> None:
-    if only_table:
-        click.echo(table(), nl=False)
-        return
     torch.set_num_threads(threads)
     taps = horizon or None
     system = trained_channels(model) if model else random_channels(channels, states, 0)

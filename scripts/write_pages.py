@@ -1,4 +1,4 @@
-"""Write the tables of README.md, docs/speed.md and docs/streaming.md from the committed figures.
+"""Write the tables of README.md and of pages in docs/ from the committed figures.
 
     python scripts/write_pages.py
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import calibration_table
 import click
+import compare_reductions
 import latency.table
 import streams_table
 import table_text
@@ -54,6 +55,7 @@ TABLES = (
     Table("README.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
     Table("README.md", "latency", lambda: latency.table.summary(figures(DIGITS / "latency.json"))),
     Table("README.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
+    Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
 )
