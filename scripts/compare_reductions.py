@@ -2,7 +2,6 @@
 
     python scripts/compare_reductions.py --model models/digits --out models/digits/results/reductions.json
     python scripts/compare_reductions.py --channels 500 --out models/digits/results/reductions-random.json
-    python scripts/compare_reductions.py --table        the table of both in docs/method.md, nothing being computed
 
 For each order it prints the median relative h2 error of each method, on how many channels gradient's error exceeds the
 smallest of the others', how often it lies within 1 % of the best of some random restarts, and on how many channels the
