@@ -77,9 +77,11 @@ def _run(
         try:
             with torch.no_grad():
                 answer = model(*batch)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
             shapes = ", ".join(f"{name} {x.shape[1:]}" for name, x in inputs.items())
-            first = str(error).strip().splitlines()[0][:200]
+            first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise UserError(
                 f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model)}."
             ) from error
@@ -89,6 +91,12 @@ def _run(
             raise UserError(
                 f"The model's forward must return a tensor or a tuple of tensors, not {kinds}; let the factory return a module "
                 "that calls the model and returns the tensors of its answer."
+            )
+        wrong = next((value for value in values if value.ndim == 0 or len(value) != len(batch[0])), None)
+        if wrong is not None:
+            raise UserError(
+                f"The model answers {len(batch[0])} sequences with a tensor of shape {tuple(wrong.shape)}; its forward must give "
+                "one answer for each sequence, the batch on axis 0."
             )
         collected.append(tuple(value.float().cpu().numpy() for value in values))
         if progress is not None:

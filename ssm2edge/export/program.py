@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copyreg
+import io
 import itertools
 import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 
 import sympy
@@ -109,7 +110,8 @@ def quiet_exporter() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
         logging.disable(logging.CRITICAL)
         try:
-            yield
+            with redirect_stderr(io.StringIO()):
+                yield
         finally:
             logging.disable(before)
 
@@ -140,7 +142,10 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
                 text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"
                 if GUARD.search(str(error)) is None and "specialized" not in str(error):
                     axis = inputs[0].time_axis
-                    text = f"{text.rstrip('.')}; is time axis {axis} of its input ({inputs[0].name})? --time-axis says another."
+                    text = (
+                        f"{text.rstrip('.')}; write it so that it holds for every size, with time on axis {axis} of "
+                        f"{inputs[0].name}, or say another axis with --time-axis."
+                    )
                 raise ExportError(text) from error
             lengths = narrower
         else:

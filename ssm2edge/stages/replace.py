@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,9 @@ from ssm2edge.options import Options
 from ssm2edge.sizing import BOUND_STEPS, bound_record, first_samples
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.systems.system import System
+
+SHORTEST_TRIED = 8
+"""Lengths, from the shortest on, at which the model is asked for a finite answer."""
 
 
 def replace(loaded: Loaded, systems: Mapping[str, System]) -> nn.Module:
@@ -44,9 +49,32 @@ def traced_model(replaced: nn.Module, loaded: Loaded) -> TracedModel:
         InputAxes(name, loaded.source.time_axis, torch.from_numpy(value[:1])) for name, value in loaded.samples.held_out.items()
     ]
     try:
-        return trace(exportable(replaced), inputs)
+        traced = trace(exportable(replaced), inputs)
     except ExportError as error:
         raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
+    for name, value in zip(traced.outputs, traced.output_values(), strict=True):
+        if not traced.batch_first(value):
+            raise UserError(
+                f"The model's {name} of shape {tuple(map(str, value.shape))} has no axis for the batch alone in front; give one "
+                "answer for each sequence, without mixing the batch or time into it."
+            )
+    return _from_finite_lengths(traced, replaced, loaded)
+
+
+def _from_finite_lengths(traced: TracedModel, replaced: nn.Module, loaded: Loaded) -> TracedModel:
+    """The same, for lengths from the first on at which the model has a finite answer: one sample has no standard deviation."""
+    axis = loaded.source.time_axis
+    samples = [torch.from_numpy(value[:1]) for value in loaded.samples.held_out.values()]
+    for length in range(traced.shortest, min(loaded.length, traced.shortest + SHORTEST_TRIED * traced.multiple), traced.multiple):
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                answer = replaced(*(value.narrow(axis, 0, length) for value in samples))
+        except Exception:  # the user's own code may raise anything; the graph does not run it
+            return traced
+        if all(bool(value.isfinite().all()) for value in (answer if isinstance(answer, tuple | list) else (answer,))):
+            return dataclasses.replace(traced, shortest=length)
+    return traced
 
 
 def _left_as_they_are(replaced: nn.Module) -> str:

@@ -131,6 +131,21 @@ def make(**sizes):
 """
 
 
+AROUND = """
+made = make
+
+def make(**sizes):
+    model = made(**sizes)
+    plain = model.forward
+
+    def forward(pixels):
+        return {answer}
+
+    model.forward = forward
+    return model
+"""
+
+
 def both(*prepared: Prepare) -> Prepare:
     return lambda directory: [prepare(directory) for prepare in prepared]
 
@@ -204,9 +219,16 @@ CASES: dict[str, tuple[Prepare, str]] = {
         f"labels are true outputs of shape ({LENGTH},) a sample, the model's output is (10,)",
     ),
     "samples: classes of a model that gives sequences": (append_code(SCORES_AT_EVERY_STEP), "does not score them"),
+    "model: one answer for all": (append_code(AROUND.format(answer="plain(pixels).mean()")), "with a tensor of shape ()"),
+    "model: no answer for each sequence": (append_code(AROUND.format(answer="plain(pixels)[:1]")), "alone in front"),
+    "model: batch and time in one axis": (
+        append_code(AROUND.format(answer="(pixels + 0 * plain(pixels)[:, None, :1]).reshape(-1, 24)")),
+        "has no axis for the batch alone in front",
+    ),
+    "model: raises what it likes": (append_code(AROUND.format(answer="dict(pixels=1)['gone']")), "cannot take the samples"),
     "samples: time on another axis": (
         append_code(CHANNELS_FIRST),
-        "is time axis 1 of its input (pixels)? --time-axis says another",
+        "with time on axis 1 of pixels, or say another axis with --time-axis",
     ),
     "samples: classes from 1": (change_samples(labels=np.arange(HELD_OUT) % 10 + 1), "labels reach from 1 to 10"),
     "samples: classes below 0": (change_samples(labels=np.arange(HELD_OUT) % CLASSES - 1), "labels reach from -1 to 1"),

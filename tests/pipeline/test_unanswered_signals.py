@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.cli import main
+from ssm2edge.runtime import Model
 from ssm2edge.verification.signals import SIGNALS
 from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples
 
@@ -29,6 +30,15 @@ class Masked(DigitClassifier):
         for layer in self.layers:
             x = x + layer(x)[0]
         return self.decoder(self.norm((x * mask[:, None]).sum(2) / mask[:, None].sum(2)))
+
+
+class Standardised(DigitClassifier):
+    def forward(self, pixels):
+        return super().forward((pixels - pixels.mean(1, keepdim=True)) / (pixels.std(1, keepdim=True) + 1e-8))
+
+
+def standardised(channels, states, layers):
+    return Standardised(channels, states, layers)
 
 
 def scaled(channels, states, layers):
@@ -66,3 +76,12 @@ def test_signals_without_an_answer_are_left_out(tmp_path: Path, factory: str) ->
     assert told.exit_code == 0
     assert "offline.probes" in checks
     assert ("streaming.probes" in checks) == (factory == "masked")
+
+
+def test_lengths_without_a_finite_answer_are_not_taken(tmp_path: Path) -> None:
+    directory = directory_of(tmp_path / "model", "standardised")
+    result = CliRunner().invoke(main, ["build", str(directory), "--out", str(tmp_path / "out"), "--json"])
+    assert result.exit_code == 0, result.output
+    with Model(tmp_path / "out") as model:
+        assert model.shortest == 2  # one sample has no standard deviation
+        assert np.isfinite(model.run(samples()["held_out.pixels"][:, :2])["output"]).all()
