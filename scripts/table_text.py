@@ -140,7 +140,8 @@ def retraining(known: dict[str, dict[str, Any]]) -> str:
         row = [name, f"{measure}{figures['original']['value']:.4f}"]
         found = [retrained(figures, 16, start) for start in starts]
         row += ["" if one is None else f"{one.before:.4f} to {one.mean:.4f}" for one in found]
-        rows.append([*row, str(max((len(one.after) for one in found if one is not None), default=0))])
+        seeds = sorted({len(one.after) for one in found if one is not None})
+        rows.append([*row, " to ".join(map(str, seeds[:: max(1, len(seeds) - 1)]))])
     return table(["model", "original", *(f"`{start}`" for start in starts), "seeds"], rows) + "\n"
 
 
