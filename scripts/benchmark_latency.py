@@ -23,9 +23,9 @@ from latency.rows import Row
 from latency.table import text
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.latency import torch_threads
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
+from ssm2edge.original.latency import torch_threads
 from ssm2edge.pipeline import build
 from ssm2edge.verification import processor_name
 

@@ -21,8 +21,8 @@ from ssm2edge.calibration.matching import match
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import blocks, replace_layers
 from ssm2edge.loading import open_source
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.pipeline import Loaded, load
-from ssm2edge.recording import record_outputs
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.systems.system import System
 

@@ -21,17 +21,17 @@ import click
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds import Bound, Network, NetworkGains
-from ssm2edge.bounds.program import BANK, MIMO, filtered, operator
+from ssm2edge.bounds import Bound, NetworkGains, OutputBounds, output_bounds
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
+from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.reduction.orders import uniform_orders
-from ssm2edge.sizing import OutputBounds, output_bounds
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.load import load
 from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.systems.system import System
+from ssm2edge.traced import Network
+from ssm2edge.traced.network import BANK, MIMO, filtered, operator
 
 AT_ONCE = 50
 OBSERVED = 64

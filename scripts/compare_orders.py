@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.allocation import RULES, Choice, Study, study
-from ssm2edge.bounds import BoundError, Network
-from ssm2edge.export import InputAxes, trace
+from ssm2edge.bounds import BoundError
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.loading import input_names, load_model, load_samples, open_source
+from ssm2edge.orders import RULES, Choice, Study, study
+from ssm2edge.orders.distribution import CostCurve, distribute, uniform_orders
+from ssm2edge.orders.search import PROPOSALS
 from ssm2edge.reduction import reduce_system
-from ssm2edge.reduction.orders import CostCurve, distribute, uniform_orders
-from ssm2edge.sizing import PROPOSALS
+from ssm2edge.traced import InputAxes, Network, trace
 
 CLASSES = 6
 

@@ -34,7 +34,7 @@ from stream_errors import LIMIT, STEPS, Array, Row, compare, compare_batch
 from torch import nn
 
 from ssm2edge.errors import UserError
-from ssm2edge.export import StreamingError, TracedModel, export_offline, export_stream
+from ssm2edge.export import export_offline, export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
@@ -43,6 +43,7 @@ from ssm2edge.runtime import Model
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.load import load
 from ssm2edge.stages.replace import replace, traced_model
+from ssm2edge.traced import StreamingError, TracedModel
 
 Subject = tuple[nn.Module, TracedModel, dict[str, Array], dict[str, Array]]
 """A model of blocks, the same traced, one long signal, and a batch of short ones."""

@@ -9,8 +9,8 @@ from model_modules import load_model_module
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm2edge.export import InputAxes, TracedModel, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
+from ssm2edge.traced import InputAxes, TracedModel, trace
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 WIDTH, TOKENS, FRAME = 4, 7, 4

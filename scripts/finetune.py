@@ -29,12 +29,12 @@ from table_cells import orders_at
 from torch import Tensor, nn
 
 from ssm2edge.calibration import calibrate, signals_of
-from ssm2edge.calibration.finetuning import Epoch, Training, finetune
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.pipeline import Loaded, load, replace
 from ssm2edge.reduction import METHODS
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.retraining.finetuning import Epoch, Training, finetune
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.verification.nrmse import normalised_error
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from training import Augmentation, fetch_npm_archive, unchanged
 
-from ssm2edge.calibration.losses import NamedLoss
+from ssm2edge.retraining.losses import NamedLoss
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,11 +19,11 @@ import numpy as np
 
 from ssm2edge.artifact import OriginalRecord, Reference, load_figures, open_artifact, seal, staging
 from ssm2edge.artifact.figures import NAME as FIGURES
-from ssm2edge.devices import DEVICES, open_device
 from ssm2edge.errors import UserError
-from ssm2edge.latency import compare_with_original
-from ssm2edge.live import LIMIT, Original, open_original
-from ssm2edge.original import measure_original
+from ssm2edge.original.batches import measure_original
+from ssm2edge.original.devices import DEVICES, open_device
+from ssm2edge.original.latency import compare_with_original
+from ssm2edge.original.live import LIMIT, Original, open_original
 from ssm2edge.report import NAME as PAGE
 from ssm2edge.stages.report import write_page
 from ssm2edge.verification import Subject, Verdict, examine, relative_latencies

@@ -18,8 +18,8 @@ from ssm2edge.calibration.matching import match
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options
+from ssm2edge.original.recording import count_parameters, record_outputs
 from ssm2edge.pipeline import Loaded
-from ssm2edge.recording import count_parameters, record_outputs
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages.calibrate import calibration_signals

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from training import Recipe, save_samples, train_classifier
 
-from ssm2edge.runtime.log_mel import LogMel
+from ssm2edge.audio.log_mel import LogMel
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "keywords"
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -9,8 +9,8 @@ from typing import Any
 from ssm2edge.calibration import CALIBRATIONS, Matching
 from ssm2edge.errors import UserError
 from ssm2edge.loading import BUILD_OPTIONS, Source
+from ssm2edge.orders.request import Request
 from ssm2edge.reduction import METHODS
-from ssm2edge.sizing import Request
 
 SIZES = ("order", "keep", "max_error", "max_drop")
 """Options that say how small the model becomes: exactly one is given."""
@@ -29,7 +29,7 @@ class Options:
     Attributes
     ----------
     order, keep, max_error, max_drop, max_error_of
-        How small the model becomes; see :class:`ssm2edge.sizing.Request`.
+        How small the model becomes; see :class:`ssm2edge.orders.request.Request`.
     method
         Name in the registry of reduction methods.
     horizon

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from ssm2edge.artifact import PROBES, Manifest, Reference, seal, staging
 from ssm2edge.cache import Store
-from ssm2edge.description import describe, layer_records
-from ssm2edge.devices import open_device
-from ssm2edge.inspection import Inspection, inspect_layer
-from ssm2edge.latency import compare_with_original
 from ssm2edge.loading import Source
 from ssm2edge.options import Options, check_options
-from ssm2edge.original import measure_original
-from ssm2edge.recording import record_outputs
+from ssm2edge.original.batches import measure_original
+from ssm2edge.original.devices import open_device
+from ssm2edge.original.latency import compare_with_original
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.stages.calibrate import calibrate_reductions, calibration_signals
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.defaults import decided
+from ssm2edge.stages.describe import describe, layer_records
 from ssm2edge.stages.export import check_exportable, export
 from ssm2edge.stages.feedthrough import with_feedthrough
+from ssm2edge.stages.inspect import Inspection, inspect_layer
 from ssm2edge.stages.load import Loaded, horizon_of, load, original_outputs
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.reduce import check_order, reduce

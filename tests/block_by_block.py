@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.export import TracedModel
 from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
+from ssm2edge.traced import TracedModel
 from tests.small_models import CHANNELS, as_tuple, tail, traced
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import InputAxes, TracedModel, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
+from ssm2edge.traced import InputAxes, TracedModel, trace
 
 CHANNELS = 4
 

@@ -10,11 +10,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from ssm2edge.export import InputAxes, TracedModel, trace
 from ssm2edge.layers import exportable
 from ssm2edge.layers.block import ReducedBank
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.systems.system import System, siso_bank
+from ssm2edge.traced import InputAxes, TracedModel, trace
 
 GRU_OPSET = 18
 

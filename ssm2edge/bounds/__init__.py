@@ -9,7 +9,7 @@ from ssm2edge.bounds.layer_gains import NetworkGains
 from ssm2edge.bounds.matrix_gains import MatrixGains
 from ssm2edge.bounds.network import Bound, LayerShare, network_bound
 from ssm2edge.bounds.observation import Observed, observe
-from ssm2edge.bounds.program import Network
+from ssm2edge.bounds.pair import OutputBounds, bound_record, output_bounds
 
 __all__ = [
     "Bound",
@@ -18,11 +18,13 @@ __all__ = [
     "Gains",
     "LayerShare",
     "MatrixGains",
-    "Network",
     "NetworkGains",
     "Observed",
+    "OutputBounds",
+    "bound_record",
     "error_gains",
     "gains",
     "network_bound",
     "observe",
+    "output_bounds",
 ]

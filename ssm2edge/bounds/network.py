@@ -21,15 +21,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx
 
+from ssm2edge.bounds.channels import channel_axis
 from ssm2edge.bounds.constants import Constant
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.layer_gains import LayerGains, NetworkGains, Norm
 from ssm2edge.bounds.observation import Observed
-from ssm2edge.bounds.program import Network, channel_axis, operator
 from ssm2edge.bounds.rules import RULES
 from ssm2edge.bounds.signals import total, unknown_size
 from ssm2edge.bounds.walk import Walk
 from ssm2edge.systems.system import System
+from ssm2edge.traced.network import Network, operator
 
 
 @dataclass(frozen=True)

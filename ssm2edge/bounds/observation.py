@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.bounds.program import BANK, MIMO, Network, channel_axis, operator
+from ssm2edge.bounds.channels import channel_axis
 from ssm2edge.systems.system import System
+from ssm2edge.traced.network import BANK, MIMO, Network, operator
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,13 @@ import torch
 from torch import fx
 
 from ssm2edge.bounds import constants
+from ssm2edge.bounds.channels import channel_axis
 from ssm2edge.bounds.constants import Kind
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.lti_rules import bank, mimo
-from ssm2edge.bounds.program import BANK, MIMO, channel_axis, operator
 from ssm2edge.bounds.signals import Size, Term, flattened, mixed, scaled, size_of_peak, total, unknown_size, weighted
 from ssm2edge.bounds.walk import Known, Rule, Walk
+from ssm2edge.traced.network import BANK, MIMO, operator
 
 
 def unchanged(node: fx.Node, walk: Walk) -> Known:

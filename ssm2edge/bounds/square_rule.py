@@ -25,9 +25,9 @@ from ssm2edge.bounds.constants import Kind
 from ssm2edge.bounds.entering import Inputs, reached, smallest_of
 from ssm2edge.bounds.layer_gains import SquaresPair
 from ssm2edge.bounds.matrix_gains import MatrixGains
-from ssm2edge.bounds.program import filtered
 from ssm2edge.bounds.signals import Size, size_of_peak
 from ssm2edge.bounds.walk import Walk
+from ssm2edge.traced.network import filtered
 
 
 @dataclass(frozen=True, eq=False)

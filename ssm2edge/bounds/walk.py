@@ -11,8 +11,8 @@ from ssm2edge.bounds.constants import Constant, Kind
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.layer_gains import LayerGains
 from ssm2edge.bounds.observation import Observed
-from ssm2edge.bounds.program import Network
 from ssm2edge.bounds.signals import Error, Size, total
+from ssm2edge.traced.network import Network
 
 Known = tuple[Size, Error]
 

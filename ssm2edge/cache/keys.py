@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 import ssm2edge
+from ssm2edge.cache.versions import versions
 from ssm2edge.errors import UserError
-from ssm2edge.versions import versions
 
 Hash = Any
 """What hashlib makes; it has no public name."""

@@ -3,41 +3,10 @@
 0: done and passed; 1: a check failed; 2: the input is at fault, told in one sentence on stderr; 3: undecided; 130: interrupted.
 Text and JSON go to stdout, progress and errors to stderr.  What a command needs is imported when it runs: `verify`,
 `check` and `run` work where neither torch nor anything else of the build extra is installed.
-
-A command is one file here and one name in `COMMANDS`.
 """
 
 from __future__ import annotations
 
-import click
+from ssm2edge.cli.commands import COMMANDS, main
 
-from ssm2edge.cli.bench import bench
-from ssm2edge.cli.build import build
-from ssm2edge.cli.check import check
-from ssm2edge.cli.group import Commands
-from ssm2edge.cli.init import init
-from ssm2edge.cli.inspect import inspect
-from ssm2edge.cli.report import report
-from ssm2edge.cli.run import run
-from ssm2edge.cli.verify import verify
-
-COMMANDS = (
-    init,
-    inspect,
-    build,
-    verify,
-    bench,
-    check,
-    run,
-    report,
-)
-
-
-@click.group(cls=Commands)
-@click.version_option(package_name="ssm2edge")
-def main() -> None:
-    """Shrink trained state-space models and run them on edge devices."""
-
-
-for command in COMMANDS:
-    main.add_command(command)
+__all__ = ["COMMANDS", "main"]

@@ -65,7 +65,7 @@ def bench(
     if as_json:
         print_json({"directory": str(directory), **found.to_json()})
     else:
-        from ssm2edge.tables import wide_console
-        from ssm2edge.tables_bench import show_bench
+        from ssm2edge.tables.artifact import wide_console
+        from ssm2edge.tables.bench import show_bench
 
         show_bench(wide_console(), directory, artifact.manifest, found)

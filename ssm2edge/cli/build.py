@@ -85,6 +85,6 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
 
         print_json({"directory": str(directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
     else:
-        from ssm2edge.tables import show_built, wide_console
+        from ssm2edge.tables.artifact import show_built, wide_console
 
         show_built(wide_console(), directory, built.manifest, built.verdict, built.seconds)

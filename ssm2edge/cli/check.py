@@ -54,8 +54,8 @@ def check(
     if as_json:
         print_json(report.to_json())
     else:
-        from ssm2edge.tables import wide_console
-        from ssm2edge.tables_gate import show_gates
+        from ssm2edge.tables.artifact import wide_console
+        from ssm2edge.tables.gate import show_gates
 
         show_gates(wide_console(), report)
     ctx.exit(report.exit_code)

@@ -21,7 +21,7 @@ def import_pipeline() -> Any:
 def import_live() -> Any:
     """Import what runs the original again, or say what is missing."""
     try:
-        from ssm2edge import live
+        from ssm2edge.original import live
     except ModuleNotFoundError as missing:
         raise UserError(f"--live needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'.") from missing
     return live

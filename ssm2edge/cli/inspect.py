@@ -28,7 +28,7 @@ def inspect(source: str, with_plans: bool, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json({"source": source, **asdict(found)})
     else:
-        from ssm2edge.tables import show_layers, show_plans, wide_console
+        from ssm2edge.tables.artifact import show_layers, show_plans, wide_console
 
         show_layers(wide_console(), found.layers, found.kept_layers)
         if with_plans:

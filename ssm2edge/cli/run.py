@@ -26,9 +26,9 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
     A recording goes through the model's front end, if it has one; with --stream, every word in it is told with its time.
     """
     from ssm2edge.artifact import open_artifact
-    from ssm2edge.recordings import FrontEnd
+    from ssm2edge.audio.recordings import FrontEnd
+    from ssm2edge.cli.samples import read_samples
     from ssm2edge.runtime import Model, Stream
-    from ssm2edge.sample_files import read_samples
 
     task = open_artifact(directory).manifest.task
     front_end = FrontEnd.of(task) if source.suffix.lower() == ".wav" else None
@@ -66,14 +66,14 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
             }
         )
     else:
-        from ssm2edge.tables import show_answers, wide_console
+        from ssm2edge.tables.artifact import show_answers, wide_console
 
         show_answers(wide_console(), outputs, final, (task or {}).get("classes", ()))
 
 
 def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_json: bool) -> None:
     """Print the words of a recording with their times, and how much faster than real time they were found."""
-    from ssm2edge.recordings import listen
+    from ssm2edge.audio.recordings import listen
 
     listened = listen(directory, front_end, front_end.read(source), threads)
     if as_json:

@@ -49,7 +49,7 @@ def verify(
         medians = {name: timing.median(name) for name in timing.seconds}
         print_json({"directory": str(directory), **verdict.to_json(), "latency": {"threads": threads, "medians": medians}})
     else:
-        from ssm2edge.tables import show_verdict, wide_console
+        from ssm2edge.tables.artifact import show_verdict, wide_console
 
         show_verdict(wide_console(), artifact.manifest, verdict, timing)
     ctx.exit(0 if verdict.passed else 1)

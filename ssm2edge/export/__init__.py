@@ -1,21 +1,9 @@
-"""Replaced models to ONNX: the whole-sequence graph and the streaming one."""
+"""Traced models to ONNX: the whole-sequence graph and the streaming one."""
 
 from __future__ import annotations
 
 from ssm2edge.export.choices import choose_forms
-from ssm2edge.export.errors import ExportError, StreamingError
 from ssm2edge.export.offline import export_offline
-from ssm2edge.export.program import InputAxes, TracedModel, trace
 from ssm2edge.export.stream import export_stream, streaming_module
 
-__all__ = [
-    "ExportError",
-    "InputAxes",
-    "StreamingError",
-    "TracedModel",
-    "choose_forms",
-    "export_offline",
-    "export_stream",
-    "streaming_module",
-    "trace",
-]
+__all__ = ["choose_forms", "export_offline", "export_stream", "streaming_module"]

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 
 from torch import fx
 
-from ssm2edge.export.errors import ExportError
-from ssm2edge.export.nodes import module_name
-from ssm2edge.export.program import TracedModel
 from ssm2edge.layers import mimo_operators, operators
 from ssm2edge.lowering.choice import parse_choice
+from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.nodes import module_name
+from ssm2edge.traced.program import TracedModel
 
 COEFFICIENTS = {operators.siso_bank._opoverload: 4, mimo_operators.mimo._opoverload: mimo_operators.MATRICES}
 """Arguments of each operator between its samples and the form."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 
 from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
-from ssm2edge.export.program import TracedModel
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
+from ssm2edge.traced.program import TracedModel
 
 
 def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.ModelProto:

@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from ssm2edge.export.errors import ExportError
-from ssm2edge.export.gated_mixing import write_gates_as_products
-from ssm2edge.export.joint_states import join_states
 from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.near_neutral import near_neutral_decompositions
-from ssm2edge.export.program import quiet_exporter
-from ssm2edge.export.repeated import compute_lengths_once
-from ssm2edge.export.single_samples import write_single_samples_as_rows
+from ssm2edge.export.passes.cancel_transposes import cancel_transposes
+from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
+from ssm2edge.export.passes.joint_states import join_states
+from ssm2edge.export.passes.remove_unused import drop_unused
+from ssm2edge.export.passes.share_lengths import compute_lengths_once
+from ssm2edge.export.passes.split_gates import write_gates_as_products
 from ssm2edge.export.siso_nodes import SisoNodes
-from ssm2edge.export.transposes import cancel_transposes
-from ssm2edge.export.unused import drop_unused
 from ssm2edge.lowering.functions import DOMAIN, OPSET
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu_function
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
+from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.program import quiet_exporter
 
 IR_VERSION = 9
 """Oldest file format that opset 18 and functions allow: read by onnxruntime 1.17 and later."""
@@ -50,7 +50,7 @@ def to_onnx(
     Parameters
     ----------
     program
-        Traced by :func:`ssm2edge.export.program.trace`, or the streaming form of one.
+        Traced by :func:`ssm2edge.traced.program.trace`, or the streaming form of one.
     input_names, output_names
         Names in the graph, in the order of the program's arguments.
     metadata

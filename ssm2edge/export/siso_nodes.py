@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssm2edge.export.joint_states import JointOperators
+from ssm2edge.export.passes.joint_states import JointOperators
 from ssm2edge.layers import operators
 from ssm2edge.lowering.choice import parse_choice
 from ssm2edge.lowering.functions import DOMAIN

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from ssm2edge.export.errors import ExportError
 from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
-from ssm2edge.export.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
 from ssm2edge.export.streaming import RULES, StateSpec, StreamingModule, to_streaming
+from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
 
 
 def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:

@@ -14,7 +14,6 @@ import onnxruntime
 
 from ssm2edge.runtime.errors import GraphError
 from ssm2edge.runtime.exposing import expose
-from ssm2edge.runtime.extracting import extract
 from ssm2edge.runtime.ports import Signature, read_signature
 
 LARGEST_FILE = 2 << 30
@@ -97,7 +96,7 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
     given = Path(path)
     file = given / f"{kind}.onnx" if given.is_dir() else given
     try:
-        content = _read(file)
+        content = read_graph(file)
     except OSError as fault:
         raise GraphError(_unreadable(given, file, kind, fault)) from fault
     sha256 = hashlib.sha256(content).hexdigest()
@@ -106,12 +105,12 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
         if sha256 != expected:
             raise GraphError(f"{file} is not the file that was built: its SHA-256 differs from the manifest's; copy it again.")
     try:
-        session = _session(expose(content, exposed), settings)
+        session = new_session(expose(content, exposed), settings)
         metadata = session.get_modelmeta().custom_metadata_map
         inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
         outputs = [(value.name, value.type, value.shape) for value in session.get_outputs() if value.name not in exposed]
     except Exception as fault:  # onnxruntime's exceptions share no base class of their own
-        raise GraphError(_unloadable(file, fault)) from fault
+        raise GraphError(unloadable(file, fault)) from fault
     signature = read_signature(str(file), metadata, inputs, outputs)
     if signature.kind != kind:
         wanted = "whole sequences" if kind == "offline" else "streaming"
@@ -119,34 +118,8 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
     return Graph(file, sha256, signature, session)
 
 
-def open_part(file: Path, source: str, target: str, settings: Settings) -> onnxruntime.InferenceSession:
-    """Load the part of a graph that computes one inner value from another.
-
-    Parameters
-    ----------
-    file
-        An ONNX file.
-    source, target
-        See :func:`ssm2edge.runtime.extracting.extract`.
-    settings
-        Threads and arithmetic.
-
-    Raises
-    ------
-    GraphError
-        If the file cannot be read, or has no such part.
-    """
-    try:
-        return _session(extract(_read(file), source, target), settings)
-    except OSError as fault:
-        raise GraphError(f"{file} cannot be read ({fault.strerror or fault}).") from fault
-    except GraphError:
-        raise
-    except Exception as fault:  # onnxruntime's exceptions share no base class of their own
-        raise GraphError(_unloadable(file, fault)) from fault
-
-
-def _read(file: Path) -> bytes:
+def read_graph(file: Path) -> bytes:
+    """Return the bytes of a graph file; raise GraphError if it is no plain file, or too large."""
     if file.exists() and not file.is_file():
         raise GraphError(f"{file} cannot be read (it is not a plain file).")
     size = file.stat().st_size
@@ -155,11 +128,13 @@ def _read(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def _session(content: bytes, settings: Settings) -> onnxruntime.InferenceSession:
+def new_session(content: bytes, settings: Settings) -> onnxruntime.InferenceSession:
+    """Load a graph from its bytes."""
     return onnxruntime.InferenceSession(content, settings.options(), providers=["CPUExecutionProvider"])
 
 
-def _unloadable(file: Path, fault: Exception) -> str:
+def unloadable(file: Path, fault: Exception) -> str:
+    """Return the sentence for a graph that onnxruntime refuses."""
     return f"onnxruntime {onnxruntime.__version__} cannot load {file}: {' '.join(str(fault).split())[:200]}"
 
 

@@ -9,19 +9,12 @@ import onnx
 
 from ssm2edge.artifact import StateRecord, Streaming
 from ssm2edge.errors import UserError
-from ssm2edge.export import (
-    ExportError,
-    StreamingError,
-    TracedModel,
-    choose_forms,
-    export_offline,
-    export_stream,
-    streaming_module,
-)
+from ssm2edge.export import choose_forms, export_offline, export_stream, streaming_module
 from ssm2edge.options import Options
-from ssm2edge.recording import record_outputs
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.stages.load import Loaded, check_labels
 from ssm2edge.stages.replace import replace, traced_model
+from ssm2edge.traced import ExportError, StreamingError, TracedModel
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from ssm2edge.layers import FoundLayer, blocks, replace_layers
-from ssm2edge.recording import count_parameters
+from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 
 METHOD = "modal"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssm2edge.cache import Outputs, Store, attributes, key_of, source_code, tool
-from ssm2edge.devices import Device
 from ssm2edge.errors import UserError
 from ssm2edge.layers import (
     Examples,
@@ -26,7 +25,8 @@ from ssm2edge.layers import (
 )
 from ssm2edge.loading import Samples, Source, input_names, load_samples, load_user_model
 from ssm2edge.options import Options
-from ssm2edge.recording import record_outputs
+from ssm2edge.original.devices import Device
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.systems.system import System
 
 

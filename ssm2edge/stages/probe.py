@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssm2edge.artifact import LAYER, Reference
 from ssm2edge.export.layer_values import numbered
 from ssm2edge.layers import ReducedBank, blocks
-from ssm2edge.recording import record_outputs
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.stages.load import Loaded
 from ssm2edge.stages.replace import replace
 from ssm2edge.verification.signals import probe_signals, spread, with_signals

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm2edge.bounds import Network
 from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options
+from ssm2edge.orders import Judged, choose_reductions
+from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.reduction.orders import uniform_orders
-from ssm2edge.sizing import Judged, choose_reductions
 from ssm2edge.stages.calibrate import judged_after_calibration
 from ssm2edge.stages.limits import largest_orders
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.systems.system import System
+from ssm2edge.traced import Network
 
 
 def check_order(loaded: Loaded, options: Options) -> None:

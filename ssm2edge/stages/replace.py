@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssm2edge.bounds import Network
+from ssm2edge.bounds import bound_record
 from ssm2edge.errors import UserError
-from ssm2edge.export import ExportError, InputAxes, TracedModel, trace
 from ssm2edge.layers import LayerError, blocks, exportable, find_refused, replace_layers
 from ssm2edge.options import Options
-from ssm2edge.sizing import BOUND_STEPS, bound_record, first_samples
+from ssm2edge.orders.judging import BOUND_STEPS
+from ssm2edge.original.recording import first_samples
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.systems.system import System
+from ssm2edge.traced import ExportError, InputAxes, Network, TracedModel, trace
 
 SHORTEST_TRIED = 8
 """Lengths, from the shortest on, at which the model is asked for a finite answer."""

@@ -17,10 +17,10 @@ from ssm2edge.artifact import (
 )
 from ssm2edge.artifact.manifest import NAME as MANIFEST
 from ssm2edge.options import Options
-from ssm2edge.profiling import profile_graphs
 from ssm2edge.report import NAME, render
 from ssm2edge.stages.load import Loaded, horizon_of
 from ssm2edge.stages.portray import portray
+from ssm2edge.stages.profile import profile_graphs
 from ssm2edge.systems.system import System
 
 MOST = 24

@@ -13,8 +13,9 @@ from functools import cached_property
 import numpy as np
 
 from ssm2edge.artifact import LayerResponses, Responses, SystemResponse
-from ssm2edge.runtime import EdgeError, Layer
+from ssm2edge.runtime import EdgeError
 from ssm2edge.verification.check import Array, Check, relative_error, within
+from ssm2edge.verification.parts import Layer
 from ssm2edge.verification.subject import Subject
 
 SMALL = 2.0**-10

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, fx
 
 from models.digits.model import make
-from ssm2edge.bounds import Network
-from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import exportable, find_layers, replace_layers
+from ssm2edge.traced import InputAxes, Network, trace
 
 
 def most_held(layers: int) -> int:

@@ -15,15 +15,14 @@ from models.sysid.model import Block as QuadraticBlock
 from models.sysid.model import make as predictor
 from models.text.model import FFTConv
 from models.text.model import make as texts
-from ssm2edge.bounds import BoundError, Network, NetworkGains, network_bound, observe
-from ssm2edge.bounds.program import filtered
-from ssm2edge.export import InputAxes, trace
+from ssm2edge.bounds import BoundError, NetworkGains, bound_record, network_bound, observe
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.sizing import bound_record
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System, stack
+from ssm2edge.traced import InputAxes, Network, trace
+from ssm2edge.traced.network import filtered
 from tests.package_models import S5Network
 from tests.random_banks import random_bank
 from tests.random_mimo import random_mimo

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from ssm2edge.audio.wav import read_wav
 from ssm2edge.cli import main
 from ssm2edge.errors import UserError
-from ssm2edge.sample_files import read_wav
 from tests.first_order import build, filtered
 
 SAMPLES = np.random.default_rng(7).standard_normal((2, 18, 1)).astype(np.float32)

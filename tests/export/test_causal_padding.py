@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import InputAxes, TracedModel, trace
 from ssm2edge.layers import ReducedBank, ReducedMimo, exportable
 from ssm2edge.systems.system import System, siso_bank
+from ssm2edge.traced import InputAxes, TracedModel, trace
 from tests.random_banks import random_bank
 
 CHANNELS = 3

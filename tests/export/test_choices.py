@@ -11,7 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ssm2edge.export import ExportError, TracedModel, choose_forms, export_offline, export_stream
+from ssm2edge.export import choose_forms, export_offline, export_stream
+from ssm2edge.traced import ExportError, TracedModel
 from tests.onnx_sessions import session
 from tests.small_models import CHANNELS, tail, traced
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.export import InputAxes, export_offline, export_stream, trace
+from ssm2edge.export import export_offline, export_stream
+from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
 
 CHANNELS = 6

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import InputAxes, TracedModel, export_offline, export_stream, trace
+from ssm2edge.export import export_offline, export_stream
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
+from ssm2edge.traced import InputAxes, TracedModel, trace
 from tests.onnx_sessions import session
 from tests.small_models import replaced
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.sysid import model as sysid
-from ssm2edge.export import InputAxes, TracedModel, export_offline, export_stream, trace
+from ssm2edge.export import export_offline, export_stream
 from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
+from ssm2edge.traced import InputAxes, TracedModel, trace
 
 Array = NDArray[np.float32]
 

@@ -15,11 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import InputAxes, export_offline, export_stream, trace
-from ssm2edge.export.joint_states import LARGEST_STATES
-from ssm2edge.export.single_samples import write_single_samples_as_rows
-from ssm2edge.export.transposes import cancel_transposes
-from ssm2edge.export.unused import drop_unused
+from ssm2edge.export import export_offline, export_stream
+from ssm2edge.export.passes.cancel_transposes import cancel_transposes
+from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
+from ssm2edge.export.passes.joint_states import LARGEST_STATES
+from ssm2edge.export.passes.remove_unused import drop_unused
+from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
 from tests.small_models import replaced
 

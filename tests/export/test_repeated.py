@@ -10,8 +10,9 @@ import onnx
 import pytest
 import torch
 
-from ssm2edge.export import InputAxes, export_offline, trace
-from ssm2edge.export.repeated import compute_lengths_once
+from ssm2edge.export import export_offline
+from ssm2edge.export.passes.share_lengths import compute_lengths_once
+from ssm2edge.traced import InputAxes, trace
 from tests.export.test_passes import Stack, assert_same, by_hand, node, noise, operators, session
 from tests.small_models import replaced
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssm2edge.export import ExportError, InputAxes, trace
 from ssm2edge.export.streaming import RULES, to_streaming
+from ssm2edge.traced import ExportError, InputAxes, trace
 from tests.block_by_block import streamed
 from tests.small_models import CHANNELS
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.export import StreamingError
+from ssm2edge.traced import StreamingError
 from tests.block_by_block import assert_streams, streaming_form
 from tests.small_models import CHANNELS, Tail
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.export import InputAxes, trace
 from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
+from ssm2edge.traced import InputAxes, trace
 from tests.block_by_block import assert_streams, streaming_form
 
 functional = nn.functional

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import ExportError, StreamingError, export_stream
+from ssm2edge.export import export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
+from ssm2edge.traced import ExportError, StreamingError
 from tests.block_by_block import assert_streams, streaming_form
 from tests.small_models import CHANNELS, Tail, tail, traced
 

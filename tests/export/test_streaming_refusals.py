@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.export import ExportError, StreamingError, export_stream, trace
-from ssm2edge.export.program import InputAxes
+from ssm2edge.export import export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
+from ssm2edge.traced import ExportError, StreamingError, trace
+from ssm2edge.traced.inputs import InputAxes
 from tests.small_models import CHANNELS, tail, traced
 
 functional = nn.functional

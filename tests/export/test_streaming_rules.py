@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import DigitClassifier
-from ssm2edge.export import InputAxes, trace
 from ssm2edge.export.streaming import RULES, to_streaming
+from ssm2edge.traced import InputAxes, trace
 from tests.block_by_block import assert_streams, streamed
 from tests.small_models import replaced, tail, traced
 

@@ -7,7 +7,7 @@ import onnx
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
-from ssm2edge.export.unused import drop_unused
+from ssm2edge.export.passes.remove_unused import drop_unused
 
 TEXT = """
 <ir_version: 9, opset_import: ["" : 18]>

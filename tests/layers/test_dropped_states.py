@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D
-from ssm2edge.export import InputAxes, trace
 from ssm2edge.layers import Examples, LayerError, exportable, find_layers, realise_layers, replace_layers
+from ssm2edge.traced import InputAxes, trace
 from tests.layers.filters import DampedFilter
 
 

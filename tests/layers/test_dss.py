@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers import LayerError, check_lengths, exportable, find_layers, fix_lengths, replace_layers
-from ssm2edge.recording import count_parameters
+from ssm2edge.original.recording import count_parameters
 from tests.layer_answers import answers, relative
 
 CHANNELS, MODES, LENGTH = 4, 3, 30

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D, DigitClassifier
-from ssm2edge.bounds.program import Network
-from ssm2edge.export import InputAxes, trace
-from ssm2edge.export.running import run_program
 from ssm2edge.layers import exportable, find_layers, replace_layers
+from ssm2edge.traced import InputAxes, trace
+from ssm2edge.traced.network import Network
+from ssm2edge.traced.running import run_program
 
 
 class Residual(nn.Module):

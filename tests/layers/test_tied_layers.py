@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ssm2edge.layers import TiedBank, blocks, dynamics, find_layers, replace_layers
-from ssm2edge.recording import count_parameters
+from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.reduction.tied import shares_poles
 from ssm2edge.systems.norms import h2_error, h2_norm

@@ -15,12 +15,12 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from ssm2edge import devices
 from ssm2edge.cli import main
-from ssm2edge.devices import Cuda, Processor, open_device
 from ssm2edge.errors import UserError
-from ssm2edge.original import BATCHES, batch_of, measure_original
-from ssm2edge.recording import record_outputs
+from ssm2edge.original import devices
+from ssm2edge.original.batches import BATCHES, batch_of, measure_original
+from ssm2edge.original.devices import Cuda, Processor, open_device
+from ssm2edge.original.recording import record_outputs
 
 
 @dataclass

@@ -15,7 +15,7 @@ from scripts import record_reference
 from ssm2edge.artifact import open_artifact
 from ssm2edge.cli import main
 from ssm2edge.errors import UserError
-from ssm2edge.live import open_original
+from ssm2edge.original.live import open_original
 from tests.model_directories import LENGTH, model_directory
 
 

@@ -13,8 +13,8 @@ from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
+from ssm2edge.original.recording import count_parameters
 from ssm2edge.pipeline import build, load, replace
-from ssm2edge.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages.feedthrough import in_form

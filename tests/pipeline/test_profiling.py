@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssm2edge.errors import UserError
-from ssm2edge.profiling import CALLS, profile_graph
+from ssm2edge.stages.profile import CALLS, profile_graph
 from tests.first_order import build
 
 

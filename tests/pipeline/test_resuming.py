@@ -14,9 +14,9 @@ import torch
 
 from ssm2edge import pipeline
 from ssm2edge.cache import FOLDER
-from ssm2edge.devices import Processor
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
+from ssm2edge.original.devices import Processor
 from ssm2edge.pipeline import build
 from ssm2edge.stages import calibrate as calibrating
 from ssm2edge.stages import load as loading

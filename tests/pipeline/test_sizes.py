@@ -11,14 +11,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from ssm2edge.bounds import Network
 from ssm2edge.cli import main
 from ssm2edge.layers import replace_layers
 from ssm2edge.loading import open_source
+from ssm2edge.orders import Judged, choose_reductions
+from ssm2edge.orders.request import Request
+from ssm2edge.original.recording import record_outputs
 from ssm2edge.pipeline import load, replace, traced_model
-from ssm2edge.recording import record_outputs
 from ssm2edge.reduction import Reduction
-from ssm2edge.sizing import Judged, Request, choose_reductions
+from ssm2edge.traced import Network
 from tests.model_directories import model_directory, samples, tiny_model
 
 

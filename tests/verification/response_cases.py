@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from models.sysid import model as sysid
 from ssm2edge.artifact import Reference, Responses
-from ssm2edge.export import InputAxes, export_offline, trace
+from ssm2edge.export import export_offline
 from ssm2edge.layers import Examples, blocks, exportable, find_layers, realise_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.runtime import Layer
 from ssm2edge.stages.respond import respond
 from ssm2edge.systems.system import System
+from ssm2edge.traced import InputAxes, trace
 from ssm2edge.verification import Subject
+from ssm2edge.verification.parts import Layer
 from tests import found_out_models, package_models, published_s4
 from tests.model_directories import tiny_model
 

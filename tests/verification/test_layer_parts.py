@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from ssm2edge.export import export_offline
-from ssm2edge.runtime import EdgeError, Layer, Model
+from ssm2edge.runtime import EdgeError, Model
+from ssm2edge.verification.parts import Layer
 from tests.small_models import CHANNELS, tail, traced
 from tests.verification.response_cases import MODELS, Case, close
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ssm2edge.artifact import LARGEST_SIGNAL
-from ssm2edge.runtime import Layer
 from ssm2edge.stages.portray import layer_figures
 from ssm2edge.stages.respond import respond
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.system import System, from_conjugate_half
 from ssm2edge.verification import Check, Subject, examine
+from ssm2edge.verification.parts import Layer
 from ssm2edge.verification.responses import MeasuredLayer, checks, measure
 from ssm2edge.verification.verify import run_check
 from tests.random_banks import random_bank

@@ -6,7 +6,7 @@ before it, and the states after it.  A new way of meeting time is one rule in a 
 
 from __future__ import annotations
 
-from ssm2edge.export.streaming.contract import Rule, StateSpec
+from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.convolution import ConvolutionRule
 from ssm2edge.export.streaming.cumulative import CumulativeSumRule
 from ssm2edge.export.streaming.lti_block import LtiBlockRule
@@ -18,6 +18,7 @@ from ssm2edge.export.streaming.running_extremum import RunningExtremumRule
 from ssm2edge.export.streaming.running_mean import RunningMeanRule
 from ssm2edge.export.streaming.running_sum import RunningSumRule
 from ssm2edge.export.streaming.slicing import LastSampleRule, ShapeReaderRule, SliceRule
+from ssm2edge.export.streaming.steps import StateSpec
 from ssm2edge.export.streaming.transposed_convolution import TransposedConvolutionRule
 from ssm2edge.export.streaming.unfolding import UnfoldingRule
 from ssm2edge.export.streaming.upsampling import UpsamplingRule

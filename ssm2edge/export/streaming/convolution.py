@@ -10,10 +10,10 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import argument_of, aten, traced_value
-from ssm2edge.export.streaming.contract import BlockStep
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
+from ssm2edge.traced.nodes import argument_of, aten, traced_value
 
 
 class ConvolutionRule:

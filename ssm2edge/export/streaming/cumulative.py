@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import aten, normal_dimensions
 from ssm2edge.export.streaming.compensated import added
-from ssm2edge.export.streaming.contract import BlockStep, StateSpec, state_name
+from ssm2edge.export.streaming.steps import BlockStep, StateSpec, state_name
 from ssm2edge.export.streaming.walk import Walk, static_sizes
+from ssm2edge.traced.nodes import aten, normal_dimensions
 
 
 class CumulativeSumRule:

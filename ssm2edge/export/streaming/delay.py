@@ -6,10 +6,10 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.errors import StreamingError
-from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.lookback import lookback
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.walk import Walk, refusal
+from ssm2edge.traced.errors import StreamingError
 
 
 def delayed(node: fx.Node, samples: int, walk: Walk) -> BlockStep:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.program import TracedModel
-from ssm2edge.export.running import noise, run_program
 from ssm2edge.export.streaming.timeline import Timeline
+from ssm2edge.traced.inputs import noise
+from ssm2edge.traced.program import TracedModel
+from ssm2edge.traced.running import run_program
 
 BATCH = 2
 

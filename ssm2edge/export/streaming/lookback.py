@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import StateSpec, state_name
 from ssm2edge.export.streaming.rounding import rounded
+from ssm2edge.export.streaming.steps import StateSpec, state_name
 from ssm2edge.export.streaming.walk import Walk, static_sizes
 
 

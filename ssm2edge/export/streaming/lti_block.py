@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import module_name, traced_value
-from ssm2edge.export.streaming.contract import BlockStep, StateSpec
+from ssm2edge.export.streaming.steps import BlockStep, StateSpec
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.layers import mimo_operators, operators
+from ssm2edge.traced.nodes import module_name, traced_value
 
 BLOCK_SUFFIX = "block"
 """Attribute under which a rebuilt layer holds its block; a state is named after the layer."""

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ssm2edge.export.errors import StreamingError
-from ssm2edge.export.nodes import tensor_arguments
-from ssm2edge.export.program import TracedModel, contains_symbol
-from ssm2edge.export.running import held_tensors
-from ssm2edge.export.streaming.contract import BlockStep, Rule, StateSpec
+from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.delay import delayed
+from ssm2edge.export.streaming.steps import BlockStep, StateSpec
 from ssm2edge.export.streaming.walk import Walk, refusal
+from ssm2edge.traced.errors import StreamingError
+from ssm2edge.traced.nodes import tensor_arguments
+from ssm2edge.traced.program import TracedModel, contains_symbol
+from ssm2edge.traced.running import held_tensors
 
 SIZE_CONSUMERS = frozenset(
     {"view", "reshape", "expand", "_unsafe_view", "slice", "narrow", "select", "upsample_nearest1d", "unflatten"}

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import argument_of, normal_dimensions, operator_name, tensor_arguments, traced_value
-from ssm2edge.export.program import TracedModel, contains_symbol
-from ssm2edge.export.streaming.contract import BlockStep, as_is
+from ssm2edge.export.streaming.steps import BlockStep, as_is
 from ssm2edge.export.streaming.timeline import timeline
 from ssm2edge.export.streaming.walk import Walk
+from ssm2edge.traced.nodes import argument_of, normal_dimensions, operator_name, tensor_arguments, traced_value
+from ssm2edge.traced.program import TracedModel, contains_symbol
 
 ELEMENTWISE = frozenset(
     {

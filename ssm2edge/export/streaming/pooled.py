@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import normal_dimensions
 from ssm2edge.export.streaming.walk import Walk, static_sizes
+from ssm2edge.traced.nodes import normal_dimensions
 
 
 @dataclass(frozen=True)

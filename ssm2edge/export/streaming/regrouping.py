@@ -11,11 +11,11 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import operator_name
-from ssm2edge.export.streaming.contract import BlockStep
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
+from ssm2edge.traced.nodes import operator_name
 
 SAME_ORDER = frozenset({"reshape", "squeeze", "unsqueeze", "view", "flatten", "unflatten", "_unsafe_view"})
 """aten operators that keep the order of elements."""

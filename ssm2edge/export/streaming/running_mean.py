@@ -14,10 +14,10 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import argument_of, aten
-from ssm2edge.export.streaming.contract import BlockStep, StateSpec, state_name
 from ssm2edge.export.streaming.pooled import Pooled, pooled_over_time
+from ssm2edge.export.streaming.steps import BlockStep, StateSpec, state_name
 from ssm2edge.export.streaming.walk import Walk
+from ssm2edge.traced.nodes import argument_of, aten
 
 
 class RunningMeanRule:

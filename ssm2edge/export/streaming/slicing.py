@@ -11,11 +11,11 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import argument_of, aten, normal_dimensions, operator_name
-from ssm2edge.export.streaming.contract import BlockStep, as_is
+from ssm2edge.export.streaming.steps import BlockStep, as_is
 from ssm2edge.export.streaming.timeline import fixed_size, linear_length
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
+from ssm2edge.traced.nodes import argument_of, aten, normal_dimensions, operator_name
 
 SHAPE_READERS = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "size"})
 """Operators that look only at the shape, type and device of their first argument."""

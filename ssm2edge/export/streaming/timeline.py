@@ -14,7 +14,7 @@ import sympy
 import torch
 from torch import Tensor
 
-from ssm2edge.export.program import TracedModel
+from ssm2edge.traced.program import TracedModel
 
 PERIOD = math.lcm(*range(1, 65), 128, 256, 512, 1024)
 """A length that every usual product of strides divides."""

@@ -6,9 +6,9 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.nodes import aten, normal_dimensions
-from ssm2edge.export.streaming.contract import BlockStep
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.walk import Walk
+from ssm2edge.traced.nodes import aten, normal_dimensions
 
 
 class UpsamplingRule:

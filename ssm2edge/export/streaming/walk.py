@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx
 
-from ssm2edge.export.errors import StreamingError
-from ssm2edge.export.nodes import module_name, user_line
-from ssm2edge.export.program import TracedModel
-from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.lead_in import LeadIn
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size, timeline
 from ssm2edge.layers.contract import DIRECTIONS
+from ssm2edge.traced.errors import StreamingError
+from ssm2edge.traced.nodes import module_name, user_line
+from ssm2edge.traced.program import TracedModel
 
 
 class Walk:

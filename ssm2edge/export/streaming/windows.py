@@ -11,8 +11,8 @@ from typing import cast
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.contract import BlockStep
 from ssm2edge.export.streaming.lookback import lookback
+from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.walk import Walk
 
 WindowFunction = Callable[[Tensor, tuple[object, ...], dict[str, object]], Tensor]

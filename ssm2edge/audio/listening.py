@@ -1,0 +1,168 @@
+"""Words out of sound, as it comes in: a front end, a gate that waits for something louder than the background, and a stream.
+
+A model that was trained on clips of one length answers about one clip: from a little before the sound begins, so many frames.
+The gate finds where a clip begins, the stream starts afresh there, and its running answer at the end of the clip (or of the
+sound) is the word.  Nothing looks ahead but by the few frames the gate needs.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm2edge.audio.log_mel import LogMel, LogMelStream
+from ssm2edge.runtime.errors import InputError
+from ssm2edge.runtime.ports import Array
+from ssm2edge.runtime.stream import Stream
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One answer.
+
+    Attributes
+    ----------
+    index
+        The class with the largest score.
+    probability
+        Its softmax.
+    start, end
+        Seconds since the first sample: the frames that were louder than the background.
+    """
+
+    index: int
+    probability: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What counts as something to listen to.
+
+    Attributes
+    ----------
+    rise
+        How much louder than the background the mean log energy is, at least.
+    frames
+        For how many frames on end.
+    lead
+        Frames before that which belong to the clip.
+    memory
+        Frames among which the background is the quietest; it is smoothed over ``frames``.
+    """
+
+    rise: float = 0.7
+    frames: int = 4
+    lead: int = 12
+    memory: int = 150
+
+
+class Listener:
+    """Listens to one sound with a streaming graph.
+
+    Parameters
+    ----------
+    path
+        Build directory.
+    front_end
+        What the model was trained with.
+    span
+        Frames of a clip.
+    gate
+        When to listen.
+    threads
+        Threads within an operator.
+
+    Raises
+    ------
+    InputError
+        If the graph takes or gives something else than frames and one row of class scores.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], front_end: LogMel, span: int, *, gate: Gate | None = None, threads: int = 1
+    ) -> None:
+        self._stream = Stream(path, threads=threads)
+        inputs, outputs = self._stream.inputs, self._stream.outputs
+        if len(inputs) != 1 or inputs[0].shape[-1] != front_end.mels or len(outputs) != 1 or outputs[0].time_axis is not None:
+            raise InputError(f"The stream does not turn frames of {front_end.mels} energies into one answer: it cannot listen.")
+        self._frames = LogMelStream(front_end)
+        self._front_end, self._span, self._gate = front_end, span, gate or Gate()
+        self._past = np.zeros((0, front_end.mels), np.float32)
+        self._loudness: list[float] = []
+        self._count = self._fed = self._loud = 0
+        self._start = self._end = 0
+        self._scores: NDArray[np.float32] | None = None
+        self._listening = False
+
+    def push(self, samples: Array) -> list[Heard]:
+        """Take samples ``[samples]`` from -1 to 1; give what was heard to its end within them."""
+        heard = [self._frame(frame) for frame in self._frames.push(samples)]
+        return [answer for answer in heard if answer is not None]
+
+    def flush(self) -> list[Heard]:
+        """End the sound: what was being heard, if anything; a fresh start."""
+        answer = self._answer() if self._listening else None
+        self._frames = LogMelStream(self._front_end)
+        self._past, self._loudness = self._past[:0], []
+        self._count = self._loud = 0
+        return [] if answer is None else [answer]
+
+    def close(self) -> None:
+        """Give the session's memory back."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _frame(self, frame: NDArray[np.float32]) -> Heard | None:
+        """Take one frame; the answer, where it ends a clip."""
+        gate = self._gate
+        self._loudness = [*self._loudness[-gate.memory - gate.frames :], float(frame.mean())]
+        self._past = np.concatenate((self._past[-gate.lead - gate.frames + 1 :], frame[None]))
+        self._count += 1
+        loud = self._is_loud()
+        self._loud = self._loud + 1 if loud else 0
+        if self._listening:
+            self._feed(frame[None])
+            self._end = self._count if loud else self._end
+            return self._answer() if self._fed >= self._span else None
+        if self._loud == gate.frames:
+            self._listening, self._fed = True, 0
+            self._start, self._end = self._count - gate.frames, self._count
+            self._stream.reset()
+            self._feed(self._past)
+        return None
+
+    def _is_loud(self) -> bool:
+        """Whether this frame is louder than the quietest stretch remembered."""
+        gate, loudness = self._gate, np.array(self._loudness)
+        if len(loudness) < gate.frames:
+            return False
+        background = np.convolve(loudness, np.full(gate.frames, 1 / gate.frames), "valid").min()
+        return bool(loudness[-1] > background + gate.rise)
+
+    def _feed(self, frames: NDArray[np.float32]) -> None:
+        answers = self._stream.push(frames[None])
+        self._fed += len(frames)
+        self._scores = next(iter(answers.values()))[0] if answers else self._scores
+
+    def _answer(self) -> Heard | None:
+        """What the clip was, and the end of listening; None where no block was full yet."""
+        self._listening, self._loud = False, 0
+        scores, self._scores = self._scores, None
+        if scores is None:
+            return None
+        index = int(scores.argmax())
+        probability = float(1.0 / np.exp(scores - scores[index]).sum())
+        second = self._front_end.hop / self._front_end.sample_rate
+        return Heard(index, probability, self._start * second, self._end * second)

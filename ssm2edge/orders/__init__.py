@@ -1,0 +1,24 @@
+"""How small each layer becomes: from the user's request to an order for each layer."""
+
+from __future__ import annotations
+
+from ssm2edge.orders.budget import all_states, smallest_budget
+from ssm2edge.orders.choice import Choice
+from ssm2edge.orders.judging import Judged
+from ssm2edge.orders.request import Request
+from ssm2edge.orders.rules import RULES
+from ssm2edge.orders.search import choose_reductions
+from ssm2edge.orders.study import DIRECT, Study, study
+
+__all__ = [
+    "DIRECT",
+    "RULES",
+    "Choice",
+    "Judged",
+    "Request",
+    "Study",
+    "all_states",
+    "choose_reductions",
+    "smallest_budget",
+    "study",
+]

@@ -1,0 +1,54 @@
+"""What the user asked for: one of four ways to say how small the model becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssm2edge.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; exactly one of the four is not None.
+
+    Attributes
+    ----------
+    order
+        States per channel, the same in every layer.
+    keep
+        Share of all states to keep.
+    max_error
+        Largest relative error of the outputs.
+    max_drop
+        Largest drop of the held-out metric, in points.
+    max_error_of
+        ``measured``: the error on calibration samples; ``bound``: its upper bound.
+    """
+
+    order: int | None = None
+    keep: float | None = None
+    max_error: float | None = None
+    max_drop: float | None = None
+    max_error_of: str = "measured"
+
+    def check(self) -> None:
+        """Refuse requests that no model could meet.
+
+        Raises
+        ------
+        UserError
+            If not exactly one of the four is given, or one is out of range.
+        """
+        given = [name for name in ("order", "keep", "max_error", "max_drop") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise UserError(
+                "How small the model should become must be said in one way: an order, a share to keep, a largest error or a "
+                f"largest drop; given are {', '.join(given) or 'none'}."
+            )
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UserError(f"A share of {self.keep:g} of the states cannot be kept; give one above 0 and at most 1.")
+        for name, value in (("error", self.max_error), ("drop", self.max_drop)):
+            if value is not None and not 0 <= value < float("inf"):
+                raise UserError(f"A largest {name} of {value:g} cannot be held; give a number of at least 0.")
+        if self.max_error_of not in ("measured", "bound"):
+            raise UserError(f"The largest error can be that of measured or bound, not of {self.max_error_of!r}.")

@@ -1,0 +1,111 @@
+"""What the manifest says of the layers and of the tools that built them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from ssm2edge.artifact import (
+    GraphCost,
+    KeptLayer,
+    Latency,
+    LayerRecord,
+    Manifest,
+    OriginalRecord,
+    Parameters,
+    RealisedRecord,
+    Source,
+    StateRecord,
+    Streaming,
+)
+from ssm2edge.cache.versions import versions
+from ssm2edge.calibration import Calibrated
+from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
+from ssm2edge.layers import FoundLayer, blocks
+from ssm2edge.options import Options, described
+from ssm2edge.original.recording import count_parameters
+from ssm2edge.reduction import Reduction
+from ssm2edge.stages.load import Loaded, horizon_of
+from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.stability import spectral_radius
+from ssm2edge.systems.system import System
+from ssm2edge.verification import Verdict
+
+
+def describe(
+    loaded: Loaded,
+    options: Options,
+    reduced_model: nn.Module,
+    layers: tuple[LayerRecord, ...],
+    *,
+    calibrated: Calibrated,
+    bound: Mapping[str, Any] | None,
+    verdict: Verdict,
+    latency: Latency,
+    original: OriginalRecord,
+    costs: Mapping[str, GraphCost],
+    streaming: Streaming,
+    states: tuple[StateRecord, ...],
+) -> Manifest:
+    """Put together what a build found out; files are still missing."""
+    source = loaded.source
+    return Manifest(
+        tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
+        source=Source(source.given, source.factory, source.hashes()),
+        options=described(options, horizon_of(options, loaded)) | ({"lti": list(source.lti)} if source.lti else {}),
+        layers=layers,
+        parameters=Parameters(
+            ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
+            ssm_after=count_parameters(nn.ModuleList(blocks(reduced_model).values())),
+            model_before=count_parameters(loaded.model) + sum(layer.frozen for layer in loaded.layers.values()),
+            model_after=count_parameters(reduced_model),
+        ),
+        calibration=calibration_record(calibrated),
+        bound=bound,
+        task=source.task,
+        accuracy=verdict.accuracy,
+        parity=verdict.to_json(),
+        latency=latency,
+        original=original,
+        costs=costs,
+        streaming=streaming,
+        states=states,
+        kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in loaded.refused),
+    )
+
+
+def layer_records(
+    layers: Mapping[str, FoundLayer], deployed: Mapping[str, System], reductions: Mapping[str, Reduction]
+) -> tuple[LayerRecord, ...]:
+    """Describe every layer; errors are those of the float32 blocks that run, not of the float64 reductions they came from."""
+    records = []
+    for name, layer in layers.items():
+        reduction = reductions[name]
+        system = deployed[name]
+        error = float(h2_error(layer.system, system, reduction.horizon).norm())
+        norm = float(h2_norm(layer.system, reduction.horizon).norm())
+        records.append(
+            LayerRecord(
+                name=name,
+                library=layer.library,
+                kind=layer.kind,
+                channels=layer.system.batch_shape.numel(),
+                order_before=layer.system.order,
+                order_after=reduction.order,
+                horizon=reduction.horizon,
+                h2_error=error,
+                h2_error_relative=error / norm if norm > 0 else 0.0,
+                spectral_radius=float(spectral_radius(system).max()),
+                outcomes=reduction.outcome_counts,
+                realised=None if layer.realised is None else RealisedRecord(**asdict(layer.realised)),
+            )
+        )
+    return tuple(records)
+
+
+def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
+    """What output matching did to the error of the outputs; None without it."""
+    return None if calibrated.matched is None else {name: float(value) for name, value in asdict(calibrated.matched).items()}

@@ -1,0 +1,28 @@
+"""The gate's report for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from ssm2edge.tables.artifact import titled_table
+from ssm2edge.verification.gate import GateReport
+from ssm2edge.verification.gate.markdown import HEADLINES
+from ssm2edge.verification.sequential import Outcome
+
+STYLES = {Outcome.PASSED: "green", Outcome.REGRESSION: "bold red", Outcome.INCONCLUSIVE: "bold yellow"}
+
+
+def show_gates(console: Console, report: GateReport) -> None:
+    """Print every gate with its figures, and the outcome."""
+    title = f"{report.candidate} against {report.baseline}"
+    table = titled_table(title, "gate", "baseline", "candidate", "limit", "", "what was compared")
+    for gate in report.gates:
+        figures = ("" if value is None else f"{value:.6g}" for value in (gate.baseline, gate.candidate, gate.limit))
+        table.add_row(gate.name, *figures, Text(gate.outcome.value, style=STYLES[gate.outcome]), gate.detail)
+    table.caption = (
+        f"{report.environment.processor}, onnxruntime {report.environment.onnxruntime}, {report.environment.threads} threads, "
+        f"{report.clock} time, {report.seconds:.1f} s"
+    )
+    console.print(table)
+    console.print(Text(HEADLINES[report.outcome], style=STYLES[report.outcome]))

@@ -1,0 +1,240 @@
+"""The user's replaced model as an exported program with symbolic batch and time."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import itertools
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+
+import sympy
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from ssm2edge.errors import UserError
+from ssm2edge.traced.causal_padding import drop_causal_padding
+from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.inputs import InputAxes, noise
+from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
+from ssm2edge.traced.running import run_program
+
+EXAMPLE_BATCH = 3
+"""Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
+ATTEMPTS = 12
+"""Ranges of lengths that are tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class TracedModel:
+    """An exported program and what the export found out about its time axis.
+
+    Attributes
+    ----------
+    program
+        The model with symbolic sizes.
+    inputs, outputs
+        What goes in, and the names of what comes out.
+    batch_symbol, time_symbol
+        The symbols in the sizes; the time symbol counts multiples.
+    multiple
+        The model takes lengths that are divisible by this.
+    shortest
+        Smallest length for which no value inside the model is empty.
+    """
+
+    program: ExportedProgram
+    inputs: tuple[InputAxes, ...]
+    outputs: tuple[str, ...]
+    batch_symbol: sympy.Symbol
+    time_symbol: sympy.Symbol
+    multiple: int = 1
+    shortest: int = 1
+
+    def batch_first(self, value: Tensor) -> bool:
+        """Whether the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
+        return value.ndim > 0 and isinstance(value.shape[0], torch.SymInt) and value.shape[0].node.expr == self.batch_symbol
+
+    def time_axes(self, value: object) -> tuple[int, ...]:
+        """Axes of a traced tensor whose size is made of the time symbol."""
+        if not isinstance(value, Tensor):
+            return ()
+        return tuple(i for i, size in enumerate(value.shape) if contains_symbol(size, self.time_symbol))
+
+    def output_values(self) -> list[Tensor]:
+        """The traced (shape-only) outputs."""
+        (node,) = [node for node in self.program.graph.nodes if node.op == "output"]
+        return [argument.meta["val"] for argument in node.args[0]]
+
+
+def contains_symbol(size: object, symbol: sympy.Symbol) -> bool:
+    """Whether a traced size or number depends on ``symbol``."""
+    if isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool):
+        return symbol in size.node.expr.free_symbols
+    return False
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's notes away from our users: on its deprecations, on packages we do not need, and its logged tracebacks.
+
+    What it cannot do it also raises; the sentence made of that is all a user should see.
+    """
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module=copyreg.__name__)
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+        logging.disable(logging.CRITICAL)
+        try:
+            with redirect_stderr(io.StringIO()):
+                yield
+        finally:
+            logging.disable(before)
+
+
+def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
+    """Export ``model`` with one symbol for the batch and one for time.
+
+    A model that groups its samples (frames of 4, say) holds for lengths that are multiples of that only; which ones is found by
+    trying what the exporter's report names.
+
+    Raises
+    ------
+    ExportError
+        If the model cannot be traced, or fixes its batch or length.
+    """
+    batch, lengths = Dim("batch"), Lengths()
+    for attempt in itertools.count(1):
+        examples = tuple(_resized(entry, lengths) for entry in inputs)
+        shapes = tuple({0: batch, entry.time_axis: lengths.dimension()} for entry in inputs)
+        try:
+            with quiet_exporter(), torch.no_grad():
+                program = torch.export.export(model, examples, dynamic_shapes=shapes)
+        except UserError:
+            raise  # a replaced layer that is used as it cannot be
+        except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
+            narrower = lengths.narrowed(str(error))
+            if narrower is None or attempt == ATTEMPTS:
+                text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"
+                if GUARD.search(str(error)) is None and "specialized" not in str(error):
+                    axis = inputs[0].time_axis
+                    text = (
+                        f"{text.rstrip('.')}; write it so that it holds for every size, with time on axis {axis} of "
+                        f"{inputs[0].name}, or say another axis with --time-axis."
+                    )
+                raise ExportError(text) from error
+            lengths = narrower
+        else:
+            break
+    drop_causal_padding(program)
+    first_input = next(
+        node
+        for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)
+        if spec.kind == InputKind.USER_INPUT
+    )
+    symbols = []
+    for axis in (0, inputs[0].time_axis):
+        size = first_input.meta["val"].shape[axis]
+        if not isinstance(size, torch.SymInt):
+            raise ExportError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
+        (symbol,) = size.node.expr.free_symbols
+        symbols.append(symbol)
+    shortest = _shortest(program, symbols[1], lengths)
+    if lengths != Lengths():
+        _check_lengths(model, program, inputs, lengths, shortest)
+    count = len(program.graph_signature.user_outputs)
+    names = ("output",) if count == 1 else tuple(f"output.{i}" for i in range(count))
+    return TracedModel(program, tuple(inputs), names, symbols[0], symbols[1], lengths.multiple, shortest)
+
+
+def _check_lengths(
+    model: nn.Module, program: ExportedProgram, inputs: Sequence[InputAxes], lengths: Lengths, shortest: int
+) -> None:
+    """Refuse a model that computes otherwise at other lengths: where it was not traced for all, the exporter does not see it."""
+    generator = torch.Generator().manual_seed(0)
+    first = shortest // lengths.multiple
+    for steps in sorted({first, first + 1, first + 2, lengths.least, lengths.least + 1, 2 * lengths.least + EXAMPLE_STEPS}):
+        if steps < first:
+            continue
+        samples = [noise(entry, 2, steps * lengths.multiple, generator) for entry in inputs]
+        try:
+            with torch.no_grad():
+                answer = model(*samples)
+        except Exception as error:  # the user's own code may raise anything
+            raise ExportError(
+                f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} its "
+                f"forward fails ({_reason(error)}); write it so that it holds for every size."
+            ) from error
+        expected = answer if isinstance(answer, tuple | list) else (answer,)
+        found = next(reversed(run_program(program, samples).values()))
+        same = all(x.shape == y.shape and torch.allclose(x, y, 1e-3, 1e-4) for x, y in zip(found, expected, strict=True))
+        if not same:
+            raise ExportError(
+                f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} it "
+                "computes something else than at others; write it so that it holds for every size."
+            )
+
+
+def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) -> int:
+    """The smallest length for which no value is empty; refuses a model that chose one of two computations by the length."""
+    nodes = list(program.graph.nodes)
+    ends = {abs(x) for node in nodes if _operator(node) in ("slice", "narrow") for x in node.args[2:4] if isinstance(x, int)}
+
+    def least_size(steps: int, of: list[torch.fx.Node]) -> int:
+        sizes = (size for node in of for size in _sizes(node) if isinstance(size, torch.SymInt))
+        try:
+            values = [size.node.expr.xreplace({symbol: sympy.Integer(steps)}) for size in sizes]
+        except ZeroDivisionError:
+            return 0  # frames of no samples: some value is empty
+        return min((int(value) for value in values if value.is_Integer), default=1)
+
+    allowed = program.range_constraints[symbol]
+    first = max(lengths.least, int(allowed.lower))
+    if allowed.upper < LARGEST or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends):
+        bounds = f"of {first * lengths.multiple} and more"
+        if allowed.upper < LARGEST:
+            bounds = f"up to {int(allowed.upper) * lengths.multiple}"
+        raise ExportError(
+            "The model cannot be exported with free batch and time sizes: "
+            f"an operation holds only for lengths {bounds}; write it so that it holds for every size."
+        )
+    if first > 2 and first - 1 in ends:
+        return lengths.multiple * (first - 1)
+    # A slice may be empty, but there is no convolution and no pooling of nothing.
+    windows = [node for node in nodes if any(word in _operator(node) for word in ("conv", "pool", "unfold"))]
+    return lengths.multiple * next((steps for steps in range(1, first) if least_size(steps, windows) > 0), max(first, 1))
+
+
+def _operator(node: torch.fx.Node) -> str:
+    return str(getattr(node.target, "_opname", ""))
+
+
+def _sizes(node: torch.fx.Node) -> list[object]:
+    """Sizes of all tensors that a node gives."""
+    value = node.meta.get("val")
+    values = value if isinstance(value, list | tuple) else [value]
+    return [size for x in values if isinstance(x, Tensor) for size in x.shape]
+
+
+def _reason(error: Exception) -> str:
+    """One line of the exporter's report; what it says of sizes, in the names of the user's code."""
+    text = str(error).strip()
+    guard = GUARD.search(text)
+    if "specialized it to be a constant" in text:
+        return "an operation takes the length or the batch for a constant; write it so that it holds for every size."
+    if guard is None:
+        return text.splitlines()[0] if text else type(error).__name__
+    condition = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", guard[1])
+    return f"an operation holds only where {condition}; write it so that it holds for every size."
+
+
+def _resized(entry: InputAxes, lengths: Lengths) -> Tensor:
+    shape = list(entry.example.shape)
+    shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, lengths.example()
+    return torch.zeros(shape, dtype=entry.example.dtype)
