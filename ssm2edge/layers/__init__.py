@@ -6,14 +6,14 @@ Systems that no library can read from parameters are found out first, by :func:`
 from __future__ import annotations
 
 from ssm2edge.layers.block import ReducedBank
-from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, Realised, Refusal, RefusedLayer
+from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, Origin, Realised, Refusal, RefusedLayer
 from ssm2edge.layers.finding import check_lengths, find_layers, find_refused, fix_lengths, realise_layers
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
 from ssm2edge.layers.realising import Reader
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import BLOCKS, LIBRARIES, block_of
-from ssm2edge.layers.replacing import blocks, exchange_block, exportable, replace_layers
+from ssm2edge.layers.replacing import blocks, describe_blocks, exchange_block, exportable, replace_layers
 from ssm2edge.layers.s5 import S5
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
 from ssm2edge.layers.tied_block import TiedBank
@@ -28,6 +28,7 @@ __all__ = [
     "FoundLayer",
     "LayerError",
     "LayerLibrary",
+    "Origin",
     "Reader",
     "Realised",
     "ReducedBank",
@@ -38,6 +39,7 @@ __all__ = [
     "block_of",
     "blocks",
     "check_lengths",
+    "describe_blocks",
     "exchange_block",
     "exportable",
     "find_layers",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import Block
 from ssm2edge.layers.convolution import causal_convolution
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
-from ssm2edge.layers.operators import in_float32, siso_bank
+from ssm2edge.layers.operators import computed_in, in_float32, siso_bank
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.system import System
 
@@ -97,7 +97,8 @@ class ReducedBank(Block):
         return ExportedBank(self)
 
     def forward(self, u: Tensor) -> Tensor:
-        return causal_convolution(u, self.kernel(u.shape[-1]).to(u.dtype))
+        precise = computed_in(u)
+        return causal_convolution(u.to(precise), self.kernel(u.shape[-1]).to(precise)).to(u.dtype)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

@@ -84,8 +84,33 @@ class RefusedLayer:
     reason: str
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The reduction that a block's system came from.
+
+    Attributes
+    ----------
+    order_before
+        Real states of the system that was reduced.
+    h2_error
+        Error of the block as it was made: h2 norm of the difference over the whole layer, relative to the original's norm.
+    outcome
+        How the reduction ended, for people: ``converged``, or ``60 converged, 4 repaired`` where channels differ.
+    method
+        Name of the reduction method.
+    """
+
+    order_before: int
+    h2_error: float
+    outcome: str
+    method: str
+
+
 class Block(nn.Module, ABC):
-    """What takes the place of a layer's LTI part: small, real, trainable, stable by construction; made from a System alone."""
+    """Takes the place of a layer's LTI part: small, real, trainable, stable by construction; made from a System alone."""
+
+    origin: Origin | None = None
+    """The reduction that the block came from, where :func:`ssm2edge.layers.describe_blocks` recorded it."""
 
     @classmethod
     @abstractmethod
@@ -104,6 +129,13 @@ class Block(nn.Module, ABC):
     @abstractmethod
     def exported(self) -> nn.Module:
         """Return the block as constants and one operator: what ``torch.export`` sees."""
+
+    def extra_repr(self) -> str:
+        """Return the block's order and origin, for ``print``."""
+        if self.origin is None:
+            return f"order={self.order}"
+        origin = self.origin
+        return f"order={self.order} of {origin.order_before}, relative h2 error={origin.h2_error:.1e}, {origin.outcome}"
 
 
 class LayerLibrary(Protocol):

@@ -55,7 +55,7 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients a and b of the sections, ``(*batch, n)`` float64, differentiable; rounded to float32 if the parameters are."""
+    """Coefficients a and b of the sections, ``(*batch, n)`` float64, differentiable; see :func:`as_held`."""
     order = parameters.shape[-1]
     leader = [2 * (j // 2) for j in range(order)]
     follower = [min(2 * (j // 2) + 1, order - 1) for j in range(order)]
@@ -71,5 +71,5 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
 
 
 def as_held(coefficients: Tensor, parameters: Tensor) -> Tensor:
-    """Round coefficients to what a device has that holds the parameters in their precision."""
-    return _rounded(coefficients) if parameters.dtype == torch.float32 else coefficients
+    """Round coefficients to the float32 of devices, unless the parameters are held in float64."""
+    return coefficients if parameters.dtype == torch.float64 else _rounded(coefficients)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ssm2edge.layers.contract import Block
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.mimo_operators import mimo
-from ssm2edge.layers.operators import in_float32
+from ssm2edge.layers.operators import computed_in, in_float32
 from ssm2edge.systems.mimo_form import MimoSections, from_mimo_sections, to_mimo_sections
 from ssm2edge.systems.real_form import swap_indices
 from ssm2edge.systems.system import System
@@ -107,7 +107,7 @@ class ReducedMimo(Block):
 
     def forward(self, u: Tensor) -> Tensor:
         # In the precision of the input, but not below the block's own.
-        precise = u.to(torch.promote_types(u.dtype, self.output.dtype))
+        precise = u.to(torch.promote_types(computed_in(u), self.output.dtype))
         y = self.features(precise) @ self.coefficients().mT.to(precise.dtype)
         if self.skip is not None:
             y = y + self.skip.to(precise.dtype) * precise

@@ -17,6 +17,11 @@ from ssm2edge.systems.real_form import swap_indices
 DOMAIN = "ssm2edge"
 
 
+def computed_in(u: Tensor) -> torch.dtype:
+    """Return the precision in which a block filters an input: its own, or float32 for half precision, which has no FFT."""
+    return torch.promote_types(u.dtype, torch.float32)
+
+
 def in_float32(filtered: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
     """Filter in float32, the precision of the graphs, in a model that computes in another one."""
     return filtered(u) if u.dtype == torch.float32 else filtered(u.float()).to(u.dtype)

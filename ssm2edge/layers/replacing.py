@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, path_of
+from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, Origin, path_of
 from ssm2edge.layers.finding import lengths_of, matches, read_systems
 from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.refusals import REFUSALS
@@ -85,6 +85,30 @@ def blocks(model: nn.Module) -> dict[str, Block]:
         for name, module in model.named_modules()
         if isinstance(module, Block)
     }
+
+
+def describe_blocks(model: nn.Module, origins: Mapping[str, Origin]) -> None:
+    """Let the blocks of a replaced model carry where they came from, in place.
+
+    An origin is a plain attribute: it is copied and pickled with its block, printed by it, and no part of a state dict.
+
+    Parameters
+    ----------
+    model
+        As :func:`replace_layers` returns it.
+    origins
+        By the name of the layer, as in :func:`blocks`.
+
+    Raises
+    ------
+    LayerError
+        If the model holds no block of a name.
+    """
+    held = blocks(model)
+    for name, origin in origins.items():
+        if name not in held:
+            raise LayerError(f"The model holds no reduced block for layer {name or '(the model)'}.")
+        held[name].origin = origin
 
 
 def exchange_block(replaced: nn.Module, name: str, block: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +24,7 @@ from ssm2edge.artifact import (
 from ssm2edge.cache.versions import versions
 from ssm2edge.calibration import Calibrated
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
-from ssm2edge.layers import FoundLayer, blocks
+from ssm2edge.layers import FoundLayer, Origin, blocks
 from ssm2edge.options import Options, described
 from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction import Reduction
@@ -104,6 +104,16 @@ def layer_records(
             )
         )
     return tuple(records)
+
+
+def block_origins(layers: Iterable[LayerRecord], reductions: Mapping[str, Reduction]) -> dict[str, Origin]:
+    """Return what each block of a reduced model carries (:func:`ssm2edge.layers.describe_blocks`), by layer."""
+    origins = {}
+    for layer in layers:
+        ended = {name.replace("_", " "): count for name, count in layer.outcomes.items()}
+        outcome = ", ".join(ended if len(ended) == 1 else (f"{count} {name}" for name, count in ended.items()))
+        origins[layer.name] = Origin(layer.order_before, layer.h2_error_relative, outcome, reductions[layer.name].method)
+    return origins
 
 
 def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
