@@ -14,7 +14,6 @@ from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.gains import Gains, error_gains, gains
 from ssm2edge.bounds.matrix_gains import MatrixGains
 from ssm2edge.bounds.squares import Squares, line_up, squares_in
-from ssm2edge.systems.norms import difference
 from ssm2edge.systems.system import System
 
 Norm = Literal["hinf", "h2"]
@@ -169,7 +168,7 @@ class NetworkGains:
 
     def _mimo(self, name: str, reduced: System, steps: int | None) -> MimoGains:
         own = MatrixGains(reduced, self.horizon)
-        error = MatrixGains(difference(self._systems[name], reduced), self.horizon)
+        error = MatrixGains(self._systems[name] - reduced, self.horizon)
         linear = MatrixPair(self._matrices[name], own, error, steps)
         if name not in self._squares and reduced.M is None:
             return MimoGains(linear, None)
@@ -177,7 +176,7 @@ class NetworkGains:
         one, other = line_up(original, squares_in(reduced), self.horizon)
         if not one.mixing.shape[1]:
             return MimoGains(linear, None)
-        systems = (one.factors, other.factors, difference(one.factors, other.factors), one.states, other.states)
+        systems = (one.factors, other.factors, one.factors - other.factors, one.states, other.states)
         of_one, of_other, of_difference, *states = (MatrixGains(system, self.horizon) for system in systems)
         factors = MatrixPair(of_one, of_other, of_difference, steps)
         return MimoGains(linear, SquaresPair(one, other, factors, (states[0], states[1])))

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.bounds.gains import LONGEST, NEGLIGIBLE_TAIL, OVERSAMPLING, ROUNDING, SHORTEST
+from ssm2edge.systems.division import TINY, relative
 from ssm2edge.systems.response import pole_sequences
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import pole_powers, window_sum
@@ -181,7 +182,7 @@ def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iter
 def _largest_singular_value(matrices: Tensor, known: float) -> tuple[Tensor, float]:
     """Upper bounds on the norms, and the largest norm, or ``known`` if none is above it; few need a decomposition."""
     small = matrices.mH @ matrices if matrices.shape[-1] <= matrices.shape[-2] else matrices @ matrices.mH
-    size = torch.linalg.matrix_norm(small).clamp_min(1e-300)[:, None, None]
+    size = torch.linalg.matrix_norm(small).clamp_min(TINY)[:, None, None]
     # ||H|| <= ||H^4||_F^(1/4), at most n^(1/8) too large, for H = G^H G.
     fourth = torch.linalg.matrix_power(small / size, 4)
     above = (torch.linalg.matrix_norm(fourth).pow(0.25) * size[:, 0, 0]).sqrt() * ROUNDING
@@ -203,7 +204,7 @@ def _frequencies_of(poles: Tensor) -> tuple[Tensor, float]:
     wanted = phase[0] + total * torch.linspace(0, 1, count, dtype=torch.float64)
     above = torch.searchsorted(phase, wanted).clamp(1, len(near) - 1)
     low, high = phase[above - 1], phase[above]
-    share = ((wanted - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)
+    share = relative(wanted - low, high - low).clamp(0, 1)
     frequencies = near[above - 1] + share * (near[above] - near[above - 1])
     frequencies[0], frequencies[-1] = 0.0, math.pi
     return frequencies, float(_phase(poles, frequencies).diff().max())

@@ -29,6 +29,7 @@ from ssm2edge.bounds.observation import Observed
 from ssm2edge.bounds.rules import RULES
 from ssm2edge.bounds.signals import total, unknown_size
 from ssm2edge.bounds.walk import Walk
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System
 from ssm2edge.traced.network import Network, operator
 
@@ -139,7 +140,7 @@ def network_bound(
             arriving=capped.arriving[name],
             injected=capped.injected[name],
             contribution=contributions[name],
-            weight=contributions[name] / max(layers[name].error, 1e-300),
+            weight=contributions[name] / max(layers[name].error, TINY),
         )
         for name in layers
     }

@@ -27,6 +27,7 @@ from ssm2edge.bounds.layer_gains import SquaresPair
 from ssm2edge.bounds.matrix_gains import MatrixGains
 from ssm2edge.bounds.signals import Size, size_of_peak
 from ssm2edge.bounds.walk import Walk
+from ssm2edge.systems.division import relative
 from ssm2edge.traced.network import filtered
 
 
@@ -65,7 +66,7 @@ def square(node: fx.Node, pair: SquaresPair, size: Size, entering: list[Inputs],
         for squares, states in zip((one, other), pair.states, strict=True)
     ]
     weights = one.mixing.norm(dim=0)
-    spread = float(torch.linalg.matrix_norm(one.mixing / weights.clamp_min(1e-300), 2))
+    spread = float(torch.linalg.matrix_norm(relative(one.mixing, weights), 2))
     scaled = factors.weighted(weights * (peaks[0] + peaks[1]))
     ways = [torch.stack([factors.reduced.row_energies(shape) * level for shape, level in way]).sum(0) for way in entering]
     squares = peaks[1] * torch.minimum(peaks[1], torch.stack(ways).amin(0))

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ssm2edge.systems.dense import real_basis, to_dense, with_real_coefficients
+from ssm2edge.systems.division import relative
 from ssm2edge.systems.gramians import mixed_gramian
 from ssm2edge.systems.quadratic import squares_of
 from ssm2edge.systems.system import System
@@ -86,7 +87,7 @@ def line_up(one: Squares, other: Squares, horizon: int | None) -> tuple[Squares,
     )
     weights = one.mixing.mT @ other.mixing
     of_weights = one.mixing.norm(dim=0)[:, None] * other.mixing.norm(dim=0)
-    alike = (weights / of_weights.clamp_min(1e-300)) * (inner / (sizes[:, None] * other_sizes).clamp_min(1e-300)).square()
+    alike = relative(weights, of_weights) * relative(inner, sizes[:, None] * other_sizes).square()
     rows, columns = (torch.from_numpy(x) for x in linear_sum_assignment(-alike.numpy()))
     paired = alike[rows, columns] > 0
     rows, columns = rows[paired], columns[paired]

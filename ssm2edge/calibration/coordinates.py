@@ -17,6 +17,8 @@ from torch.func import functional_call
 
 from ssm2edge.layers import ReducedBank
 from ssm2edge.reduction.sections import sections_of
+from ssm2edge.systems.division import TINY
+from ssm2edge.systems.gram import scaled, unit_scale
 
 POLE_FLOOR, OUTPUT_FLOOR = 1e-2, 1e-3
 """Added to the relative squared change: a unit step moves no pole by more than 10 of its widths, however little it matters."""
@@ -90,17 +92,17 @@ class BankCoordinates:
         weight = torch.cat((power[:, :1], 2 * power[:, 1:-1], power[:, -1:]), dim=-1)
         with torch.no_grad():
             spectrum = torch.fft.rfft(bank.kernel(length), n=2 * length)
-            energy = (spectrum.abs().square() * weight).sum(-1).clamp_min(1e-300)
+            energy = (spectrum.abs().square() * weight).sum(-1).clamp_min(TINY)
             jacobian = torch.fft.rfft(kernel_jacobian(bank, length, self.names), n=2 * length)
             jacobian = jacobian * (weight / energy[:, None]).sqrt()[:, None]
         rows = torch.view_as_real(jacobian).flatten(-2)
         gram = rows @ rows.mT
-        units = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-30).rsqrt()
+        units = unit_scale(gram, 1e-30)
         floor = torch.full_like(units, OUTPUT_FLOOR)
         if "dynamics" in self.names:
             units[:, :order] = sections_of(bank.system().poles).scales()
             floor[:, :order] = POLE_FLOOR
-        gram = gram * units[:, :, None] * units[:, None, :] + torch.diag_embed(floor)
+        gram = scaled(gram, units) + torch.diag_embed(floor)
         sizes, directions = torch.linalg.eigh(gram)
         self._map = units[:, :, None] * directions * sizes.rsqrt()[:, None, :]
         self.point = torch.zeros_like(self._start, requires_grad=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration.signals import Signals, entering
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction.sections import sections_of
+from ssm2edge.systems.gram import scaled, unit_scale
 
 FLOOR = 1e-3
 """Variance of the quietest combination of features, relative to the mean one's, below which it counts for more than it has."""
@@ -50,8 +51,8 @@ class MimoCoordinates:
         answers = (every * (every @ gram)).sum(-1).clamp_min(0).sqrt()
         answers = torch.where(answers > 0, answers, answers.mean().clamp_min(1e-30))
         mixed, crossed, own = gram[:shared, :shared], gram[:shared, shared:], gram.diagonal()[shared:]
-        units = mixed.diagonal().clamp_min(1e-30).rsqrt()
-        sizes, directions = torch.linalg.eigh(mixed * units[:, None] * units)
+        units = unit_scale(mixed, 1e-30)
+        sizes, directions = torch.linalg.eigh(scaled(mixed, units))
         self._features = units[:, None] * directions * (sizes + FLOOR).rsqrt()
         self._answers = answers
         self._skip = skip

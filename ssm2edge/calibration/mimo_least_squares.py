@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration.signals import Signals, entering
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System, stack
 
 QUIET = 1e-6
@@ -69,7 +70,7 @@ def _covariance(network: nn.Module, layer: str, runs: int, signals: Signals) -> 
 
 def _for_covariance(system: System, order: int, covariance: Tensor, method: str) -> System:
     variances, directions = torch.linalg.eigh(covariance)
-    variances = variances.clamp_min(QUIET * float(variances.max()) + 1e-300)
+    variances = variances.clamp_min(QUIET * float(variances.max()) + TINY)
     root = (directions * variances.sqrt()) @ directions.mT
     back = (directions / variances.sqrt()) @ directions.mT
     coloured = replace(system, B=system.B @ root.to(system.B), D=torch.zeros_like(system.D))
@@ -104,7 +105,7 @@ def _with_fitted_outputs(
 
 def _step(gram: Tensor, residual: Tensor, shared: int) -> Tensor:
     """Solve for the features that all outputs share, and for what stands behind them, of which each output has one of its own."""
-    gram = gram + torch.diag(RIDGE * gram.diagonal() + 1e-300)
+    gram = gram + torch.diag(RIDGE * gram.diagonal() + TINY)
     mixed, crossed, own = gram[:shared, :shared], gram[:shared, shared:], gram.diagonal()[shared:]
     solved: Tensor = torch.linalg.lstsq(mixed, torch.cat((residual[:shared], crossed), dim=1), driver="gelsd").solution
     step, projection = solved[:, : residual.shape[1]], solved[:, residual.shape[1] :]

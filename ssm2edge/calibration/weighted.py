@@ -19,6 +19,7 @@ from ssm2edge.reduction.newton import Local, Minimum, minimise
 from ssm2edge.reduction.projection import LARGEST_RIDGE, RIDGE, memory
 from ssm2edge.reduction.search import better_of
 from ssm2edge.reduction.sections import Sections, swapped
+from ssm2edge.systems.gram import scaled
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.window import window_sum
@@ -107,7 +108,7 @@ def _projected(target: WeightedTarget, sections: Sections) -> _Projected:
     whole = torch.cat((whole, energies[..., -1:]), dim=-1).clamp_min(1e-280)
     energies = torch.maximum(energies, FAINTEST * whole)
     scale = energies.rsqrt()
-    normalised = gram * scale[..., :, None] * scale[..., None, :]
+    normalised = scaled(gram, scale)
     own = memory(window_sum(poles, poles, target.taps), paired)
     ridge = torch.cat(((RIDGE * own).clamp_max(LARGEST_RIDGE), torch.full_like(own[..., :1], RIDGE)), dim=-1) * whole / energies
     factor, _ = torch.linalg.cholesky_ex(normalised + torch.diag_embed(ridge))

@@ -24,6 +24,7 @@ from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
 from ssm2edge.layers.replacement import answer_of, input_like
 from ssm2edge.layers.weights import as_complex, check_finite
+from ssm2edge.systems.division import relative
 from ssm2edge.systems.response import simulate
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
@@ -141,7 +142,7 @@ def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequ
     for system in candidates:
         expected = simulate(system, u.detach().cpu().double().mT)[0].mT
         if isinstance(y, Tensor) and y.shape == expected.shape:
-            difference = float((y.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp_min(1e-300))
+            difference = float(relative((y.detach().cpu().double() - expected).abs().max(), expected.abs().max()))
             if difference <= TOLERANCE:
                 return system
     raise LayerError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System
 
 
@@ -46,7 +47,7 @@ class CostCurve:
     def at_every_order(self) -> NDArray[np.float64]:
         """Costs of the orders 1, 2, ..., ``orders[-1]``, never rising; between those known, straight lines of the logarithm."""
         falling = np.minimum.accumulate(np.asarray(self.costs, dtype=np.float64))
-        floor = max(float(falling[0]) * 1e-12, 1e-300)
+        floor = max(float(falling[0]) * 1e-12, TINY)
         every = np.arange(1, self.orders[-1] + 1)
         logarithms = np.interp(every, self.orders, np.log(np.maximum(falling, floor)))
         return np.exp(logarithms)

@@ -18,6 +18,7 @@ from ssm2edge.orders.request import Request
 from ssm2edge.original.recording import first_samples, record_outputs
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System
 from ssm2edge.traced.network import Network
 from ssm2edge.verification.nrmse import normalised_error
@@ -108,7 +109,7 @@ def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float
     with torch.no_grad():
         expected, actual = (judged.network.run(s, inputs) for s in (judged.systems, _systems(reductions)))
     error = sum(float((a - b).double().square().sum()) for a, b in zip(actual, expected, strict=True))
-    return math.sqrt(error / max(sum(float(value.double().square().sum()) for value in expected), 1e-300))
+    return math.sqrt(error / max(sum(float(value.double().square().sum()) for value in expected), TINY))
 
 
 def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: float) -> bool:

@@ -11,7 +11,7 @@ from ssm2edge.bounds import NetworkGains, network_bound, observe
 from ssm2edge.orders.distribution import CostCurve
 from ssm2edge.orders.sensitivity import sensitivities
 from ssm2edge.orders.study import Progress, Study
-from ssm2edge.systems.norms import difference, h2_error
+from ssm2edge.systems.norms import h2_error
 from ssm2edge.traced.network import filtered
 
 Curves = Mapping[str, CostCurve]
@@ -65,7 +65,7 @@ def by_first_order(study: Study, progress: Progress) -> Curves:
     for name, known in sensitivities(study).items():
         costs = {}
         for order, system in study.steps[name].items():
-            error = filtered(difference(study.systems[name], system), known.inputs)
+            error = filtered(study.systems[name] - system, known.inputs)
             costs[order] = float((known.gradients * error).sum((-2, -1)).double().square().sum())
         curves[name] = _curve(costs)
     return curves

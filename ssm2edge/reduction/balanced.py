@@ -20,7 +20,9 @@ from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
-from ssm2edge.systems.gramians import observability_gramian, real_controllability_gramian
+from ssm2edge.systems.division import TINY
+from ssm2edge.systems.gram import scaled
+from ssm2edge.systems.gramians import real_controllability_gramian, real_observability_gramian
 from ssm2edge.systems.real_coordinates import real_rows, times_diagonal
 from ssm2edge.systems.stability import into_disc, spectral_radius
 from ssm2edge.systems.system import System, siso_bank
@@ -62,8 +64,8 @@ def square_root(gramian: Tensor) -> Tensor:
     Cholesky is some fifteen times faster than an eigendecomposition, which takes over where rounding leaves a matrix indefinite.
     """
     size = gramian.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    inverse = torch.where(size > 0, 1 / size.clamp_min(1e-300), torch.zeros_like(size))
-    normalised = gramian * inverse[..., :, None] * inverse[..., None, :]
+    inverse = torch.where(size > 0, 1 / size.clamp_min(TINY), torch.zeros_like(size))
+    normalised = scaled(gramian, inverse)
     L, info = torch.linalg.cholesky_ex(normalised + RIDGE * torch.eye(gramian.shape[-1], dtype=gramian.dtype))
     failed = info != 0
     if failed.any():
@@ -81,8 +83,7 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
         parts = {name: torch.cat([getattr(piece, name) for piece in pieces]) for name in ("poles", "B", "C", "D", "T", "W")}
         return Balancing(**parts, M=None)
     P = real_controllability_gramian(system, horizon)
-    paired = system.poles.imag != 0
-    Q = real_rows(real_rows(observability_gramian(system, horizon), paired).mH, paired).real
+    Q = real_observability_gramian(system, horizon)
     L, K = square_root(P), square_root(Q)
     U, sv, Vh = torch.linalg.svd(K.mT @ L)
     scale = _inverse_roots(sv, order)
@@ -119,7 +120,7 @@ def _balance_channels(system: System, order: int, horizon: int | None) -> Balanc
 
 def _inverse_roots(sv: Tensor, order: int) -> Tensor:
     """Return ``sv^-1/2`` of the leading values as a row, with a floor under those that are rounding."""
-    floor = sv[..., :1].clamp_min(1e-300) * NEGLIGIBLE
+    floor = sv[..., :1].clamp_min(TINY) * NEGLIGIBLE
     return torch.maximum(sv, floor)[..., None, :order].rsqrt()
 
 

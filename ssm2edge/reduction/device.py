@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.contract import Reduction
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.response import impulse_response, pole_sequences
 from ssm2edge.systems.rounding import RECURRENCE, recurrence_noise, relative_float32_noise
 from ssm2edge.systems.system import System, siso_bank
@@ -67,7 +68,7 @@ def calm_outputs(system: System, poles: Tensor, horizon: int | None) -> System:
     memories = 1 / (1 - poles.abs().square()).clamp_min(1e-12)
     penalty = torch.diag_embed(WEIGHT * RECURRENCE * memories * torch.where(paired, 2**0.5, 1.0))
     matrix, right = torch.cat((columns, penalty), dim=1), torch.nn.functional.pad(goal, (0, poles.shape[-1]))
-    scale = matrix.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    scale = matrix.norm(dim=1, keepdim=True).clamp_min(TINY)
     Q, R = torch.linalg.qr(matrix / scale)
     solved = torch.linalg.solve_triangular(R, Q.mT @ right[..., None], upper=True)[..., 0] / scale[:, 0]
     other = torch.where(first, torch.roll(solved, -1, dims=-1), torch.roll(solved, 1, dims=-1))

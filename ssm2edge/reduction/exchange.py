@@ -17,6 +17,7 @@ from torch import Tensor
 from ssm2edge.reduction.greedy import Dictionary, block_roots, blocks_of
 from ssm2edge.reduction.newton import Channels, correlations
 from ssm2edge.reduction.sections import Sections
+from ssm2edge.systems.gram import real_gram, real_products, scaled, unit_scale
 from ssm2edge.systems.real_coordinates import real_rows
 from ssm2edge.systems.window import window_sum
 
@@ -68,12 +69,12 @@ def changes(dictionary: Dictionary, channels: Channels, sections: Sections) -> T
     r = sections.parameters.shape[-1]
     poles, paired, count, batch = sections.poles(), sections.paired, r // 2, len(sections.parameters)
     atoms = dictionary.atoms
-    gram = real_rows(real_rows(window_sum(poles, poles, channels.horizon), paired).mT, paired).real
-    cross = real_rows(real_rows(window_sum(poles, atoms.poles(), channels.horizon), paired).mT, atoms.paired).mT.real
+    gram = real_gram(window_sum(poles, poles, channels.horizon), paired)
+    cross = real_products(window_sum(poles, atoms.poles(), channels.horizon), paired, atoms.paired)
     own_target = correlations(channels, window_sum(channels.poles, poles, channels.horizon), paired)
     own_target = real_rows(own_target[..., None], paired).real
-    scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-    gram = gram * scale[..., :, None] * scale[..., None, :] + RIDGE * torch.eye(r, dtype=torch.float64)
+    scale = unit_scale(gram)
+    gram = scaled(gram, scale) + RIDGE * torch.eye(r, dtype=torch.float64)
     inverse = torch.linalg.inv(gram)
     residues = inverse @ (own_target * scale[..., None])
     columns = cross * scale[..., :, None] * dictionary.scale[..., None, :]

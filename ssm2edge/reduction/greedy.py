@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ssm2edge.reduction.newton import Channels, correlations
 from ssm2edge.reduction.sections import Sections
+from ssm2edge.systems.division import TINY
+from ssm2edge.systems.gram import real_gram, scaled
 from ssm2edge.systems.real_coordinates import real_rows
 from ssm2edge.systems.window import window_sum
 
@@ -50,15 +52,14 @@ class Dictionary:
 
 def real_products(poles: Tensor, paired: Tensor, channels: Channels) -> tuple[Tensor, Tensor, Tensor]:
     """Return Gram matrix and target correlations of sampled exponentials in real coordinates, and the factors to unit norm."""
-    gram = window_sum(poles, poles, channels.horizon)
-    gram = real_rows(real_rows(gram, paired).mT, paired).real
+    gram = real_gram(window_sum(poles, poles, channels.horizon), paired)
     target = correlations(channels, window_sum(channels.poles, poles, channels.horizon), paired)
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    largest = torch.maximum(diagonal, diagonal.roll(1, -1)).clamp_min(1e-300)
+    largest = torch.maximum(diagonal, diagonal.roll(1, -1)).clamp_min(TINY)
     # A coordinate that is rounding next to its partner (a pair on the real axis) is left at zero.
-    scale = torch.where(diagonal > 1e-10 * largest, diagonal.clamp_min(1e-300).rsqrt(), torch.zeros_like(diagonal))
+    scale = torch.where(diagonal > 1e-10 * largest, diagonal.clamp_min(TINY).rsqrt(), torch.zeros_like(diagonal))
     target = real_rows(target[..., None], paired)[..., 0].real * scale
-    return gram * scale[..., :, None] * scale[..., None, :], target, scale
+    return scaled(gram, scale), target, scale
 
 
 def dictionary_of(channels: Channels, slowest: float) -> Dictionary:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from ssm2edge.reduction.projection import EPS, RIDGE, gram_factor, memory, rounding_energy
 from ssm2edge.reduction.sections import Sections, swapped
+from ssm2edge.systems.division import TINY
+from ssm2edge.systems.gram import real_gram
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System
@@ -99,7 +101,7 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     H, H1, H2 = (correlations(channels, x, paired) for x in window_sums(channels.poles, poles, channels.horizon))
     s, s1, s2 = window_sums(poles, poles, channels.horizon)
     own = memory(s, paired)
-    L, scale, jitter = gram_factor(real_rows(real_rows(s, paired).mT, paired).real, own, channels.ridge)
+    L, scale, jitter = gram_factor(real_gram(s, paired), own, channels.ridge)
     target = real_rows(H[..., None], paired).real * scale[..., None]
     half = torch.linalg.solve_triangular(L, target, upper=False)
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
@@ -195,7 +197,7 @@ def newton_step(gradient: Tensor, hessian: Tensor, radius: Tensor) -> tuple[Tens
     values, vectors = torch.linalg.eigh(torch.where(usable[:, None, None], hessian, eye))
     along = (vectors.mT @ gradient.nan_to_num()[..., None])[..., 0]
     size = values.abs()
-    size = torch.maximum(size, 1e-10 * size.amax(-1, keepdim=True)).clamp_min(1e-300)
+    size = torch.maximum(size, 1e-10 * size.amax(-1, keepdim=True)).clamp_min(TINY)
     weights = along / size
     # Components are cut one by one along eigenvectors: a flat direction must not shorten the step along a steep one.
     weights = torch.maximum(torch.minimum(weights, radius[:, None]), -radius[:, None])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.gram import real_gram, scaled, unit_scale
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
@@ -75,9 +76,8 @@ def gram_factor(gram: Tensor, memories: Tensor, ridge: float = RIDGE) -> tuple[T
     L, scale, jitter
         Lower triangular ``(*batch, r, r)``, ``(*batch, r)``, and the diagonal shift that was needed, ``(*batch,)``.
     """
-    scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-    normalised = gram * scale[..., :, None] * scale[..., None, :]
-    normalised = normalised + torch.diag_embed((ridge * memories).clamp_max(LARGEST_RIDGE))
+    scale = unit_scale(gram)
+    normalised = scaled(gram, scale) + torch.diag_embed((ridge * memories).clamp_max(LARGEST_RIDGE))
     L, info = torch.linalg.cholesky_ex(normalised)
     jitter = torch.zeros(gram.shape[:-2], dtype=gram.dtype)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
@@ -106,18 +106,17 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
     X = (system.B @ B.mT) * window_sum(system.poles, poles, horizon)
     own_sums = window_sum(poles, poles, horizon)
     gram = (B @ B.mT) * own_sums
-    L, scale, _ = gram_factor(real_rows(real_rows(gram, paired).mT, paired).real, memory(own_sums, paired), ridge)
+    L, scale, _ = gram_factor(real_gram(gram, paired), memory(own_sums, paired), ridge)
     Y = real_rows((system.C @ X).mT, paired).real
     C = complex_columns((scale[..., None] * torch.cholesky_solve(scale[..., None] * Y, L)).mT, paired)
     M = None
     if system.M is not None:
         inner = X.mT[..., None, :, :] @ system.M @ X[..., None, :, :]
         several = paired[..., None, :]
-        inner = real_rows(real_rows(inner, several).mT, several).real
-        inner = inner * scale[..., None, :, None] * scale[..., None, None, :]
+        inner = scaled(real_gram(inner, several), scale[..., None, :])
         factor = L[..., None, :, :].expand_as(inner)
         inner = torch.cholesky_solve(torch.cholesky_solve(inner, factor).mT, factor)
-        inner = inner * scale[..., None, :, None] * scale[..., None, None, :]
+        inner = scaled(inner, scale[..., None, :])
         inner = (inner + inner.mT) / 2
         M = complex_columns(complex_columns(inner, several).mT, several)
     return System(poles, B, C, system.D, M)

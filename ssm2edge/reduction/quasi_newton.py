@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.division import TINY, relative
+
 MEMORY = 15
 ARMIJO = 1e-4
 BACKTRACKS = 20
@@ -54,9 +56,9 @@ def descend(objective: Objective, start: Tensor, steps: int, tolerance: float) -
         slope = torch.where(uphill, -gradient[active].square().sum(-1), slope)
         length = torch.ones(len(active), dtype=x.dtype)
         if not pairs:
-            length = 0.1 / direction.abs().amax(-1).clamp_min(1e-300)
+            length = 0.1 / direction.abs().amax(-1).clamp_min(TINY)
         # No coordinate moves by more than one unit at once: parameters are scaled to make one a long way.
-        length = torch.minimum(length, 1 / direction.abs().amax(-1).clamp_min(1e-300))
+        length = torch.minimum(length, 1 / direction.abs().amax(-1).clamp_min(TINY))
         new_x, new_value, new_gradient = x.clone(), value.clone(), gradient.clone()
         waiting = torch.arange(len(active))
         for _ in range(BACKTRACKS):
@@ -73,7 +75,7 @@ def descend(objective: Objective, start: Tensor, steps: int, tolerance: float) -
         stuck[active[waiting]] = True
         s, y = new_x - x, new_gradient - gradient
         curvature = (s * y).sum(-1)
-        usable = curvature > 1e-12 * (s.norm(dim=-1) * y.norm(dim=-1)).clamp_min(1e-300)
+        usable = curvature > 1e-12 * (s.norm(dim=-1) * y.norm(dim=-1)).clamp_min(TINY)
         # A pair without positive curvature is kept as a pair that does nothing (rho = 0).
         pairs.append((s, y, torch.where(usable, 1 / curvature.where(usable, torch.ones_like(curvature)), 0.0)))
         pairs = pairs[-MEMORY:]
@@ -96,7 +98,7 @@ def two_loop(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Te
         weights.append(alpha)
     scale = torch.ones_like(gradient[:, 0])
     for s, y, rho in pairs:
-        scale = torch.where(rho > 0, (s * y).sum(-1) / y.square().sum(-1).clamp_min(1e-300), scale)
+        scale = torch.where(rho > 0, relative((s * y).sum(-1), y.square().sum(-1)), scale)
     q = q * scale[:, None]
     for (s, y, rho), alpha in zip(pairs, reversed(weights), strict=True):
         beta = rho * (y * q).sum(-1)

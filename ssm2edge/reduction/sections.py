@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.division import TINY
+
 # exp(nu) up to 41: |lambda| down to 1e-18.
 NU_MAX = math.log(41.0)
 SLOWEST = 1e-7
@@ -125,14 +127,14 @@ def slowest_decay(poles: Tensor, horizon: int | None) -> float:
     """Return the decay that no reduced pole goes below when errors count on ``horizon`` taps, unless the original poles do."""
     if horizon is None:
         return SLOWEST
-    original = float(-torch.log(poles.abs().amax().clamp(1e-300, 1 - 1e-16)))
+    original = float(-torch.log(poles.abs().amax().clamp(TINY, 1 - 1e-16)))
     return max(SLOWEST, min(1.0, 1 / (HORIZONS_REMEMBERED * horizon), original))
 
 
 def sections_of(poles: Tensor, slowest: float = SLOWEST) -> Sections:
     """Return the parameters of stable poles in canonical order; poles slower than ``slowest`` are moved to it."""
     paired = poles.imag != 0
-    modulus = poles.abs().clamp(1e-300, 1 - 1e-16)
+    modulus = poles.abs().clamp(TINY, 1 - 1e-16)
     nu = torch.log(-torch.log(modulus)).clamp(math.log(slowest), NU_MAX)
     odd = torch.arange(poles.shape[-1]) % 2 == 1
     theta = poles.angle().abs()

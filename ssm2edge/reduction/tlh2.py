@@ -22,6 +22,8 @@ from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
+from ssm2edge.systems.division import relative
+from ssm2edge.systems.gram import real_products
 from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.real_coordinates import modal_rows, real_rows
 from ssm2edge.systems.stability import into_disc
@@ -93,8 +95,8 @@ def fixed_point_step(system: System, reduced: System, horizon: int | None) -> tu
     Z = right * S
     rows, columns = system.poles.imag != 0, reduced.poles.imag != 0
     # Real coordinates on both sides; the adjoint lives in the dual ones, hence the conjugates.
-    V = orthonormal(real_rows(real_rows(X, rows).mT, columns).mT.real)
-    W = orthonormal(real_rows(real_rows(Z.conj(), rows).mT, columns).mT.real)
+    V = orthonormal(real_products(X, rows, columns))
+    W = orthonormal(real_products(Z.conj(), rows, columns))
     # A V in real coordinates: back to modal ones, times the poles, forth again.
     AV = real_rows(system.poles[..., None] * modal_rows(V, rows), rows).real
     E = W.mT @ V
@@ -113,6 +115,6 @@ def fixed_point_step(system: System, reduced: System, horizon: int | None) -> tu
 
 def orthonormal(X: Tensor) -> Tensor:
     """Return an orthonormal basis of the columns' span; columns are normalised first, so that their scales do not matter."""
-    X = X / torch.linalg.vector_norm(X, dim=-2, keepdim=True).clamp_min(1e-300)
+    X = relative(X, torch.linalg.vector_norm(X, dim=-2, keepdim=True))
     basis: Tensor = torch.linalg.qr(X)[0]
     return basis

@@ -9,6 +9,7 @@ from ssm2edge.layers import FoundLayer, Realised, RefusedLayer
 from ssm2edge.lowering.mimo_plan import MimoPlan, feedthrough_of, mimo_block_candidates, mimo_sequence_candidates
 from ssm2edge.lowering.plan import Plan, block_candidates, sequence_candidates
 from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.division import TINY, relative
 from ssm2edge.systems.mimo_form import to_mimo_sections
 from ssm2edge.systems.norms import h2_norm, hankel_singular_values
 from ssm2edge.systems.stability import spectral_radius
@@ -98,9 +99,9 @@ def inspect_layer(layer: FoundLayer, horizon: int | None, length: int) -> LayerR
     system = layer.system
     norm = float(h2_norm(system, horizon).norm())
     values = hankel_singular_values(system, horizon)
-    relative = values / values[..., :1].clamp_min(1e-300)
+    shares = relative(values, values[..., :1])
     orders = [order for order in _halvings(system.order) if order < system.order]
-    costs = {order: float(reduce_system(system, order, "balanced", horizon).error.norm()) / max(norm, 1e-300) for order in orders}
+    costs = {order: float(reduce_system(system, order, "balanced", horizon).error.norm()) / max(norm, TINY) for order in orders}
     channels = system.batch_shape.numel()
     plans = tuple(plan for tried in (system.order, *orders) for plan in _plans(system, tried, length))
     return LayerReport(
@@ -113,7 +114,7 @@ def inspect_layer(layer: FoundLayer, horizon: int | None, length: int) -> LayerR
         horizon=horizon,
         spectral_radius=float(spectral_radius(system).max()),
         h2_norm=norm,
-        hankel_decay={order: float(relative[..., order].mean()) for order in orders},
+        hankel_decay={order: float(shares[..., order].mean()) for order in orders},
         costs=costs,
         plan=plans[0].plan,
         plans=plans,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssm2edge.artifact import Figures, LayerFigures, Pole, Profile, Reference, Response
+from ssm2edge.systems.division import relative
 from ssm2edge.systems.norms import h2_error, h2_norm, hankel_singular_values
 from ssm2edge.systems.response import frequency_response, impulse_response
 from ssm2edge.systems.system import System
@@ -66,8 +67,7 @@ def layer_figures(name: str, before: System, after: System, horizon: int | None)
     count = before.batch_shape.numel()
     chosen = torch.linspace(0, count - 1, min(count, SYSTEMS)).round().to(torch.int64)
     before, after = before[chosen], after[chosen]
-    norms = h2_norm(before, horizon).clamp_min(1e-300)
-    errors = (h2_error(before, after, horizon) / norms).numpy()
+    errors = relative(h2_error(before, after, horizon), h2_norm(before, horizon)).numpy()
     length = min(LONGEST, LONGEST if horizon is None else max(2, horizon))
     pairs = _channels(errors, chosen) if before.is_siso and count > 1 else _pairs(before, after)
     return LayerFigures(
@@ -101,13 +101,13 @@ def _pairs(before: System, after: System) -> list[tuple[str, float, tuple[int, i
         responses = [frequency_response(system, frequency[None])[0, :, :, 0] for system in (before, after)]
         error += (responses[0] - responses[1]).abs().square()
         size += responses[0].abs().square()
-    relative = (error / size.max().clamp_min(1e-300)).sqrt().flatten()
-    order = torch.argsort(relative, stable=True)
+    errors = relative(error, size.max()).sqrt().flatten()
+    order = torch.argsort(errors, stable=True)
     named = {"largest error": order[-1], "median error": order[len(order) // 2], "smallest error": order[0]}
     found = []
     for why, index in list(named.items())[: len(order)]:
         output, entry = divmod(int(index), before.inputs)
-        found.append((f"input {entry} to output {output}, {why}", float(relative[index]), (0, output, entry)))
+        found.append((f"input {entry} to output {output}, {why}", float(errors[index]), (0, output, entry)))
     return found
 
 
@@ -142,8 +142,8 @@ def _response(title: str, error: float, before: System, after: System, length: i
 
 def _hankel(system: System, horizon: int | None) -> tuple[tuple[float, ...], ...]:
     values = hankel_singular_values(system, horizon)
-    relative = (values / values[..., :1].clamp_min(1e-300)).numpy()
-    return tuple(_list(row) for row in (relative.min(0), np.median(relative, 0), relative.max(0)))
+    shares = relative(values, values[..., :1]).numpy()
+    return tuple(_list(row) for row in (shares.min(0), np.median(shares, 0), shares.max(0)))
 
 
 def _poles(poles: Tensor) -> tuple[Pole, ...]:

@@ -75,3 +75,9 @@ def observability_gramian(system: System, horizon: int | None = None) -> Tensor:
     """
     check_horizon(horizon)
     return output_energy(system, horizon) * window_sum(system.poles.conj(), system.poles, horizon)
+
+
+def real_observability_gramian(system: System, horizon: int | None = None) -> Tensor:
+    """Return ``U Q U^H``, the observability Gramian in the coordinates of ``real_coordinates.py``, ``(*batch, n, n)`` float64."""
+    paired = system.poles.imag != 0
+    return real_rows(real_rows(observability_gramian(system, horizon), paired).mH, paired).real

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.systems.dense import conjugate_basis, to_dense
+from ssm2edge.systems.gram import scaled
 from ssm2edge.systems.quadratic import squares_of
 from ssm2edge.systems.real_form import swap_indices
 from ssm2edge.systems.system import System
@@ -74,7 +75,7 @@ def to_mimo_sections(system: System) -> MimoSections:
     scale = torch.where(variance > 0, variance, torch.ones_like(variance)).sqrt()
     factors = mixing = None
     if dense.M is not None:
-        factors, mixing = squares_of(scale[:, None] * dense.M * scale)
+        factors, mixing = squares_of(scaled(dense.M, scale))
         # Squares of unit weight in the mean: a factor and its weight share the size of their term.
         size = torch.linalg.vector_norm(factors, dim=-1).clamp_min(1e-30)
         factors, mixing = factors / size[:, None], mixing * size.square()

@@ -72,26 +72,6 @@ def inner_product(system: System, other: System, horizon: int | None = None) -> 
     return energy
 
 
-def difference(system: System, other: System) -> System:
-    """Return the error system ``system - other``, of the sum of both orders (its poles are not in canonical order)."""
-    system, other = system.paper_form(), other.paper_form()
-    M = None
-    if system.M is not None or other.M is not None:
-        n, r = system.order, other.order
-        M = system.poles.new_zeros((*system.batch_shape, system.outputs, n + r, n + r))
-        if system.M is not None:
-            M[..., :n, :n] = system.M
-        if other.M is not None:
-            M[..., n:, n:] = -other.M
-    return System(
-        poles=torch.cat((system.poles, other.poles), dim=-1),
-        B=torch.cat((system.B, other.B), dim=-2),
-        C=torch.cat((system.C, -other.C), dim=-1),
-        D=system.D - other.D,
-        M=M,
-    )
-
-
 def h2_error(system: System, other: System, horizon: int | None = None, energy: Tensor | None = None) -> Tensor:
     """Return ``||system - other||_{h2,N}``, ``(*batch,)`` float64.
 
@@ -126,7 +106,7 @@ def size(system: System, horizon: int) -> Tensor:
 
 def response_distance(system: System, other: System, horizon: int) -> Tensor:
     """Return the energy of the difference of two batches of impulse responses after the feedthrough, ``(batch,)``."""
-    return response_energy(difference(system, other), horizon)
+    return response_energy(system - other, horizon)
 
 
 def response_energy(system: System, horizon: int) -> Tensor:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
+from ssm2edge.systems.division import relative
+from ssm2edge.systems.gram import real_gram, scaled
 from ssm2edge.systems.hankel import Triplets, hankel_of, leading_triplets
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.response import pole_sequences
@@ -70,9 +72,8 @@ class Realisation:
     @property
     def total(self) -> float:
         """Relative error of all systems together."""
-        norms = self.error / self.relative_error.where(self.relative_error > 0, torch.ones_like(self.error))
-        norms = norms.where(self.relative_error > 0, torch.zeros_like(norms))
-        return float(self.error.norm() / norms.norm().clamp_min(1e-300))
+        norms = relative(self.error, self.relative_error)
+        return float(relative(self.error.norm(), norms.norm()))
 
 
 def realise(response: Tensor, tolerance: float = TOLERANCE, largest_order: int = LARGEST_ORDER) -> Realisation:
@@ -134,8 +135,7 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
         repaired = best.repaired
         best = _better(best, _grown(some, D[strayed], triplets, orders[strayed], wanted, largest_order), strayed)
         best = replace(best, repaired=repaired)
-    relative = best.error / norm.where(norm > 0, torch.ones_like(norm))
-    return Realisation(best.system, best.error, relative, best.repaired)
+    return Realisation(best.system, best.error, relative(best.error, norm), best.repaired)
 
 
 def continued(taps: Tensor) -> Tensor:
@@ -238,10 +238,10 @@ def fit_outputs(taps: Tensor, poles: Tensor, B: Tensor) -> tuple[Tensor, Tensor]
     """
     paired = poles.imag != 0
     gram = (B @ B.mT) * window_sum(poles, poles, taps.shape[-1])
-    gram = real_rows(real_rows(gram, paired).mT, paired).real
+    gram = real_gram(gram, paired)
     scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale)).rsqrt()
-    normalised = gram * scale[..., :, None] * scale[..., None, :]
+    normalised = scaled(gram, scale)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
     # A shift of its own where rounding has left the matrix indefinite.
     shift = 2 * (-torch.linalg.eigvalsh(normalised)[..., 0]).clamp_min(0)

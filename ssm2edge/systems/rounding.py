@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.division import relative
 from ssm2edge.systems.response import impulse_response
 from ssm2edge.systems.system import System
 
@@ -46,4 +47,4 @@ def relative_float32_noise(system: System) -> Tensor:
         blocks = [slice(i, i + BLOCK) for i in range(0, system.batch_shape[0], BLOCK)]
         return torch.cat([relative_float32_noise(system[block]) for block in blocks])
     noise, norm = float32_noise(system), impulse_response(system, TAPS)[..., 0, 0, :].norm(dim=-1)
-    return torch.where(norm > 0, noise / norm.where(norm > 0, torch.ones_like(norm)), torch.zeros_like(noise))
+    return relative(noise, norm)

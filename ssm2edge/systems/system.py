@@ -129,6 +129,28 @@ class System:
         chosen = {name: getattr(self, name)[index] for name in ("poles", "B", "C", "D")}
         return System(**chosen, M=None if self.M is None else self.M[index], after_sample=self.after_sample)
 
+    def __sub__(self, other: System) -> System:
+        """Return the parallel connection with ``other`` negated, in paper form; its order is the sum of both."""
+        one, two = self.paper_form(), other.paper_form()
+        n, r = one.order, two.order
+        poles = torch.cat((one.poles, two.poles), dim=-1)
+        # Pairs come before real poles; a stable sort keeps the members of each pair together.
+        places = torch.argsort((poles.imag == 0).to(torch.int8), dim=-1, stable=True)
+        rows, columns = places[..., :, None], places[..., None, :]
+        M = None
+        if one.M is not None or two.M is not None:
+            M = poles.new_zeros((*poles.shape[:-1], one.outputs, n + r, n + r))
+            M[..., :n, :n] = 0 if one.M is None else one.M
+            M[..., n:, n:] = 0 if two.M is None else -two.M
+            M = M.take_along_dim(rows[..., None, :, :], -2).take_along_dim(columns[..., None, :, :], -1)
+        return System(
+            poles=poles.gather(-1, places),
+            B=torch.cat((one.B, two.B), dim=-2).take_along_dim(rows, -2),
+            C=torch.cat((one.C, -two.C), dim=-1).take_along_dim(columns, -1),
+            D=one.D - two.D,
+            M=M,
+        )
+
     def with_output(self, C: Tensor, D: Tensor) -> System:
         """Return the same dynamics with another output map and feedthrough."""
         return replace(self, C=C, D=D)

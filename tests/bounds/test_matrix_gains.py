@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ssm2edge.bounds import BoundError, MatrixGains
 from ssm2edge.bounds import matrix_gains as module
 from ssm2edge.systems.dense import DenseSystem, to_modal
-from ssm2edge.systems.norms import difference
 from ssm2edge.systems.system import System, from_real_part, reading_after
 from tests.random_mimo import random_dense, random_mimo, taps_of
 
@@ -137,7 +136,7 @@ def test_sums_over_all_taps_cover_those_that_are_not_computed() -> None:
 def test_gains_of_a_difference_are_those_of_the_subtracted_taps() -> None:
     one, other = random_dense(8, 3, 3, seed=5), random_dense(3, 3, 3, seed=6)
     taps = taps_of(one, HORIZON + 1) - taps_of(other, HORIZON + 1)
-    error = MatrixGains(difference(to_modal(one), to_modal(other)), HORIZON)
+    error = MatrixGains(to_modal(one) - to_modal(other), HORIZON)
     assert toeplitz_norm(taps) <= error.energy(identity(3)) <= 1.02 * largest(responses(taps))
     assert error.h2(identity(3)) == pytest.approx(np.linalg.norm(taps), rel=1e-7)
 
