@@ -22,7 +22,8 @@ from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import blocks, replace_layers
 from ssm2edge.loading import open_source
 from ssm2edge.original.recording import record_outputs
-from ssm2edge.pipeline import Loaded, load
+from ssm2edge.original.task import Task
+from ssm2edge.pipeline import load
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.systems.system import System
 
@@ -31,36 +32,36 @@ RESULTS = MODEL / "results" / "calibration.json"
 METHODS = ("balanced", "singular_perturbation", "modal", "last", "aire", "tlh2", "gradient")
 
 
-def accuracy(loaded: Loaded, systems: dict[str, System]) -> float:
+def accuracy(task: Task, systems: dict[str, System]) -> float:
     """Share of right answers on the held-out digits."""
-    answers = record_outputs(replace_layers(loaded.model, systems), loaded.samples.held_out, loaded.source.time_axis)
-    return float((next(iter(answers.values())).argmax(1) == loaded.samples.labels).mean())
+    answers = record_outputs(replace_layers(task.model, systems), task.held_out, task.time_axis)
+    return float((next(iter(answers.values())).argmax(1) == task.samples.labels).mean())
 
 
 class Calibrations:
     """Calibrations after gradient reduction; what every seed of a match starts from is made once."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
-        self._teacher = Teacher(loaded.model, loaded.systems)
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._teacher = Teacher(task.model, task.systems)
         self._spectra: dict[tuple[int, int], dict[str, System]] = {}
 
     def accuracy(self, kind: str, order: int, seed: int, sequences: int) -> float:
         """Held-out accuracy after a calibration on the first so many sequences."""
-        loaded = self._loaded
-        orders = dict.fromkeys(loaded.systems, order)
-        samples = {name: value[:sequences] for name, value in loaded.samples.calibration.items()}
-        signals = signals_of(samples, loaded.source.time_axis, loaded.length, loaded.systems, orders)
+        task = self._task
+        orders = dict.fromkeys(task.systems, order)
+        samples = {name: value[:sequences] for name, value in task.samples.calibration.items()}
+        signals = signals_of(samples, task.time_axis, task.length, task.systems, orders)
         if (order, sequences) not in self._spectra:
-            reduced = {name: r.system for name, r in reduce_layers(loaded.systems, orders, "gradient", loaded.length).items()}
-            better = calibrate_spectrum(self._teacher, loaded.model, loaded.systems, reduced, signals)
+            reduced = {name: r.system for name, r in reduce_layers(task.systems, orders, "gradient", task.length).items()}
+            better = calibrate_spectrum(self._teacher, task.model, task.systems, reduced, signals)
             self._spectra[order, sequences] = better
         systems = self._spectra[order, sequences]
         if kind == "match":
-            network = replace_layers(loaded.model, systems)
-            match(self._teacher, network, signals, loaded.source.metric, Matching(seed=seed))
+            network = replace_layers(task.model, systems)
+            match(self._teacher, network, signals, task.source.metric, Matching(seed=seed))
             systems = {name: block.system() for name, block in blocks(network).items()}
-        return accuracy(loaded, systems)
+        return accuracy(task, systems)
 
 
 def markdown(known: dict[str, Any]) -> str:
@@ -96,12 +97,12 @@ def markdown(known: dict[str, Any]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=False)
 def main(orders: str, seeds: int, sequences: str, curve_order: int, threads: int, fresh: bool, out: Path) -> None:
     torch.set_num_threads(threads)
-    loaded = load(open_source(str(MODEL)))
-    calibrations = Calibrations(loaded)
+    task = load(open_source(str(MODEL)))
+    calibrations = Calibrations(task)
     known: dict[str, Any] = json.loads(out.read_text()) if out.exists() and not fresh else {}
-    known["original"] = accuracy(loaded, loaded.systems)
-    known["held_out"] = len(next(iter(loaded.samples.held_out.values())))
-    every = len(next(iter(loaded.samples.calibration.values())))
+    known["original"] = accuracy(task, task.systems)
+    known["held_out"] = len(next(iter(task.held_out.values())))
+    every = len(next(iter(task.samples.calibration.values())))
     wanted = [int(text) for text in orders.split(",")]
 
     def note(key: str, value: float, start: float) -> None:
@@ -121,8 +122,8 @@ def main(orders: str, seeds: int, sequences: str, curve_order: int, threads: int
         for method in METHODS:
             start = time.monotonic()
             if f"{method} {order}" not in known:
-                reductions = reduce_layers(loaded.systems, dict.fromkeys(loaded.systems, order), method, loaded.length)
-                note(f"{method} {order}", accuracy(loaded, {name: r.system for name, r in reductions.items()}), start)
+                reductions = reduce_layers(task.systems, dict.fromkeys(task.systems, order), method, task.length)
+                note(f"{method} {order}", accuracy(task, {name: r.system for name, r in reductions.items()}), start)
 
 
 if __name__ == "__main__":

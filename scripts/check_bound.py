@@ -28,7 +28,6 @@ from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.load import load
-from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.systems.system import System
 from ssm2edge.traced import Network
 from ssm2edge.traced.network import BANK, MIMO, filtered, operator
@@ -160,18 +159,18 @@ def ascend(network: Network, original: Mapping[str, System], reduced: Mapping[st
 def main(model: str, orders: str, method: str, count: int, ascent: int, steps: int, threads: int, out: Path | None) -> None:
     torch.set_num_threads(threads)
     start = time.monotonic()
-    loaded = load(open_source(model))
-    (calibration, *_) = (loaded.samples.calibration or loaded.samples.held_out).values()
+    task = load(open_source(model))
+    (calibration, *_) = (task.samples.calibration or task.held_out).values()
     calibrating = torch.from_numpy(calibration[:OBSERVED])
     length = calibrating.shape[1]
-    original = loaded.systems
-    network = Network(traced_model(replace(loaded, original), loaded).program)
+    original = task.systems
+    network = task.network
     gains = NetworkGains(original, length)
     reduced: dict[int, dict[str, System]] = {}
     bounds: dict[int, OutputBounds] = {}
     for order in map(int, orders.split(",")):
         wanted = uniform_orders(original, order)
-        formed = in_form(loaded, Options(order=order).feedthrough, wanted).systems
+        formed = in_form(task, Options(order=order).feedthrough, wanted).systems
         reductions = reduce_layers(formed, wanted, method, length)
         reduced[order] = {layer: reduction.system for layer, reduction in reductions.items()}
         bounds[order] = output_bounds(network, gains, original, reduced[order], [calibrating])

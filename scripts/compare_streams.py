@@ -42,7 +42,6 @@ from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.load import load
-from ssm2edge.stages.replace import replace, traced_model
 from ssm2edge.traced import StreamingError, TracedModel
 
 Subject = tuple[nn.Module, TracedModel, dict[str, Array], dict[str, Array]]
@@ -65,17 +64,17 @@ def every_rule_signals(rows: int, length: int) -> dict[str, Array]:
 def shipped(directory: Path, rows: int, length: int) -> Subject:
     """A shipped model reduced to the order in its build.toml, one long signal, and a batch of short ones, of held-out samples."""
     source = open_source(str(directory))
-    loaded, axis = load(source), source.time_axis
-    orders = {name: min(system.order, int(source.defaults.get("order", 16))) for name, system in loaded.systems.items()}
-    formed = in_form(loaded, Options(order=1).feedthrough, orders)
-    reductions = reduce_layers(formed.systems, orders, "balanced", loaded.length)
-    replaced = replace(formed, {name: reduction.system for name, reduction in reductions.items()})
+    task, axis = load(source), source.time_axis
+    orders = {name: min(system.order, int(source.defaults.get("order", 16))) for name, system in task.systems.items()}
+    formed = in_form(task, Options(order=1).feedthrough, orders)
+    reductions = reduce_layers(formed.systems, orders, "balanced", task.length)
+    replaced = formed.replaced({name: reduction.system for name, reduction in reductions.items()})
     long, short = {}, {}
-    for name, value in loaded.samples.held_out.items():
+    for name, value in task.held_out.items():
         in_a_row = np.concatenate(list(value), axis=axis - 1)
         long[name] = np.take(in_a_row, np.arange(length) % in_a_row.shape[axis - 1], axis=axis - 1)[None]
         short[name] = value[np.arange(rows) % len(value)]
-    return replaced, traced_model(replaced, formed), long, short
+    return replaced, formed.traced(replaced), long, short
 
 
 def made(frames: bool, rows: int, length: int) -> Subject:

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from ssm2edge.calibration import calibrate, signals_of
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
-from ssm2edge.pipeline import Loaded, load, replace
+from ssm2edge.original.task import Task
+from ssm2edge.pipeline import load
 from ssm2edge.reduction import METHODS
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.retraining.finetuning import Epoch, Training, finetune
@@ -47,7 +48,7 @@ DYNAMICS = 1 / 3
 """Rate of the poles, relative to that of the rest."""
 
 
-def start(loaded: Loaded, initialisation: str, orders: dict[str, int]) -> nn.Module:
+def start(task: Task, initialisation: str, orders: dict[str, int]) -> nn.Module:
     """Return the model to be retrained.
 
     Raises
@@ -58,13 +59,13 @@ def start(loaded: Loaded, initialisation: str, orders: dict[str, int]) -> nn.Mod
     method = "gradient" if initialisation == "calibrated" else initialisation
     if method not in METHODS:
         raise click.UsageError(f"there is no initialisation {initialisation!r}; choose from {', '.join(METHODS)}, calibrated.")
-    loaded = in_form(loaded, Options(order=1).feedthrough, orders)
-    reductions = reduce_layers(loaded.systems, orders, method, loaded.length)
+    task = in_form(task, Options(order=1).feedthrough, orders)
+    reductions = reduce_layers(task.systems, orders, method, task.length)
     systems = {name: reduction.system for name, reduction in reductions.items()}
     if initialisation == "calibrated":
-        signals = signals_of(loaded.samples.calibration, loaded.source.time_axis, loaded.length, loaded.systems, orders)
-        systems = calibrate(loaded.model, loaded.systems, systems, signals, "match", loaded.source.metric).systems
-    return replace(loaded, systems)
+        signals = signals_of(task.samples.calibration, task.time_axis, task.length, task.systems, orders)
+        systems = calibrate(task.model, task.systems, systems, signals, "match", task.source.metric).systems
+    return task.replaced(systems)
 
 
 def value(outputs: Tensor, labels: Tensor) -> float:
@@ -115,18 +116,18 @@ def main(
 ) -> None:  # fmt: skip
     torch.set_num_threads(threads)
     task = TASKS[name](data)
-    loaded = load(open_source(str(MODELS / name)))
+    reference = load(open_source(str(MODELS / name)))
     file = MODELS / name / "results" / "finetune.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": []}
-    results |= {"metric": loaded.source.metric, "share_held_back": Training.held_back, "batch": task.batch}
+    results |= {"metric": reference.source.metric, "share_held_back": Training.held_back, "batch": task.batch}
     if "original" not in results:
-        results["original"] = held_out(loaded.model, task)
+        results["original"] = held_out(reference.model, task)
     file.parent.mkdir(exist_ok=True)
     starts: dict[tuple[int, str], tuple[nn.Module, float]] = {}
     # Seed by seed, so that an interrupted script has compared all initialisations on the seeds it finished.
     wanted = itertools.product(map(int, seeds.split(",")), map(int, divisors.split(",")), initialisations.split(","))
     for seed, divisor, initialisation in wanted:
-        orders = orders_at(loaded.systems, divisor)
+        orders = orders_at(reference.systems, divisor)
         rate = learning_rate or (RATE_OF_CALIBRATED if initialisation == "calibrated" else RATE)
         key: dict[str, Any] = {"initialisation": initialisation, "order": max(orders.values()), "epochs": epochs, "seed": seed}
         key["learning_rate"] = rate
@@ -139,7 +140,7 @@ def main(
             click.echo(f"{label} epoch {epoch.number}  held back {epoch.score:.4f}{loss}")
 
         if (divisor, initialisation) not in starts:
-            model = start(loaded, initialisation, orders)
+            model = start(reference, initialisation, orders)
             starts[divisor, initialisation] = model, held_out(model, task)
         model, before = starts[divisor, initialisation]
         training = Training(epochs=epochs, batch=task.batch, seed=seed, learning_rate=rate, dynamics_rate=rate * DYNAMICS)

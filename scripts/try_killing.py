@@ -45,7 +45,7 @@ def start(source: str, given: dict[str, Any], place: Path) -> tuple[int, Path]:
     try:
         with log.open("w", buffering=1) as stages:
             described = open_source(source)
-            build(described, options_from(described, given), place, True, lambda stage, share: print(stage, file=stages))
+            build(described, options_from(described.defaults, given), place, True, lambda stage, share: print(stage, file=stages))
         code = 0
     except Exception:
         traceback.print_exc()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 
-class UserError(Exception):
-    """A mistake the user can mend: its text is one sentence that names the thing and the mend.
+class Error(Exception):
+    """A fault that ends a call of ssm2edge: its text is one sentence that names the thing and the mend."""
+
+
+class UserError(Error):
+    """A mistake the user can mend.
 
     The command line prints the text on stderr, without a traceback, and leaves with exit code 2.
     """

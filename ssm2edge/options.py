@@ -1,16 +1,12 @@
-"""How to build: what the command line and build.toml can say, joined and checked."""
+"""How to build: one table from which the command line, build.toml, the API, the checks and the manifest's record are made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypedDict
 
-from ssm2edge.calibration import CALIBRATIONS, Matching
 from ssm2edge.errors import UserError
-from ssm2edge.loading import BUILD_OPTIONS, Source
-from ssm2edge.orders.request import Request
-from ssm2edge.reduction import METHODS
 
 SIZES = ("order", "keep", "max_error", "max_drop")
 """Options that say how small the model becomes: exactly one is given."""
@@ -18,123 +14,190 @@ SIZES = ("order", "keep", "max_error", "max_drop")
 LONGEST_HORIZON = 10**12
 """Taps; the response of a stable float32 system is over long before."""
 
-FEEDTHROUGHS = ("fitting", "own", "full")
-"""What reduced layers of many inputs and outputs hold beside their states: what the layer has, or a full matrix."""
+
+@dataclass(frozen=True)
+class Option:
+    """What the table says of one option.
+
+    Attributes
+    ----------
+    help
+        For the command line; the default is added.
+    kinds
+        Types of the value in build.toml.
+    choices
+        The values there are; empty where any value of the kinds will do.
+    metavar
+        Name of the value on the command line.
+    default_text
+        The default in words, where the value does not say it.
+    noun
+        For sentences, where the name is none.
+    recorded
+        Whether the manifest records the option; unless given, it does where the value is not the default.
+    """
+
+    help: str
+    kinds: tuple[type, ...]
+    choices: tuple[str, ...] = ()
+    metavar: str | None = None
+    default_text: str | None = None
+    noun: str | None = None
+    recorded: Callable[[Options], bool] | None = None
+
+
+def _option(default: Any, help: str, *kinds: type, **more: Any) -> Any:
+    metadata = {"option": Option(help, kinds, **more)}
+    return field(default_factory=dict, metadata=metadata) if default is dict else field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to build.
+    """How to build; None where the user leaves the decision to the build."""
 
-    Attributes
-    ----------
-    order, keep, max_error, max_drop, max_error_of
-        How small the model becomes; see :class:`ssm2edge.orders.request.Request`.
-    method
-        Name in the registry of reduction methods.
-    horizon
-        Taps on which errors count; None for the infinite horizon, "samples" for the length of the held-out samples.
-    block
-        Samples per block of the streaming graph.
-    plan
-        Kernel forms by layer where the user chooses them; see :mod:`ssm2edge.lowering.choice`.
-    calibrate
-        What the calibration samples are used for: "none", "spectrum" or "match".
-    calibration_steps, seed
-        Budget of "match", and what its random choices start from.
-    device
-        Where the original runs: "cpu" or "cuda".
-    feedthrough
-        One of ``FEEDTHROUGHS``: "full" moves layers that read the state after the sample into paper form, "own" leaves them as
-        they are, "fitting" moves those that do not become larger than they were.
-    trust_pickle
-        Load weights files that can run code.
-    undecided
-        What was not said, ``size`` and perhaps ``calibrate``: `ssm2edge.stages.defaults` decides by the samples there are.
-    """
+    order: int | None = _option(None, "States to keep per channel.", int)
+    keep: float | None = _option(None, "Share of all states to keep, distributed over the layers.", int, float, metavar="SHARE")
+    max_error: float | None = _option(None, "Smallest model whose relative output error stays below E.", int, float, metavar="E")
+    max_error_of: str = _option(
+        "measured",
+        "Error that stays below E: measured on calibration samples, or its bound.",
+        str,
+        choices=("measured", "bound"),
+        recorded=lambda options: options.max_error is not None,
+    )
+    max_drop: float | None = _option(
+        None, "Smallest model whose held-out metric falls by at most so many points.", int, float, metavar="POINTS"
+    )
+    method: str = _option("gradient", "Reduction method: gradient, tlh2, balanced, ...", str, recorded=lambda _: True)
+    calibrate: str | None = _option(
+        None,
+        "Improve the reduced layers on the calibration samples: for the spectrum of each layer's inputs, or until the outputs "
+        "match the original's.",
+        str,
+        choices=("none", "spectrum", "match"),
+        noun="calibration",
+        default_text="match where no size is given and there are samples, else none",
+        recorded=lambda options: options.calibrate not in (None, "none"),
+    )
+    calibration_steps: int = _option(
+        150,
+        "Steps of --calibrate match: its budget.",
+        int,
+        metavar="N",
+        recorded=lambda options: options.calibrate == "match",
+    )
+    seed: int = _option(
+        0, "Seed of the random choices of --calibrate match.", int, recorded=lambda options: options.calibrate == "match"
+    )
+    feedthrough: str = _option(
+        "fitting",
+        "Feedthrough of reduced S5 and LRU layers: the layer's own (own), a full matrix for lag 0 exactly (full), or the matrix "
+        "only if the reduced layer stays no larger than the original (fitting).",
+        str,
+        choices=("fitting", "own", "full"),
+    )
+    block: int = _option(1, "Samples per block of the streaming graph.", int, recorded=lambda _: True)
+    device: str = _option("cpu", "Where the original runs for its reference.", str, choices=("cpu", "cuda"))
+    plan: Mapping[str, str] = _option(
+        dict,
+        "Kernel of a layer (* for any): sequence:T for whole sequences, elementwise[:T], chunked[:T] or unrolled for blocks; two "
+        "with a + between.",
+        dict,
+        metavar="LAYER=FORM",
+        default_text="the cheapest; see inspect --plan",
+    )
+    horizon: int | str | None = _option(
+        "samples", "Taps on which errors count, or inf.", int, str, default_text="length of the samples", recorded=lambda _: True
+    )
 
-    order: int | None = None
-    method: str = "gradient"
-    horizon: int | str | None = "samples"
-    block: int = 1
-    trust_pickle: bool = False
-    keep: float | None = None
-    max_error: float | None = None
-    max_drop: float | None = None
-    max_error_of: str = "measured"
-    calibrate: str = "none"
-    calibration_steps: int = Matching.steps
-    seed: int = 0
-    plan: Mapping[str, str] = field(default_factory=dict)
-    device: str = "cpu"
-    feedthrough: str = "fitting"
-    undecided: frozenset[str] = frozenset()
+    def __post_init__(self) -> None:
+        if self.horizon == "inf":
+            object.__setattr__(self, "horizon", None)
 
     @property
-    def matching(self) -> Matching:
-        """Budget and seed of output matching."""
-        return Matching(steps=self.calibration_steps, seed=self.seed)
+    def undecided(self) -> bool:
+        """Whether nothing says how small the model becomes."""
+        return all(getattr(self, name) is None for name in SIZES)
 
-    @property
-    def request(self) -> Request:
-        """How small the model becomes."""
-        return Request(self.order, self.keep, self.max_error, self.max_drop, self.max_error_of)
+
+class BuildOptions(TypedDict, total=False):
+    """Keyword arguments of the API: the same names as in :class:`Options`."""
+
+    order: int
+    keep: float
+    max_error: float
+    max_error_of: str
+    max_drop: float
+    method: str
+    calibrate: str
+    calibration_steps: int
+    seed: int
+    feedthrough: str
+    block: int
+    device: str
+    plan: Mapping[str, str]
+    horizon: int | str
+
+
+TABLE: Mapping[str, Option] = {entry.name: entry.metadata["option"] for entry in fields(Options)}
+"""Every option by name, in the order in which they are shown."""
+
+DEFAULTS: Mapping[str, Any] = {entry.name: {} if entry.default is MISSING else entry.default for entry in fields(Options)}
 
 
 def check_options(options: Options) -> None:
-    """Refuse options that no model could be built with.
+    """Refuse values that no build could use, before anything is loaded.
 
     Raises
     ------
     UserError
-        If one is out of range or names nothing that there is; the sentence says which.
+        If one is out of range, or not one of its choices; the sentence says which.
     """
-    if "size" not in options.undecided:
-        options.request.check()
-    if options.method not in METHODS:
-        raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
-    if options.calibrate not in CALIBRATIONS:
-        raise UserError(f"There is no calibration {options.calibrate!r}; choose one of {', '.join(CALIBRATIONS)}.")
-    if options.feedthrough not in FEEDTHROUGHS:
-        raise UserError(f"There is no feedthrough {options.feedthrough!r}; choose one of {', '.join(FEEDTHROUGHS)}.")
+    for name, option in TABLE.items():
+        value = getattr(options, name)
+        if option.choices and value is not None and value not in option.choices:
+            noun = option.noun or name.replace("_", " ")
+            raise UserError(f"There is no {noun} {value!r}; choose one of {', '.join(option.choices)}.")
     if options.calibration_steps < 1:
         raise UserError(f"Matching needs at least 1 step, not {options.calibration_steps}; or ask for --calibrate spectrum.")
     if not 0 <= options.seed < 1 << 63:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
     if options.block < 1:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
+    if isinstance(options.horizon, str) and options.horizon != "samples":
+        raise UserError(f"The horizon {options.horizon!r} is neither a number of taps nor inf.")
     if isinstance(options.horizon, int) and options.horizon < 1:
         raise UserError(f"A horizon of {options.horizon} taps counts nothing; ask for at least 1, or inf.")
     if isinstance(options.horizon, int) and options.horizon > LONGEST_HORIZON:
         raise UserError(f"A horizon of {options.horizon} taps has no end in practice; ask for inf.")
 
 
-def options_from(source: Source, given: Mapping[str, Any]) -> Options:
-    """Join what the command line gives (None where it is silent) with what build.toml asks for.
+def options_from(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Options:
+    """Join the values that the command line or the API gives with those that build.toml asks for.
 
-    Where neither says how many states to keep, that is left undecided, and so is the calibration unless it is said.
+    Parameters
+    ----------
+    defaults
+        Section ``build`` of build.toml.
+    given
+        Values by name, None where the user is silent; other names are passed over.
 
     Raises
     ------
     UserError
         If a value in build.toml has the wrong type.
     """
-    chosen = _checked(source.defaults)
-    if any(given.get(key) is not None for key in SIZES):
-        chosen = {key: value for key, value in chosen.items() if key not in SIZES}
-    chosen |= {key: given[key] for key in BUILD_OPTIONS if key != "horizon" and given.get(key) is not None}
-    if given.get("horizon", "samples") != "samples":
-        chosen["horizon"] = given["horizon"]
-    undecided: frozenset[str] = frozenset()
-    if not any(key in chosen for key in SIZES):
-        undecided = frozenset({"size"} if "calibrate" in chosen else {"size", "calibrate"})
-    return Options(**chosen, trust_pickle=bool(given.get("trust_pickle", False)), undecided=undecided)
+    _check_types(defaults)
+    chosen = {key: value for key, value in given.items() if key in TABLE and value is not None}
+    kept = dict(defaults)
+    if any(key in chosen for key in SIZES):
+        kept = {key: value for key, value in kept.items() if key not in SIZES}
+    return Options(**{**kept, **chosen})
 
 
-def _checked(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that build.toml gives, as :class:`Options` holds them."""
+def _check_types(defaults: Mapping[str, Any]) -> None:
     for key, value in defaults.items():
-        kinds = BUILD_OPTIONS[key]
+        kinds = TABLE[key].kinds
         if type(value) not in kinds:
             raise UserError(f"build.{key} is {value!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
     horizon = defaults.get("horizon")
@@ -143,22 +206,13 @@ def _checked(defaults: Mapping[str, Any]) -> dict[str, Any]:
     for layer, form in defaults.get("plan", {}).items():
         if not isinstance(form, str):
             raise UserError(f"build.plan gives {form!r} for {layer}; give a form as text, such as sequence:64.")
-    return {**defaults, "horizon": None} if horizon == "inf" else dict(defaults)
 
 
 def described(options: Options, horizon: int | None) -> dict[str, Any]:
-    """The options as they can be given again; ``horizon`` in taps, None for the infinite one."""
-    size = {key: getattr(options, key) for key in SIZES if getattr(options, key) is not None}
-    if options.max_error is not None:
-        size["max_error_of"] = options.max_error_of
-    return {
-        **size,
-        "method": options.method,
-        "horizon": "inf" if horizon is None else horizon,
-        "block": options.block,
-        **({"plan": dict(options.plan)} if options.plan else {}),
-        **({} if options.device == "cpu" else {"device": options.device}),
-        **({} if options.feedthrough == "fitting" else {"feedthrough": options.feedthrough}),
-        **({} if options.calibrate == "none" else {"calibrate": options.calibrate}),
-        **({"calibration_steps": options.calibration_steps, "seed": options.seed} if options.calibrate == "match" else {}),
-    }
+    """Return the options as they can be given again; ``horizon`` in taps, None for the infinite one."""
+    told: dict[str, Any] = {}
+    for name, option in TABLE.items():
+        value = getattr(options, name)
+        if option.recorded(options) if option.recorded is not None else value != DEFAULTS[name]:
+            told[name] = dict(value) if isinstance(value, Mapping) else value
+    return {**told, "horizon": "inf" if horizon is None else horizon}

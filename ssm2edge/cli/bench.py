@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssm2edge.cli.options import json_option, live_options
+from ssm2edge.cli.options import LIVE, json_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
 
@@ -21,7 +21,7 @@ from ssm2edge.cli.output import print_json, progress_to_stderr
     help="To measure with; may be repeated.  [default: 1 and all]",
 )
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Most time for one comparison.")
-@live_options
+@with_options(*LIVE)
 @json_option
 def bench(
     directory: Path,

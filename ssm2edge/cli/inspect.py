@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from ssm2edge.cli.extra import import_pipeline
-from ssm2edge.cli.options import json_option, with_source
+from ssm2edge.cli.options import SOURCE, json_option, opened, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
 
 @click.command()
-@with_source
+@with_options(*SOURCE)
 @click.option("--plan", "with_plans", is_flag=True, help="Show how the graphs would compute each layer, and by what estimate.")
 @json_option
 def inspect(source: str, with_plans: bool, as_json: bool, **given: Any) -> None:
@@ -20,11 +20,8 @@ def inspect(source: str, with_plans: bool, as_json: bool, **given: Any) -> None:
     pipeline = import_pipeline()
     from dataclasses import asdict
 
-    from ssm2edge.loading import open_source
-
-    described = open_source(source, given["weights"], given["samples"], given["time_axis"], given["metric"], given["lti"])
     with progress_to_stderr("inspecting", quiet=as_json) as progress:
-        found = pipeline.inspect(described, given["horizon"], given["trust_pickle"], progress)
+        found = pipeline.inspect(opened(source, given), given["horizon"] or "samples", progress)
     if as_json:
         print_json({"source": source, **asdict(found)})
     else:

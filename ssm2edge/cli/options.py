@@ -1,58 +1,32 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those of a build as its table has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-source_options = (
-    click.argument("source"),
-    click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
-    click.option("--samples", type=click.Path(path_type=Path), help="Samples: .npz with held_out, calibration, labels."),
-    click.option(
-        "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
-    ),
-    click.option("--metric", type=click.Choice(["accuracy", "nrmse"]), help="What the labels are judged by."),
-    click.option(
-        "--horizon",
-        callback=lambda _, __, text: horizon_of(text),
-        help="Taps on which errors count, or inf.  [default: length of the samples]",
-    ),
-    click.option(
-        "--lti",
-        multiple=True,
-        metavar="MODULE",
-        help="A module that is linear and time-invariant, to be measured, as 'blocks.*.ssm'; may be given several times.",
-    ),
-    click.option("--trust-pickle", is_flag=True, help="Load weights files that can run code."),
-)
+from ssm2edge.options import DEFAULTS, LONGEST_HORIZON, TABLE
 
+if TYPE_CHECKING:
+    from ssm2edge.loading import Source
 
-def with_source(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add SOURCE and the options that describe it to a command."""
-    for decorate in reversed(source_options):
-        command = decorate(command)
-    return command
+Command = Callable[..., Any]
 
 
 def horizon_of(text: str | None) -> int | str | None:
-    """Read --horizon: a number of taps, inf (None), or nothing ("samples")."""
+    """Read --horizon: a number of taps, or inf; None where it is not given."""
     if text is None:
-        return "samples"
-    if text.lower() in ("inf", "infinite", "infinity"):
         return None
+    if text.lower() in ("inf", "infinite", "infinity"):
+        return "inf"
     if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither a number of taps, at least 1, nor inf.", param_hint="--horizon")
-    if len(text) > LONGEST_HORIZON:
+    if len(text) > len(str(LONGEST_HORIZON)) or int(text) > LONGEST_HORIZON:
         raise click.BadParameter(f"{text} taps have no end in practice; say inf.", param_hint="--horizon")
     return int(text)
-
-
-LONGEST_HORIZON = 12
-"""Digits of a number of taps: the response of a stable float32 system is over long before."""
 
 
 def plan_of(texts: tuple[str, ...]) -> dict[str, str] | None:
@@ -66,19 +40,67 @@ def plan_of(texts: tuple[str, ...]) -> dict[str, str] | None:
     return plan or None
 
 
+def build_option(name: str) -> Callable[[Command], Command]:
+    """Make the command-line option of one row of the table."""
+    row = TABLE[name]
+    default = row.default_text or DEFAULTS[name]
+    text = row.help if default is None else f"{row.help}  [default: {default}]"
+    flag, more = f"--{name.replace('_', '-')}", dict[str, Any](metavar=row.metavar, help=text)
+    if name == "horizon":
+        return click.option(flag, callback=lambda _, __, given: horizon_of(given), **more)
+    if name == "plan":
+        return click.option(flag, multiple=True, callback=lambda _, __, given: plan_of(given), **more)
+    return click.option(flag, type=click.Choice(row.choices) if row.choices else row.kinds[-1], **more)
+
+
+SOURCE = (
+    click.argument("source"),
+    click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
+    click.option("--samples", type=click.Path(path_type=Path), help="Samples: .npz with held_out, calibration, labels."),
+    click.option(
+        "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
+    ),
+    click.option("--metric", type=click.Choice(["accuracy", "nrmse"]), help="Metric by which the labels judge the answers."),
+    build_option("horizon"),
+    click.option(
+        "--lti",
+        multiple=True,
+        metavar="MODULE",
+        help="A module that is linear and time-invariant, to be measured, as 'blocks.*.ssm'; may be given several times.",
+    ),
+    click.option("--trust-pickle", is_flag=True, help="Load weights files that can run code."),
+)
+
+LIVE = (
+    click.option("--live", is_flag=True, help="Run the original again; needs torch and the model's code."),
+    click.option("--source", help="With --live: the model, where it is no longer where it was built from."),
+    click.option("--weights", type=click.Path(path_type=Path), help="With --live: weights, where the model is a factory."),
+    click.option("--trust-pickle", is_flag=True, help="With --live: load weights files that can run code."),
+)
+
+BUILD = tuple(build_option(name) for name in TABLE if name != "horizon")
+
+
+def opened(source: str, given: Mapping[str, Any]) -> Source:
+    """Open SOURCE with the options that describe it."""
+    from ssm2edge.loading import open_source
+
+    names = ("weights", "samples", "time_axis", "metric", "lti", "trust_pickle")
+    return open_source(source, **{name: given[name] for name in names})
+
+
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Add options to a command, in their order."""
+
+    def add(command: Command) -> Command:
+        for decorate in reversed(options):
+            command = decorate(command)
+        return command
+
+    return add
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."
 )
-
-
-def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that run the original again."""
-    for decorate in (
-        click.option("--trust-pickle", is_flag=True, help="With --live: load weights files that can run code."),
-        click.option("--weights", type=click.Path(path_type=Path), help="With --live: weights, where the model is a factory."),
-        click.option("--source", help="With --live: the model, where it is no longer where it was built from."),
-        click.option("--live", is_flag=True, help="Run the original again; needs torch and the model's code."),
-    ):
-        command = decorate(command)
-    return command

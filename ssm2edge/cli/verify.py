@@ -8,13 +8,13 @@ import click
 
 from ssm2edge.cli.extra import import_live
 from ssm2edge.cli.opening import open_intact
-from ssm2edge.cli.options import json_option, live_options, threads_option
+from ssm2edge.cli.options import LIVE, json_option, threads_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@live_options
+@with_options(*LIVE)
 @threads_option
 @json_option
 @click.pass_context

@@ -5,10 +5,9 @@ from __future__ import annotations
 from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.model import UserModel, input_names, load_model, load_user_model
 from ssm2edge.loading.samples import Samples, load_samples
-from ssm2edge.loading.source import BUILD_OPTIONS, Source, open_source
+from ssm2edge.loading.source import Source, open_source
 
 __all__ = [
-    "BUILD_OPTIONS",
     "Samples",
     "Source",
     "UserModel",

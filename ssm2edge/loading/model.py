@@ -40,20 +40,18 @@ class UserModel:
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]]
 
 
-def load_model(source: Source, trust_pickle: bool = False) -> nn.Module:
+def load_model(source: Source) -> nn.Module:
     """The model of :func:`load_user_model` alone."""
-    return load_user_model(source, trust_pickle).model
+    return load_user_model(source).model
 
 
-def load_user_model(source: Source, trust_pickle: bool = False) -> UserModel:
+def load_user_model(source: Source) -> UserModel:
     """Make the model and load its weights, on the CPU, in eval mode.
 
     Parameters
     ----------
     source
-        What the user described.
-    trust_pickle
-        Load torch files that hold more than tensors; they can run any code.
+        The user's description.
 
     Raises
     ------
@@ -74,13 +72,30 @@ def load_user_model(source: Source, trust_pickle: bool = False) -> UserModel:
     if not isinstance(model, nn.Module):
         raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
     if source.weights is not None:
-        load_weights(model, source.weights, trust_pickle)
+        load_weights(model, source.weights, source.trust_pickle)
+    return UserModel(ready(model, str(source.weights or source.factory)), _readers(source, module))
+
+
+def ready(model: nn.Module, where: str) -> nn.Module:
+    """Take wrappers of training off a model and put it in eval mode.
+
+    Parameters
+    ----------
+    model
+        With its weights.
+    where
+        Their place, for the sentence.
+
+    Raises
+    ------
+    UserError
+        If a weight is not finite.
+    """
     model = unwrapped(model)
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-            where = source.weights or source.factory
             raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
-    return UserModel(model.eval(), _readers(source, module))
+    return model.eval()
 
 
 def _readers(source: Source, module: ModuleType) -> Mapping[type[nn.Module], Callable[[nn.Module], Any]]:

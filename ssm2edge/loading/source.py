@@ -10,36 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ssm2edge.errors import UserError
+from ssm2edge.options import TABLE
 
 BUILD_FILE = "build.toml"
 
 METRICS = ("accuracy", "nrmse")
 """What labels can be judged by."""
 
-BUILD_OPTIONS: Mapping[str, tuple[type, ...]] = {
-    "order": (int,),
-    "keep": (int, float),
-    "max_error": (int, float),
-    "max_error_of": (str,),
-    "max_drop": (int, float),
-    "method": (str,),
-    "block": (int,),
-    "horizon": (int, str),
-    "calibrate": (str,),
-    "calibration_steps": (int,),
-    "seed": (int,),
-    "plan": (dict,),
-    "device": (str,),
-    "feedthrough": (str,),
-}
-"""Options of a build that build.toml may give, with their types; what they mean is told in ``ssm2edge/options.py``."""
-
 KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
     "samples": frozenset({"file", "time_axis"}),
     "task": frozenset({"metric", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
-    "build": frozenset(BUILD_OPTIONS),
+    "build": frozenset(TABLE),
 }
 """Sections of build.toml and their keys."""
 
@@ -75,6 +58,10 @@ class Source:
         frames of one answer; None where recordings are no input.
     lti
         Patterns of the paths of modules that are linear and time-invariant.
+    trust_pickle
+        Load weights files that can run code.
+    in_memory
+        The model and its samples are objects of the calling process; no path leads to them.
     """
 
     given: str
@@ -89,6 +76,8 @@ class Source:
     classes: tuple[str, ...] = ()
     front_end: Mapping[str, Any] | None = None
     lti: tuple[str, ...] = ()
+    trust_pickle: bool = False
+    in_memory: bool = False
 
     @property
     def task(self) -> dict[str, Any] | None:
@@ -115,6 +104,7 @@ def open_source(
     time_axis: int | None = None,
     metric: str | None = None,
     lti: tuple[str, ...] = (),
+    trust_pickle: bool = False,
 ) -> Source:
     """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
 
@@ -133,6 +123,7 @@ def open_source(
             time_axis=source.time_axis if time_axis is None else time_axis,
             metric=metric or source.metric,
             lti=lti or source.lti,
+            trust_pickle=trust_pickle,
         )
     if ":" not in given:
         raise UserError(
@@ -145,7 +136,7 @@ def open_source(
     named = f"{code.name}:{function}" if file.endswith(".py") else given
     directory = code.parent if file.endswith(".py") else Path(".")
     axis = 1 if time_axis is None else time_axis
-    return Source(given, directory, named, samples, {}, weights, axis, metric, lti=lti)
+    return Source(given, directory, named, samples, {}, weights, axis, metric, lti=lti, trust_pickle=trust_pickle)
 
 
 def _from_directory(given: str, directory: Path) -> Source:

@@ -56,8 +56,8 @@ class Reducer:
 
     def _reduced(self, orders: Mapping[str, int]) -> dict[str, Reduction]:
         missing = {name: order for name, order in orders.items() if (name, order) not in self._made}
-        systems = {name: self._judged.systems[name] for name in missing}
-        for name, reduction in self._judged.reduce(systems, missing, self._judged.method, self._judged.horizon).items():
+        systems = {name: self._judged.task.systems[name] for name in missing}
+        for name, reduction in self._judged.reduce(systems, missing, self._judged.method, self._judged.task.horizon).items():
             self._made[name, missing[name]] = reduction
         return {name: self._made[name, order] for name, order in orders.items()}
 
@@ -74,12 +74,12 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> d
     """
     reducer = Reducer(judged)
     if request.order is not None:
-        return reducer(uniform_orders(judged.systems, request.order))
+        return reducer(uniform_orders(judged.task.systems, request.order))
     progress("what each layer's error costs")
-    widths = {name: system.batch_shape.numel() for name, system in judged.systems.items()}
-    seen = study(judged.network, judged.systems, judged.batch(RULE_STEPS), judged.horizon)
+    widths = {name: system.batch_shape.numel() for name, system in judged.task.systems.items()}
+    seen = study(judged.task.network, judged.task.systems, judged.batch(RULE_STEPS), judged.task.horizon)
     choice = Choice(seen, lambda share: progress(f"what each layer's error costs: {share:.0%}"))
-    most, least = all_states(judged.systems), sum(widths.values())
+    most, least = all_states(judged.task.systems), sum(widths.values())
     if request.keep is not None:
         # The rules looked at a direct method's errors; the reductions that will be built have the last word.
         proposals = [reducer(o) for o in list(choice.proposals(round(request.keep * most)).values())[:PROPOSALS]]

@@ -87,8 +87,9 @@ def open_original(
     path = place.rpartition(":")[0] or place
     if given is None and not Path(path).exists() and (path == place or path.endswith(".py")):
         raise UserError(f"The model was built from {place}, which is not here; say with --source where it is.")
-    source = open_source(place, weights, None if Path(place).is_dir() else unread)
-    model = load_model(source, trust_pickle).eval()
+    samples = None if Path(place).is_dir() else unread
+    source = open_source(place, weights, samples, trust_pickle=trust_pickle)
+    model = load_model(source).eval()
     recorded = manifest.source.sha256
     changed = tuple(name for name, found in source.hashes().items() if name in recorded and recorded[name] != found)
     return Original(source, model, changed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ssm2edge.errors import Error
 
-class EdgeError(Exception):
+
+class EdgeError(Error):
     """Root of the errors that this room raises."""
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ssm2edge.cache import Calibrations, Store, key_of
-from ssm2edge.calibration import Calibrated, Signals, calibrate, signals_of
+from ssm2edge.calibration import Calibrated, Matching, Signals, calibrate, signals_of
 from ssm2edge.options import Options
+from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
-from ssm2edge.stages.load import Loaded
-
-Progress = Callable[[str, float], None]
-"""Called with the stage's name and the share of it that is done."""
+from ssm2edge.stages.progress import Progress, silent
 
 
 def calibrate_reductions(
-    loaded: Loaded,
+    task: Task,
     options: Options,
     reductions: Mapping[str, Reduction],
     store: Store,
@@ -24,30 +22,30 @@ def calibrate_reductions(
     kind: str | None = None,
 ) -> Calibrated:
     """Improve the reduced systems on the calibration samples."""
-    kind = options.calibrate if kind is None else kind
+    kind = kind or options.calibrate or "none"
     reduced = {name: reduction.system for name, reduction in reductions.items()}
     if kind == "none":
         return Calibrated(reduced, None)
     orders = {name: reduction.order for name, reduction in reductions.items()}
-    signals = calibration_signals(loaded, orders)
-    metric, method = loaded.source.metric, options.method
-    matching = options.matching if kind == "match" else None
-    key = key_of(loaded.key, loaded.samples_key, list(reduced.items()), kind, matching, method)
+    signals = calibration_signals(task, orders)
+    metric, method = task.source.metric, options.method
+    matching = Matching(steps=options.calibration_steps, seed=options.seed) if kind == "match" else None
+    key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method)
     return store.kept(Calibrations(), key, lambda: calibrate(
-        loaded.model, loaded.systems, reduced, signals, kind, metric, matching, method,
+        task.model, task.systems, reduced, signals, kind, metric, matching, method,
         lambda what, share: progress(f"calibrate ({what})", share),
     ))  # fmt: skip
 
 
-def calibration_signals(loaded: Loaded, orders: Mapping[str, int]) -> Signals:
+def calibration_signals(task: Task, orders: Mapping[str, int]) -> Signals:
     """The calibration samples, checked."""
-    return signals_of(loaded.samples.calibration, loaded.source.time_axis, loaded.length, loaded.systems, orders)
+    return signals_of(task.samples.calibration, task.time_axis, task.length, task.systems, orders)
 
 
 def judged_after_calibration(
-    loaded: Loaded, options: Options, reductions: Mapping[str, Reduction], store: Store
+    task: Task, options: Options, reductions: Mapping[str, Reduction], store: Store
 ) -> dict[str, Reduction]:
     """What a choice of orders is judged by: calibrated on spectra if at all, since matching never makes that worse."""
-    kind = "none" if options.calibrate == "none" else "spectrum"
-    systems = calibrate_reductions(loaded, options, reductions, store, lambda stage, share: None, kind).systems
+    kind = "none" if options.calibrate in (None, "none") else "spectrum"
+    systems = calibrate_reductions(task, options, reductions, store, silent, kind).systems
     return {name: dataclasses.replace(reduction, system=systems[name]) for name, reduction in reductions.items()}

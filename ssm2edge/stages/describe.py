@@ -18,17 +18,17 @@ from ssm2edge.artifact import (
     Parameters,
     RealisedRecord,
     Source,
-    StateRecord,
-    Streaming,
 )
 from ssm2edge.cache.versions import versions
-from ssm2edge.calibration import Calibrated
+from ssm2edge.calibration import Matched
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 from ssm2edge.layers import FoundLayer, Origin, blocks
 from ssm2edge.options import Options, described
 from ssm2edge.original.recording import count_parameters
+from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
-from ssm2edge.stages.load import Loaded, horizon_of
+from ssm2edge.stages.export import Graphs
+from ssm2edge.stages.replace import Reduced
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
@@ -36,34 +36,33 @@ from ssm2edge.verification import Verdict
 
 
 def describe(
-    loaded: Loaded,
+    task: Task,
     options: Options,
-    reduced_model: nn.Module,
+    reduced: Reduced,
     layers: tuple[LayerRecord, ...],
     *,
-    calibrated: Calibrated,
-    bound: Mapping[str, Any] | None,
+    matched: Matched | None,
+    bound: Mapping[str, Any],
     verdict: Verdict,
     latency: Latency,
     original: OriginalRecord,
     costs: Mapping[str, GraphCost],
-    streaming: Streaming,
-    states: tuple[StateRecord, ...],
+    graphs: Graphs,
 ) -> Manifest:
-    """Put together what a build found out; files are still missing."""
-    source = loaded.source
+    """Put together the findings of a build; files are still missing."""
+    source = task.source
     return Manifest(
         tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
         source=Source(source.given, source.factory, source.hashes()),
-        options=described(options, horizon_of(options, loaded)) | ({"lti": list(source.lti)} if source.lti else {}),
+        options=described(options, task.horizon) | ({"lti": list(source.lti)} if source.lti else {}),
         layers=layers,
         parameters=Parameters(
-            ssm_before=sum(layer.parameters for layer in loaded.layers.values()),
-            ssm_after=count_parameters(nn.ModuleList(blocks(reduced_model).values())),
-            model_before=count_parameters(loaded.model) + sum(layer.frozen for layer in loaded.layers.values()),
-            model_after=count_parameters(reduced_model),
+            ssm_before=sum(layer.parameters for layer in task.layers.values()),
+            ssm_after=count_parameters(nn.ModuleList(blocks(reduced.model).values())),
+            model_before=count_parameters(task.model) + sum(layer.frozen for layer in task.layers.values()),
+            model_after=count_parameters(reduced.model),
         ),
-        calibration=calibration_record(calibrated),
+        calibration=None if matched is None else {name: float(value) for name, value in asdict(matched).items()},
         bound=bound,
         task=source.task,
         accuracy=verdict.accuracy,
@@ -71,9 +70,9 @@ def describe(
         latency=latency,
         original=original,
         costs=costs,
-        streaming=streaming,
-        states=states,
-        kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in loaded.refused),
+        streaming=graphs.streaming,
+        states=graphs.states,
+        kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
 
 
@@ -114,8 +113,3 @@ def block_origins(layers: Iterable[LayerRecord], reductions: Mapping[str, Reduct
         outcome = ", ".join(ended if len(ended) == 1 else (f"{count} {name}" for name, count in ended.items()))
         origins[layer.name] = Origin(layer.order_before, layer.h2_error_relative, outcome, reductions[layer.name].method)
     return origins
-
-
-def calibration_record(calibrated: Calibrated) -> dict[str, float] | None:
-    """What output matching did to the error of the outputs; None without it."""
-    return None if calibrated.matched is None else {name: float(value) for name, value in asdict(calibrated.matched).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -12,43 +12,50 @@ from ssm2edge.errors import UserError
 from ssm2edge.export import choose_forms, export_offline, export_stream, streaming_module
 from ssm2edge.options import Options
 from ssm2edge.original.recording import record_outputs
-from ssm2edge.stages.load import Loaded, check_labels
-from ssm2edge.stages.replace import replace, traced_model
+from ssm2edge.original.task import Task
+from ssm2edge.stages.calibrate import calibration_signals
+from ssm2edge.stages.load import check_labels
+from ssm2edge.stages.progress import Progress
 from ssm2edge.traced import ExportError, StreamingError, TracedModel
 
-Progress = Callable[[str, float], None]
-"""Called with the stage's name and the share of it that is done."""
+
+@dataclass(frozen=True)
+class Graphs:
+    """How the streaming graph came out, and its states."""
+
+    streaming: Streaming
+    states: tuple[StateRecord, ...]
 
 
-def check_exportable(loaded: Loaded, options: Options) -> None:
-    """Run the model on a sample, and trace it with unreduced blocks: what cannot be built is said before anything takes long.
+def check_exportable(task: Task, options: Options) -> None:
+    """Run the model on a sample, and trace it with blocks of full order: faults are found before anything takes long.
 
     Raises
     ------
     UserError
         If the model cannot take the samples, or has not the classes of the labels; if it cannot be exported, or cannot stream in
-        blocks of the size that is asked for; if its layers have other names than the plans.
+        blocks of the size that is asked for; if its layers have other names than the plans; if there are too few calibration
+        samples.
     """
-    first = {name: value[:1] for name, value in loaded.samples.held_out.items()}
-    check_labels(loaded, record_outputs(loaded.model, first, loaded.source.time_axis))
-    traced = traced_model(replace(loaded, loaded.systems), loaded)
+    check_labels(task, record_outputs(task.model, task.first, task.time_axis))
     try:
-        choose_forms(traced, options.plan)
-        streaming_module(traced, options.block)
+        choose_forms(task.full_traced, options.plan)
+        streaming_module(task.full_traced, options.block)
     except StreamingError:
-        return  # such a model has a whole-sequence graph, and the manifest says why no other
+        pass  # such a model has a whole-sequence graph, and the manifest says why no other
     except ExportError as error:
         raise UserError(str(error)) from error
-    if options.block > loaded.length:
-        raise UserError(
-            f"The held-out sequences of {loaded.length} samples do not fill one block of {options.block}, so the stream could "
-            "not be checked; ask for a smaller block, or give longer sequences."
-        )
+    else:
+        if options.block > task.length:
+            raise UserError(
+                f"The held-out sequences of {task.length} samples do not fill one block of {options.block}, so the stream could "
+                "not be checked; ask for a smaller block, or give longer sequences."
+            )
+    if options.calibrate != "none":
+        calibration_signals(task, dict.fromkeys(task.layers, 1))
 
 
-def export(
-    traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress
-) -> tuple[Streaming, tuple[StateRecord, ...]]:
+def export(traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress) -> Graphs:
     """Write offline.onnx, for sequences of about ``length`` samples, and, where the model can stream, stream.onnx.
 
     Raises
@@ -64,9 +71,9 @@ def export(
         try:
             graph, specifications = export_stream(traced, options.block)
         except StreamingError as error:
-            return Streaming(False, None, str(error)), ()
+            return Graphs(Streaming(False, None, str(error)), ())
         onnx.save(graph, folder / "stream.onnx")
     except ExportError as error:
         raise UserError(str(error)) from error
     states = tuple(StateRecord(s.input_name, s.output_name, s.shape, 0.0) for s in specifications)
-    return Streaming(True, options.block, None), states
+    return Graphs(Streaming(True, options.block, None), states)

@@ -13,8 +13,8 @@ from ssm2edge.artifact import LAYER, Reference
 from ssm2edge.export.layer_values import numbered
 from ssm2edge.layers import ReducedBank, blocks
 from ssm2edge.original.recording import record_outputs
-from ssm2edge.stages.load import Loaded
-from ssm2edge.stages.replace import replace
+from ssm2edge.original.task import Task
+from ssm2edge.stages.replace import Reduced
 from ssm2edge.verification.signals import probe_signals, spread, with_signals
 
 Array = NDArray[Any]
@@ -29,37 +29,33 @@ FEWEST = 8
 """Samples of a layer's output that are kept at least, spread over its length."""
 
 
-def probe(loaded: Loaded, reduced: nn.Module, multiple: int, shortest: int) -> Reference:
+def probe(task: Task, reduced: Reduced) -> Reference:
     """Run the original, layer by layer at full order, and the reduced model on artificial signals.
 
     Parameters
     ----------
-    loaded
+    task
         The user's model and samples.
     reduced
         The model with reduced blocks.
-    multiple, shortest
-        Lengths that the model takes.
     """
-    held_out, axis = loaded.samples.held_out, loaded.source.time_axis
-    full = replace(loaded, loaded.systems)
-    first = {name: value[:1] for name, value in held_out.items()}
-    widths = [value.shape[-1] for value in layer_outputs(reduced, first, axis).values()]
+    axis, multiple, shortest = task.time_axis, reduced.traced.multiple, reduced.traced.shortest
+    widths = [value.shape[-1] for value in layer_outputs(reduced.model, task.first, axis).values()]
     rows = len(probe_signals(1)) + 1
-    length = max(min(loaded.length, LENGTH), shortest) // multiple * multiple
+    length = max(min(task.length, LENGTH), shortest) // multiple * multiple
     if length in widths and length - multiple >= shortest:
         # Time and channels are told apart by their sizes.
         length -= multiple
-    inputs = with_signals(held_out, dict.fromkeys(held_out, axis), length)
+    inputs = with_signals(task.held_out, dict.fromkeys(task.held_out, axis), length)
     # Not every model has an answer to silence: one that divides by its input's size, or by the number of samples in a mask.
-    answered = _answered(loaded.model, inputs) & _answered(reduced, inputs)
+    answered = _answered(task.model, inputs) & _answered(reduced.model, inputs)
     if answered.any():
         inputs = {name: value[answered] for name, value in inputs.items()}
     kept = max(FEWEST, NUMBERS // max(1, 2 * sum(widths) * rows))
     return Reference(
         inputs,
-        record_outputs(loaded.model, inputs, axis) | layer_outputs(full, inputs, axis, kept),
-        record_outputs(reduced, inputs, axis) | layer_outputs(reduced, inputs, axis, kept),
+        record_outputs(task.model, inputs, axis) | layer_outputs(task.full, inputs, axis, kept),
+        record_outputs(reduced.model, inputs, axis) | layer_outputs(reduced.model, inputs, axis, kept),
     )
 
 

@@ -1,8 +1,8 @@
-"""How small each layer becomes, and its reduction to that."""
+"""Every layer's order, and every System reduced to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,38 +12,18 @@ from ssm2edge.errors import UserError
 from ssm2edge.options import Options
 from ssm2edge.orders import Judged, choose_reductions
 from ssm2edge.orders.distribution import uniform_orders
+from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.stages.calibrate import judged_after_calibration
 from ssm2edge.stages.limits import largest_orders
-from ssm2edge.stages.load import Loaded, horizon_of
-from ssm2edge.stages.replace import replace, traced_model
+from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.resolve import request_of
 from ssm2edge.systems.system import System
-from ssm2edge.traced import Network
-
-
-def check_order(loaded: Loaded, options: Options) -> None:
-    """Refuse an order that a layer does not have, before anything takes long.
-
-    Raises
-    ------
-    UserError
-        The sentence names the layer and its states.
-    """
-    if options.order is None:
-        return
-    try:
-        uniform_orders(loaded.systems, options.order)
-    except ValueError as error:
-        raise UserError(f"The model cannot be reduced: {error}") from error
 
 
 def reduce(
-    loaded: Loaded,
-    options: Options,
-    original: Mapping[str, NDArray[np.float32]],
-    store: Store,
-    progress: Callable[[str], None],
+    task: Task, options: Options, original: Mapping[str, NDArray[np.float32]], store: Store, progress: Progress
 ) -> dict[str, Reduction]:
     """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is.
 
@@ -52,8 +32,8 @@ def reduce(
     UserError
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
-    systems, horizon = loaded.systems, horizon_of(options, loaded)
-    largest = largest_orders(loaded.model, loaded.layers)
+    progress("reduce", 0.0)
+    largest = largest_orders(task.model, task.layers)
 
     def reduced(
         systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None
@@ -65,13 +45,10 @@ def reduce(
 
     try:
         if options.order is not None:
-            return reduced(systems, uniform_orders(systems, options.order), options.method, horizon)
-        network = Network(traced_model(replace(loaded, systems), loaded).program)
-        samples, axis = loaded.samples, loaded.source.time_axis
+            return reduced(task.systems, uniform_orders(task.systems, options.order), options.method, task.horizon)
         judged = Judged(
-            loaded.model, network, systems, samples.calibration, samples.held_out, samples.labels, original, axis,
-            options.method, horizon, reduced, lambda reductions: judged_after_calibration(loaded, options, reductions, store),
-        )  # fmt: skip
-        return choose_reductions(options.request, judged, progress)
+            task, original, options.method, reduced, lambda found: judged_after_calibration(task, options, found, store)
+        )
+        return choose_reductions(request_of(options), judged, lambda step: progress(f"reduce {step}", 0.0))
     except ValueError as error:
         raise UserError(f"The model cannot be reduced: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from ssm2edge.artifact import (
@@ -10,36 +9,26 @@ from ssm2edge.artifact import (
     Figures,
     Manifest,
     Reference,
-    StateRecord,
-    Streaming,
     fingerprint,
     open_manifest,
 )
 from ssm2edge.artifact.manifest import NAME as MANIFEST
-from ssm2edge.options import Options
+from ssm2edge.original.task import Task
 from ssm2edge.report import NAME, render
-from ssm2edge.stages.load import Loaded, horizon_of
+from ssm2edge.stages.export import Graphs
 from ssm2edge.stages.portray import portray
 from ssm2edge.stages.profile import profile_graphs
-from ssm2edge.systems.system import System
+from ssm2edge.stages.replace import Reduced
 
 MOST = 24
 """Artifacts beside this one that its report shows."""
 
 
-def draw_up(
-    loaded: Loaded,
-    options: Options,
-    deployed: Mapping[str, System],
-    reference: Reference,
-    folder: Path,
-    streaming: Streaming,
-    states: tuple[StateRecord, ...],
-) -> Figures:
+def draw_up(task: Task, reduced: Reduced, reference: Reference, graphs: Graphs, folder: Path) -> Figures:
     """Measure what the report shows, and write ``report.json``."""
-    first = {name: value[:1] for name, value in loaded.samples.held_out.items()}
-    profiles = profile_graphs(folder, list(deployed), first, loaded.source.time_axis, streaming.block, states)
-    figures = portray(loaded.systems, deployed, horizon_of(options, loaded), reference, profiles)
+    deployed = reduced.systems
+    profiles = profile_graphs(folder, list(deployed), task.first, task.time_axis, graphs.streaming.block, graphs.states)
+    figures = portray(task.systems, deployed, task.horizon, reference, profiles)
     figures.save(folder)
     return figures
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ssm2edge.errors import Error
 
-class ExportError(Exception):
+
+class ExportError(Error):
     """The model cannot be written as ONNX; the message names the operation and the mend."""
 
 

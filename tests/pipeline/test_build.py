@@ -12,7 +12,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from ssm2edge import pipeline
 from ssm2edge.artifact import load_figures
 from ssm2edge.cache import FOLDER
 from ssm2edge.cli import main
@@ -20,6 +19,7 @@ from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.pipeline import build
 from ssm2edge.runtime import Model, Stream
+from ssm2edge.stages import examine
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check
 from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
@@ -172,7 +172,7 @@ def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
 def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = model_directory(tmp_path / "model"), tmp_path / "out"
     verdict = Verdict((Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong"),))
-    monkeypatch.setattr(pipeline, "examine", lambda *_: verdict)
+    monkeypatch.setattr(examine, "examine", lambda *_: verdict)
     result = call("build", source, "--out", out)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "offline.parity: the graph is wrong" in result.stderr

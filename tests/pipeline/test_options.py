@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ssm2edge.loading import BUILD_OPTIONS, open_source
-from ssm2edge.options import SIZES, Options, described, options_from
+from ssm2edge.loading import open_source
+from ssm2edge.options import SIZES, TABLE, BuildOptions, Options, described, options_from
 from tests.model_directories import BUILD, model_directory
 
 GIVEN: dict[str, tuple[str, Any]] = {
@@ -33,11 +33,11 @@ GIVEN: dict[str, tuple[str, Any]] = {
 
 def options_of(place: Path, text: str, **given: Any) -> Options:
     source = model_directory(place / "model", BUILD.replace("order = 6", text))
-    return options_from(open_source(str(source)), given)
+    return options_from(open_source(str(source)).defaults, given)
 
 
 def test_every_option_is_known_to_build_toml() -> None:
-    assert {field.name for field in fields(Options)} - {"trust_pickle", "undecided"} == set(BUILD_OPTIONS) == set(GIVEN)
+    assert {field.name for field in fields(Options)} == set(TABLE) == set(BuildOptions.__annotations__) == set(GIVEN)
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -68,5 +68,5 @@ def test_options_of_a_manifest_can_be_given_again(tmp_path: Path, size: str) -> 
     lines = [f"{key} = {GIVEN[key][0]}" for key in told]
     assert all(told[key] == (GIVEN[key][1] if key != "horizon" else "inf") for key in told)
     (source / "build.toml").write_text(BUILD.replace("order = 6", "\n".join(lines)))
-    once_more = options_from(open_source(str(source)), {})
+    once_more = options_from(open_source(str(source)).defaults, {})
     assert described(once_more, None) == told

@@ -14,7 +14,7 @@ from ssm2edge.layers import blocks
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.original.recording import count_parameters
-from ssm2edge.pipeline import build, load, replace
+from ssm2edge.pipeline import build, load
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages.feedthrough import in_form
@@ -84,7 +84,7 @@ def test_a_full_feedthrough_is_held_only_by_layers_that_do_not_grow(tmp_path: Pa
         orders = {name: min(order, system.order) for name, system in loaded.systems.items()}
         formed = in_form(loaded, "fitting", orders)
         reductions = reduce_layers(formed.systems, orders, "modal", None)
-        reduced = replace(formed, {name: reduction.system for name, reduction in reductions.items()})
+        reduced = formed.replaced({name: reduction.system for name, reduction in reductions.items()})
         assert sum(count_parameters(block) for block in blocks(reduced).values()) <= stored
         forms.append({system.after_sample for system in formed.systems.values()})
     assert forms[0] == {False}

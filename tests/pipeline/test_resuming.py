@@ -21,6 +21,8 @@ from ssm2edge.pipeline import build
 from ssm2edge.stages import calibrate as calibrating
 from ssm2edge.stages import load as loading
 from ssm2edge.stages import reduce as reducing
+from ssm2edge.stages.progress import silent
+from ssm2edge.stages.resolve import resolve
 from tests.model_directories import model_directory
 
 ROOT = Path(__file__).parents[2]
@@ -90,10 +92,10 @@ def test_what_a_stage_depends_on_repeats_it(tmp_path: Path, monkeypatch: pytest.
     def stages(options: Options, rebuild: bool = False) -> None:
         """The kept stages of a build alone."""
         store = pipeline.Store.beside(tmp_path / "out", rebuild)
-        loaded = loading.load(described)
-        outputs = loading.original_outputs(loaded, Processor(), store, lambda share: None)
-        reductions = reducing.reduce(loaded, options, outputs, store, lambda step: None)
-        calibrating.calibrate_reductions(loaded, options, reductions, store, lambda stage, share: None)
+        task, decided, _ = resolve(loading.load(described), options)
+        outputs = loading.original_outputs(task, Processor(), store, silent)
+        reductions = reducing.reduce(task, decided, outputs, store, silent)
+        calibrating.calibrate_reductions(task, decided, reductions, store, silent)
 
     stages(options)
     assert computed == ["record_outputs", "reduce_layers", "calibrate"]
@@ -174,8 +176,8 @@ def test_a_model_that_differs_in_a_switch_alone_is_another_model(tmp_path: Path,
         (directory / "build.toml").write_text(chosen)
         torch.manual_seed(0)
         store = pipeline.Store.beside(tmp_path / "out", False)
-        loaded = loading.load(open_source(str(directory)))
-        return loading.original_outputs(loaded, Processor(), store, lambda share: None)["output"]
+        task = loading.load(open_source(str(directory)))
+        return loading.original_outputs(task, Processor(), store, silent)["output"]
 
     given = {
         "by the factory's name": (("positive", "", ""), ("negative", "", "")),

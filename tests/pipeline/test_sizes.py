@@ -17,9 +17,8 @@ from ssm2edge.loading import open_source
 from ssm2edge.orders import Judged, choose_reductions
 from ssm2edge.orders.request import Request
 from ssm2edge.original.recording import record_outputs
-from ssm2edge.pipeline import load, replace, traced_model
+from ssm2edge.pipeline import load
 from ssm2edge.reduction import Reduction
-from ssm2edge.traced import Network
 from tests.model_directories import model_directory, samples, tiny_model
 
 
@@ -65,13 +64,8 @@ def test_a_share_of_the_states_is_kept(source: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def judged(source: Path) -> Judged:
-    loaded = load(open_source(str(source)))
-    network = Network(traced_model(replace(loaded, loaded.systems), loaded).program)
-    original = record_outputs(loaded.model, loaded.samples.held_out, 1)
-    samples = loaded.samples
-    return Judged(
-        loaded.model, network, loaded.systems, samples.calibration, samples.held_out, samples.labels, original, 1, "balanced", 24
-    )
+    task = load(open_source(str(source)))
+    return Judged(task, record_outputs(task.model, task.held_out, 1), "balanced")
 
 
 def chosen(judged: Judged, request: Request) -> dict[str, Reduction]:
@@ -86,10 +80,10 @@ def test_largest_errors_hold_and_larger_ones_allow_smaller_models(judged: Judged
     sizes = []
     for error in (0.0, 1e-3, 0.02, 0.5):
         reductions = chosen(judged, Request(max_error=error))
-        replaced = replace_layers(judged.model, {name: r.system for name, r in reductions.items()})
-        inputs = torch.from_numpy(np.asarray(judged.calibration["pixels"]))
+        replaced = replace_layers(judged.task.model, {name: r.system for name, r in reductions.items()})
+        inputs = torch.from_numpy(np.asarray(judged.task.samples.calibration["pixels"]))
         with torch.no_grad():
-            expected, actual = judged.model(inputs), replaced(inputs)
+            expected, actual = judged.task.model(inputs), replaced(inputs)
         # Blocks are float32: what was chosen in float64 holds up to rounding.
         assert float((actual - expected).norm() / expected.norm()) <= error + 1e-5
         sizes.append(states_of(reductions))
@@ -103,13 +97,13 @@ def test_an_error_held_by_the_bound_takes_more_states_than_a_measured_one(judged
 
 
 def test_the_metric_falls_by_at_most_the_points_allowed(judged: Judged) -> None:
-    labels = judged.labels
+    labels = judged.task.samples.labels
     assert labels is not None
     sizes = []
     for points in (0.0, 20.0, 100.0):
         reductions = chosen(judged, Request(max_drop=points))
-        replaced = replace_layers(judged.model, {name: r.system for name, r in reductions.items()})
-        answers = record_outputs(replaced, judged.held_out, 1)["output"].argmax(1)
+        replaced = replace_layers(judged.task.model, {name: r.system for name, r in reductions.items()})
+        answers = record_outputs(replaced, judged.task.held_out, 1)["output"].argmax(1)
         # The original is right on every sample.
         assert 100 * float(np.mean(answers != labels)) <= points + 1e-9
         sizes.append(states_of(reductions))

@@ -1,0 +1,60 @@
+"""The checks of a build, on the folder that it fills."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm2edge.artifact import PROBES, LayerRecord, Reference
+from ssm2edge.errors import Error
+from ssm2edge.original.task import Task
+from ssm2edge.stages.probe import probe
+from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.replace import Reduced
+from ssm2edge.stages.respond import respond
+from ssm2edge.verification import Subject, Verdict, examine
+
+
+class VerificationError(Error):
+    """An artifact that failed its own checks; it was not published."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
+        super().__init__(f"The artifact failed its verification and was not published ({failed}).")
+        self.verdict = verdict
+
+
+def verified(
+    task: Task,
+    reduced: Reduced,
+    original: Mapping[str, NDArray[np.float32]],
+    records: tuple[LayerRecord, ...],
+    bound: Mapping[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> tuple[Subject, Verdict]:
+    """Write the packs of references, probes and responses, and run every check.
+
+    Raises
+    ------
+    VerificationError
+        If the graphs do not compute the reduced model.
+    """
+    progress("verify", 0.0)
+    reference = Reference(dict(task.held_out), dict(original), dict(reduced.outputs), task.samples.labels)
+    reference.save(folder)
+    subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
+    probes = probe(task, reduced)
+    probes.save(folder, PROBES)
+    responses = respond(task.systems, reduced.systems, subject.model.layer_inputs, task.horizon)
+    responses.save(folder)
+    subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses)
+    verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
+    if not verdict.passed:
+        raise VerificationError(verdict)
+    return subject, verdict

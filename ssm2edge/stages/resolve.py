@@ -1,0 +1,92 @@
+"""Options, resolved once after the model is loaded: its size, calibration, horizon, and the form of its layers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ssm2edge.errors import UserError
+from ssm2edge.options import Options, check_options
+from ssm2edge.orders import Request
+from ssm2edge.orders.distribution import uniform_orders
+from ssm2edge.original.task import Task
+from ssm2edge.reduction import METHODS
+from ssm2edge.stages.feedthrough import with_feedthrough
+
+CALIBRATED, BLIND = 1 / 8, 1 / 2
+"""Shares of the states kept with calibration samples and without.
+
+The reference models (docs/results.md) lose at most two points at an eighth of their states once matched on calibration samples.
+Without, the reduction knows nothing of the inputs that the layers get, and some models fail at a quarter already.
+"""
+
+
+def check(options: Options) -> None:
+    """Refuse options that no model could be built with, before anything is loaded.
+
+    Raises
+    ------
+    UserError
+        If one is out of range or names nothing that there is; the sentence says which.
+    """
+    check_options(options)
+    if not options.undecided:
+        request_of(options).check()
+    if options.method not in METHODS:
+        raise UserError(f"There is no reduction method {options.method!r}; choose one of {', '.join(METHODS)}.")
+
+
+def request_of(options: Options) -> Request:
+    """Return how small the model becomes."""
+    return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of)
+
+
+def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
+    """Decide everything that the options leave to the build.
+
+    Parameters
+    ----------
+    task
+        As it was loaded.
+    options
+        As given.
+
+    Returns
+    -------
+    Task
+        With the horizon asked for, its layers in the form asked for.
+    Options
+        With a size and a calibration.
+    str or None
+        A sentence on the size that was decided, and why; None where the user gave one.
+
+    Raises
+    ------
+    UserError
+        If a layer has fewer states than the order asked for; the sentence names it.
+    """
+    options, reason = _sized(task, options)
+    task = dataclasses.replace(task, horizon=task.length if isinstance(options.horizon, str) else options.horizon)
+    task = with_feedthrough(task, options)
+    if options.order is not None:
+        try:
+            uniform_orders(task.systems, options.order)
+        except ValueError as error:
+            raise UserError(f"The model cannot be reduced: {error}") from error
+    return task, options, reason
+
+
+def _sized(task: Task, options: Options) -> tuple[Options, str | None]:
+    count = len(next(iter(task.samples.calibration.values()), ()))
+    if not options.undecided:
+        return dataclasses.replace(options, calibrate=options.calibrate or "none"), None
+    calibrate = options.calibrate or ("match" if count else "none")
+    if calibrate == "none":
+        keep, reason = BLIND, "the inputs of the layers are not known without calibration samples"
+    else:
+        keep, reason = CALIBRATED, f"calibrated on {count} samples ({calibrate}) the reference models lose little at that"
+    widths = [system.batch_shape.numel() for system in task.systems.values()]
+    states = sum(width * system.order for width, system in zip(widths, task.systems.values(), strict=True))
+    # Every channel keeps at least one state.
+    keep = max(keep, sum(widths) / states)
+    sentence = f"No size was given: {keep:g} of the states are kept, for {reason}."
+    return dataclasses.replace(options, keep=keep, calibrate=calibrate), sentence
