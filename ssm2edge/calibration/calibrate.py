@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ssm2edge.calibration.bank_spectrum import calibrated_bank
+from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.matching import Matched, Matching, match
-from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
+from ssm2edge.calibration.place import Place
 from ssm2edge.calibration.signals import Signals, runs_of_layers
-from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
 from ssm2edge.systems.system import System
@@ -98,12 +97,7 @@ def calibrate_spectrum(
         system = systems[name]
         if reduced[name].order == system.order:
             continue
-        if system.batch_shape:
-            spectra = gather_spectra(teacher.network, network, name, times, signals)
-            better[name] = calibrated_bank(system, reduced[name], spectra)
-        else:
-            better[name] = calibrated_mimo(
-                system, reduced[name], teacher.network, network, name, times, signals, method
-            )  # fmt: skip
+        place, kind = Place(teacher.network, network, name, times, signals), KINDS[type(blocks(network)[name])]
+        better[name] = kind.spectrum(place, system, reduced[name], method)
         exchange_block(network, name, block_of(better[name]))
     return better

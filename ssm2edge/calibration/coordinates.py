@@ -8,13 +8,15 @@ the input, the relative change of the output has the Gram matrix ``Gamma = J^T S
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.layers import ReducedBank
 from ssm2edge.reduction.sections import sections_of
 from ssm2edge.systems.division import TINY
@@ -106,6 +108,11 @@ class BankCoordinates:
         sizes, directions = torch.linalg.eigh(gram)
         self._map = units[:, :, None] * directions * sizes.rsqrt()[:, None, :]
         self.point = torch.zeros_like(self._start, requires_grad=True)
+
+    @classmethod
+    def at(cls, bank: ReducedBank, place: Place) -> Self:
+        """Return the coordinates for the inputs that a bank gets at its place."""
+        return cls(bank, gather_spectra(place).power)
 
     def _parameters(self, gradients: bool = False) -> Tensor:
         parameters = [self._bank.get_parameter(name) for name in self.names]

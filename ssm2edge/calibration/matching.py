@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, TiedCoordinates
-from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
+from ssm2edge.calibration.kinds import KINDS
+from ssm2edge.calibration.place import Place
 from ssm2edge.calibration.signals import Signals, runs_of_layers
-from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher, as_tuple
 from ssm2edge.errors import UserError
-from ssm2edge.layers import ReducedBank, ReducedMimo, TiedBank, blocks
+from ssm2edge.layers import blocks
 
 Progress = Callable[[float], None]
 """Called with the share that is done."""
@@ -129,7 +128,8 @@ def match(
     tuned = blocks(reduced)
     training, judging = signals.split(matching.held_back, matching.seed)
     runs = runs_of_layers(reduced, list(tuned), signals)
-    coordinates = [_coordinates(teacher, reduced, name, runs[name], training) for name in tuned if name in runs]
+    places = {name: Place(teacher.network, reduced, name, runs[name], training) for name in tuned if name in runs}
+    coordinates = [KINDS[type(tuned[name])].coordinates(tuned[name], place) for name, place in places.items()]
     for block in tuned.values():
         block.requires_grad_(True)
     points = [c.point for c in coordinates]
@@ -178,15 +178,6 @@ def _ignore_faint(optimiser: torch.optim.Adam) -> None:
         gradients = [point.grad for point in group["params"] if point.grad is not None]
         squares = torch.cat([g.square().flatten() for g in gradients])
         group["eps"] = FAINT * float(squares.mean().sqrt()) + 1e-30
-
-
-def _coordinates(teacher: Teacher, reduced: nn.Module, name: str, runs: int, signals: Signals) -> Coordinates:
-    block = blocks(reduced)[name]
-    if isinstance(block, ReducedBank):
-        kind = TiedCoordinates if isinstance(block, TiedBank) else BankCoordinates
-        return kind(block, gather_spectra(teacher.network, reduced, name, runs, signals).power)
-    assert isinstance(block, ReducedMimo)
-    return MimoCoordinates(block, reduced, name, runs, signals)
 
 
 def _error(teacher: Teacher, reduced: nn.Module, signals: Signals, distance: Distance) -> float:

@@ -8,9 +8,10 @@ What an output has of its own input moves along the part of that input which the
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssm2edge.calibration.signals import Signals, entering
+from ssm2edge.calibration.mimo_least_squares import all_features
+from ssm2edge.calibration.place import Place
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction.sections import sections_of
 from ssm2edge.systems.gram import scaled, unit_scale
@@ -29,19 +30,16 @@ class MimoCoordinates:
     ----------
     block
         Its parameters are changed by :meth:`push`.
-    network, layer, runs, signals
-        Where its inputs are taken from.
+    place
+        Its inputs are taken from there.
     """
 
-    def __init__(self, block: ReducedMimo, network: nn.Module, layer: str, runs: int, signals: Signals) -> None:
+    def __init__(self, block: ReducedMimo, place: Place) -> None:
         self._block = block
         gram, count = torch.zeros(()), 0
-        for batch in signals:
-            for u in entering(network, layer, runs, batch):
-                with torch.no_grad():
-                    features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
-                    features = features.double().flatten(0, 1)
-                gram, count = gram + features.mT @ features, count + len(features)
+        for u in place.inputs():
+            features = all_features(block, u)
+            gram, count = gram + features.mT @ features, count + len(features)
         gram = gram / count
         coefficients = block.coefficients().detach().double()
         shared = coefficients.shape[1]

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssm2edge.calibration.signals import Signals, entering
+from ssm2edge.calibration.place import Place
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.division import TINY
@@ -35,36 +35,35 @@ class _Equations:
     energy: Tensor
 
 
-def calibrated_mimo(
-    system: System, reduced: System, original: nn.Module, network: nn.Module, layer: str, runs: int, signals: Signals, method: str
-) -> System:
+def calibrated_mimo(place: Place, system: System, reduced: System, method: str) -> System:
     """Return a system of the reduced order that errs least on the samples, of two candidates with outputs fitted to them.
 
     Parameters
     ----------
+    place
+        The layer, with those below it reduced already.
     system, reduced
         The layer's original system, and a reduction of it.
-    original, network
-        The original network, and the one whose layers below this one are reduced already.
-    layer, runs
-        The layer's name, and how often it runs in one pass.
-    signals
-        Samples.
     method
         Reduction method for the second candidate, which is the reduction for the measured covariance of the inputs.
     """
-    candidates = [reduced, _for_covariance(system, reduced.order, _covariance(network, layer, runs, signals), method)]
+    candidates = [reduced, _for_covariance(system, reduced.order, _covariance(place), method)]
     answering = ReducedMimo(system)
-    fitted = [_with_fitted_outputs(candidate, answering, original, network, layer, runs, signals) for candidate in candidates]
-    return min(fitted, key=lambda pair: pair[1])[0]
+    return min((_with_fitted_outputs(candidate, answering, place) for candidate in candidates), key=lambda pair: pair[1])[0]
 
 
-def _covariance(network: nn.Module, layer: str, runs: int, signals: Signals) -> Tensor:
+def all_features(block: ReducedMimo, u: Tensor) -> Tensor:
+    """Return all that outputs are linear in, their own inputs included where there is a skip, ``(rows, features)`` float64."""
+    with torch.no_grad():
+        features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
+    return features.double().flatten(0, 1)
+
+
+def _covariance(place: Place) -> Tensor:
     total, count = torch.zeros(()), 0
-    for batch in signals:
-        for u in entering(network, layer, runs, batch):
-            rows = u.double().flatten(0, -2)
-            total, count = total + rows.mT @ rows, count + len(rows)
+    for u in place.inputs():
+        rows = u.double().flatten(0, -2)
+        total, count = total + rows.mT @ rows, count + len(rows)
     return total / count
 
 
@@ -78,19 +77,15 @@ def _for_covariance(system: System, order: int, covariance: Tensor, method: str)
     return replace(reduced, B=reduced.B @ back.to(reduced.B), D=reduced.D @ back + system.D)
 
 
-def _with_fitted_outputs(
-    candidate: System, answering: ReducedMimo, original: nn.Module, network: nn.Module, layer: str, runs: int, signals: Signals
-) -> tuple[System, float]:
+def _with_fitted_outputs(candidate: System, answering: ReducedMimo, place: Place) -> tuple[System, float]:
     block = ReducedMimo(candidate)
     sums: _Equations | None = None
-    for batch in signals:
-        pairs = zip(entering(network, layer, runs, batch), entering(original, layer, runs, batch), strict=True)
-        for u, u_original in pairs:
-            with torch.no_grad():
-                features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
-                features, wanted = features.double().flatten(0, 1), answering(u_original).double().flatten(0, 1)
-            new = _Equations(features.mT @ features, features.mT @ wanted, wanted.square().sum())
-            sums = new if sums is None else _Equations(sums.gram + new.gram, sums.right + new.right, sums.energy + new.energy)
+    for u, u_original in place.pairs():
+        features = all_features(block, u)
+        with torch.no_grad():
+            wanted = answering(u_original).double().flatten(0, 1)
+        new = _Equations(features.mT @ features, features.mT @ wanted, wanted.square().sum())
+        sums = new if sums is None else _Equations(sums.gram + new.gram, sums.right + new.right, sums.energy + new.energy)
     assert sums is not None
     start = block.coefficients().detach().double().mT
     shared = len(start)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssm2edge.calibration.signals import Signals, entering
+from ssm2edge.calibration.place import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +30,13 @@ class Spectra:
     length: int
 
 
-def gather_spectra(original: nn.Module, reduced: nn.Module, layer: str, runs: int, signals: Signals) -> Spectra:
-    """Run both models up to a layer on all samples and accumulate the spectra of what enters it."""
+def gather_spectra(place: Place) -> Spectra:
+    """Return the spectra of all inputs of a layer."""
     power, cross, count, length = torch.zeros(()), torch.zeros(()), 0, 0
-    for batch in signals:
-        pairs = zip(entering(reduced, layer, runs, batch), entering(original, layer, runs, batch), strict=True)
-        for u, u_original in pairs:
-            length = u.shape[-1]
-            U, U_original = (torch.fft.rfft(x.double(), n=2 * length) for x in (u, u_original))
-            power = power + U.abs().square().sum(0)
-            cross = cross + (U.conj() * U_original).sum(0)
-            count += len(u)
+    for u, u_original in place.pairs():
+        length = u.shape[-1]
+        U, U_original = (torch.fft.rfft(x.double(), n=2 * length) for x in (u, u_original))
+        power = power + U.abs().square().sum(0)
+        cross = cross + (U.conj() * U_original).sum(0)
+        count += len(u)
     return Spectra(power / count, cross / count, length)

@@ -7,22 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import ReducedBank, blocks, exchange_block, replace_layers
-from ssm2edge.layers.convolution import causal_convolution
+from ssm2edge.layers import blocks, exchange_block, replace_layers
 from ssm2edge.systems.system import System
-
-
-class KnownKernels(nn.Module):
-    """A bank that no longer changes: the kernels of the last length are kept."""
-
-    def __init__(self, bank: ReducedBank) -> None:
-        super().__init__()
-        self._bank, self._kernels = bank, torch.zeros(0)
-
-    def forward(self, u: Tensor) -> Tensor:
-        if self._kernels.shape[-1] != u.shape[-1] or self._kernels.dtype != u.dtype:
-            self._kernels = self._bank.kernel(u.shape[-1]).detach().to(u)
-        return causal_convolution(u, self._kernels)
 
 
 class Teacher:
@@ -39,8 +25,7 @@ class Teacher:
     def __init__(self, model: nn.Module, systems: Mapping[str, System]) -> None:
         self.network = replace_layers(model, systems).eval().requires_grad_(False)
         for name, block in blocks(self.network).items():
-            if isinstance(block, ReducedBank):
-                exchange_block(self.network, name, KnownKernels(block))
+            exchange_block(self.network, name, block.constant())
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs, as a tuple."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,11 @@ from ssm2edge.layers.convolution import causal_convolution
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.operators import computed_in, in_float32, siso_bank
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
+from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
+
+LARGEST_NOISE = 3e-6
+"""Rounding of a full-order bank's coefficients, relative to its response, from which on it is held in float64."""
 
 
 class ReducedBank(Block):
@@ -35,6 +40,8 @@ class ReducedBank(Block):
     -----
     ``dynamics`` has one entry per state: (nu, theta) for a conjugate pair, (nu, nu) for two real poles, whose signs are fixed.
     """
+
+    time_last: ClassVar[bool] = True
 
     paired: Tensor
     signs: Tensor
@@ -64,6 +71,12 @@ class ReducedBank(Block):
     def fits(cls, system: System) -> bool:
         """Whether the system is a bank of linear SISO channels."""
         return len(system.batch_shape) == 1 and system.is_siso and system.M is None
+
+    @classmethod
+    def standing_for(cls, system: System) -> Self:
+        """Return the bank in float32, or in float64 where float32 could not hold it."""
+        noisy = bool((relative_float32_noise(system) > LARGEST_NOISE).any())
+        return cls(system, torch.float64 if noisy else torch.float32)
 
     @property
     def order(self) -> int:
@@ -96,9 +109,31 @@ class ReducedBank(Block):
         """Return the bank as constants and one operator."""
         return ExportedBank(self)
 
+    def constant(self) -> nn.Module:
+        """Return the bank with kernels that are computed once for each length."""
+        return _KnownKernels(self)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return _filtered(u, self.kernel(u.shape[-1]))
+
+
+def _filtered(u: Tensor, kernel: Tensor) -> Tensor:
+    precise = computed_in(u)
+    return causal_convolution(u.to(precise), kernel.to(precise)).to(u.dtype)
+
+
+class _KnownKernels(nn.Module):
+    """A bank that no longer changes: the kernels of the last length are kept."""
+
+    def __init__(self, bank: ReducedBank) -> None:
+        super().__init__()
+        self._bank, self._kernels = bank, torch.zeros(0)
+
     def forward(self, u: Tensor) -> Tensor:
         precise = computed_in(u)
-        return causal_convolution(u.to(precise), self.kernel(u.shape[-1]).to(precise)).to(u.dtype)
+        if self._kernels.shape[-1] != u.shape[-1] or self._kernels.dtype != precise:
+            self._kernels = self._bank.kernel(u.shape[-1]).detach().to(precise)
+        return _filtered(u, self._kernels)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -112,10 +112,21 @@ class Block(nn.Module, ABC):
     origin: Origin | None = None
     """The reduction that the block came from, where :func:`ssm2edge.layers.describe_blocks` recorded it."""
 
+    time_last: ClassVar[bool] = False
+    """Whether time is the last axis of inputs and outputs; features are otherwise."""
+
+    dynamics: nn.Parameter
+    """Parameters of the poles."""
+
     @classmethod
     @abstractmethod
     def fits(cls, system: System) -> bool:
         """Whether this kind of block can hold ``system``."""
+
+    @classmethod
+    def standing_for(cls, system: System) -> Self:
+        """Return the block of an original's own system, which must not be worse than the original."""
+        return cls(system)
 
     @property
     @abstractmethod
@@ -129,6 +140,13 @@ class Block(nn.Module, ABC):
     @abstractmethod
     def exported(self) -> nn.Module:
         """Return the block as constants and one operator: what ``torch.export`` sees."""
+
+    def constant(self) -> nn.Module:
+        """Return a module that computes the same as the block while that does not change."""
+        return self
+
+    def share(self, other: Block) -> None:
+        """Use the parameters of another part's block in place of equal ones."""
 
     def extra_repr(self) -> str:
         """Return the block's order and origin, for ``print``."""

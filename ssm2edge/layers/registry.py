@@ -6,8 +6,6 @@ system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line 
 
 from __future__ import annotations
 
-import torch
-
 from ssm2edge.layers.block import ReducedBank
 from ssm2edge.layers.contract import Block, LayerError, LayerLibrary
 from ssm2edge.layers.dss import DSSLibrary
@@ -21,7 +19,6 @@ from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5Library
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
 from ssm2edge.layers.tied_block import TiedBank
-from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
 
 LIBRARIES: tuple[LayerLibrary, ...] = (
@@ -30,9 +27,6 @@ LIBRARIES: tuple[LayerLibrary, ...] = (
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)
-
-LARGEST_NOISE = 3e-6
-"""Rounding of a full-order bank's coefficients, relative to its response, from which on it is held in float64."""
 
 
 def block_of(system: System, exact: bool = False) -> Block:
@@ -43,7 +37,7 @@ def block_of(system: System, exact: bool = False) -> Block:
     system
         The system.
     exact
-        Hold a bank in float64 where float32 could not: what stands for an original must not be worse than it.
+        Make the block that stands for an original: float64 where float32 could not hold it.
 
     Raises
     ------
@@ -56,6 +50,4 @@ def block_of(system: System, exact: bool = False) -> Block:
             f"no block holds systems of batch shape {tuple(system.batch_shape)} with {system.inputs} inputs and {system.outputs} "
             "outputs."
         )
-    if exact and issubclass(kind, ReducedBank) and bool((relative_float32_noise(system) > LARGEST_NOISE).any()):
-        return kind(system, torch.float64)
-    return kind(system)
+    return kind.standing_for(system) if exact else kind(system)

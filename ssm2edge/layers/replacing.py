@@ -15,7 +15,6 @@ from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import LIBRARIES, block_of
 from ssm2edge.layers.replacement import Replacement, answer_of, input_like, keep_hooks
 from ssm2edge.layers.shared import name_shared_once
-from ssm2edge.layers.tied_block import TiedBank
 from ssm2edge.systems.system import System
 
 CHECKED_LENGTH = 64
@@ -121,9 +120,9 @@ def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, Sys
     device = next((x.device for x in (*module.parameters(), *module.buffers())), torch.device("cpu"))
     # A part of its own order stands for the original.
     made = {part: block_of(system, exact=system.order == own[part].order) for part, system in systems.items()}
-    tied = [block for block in made.values() if isinstance(block, TiedBank)]
-    for block in tied[1:]:
-        block.share(tied[0])
+    first, *others = made.values()
+    for block in others:
+        block.share(first)
     rebuilt = library.rebuild(module, {part: block.to(device).train(module.training) for part, block in made.items()})
     rebuilt.training = module.training
     return rebuilt

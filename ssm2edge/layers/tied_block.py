@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.block import ReducedBank
+from ssm2edge.layers.contract import Block
 from ssm2edge.layers.dynamics import as_held, initial_dynamics, section_coefficients
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.system import System, siso_bank
@@ -53,9 +54,14 @@ class TiedBank(ReducedBank):
         self.register_buffer("paired", paired[tie.group])
         self.register_buffer("signs", signs[tie.group].to(precision))
 
-    def share(self, other: TiedBank) -> None:
-        """Use another bank's poles and steps instead of equal ones of one's own, as two directions of a layer do."""
-        if not torch.equal(self.dynamics, other.dynamics) or not torch.equal(self.group, other.group) or self.rule != other.rule:
+    def share(self, other: Block) -> None:
+        """Use another bank's poles and steps in place of equal ones, as two directions of a layer do."""
+        if (
+            not isinstance(other, TiedBank)
+            or not torch.equal(self.dynamics, other.dynamics)
+            or not torch.equal(self.group, other.group)
+            or self.rule != other.rule
+        ):
             return
         if self.log_steps is None and other.log_steps is None:
             self.dynamics = other.dynamics

@@ -256,7 +256,7 @@ def _epochs(
 def _optimiser(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """Two groups, poles and the rest; what may not move needs no gradient."""
     held = blocks(model).values()
-    dynamics = {id(p) for block in held for name, p in block.named_parameters() if name == "dynamics"}
+    dynamics = {id(block.dynamics) for block in held}
     inside = {id(p) for block in held for p in block.parameters()}
     moving = [p for p in model.parameters() if p.requires_grad and (id(p) in inside or not training.only_blocks)]
     for parameter in model.parameters():

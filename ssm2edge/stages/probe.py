@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssm2edge.artifact import LAYER, Reference
 from ssm2edge.export.layer_values import numbered
-from ssm2edge.layers import ReducedBank, blocks
+from ssm2edge.layers import blocks
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
 from ssm2edge.stages.replace import Reduced
@@ -89,9 +89,8 @@ def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], time_axis: int,
     length = max(value.shape[time_axis] for value in inputs.values() if value.ndim > time_axis)
     handles = []
     for name, block in blocks(model).items():
-        time_last = isinstance(block, ReducedBank)
 
-        def note(module: nn.Module, given: Any, value: Tensor, name: str = name, time_last: bool = time_last) -> None:
+        def note(module: nn.Module, given: Any, value: Tensor, name: str = name, time_last: bool = block.time_last) -> None:
             label, time_first = LAYER + numbered(name, calls), value.mT if time_last else value
             # A padded convolution is written without its padding in the graph: its samples would not be the same ones.
             if time_first.shape[1] <= length:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration import Signals
 from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, kernel_jacobian
 from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
+from ssm2edge.calibration.place import Place
 from ssm2edge.layers import ReducedBank, ReducedMimo, blocks, dynamics, replace_layers
 from tests.coloured_signals import coloured, follower, reduced_to, sequences, systems_of
 from tests.random_banks import random_bank
@@ -79,7 +80,7 @@ def mimo_coordinates(rank: int, order: int = 4, full: bool = False) -> tuple[Red
     assert isinstance(block, ReducedMimo)
     assert (block.factors is not None) == (rank > 0)
     signals = Signals([sequences(6).inputs[0].double()], 4)
-    coordinates = MimoCoordinates(block, network, "layers.1.lru", 1, signals)
+    coordinates = MimoCoordinates(block, Place(network, network, "layers.1.lru", 1, signals))
     block.requires_grad_(True)
     u = torch.from_numpy(coloured(2, 4, LENGTH)).double().mT
     weights = torch.randn(2, LENGTH, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssm2edge.calibration import Signals
 from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
+from ssm2edge.calibration.place import Place
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import ReducedMimo, replace_layers
 from ssm2edge.reduction import reduce_system
@@ -34,7 +35,7 @@ class Fitted:
         network = replace_layers(model, systems | {FIRST: reduced_to(systems, 2)[FIRST]}).eval()
         signals = signals or sequences(12, at_once=5)
         original = Teacher(model, systems).network
-        self.result = calibrated_mimo(self.system, self.reduced, original, network, SECOND, 1, signals, method)
+        self.result = calibrated_mimo(Place(original, network, SECOND, 1, signals), self.system, self.reduced, method)
         self.u, u_original = (self.entering(x, signals.inputs[0]) for x in (network, original))
         self.wanted = self.answer(self.system, u_original)
 
@@ -124,7 +125,8 @@ def test_silent_inputs_leave_the_reduction_as_it_is() -> None:
         model.encoder.bias.zero_()
     systems = systems_of(model)
     network = replace_layers(model, systems).eval()
-    result = calibrated_mimo(system, reduced, Teacher(model, systems).network, network, FIRST, 1, sequences(6), "balanced")
+    place = Place(Teacher(model, systems).network, network, FIRST, 1, sequences(6))
+    result = calibrated_mimo(place, system, reduced, "balanced")
     assert float(result.poles.abs().max()) < 1
     for value in (result.B, result.C):
         assert torch.isfinite(torch.view_as_real(value)).all()

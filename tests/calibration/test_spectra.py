@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 from ssm2edge.calibration import Signals, calibrate_spectrum
 from ssm2edge.calibration.bank_spectrum import calibrated_bank
+from ssm2edge.calibration.place import Place
 from ssm2edge.calibration.signals import entering, runs_of_layers
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher
@@ -46,7 +47,7 @@ def test_spectra_are_means_over_the_samples_of_the_reduced_and_of_the_original_n
     systems = systems_of(model)
     teacher = Teacher(model, systems)
     network = replace_layers(model, systems | {FIRST: reduced_to(systems, 2)[FIRST]}).eval()
-    spectra = gather_spectra(teacher.network, network, SECOND, 1, signals)
+    spectra = gather_spectra(Place(teacher.network, network, SECOND, 1, signals))
     U, original = (spectrum_of(entering_second(x, signals.inputs[0])) for x in (network, model))
     power, cross = (np.abs(U) ** 2).mean(0), (U.conj() * original).mean(0)
     scale = power.mean()
@@ -66,7 +67,7 @@ def test_batches_of_any_size_give_the_same(at_once: int) -> None:
     original = Teacher(model, systems).network.double()
     network = replace_layers(model, reduced_to(systems, 2)).eval().double()
     inputs = sequences(16).inputs[0].double()
-    whole, parts = (gather_spectra(original, network, SECOND, 1, Signals([inputs], n)) for n in (16, at_once))
+    whole, parts = (gather_spectra(Place(original, network, SECOND, 1, Signals([inputs], n))) for n in (16, at_once))
     scale = float(whole.power.max())
     for name in ("power", "cross"):
         torch.testing.assert_close(getattr(parts, name) / scale, getattr(whole, name) / scale, rtol=0, atol=1e-12)
@@ -85,7 +86,7 @@ def test_every_run_of_a_layer_counts_and_one_that_never_runs_is_left_out() -> No
     u = torch.from_numpy(coloured(6, 3, LENGTH))
     signals = Signals([u], 4)
     assert runs_of_layers(network, list(systems), signals) == {"layer": 2}
-    spectra = gather_spectra(teacher.network, network, "layer", 2, signals)
+    spectra = gather_spectra(Place(teacher.network, network, "layer", 2, signals))
     with torch.no_grad():
         both = torch.cat((u, 2 * network.layer(u)[0])).numpy()
         original = torch.cat((u, 2 * model.layer(u)[0])).numpy()
@@ -116,7 +117,7 @@ def test_deep_layers_are_reduced_for_the_inputs_of_the_reduced_network() -> None
     network = replace_layers(model, systems).eval()
 
     def second() -> Tensor:
-        spectra = gather_spectra(teacher.network, network, SECOND, 1, signals)
+        spectra = gather_spectra(Place(teacher.network, network, SECOND, 1, signals))
         return calibrated_bank(systems[SECOND], reduced[SECOND], spectra).poles
 
     unaware = second()
