@@ -56,16 +56,10 @@ class TiedBank(ReducedBank):
 
     def share(self, other: Block) -> None:
         """Use another bank's poles and steps in place of equal ones, as two directions of a layer do."""
-        if (
-            not isinstance(other, TiedBank)
-            or not torch.equal(self.dynamics, other.dynamics)
-            or not torch.equal(self.group, other.group)
-            or self.rule != other.rule
-        ):
+        if not isinstance(other, TiedBank) or self.rule != other.rule:
             return
-        if self.log_steps is None and other.log_steps is None:
-            self.dynamics = other.dynamics
-        elif self.log_steps is not None and other.log_steps is not None and torch.equal(self.log_steps, other.log_steps):
+        mine, theirs = ([x for x in (bank.group, bank.dynamics, bank.log_steps) if x is not None] for bank in (self, other))
+        if len(mine) == len(theirs) and all(map(torch.equal, mine, theirs)):
             self.dynamics, self.log_steps = other.dynamics, other.log_steps
 
     @classmethod

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORMS = ("elementwise", "chunked", "unrolled")
+from ssm2edge.lowering.forms import BANK_FORMS, MIMO_FORMS
+
+FORMS = frozenset((*BANK_FORMS, *MIMO_FORMS))
 LONGEST = 4096
 """Samples of a chunk: the products within it take their square in memory for every channel."""
 
@@ -26,6 +28,10 @@ class Choice:
     sequence: int | None = None
     form: str | None = None
     block: int | None = None
+
+    def allows(self, form: str, block: int) -> bool:
+        """Return whether a streaming block may be computed in this form, in chunks of ``block`` samples."""
+        return self.form in (None, form) and self.block in (None, block)
 
 
 def parse_choice(text: str) -> Choice:

@@ -48,6 +48,11 @@ LANES = 16
 """Numbers of a vector: products are computed in columns of so many."""
 
 
+def dense_step(order: int) -> float:
+    """One step of an RNN node over a dense state matrix."""
+    return DENSE_STEP + DENSE_NUMBER * order * order
+
+
 def in_lanes(columns: int) -> int:
     """Columns that a product is computed in."""
     return -(-columns // LANES) * LANES

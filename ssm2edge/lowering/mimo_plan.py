@@ -11,8 +11,10 @@ from typing import Literal, Protocol
 
 from ssm2edge.lowering import costs
 from ssm2edge.lowering.choice import Choice
+from ssm2edge.lowering.forms import MIMO_FORMS, within_chunks
 
-MimoForm = Literal["recurrent", "merged", "unrolled", "chunked"]
+MimoForm = str
+"""``recurrent`` or ``merged`` for one sample, or a name in ``MIMO_FORMS``."""
 
 Feedthrough = Literal["full", "diagonal", "none"]
 """A matrix beside outputs that read the state before the sample; or a vector, or nothing, beside such that read it after."""
@@ -93,12 +95,12 @@ def plan_mimo_block(
         If the block is empty, or has no plan of the form that was chosen.
     """
     candidates = mimo_block_candidates(inputs, order, outputs, squares, block, feedthrough)
-    if choice is not None and choice.form is not None and block > 1:
-        named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
-        if not named:
-            raise ValueError(f"a block of {block} samples of one system cannot be computed as {choice.form}:{choice.block}.")
-        candidates = named
-    return candidates[0]
+    if choice is None or block == 1:
+        return candidates[0]
+    allowed = [plan for plan in candidates if choice.allows(plan.form, plan.block)]
+    if not allowed:
+        raise ValueError(f"a block of {block} samples of one system cannot be computed as {choice.form}:{choice.block}.")
+    return allowed[0]
 
 
 def mimo_block_candidates(
@@ -124,17 +126,11 @@ def mimo_block_candidates(
             cost = 8 * costs.NODE + costs.READ * multiply_adds
             plans.append(MimoPlan("merged", 1, inputs, order, outputs, squares, multiply_adds, cost, feedthrough))
         return sorted(plans, key=lambda plan: plan.nanoseconds)
-    shared = costs.MULTIPLY_ADD * maps
-    within, driven = _within(inputs, order, block), min(inputs, order)
-    # The chunk is one row: its matrices are read once for all their samples.
-    read = costs.READ * (block + 1.0) * order * (block * driven + order)
-    one_product = shared + (14 * costs.NODE + read) / block
-    step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
-    unrolled = shared + 12 * costs.NODE / block + step
-    plans = [
-        MimoPlan("chunked", block, inputs, order, outputs, squares, maps + within, one_product, feedthrough),
-        MimoPlan("unrolled", block, inputs, order, outputs, squares, maps + order * order, unrolled, feedthrough),
-    ]
+    plans, shared = [], costs.MULTIPLY_ADD * maps
+    for form, cost_of in MIMO_FORMS.items():
+        multiply_adds, nanoseconds = cost_of(inputs, order, block)
+        multiply_adds, nanoseconds = maps + multiply_adds, shared + nanoseconds
+        plans.append(MimoPlan(form, block, inputs, order, outputs, squares, multiply_adds, nanoseconds, feedthrough))
     return sorted(plans, key=lambda plan: plan.nanoseconds)
 
 
@@ -157,17 +153,11 @@ def mimo_sequence_candidates(
 
 
 def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, feedthrough: Feedthrough) -> MimoPlan:
-    maps, within = _maps(inputs, order, outputs, squares, feedthrough), _within(inputs, order, chunk)
+    maps, within = _maps(inputs, order, outputs, squares, feedthrough), within_chunks(inputs, order, chunk)
     passes = costs.NUMBER * (3.0 * order + outputs)
-    step = costs.DENSE_STEP + costs.DENSE_NUMBER * order * order
-    cost = costs.MULTIPLY_ADD * (maps + within) + passes + step / chunk
+    cost = costs.MULTIPLY_ADD * (maps + within) + passes + costs.dense_step(order) / chunk
     multiply_adds = maps + within + order * order / chunk
     return MimoPlan("chunked", chunk, inputs, order, outputs, squares, multiply_adds, cost, feedthrough)
-
-
-def _within(inputs: int, order: int, block: int) -> float:
-    """Multiply-adds a sample of the products with a chunk's two matrices."""
-    return (block + 1.0) * order * min(inputs, order) + (block + 1.0) * order * order / block
 
 
 def _maps(inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough) -> float:

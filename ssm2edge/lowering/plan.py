@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ssm2edge.lowering import costs
 from ssm2edge.lowering.choice import Choice
+from ssm2edge.lowering.forms import BANK_FORMS
 
-Form = Literal["recurrent", "elementwise", "chunked"]
+Form = str
+"""``recurrent``, or a name in ``BANK_FORMS``."""
 
 CHUNKS = (8, 12, 20, 24, 28, 36, 40, 44, 56, 72, 80, 88, 104, 120)
 """Chunk lengths to choose from: none that makes rows of a power of two, which onnxruntime transposes five times slower."""
@@ -68,12 +69,12 @@ def plan_block(channels: int, order: int, block: int, choice: Choice | None = No
         If the block is empty, or has no plan of the form that was chosen.
     """
     candidates = block_candidates(channels, order, block)
-    if choice is not None and choice.form is not None and block > 1:
-        named = [plan for plan in candidates if plan.form == choice.form and choice.block in (None, plan.block)]
-        if not named:
-            raise ValueError(f"a block of {block} samples of a bank cannot be computed as {choice.form}:{choice.block}.")
-        candidates = named
-    return candidates[0]
+    if choice is None or block == 1:
+        return candidates[0]
+    allowed = [plan for plan in candidates if choice.allows(plan.form, plan.block)]
+    if not allowed:
+        raise ValueError(f"a block of {block} samples of a bank cannot be computed as {choice.form}:{choice.block}.")
+    return allowed[0]
 
 
 def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
@@ -87,14 +88,13 @@ def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
     if block < 1:
         raise ValueError(f"a block holds at least one sample, not {block}.")
     if block == 1:
-        cost = 15 * costs.NODE + 7 * order * channels * costs.NUMBER
-        return [Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1), nanoseconds=cost)]
+        nanoseconds = 15 * costs.NODE + 7 * order * channels * costs.NUMBER
+        return [Plan("recurrent", 1, channels, order, channels * (3.0 * order + 1), nanoseconds=nanoseconds)]
     found = []
     for chunk in (block // parts for parts in range(1, block // 2 + 1) if block % parts == 0):
-        elementwise = channels * (chunk + 2.0 * order) + channels * 2.0 * order / chunk
-        found.append(Plan("elementwise", chunk, channels, order, elementwise, nanoseconds=_elementwise(channels, order, chunk)))
-        product = channels * (chunk + order) ** 2 / chunk
-        found.append(Plan("chunked", chunk, channels, order, product, nanoseconds=_one_product(channels, order, chunk)))
+        for form, cost_of in BANK_FORMS.items():
+            multiply_adds, nanoseconds = cost_of(channels, order, chunk)
+            found.append(Plan(form, chunk, channels, order, multiply_adds, nanoseconds=nanoseconds))
     return sorted(found, key=lambda plan: plan.nanoseconds)
 
 
@@ -108,20 +108,6 @@ def plan_sequence(channels: int, order: int, choice: Choice | None = None, lengt
 def sequence_candidates(channels: int, order: int, length: int = TYPICAL_LENGTH) -> Sequence[Plan]:
     """Plans for whole sequences, the cheapest at ``length`` first: chunks that balance products within against states between."""
     return sorted((_sequence(channels, order, chunk, length) for chunk in CHUNKS), key=lambda plan: plan.nanoseconds)
-
-
-def _elementwise(channels: int, order: int, chunk: int) -> float:
-    """Nanoseconds a sample."""
-    sums = 2 * chunk * order * channels * costs.SUMMED
-    filters = chunk * chunk * channels * costs.FILTERED
-    passes = (7 * order + 4 * chunk) * channels * costs.NUMBER
-    return (20 * costs.NODE + sums + filters + passes) / chunk
-
-
-def _one_product(channels: int, order: int, chunk: int) -> float:
-    """Nanoseconds a sample."""
-    passes = (4 * chunk + 7 * order) * channels * costs.NUMBER
-    return (11 * costs.NODE + costs.small_products(channels, (chunk + order) ** 2) + passes) / chunk
 
 
 def _sequence(channels: int, order: int, chunk: int, length: int) -> Plan:
