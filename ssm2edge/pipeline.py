@@ -7,28 +7,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from ssm2edge.artifact import Manifest, seal, staging
 from ssm2edge.cache import Store
 from ssm2edge.loading import Source
 from ssm2edge.options import Options
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
-from ssm2edge.stages.calibrate import calibrate_reductions
+from ssm2edge.stages.compress import compress, compressed_already
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.describe import describe, layer_records
-from ssm2edge.stages.examine import VerificationError, verified
+from ssm2edge.stages.examine import verified
 from ssm2edge.stages.export import check_exportable, export
 from ssm2edge.stages.inspect import Inspection, inspect_layer
 from ssm2edge.stages.load import load, original_outputs
 from ssm2edge.stages.measure import measure
 from ssm2edge.stages.progress import Progress, silent
-from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
-from ssm2edge.stages.resolve import check, resolve
+from ssm2edge.stages.resolve import as_they_are, check, resolve
 from ssm2edge.verification import Verdict
 
-__all__ = ["Built", "VerificationError", "build", "inspect", "load"]
+__all__ = ["Built", "build", "inspect", "load"]
+
+PLANNED = 1024
+"""Samples of the sequences for which kernels are planned where no samples are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,7 @@ def build(
     force: bool = False,
     progress: Progress = silent,
     rebuild: bool = False,
+    compressed: nn.Module | None = None,
 ) -> Built:
     """Build, verify and publish an artifact.
 
@@ -78,6 +83,8 @@ def build(
         Called as the stages go on.
     rebuild
         Compute everything again; otherwise finished stages of earlier builds are taken from the cache beside ``out``.
+    compressed
+        The model with reduced blocks, where it is there already; it is not reduced again.
 
     Raises
     ------
@@ -88,24 +95,27 @@ def build(
     """
     start = time.monotonic()
     check(options)
+    options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)
     with staging(out, force) as folder:
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         check_exportable(task, options)
         original = original_outputs(task, device, store, progress)
-        reductions = reduce(task, options, original, store, progress)
-        calibrated = calibrate_reductions(task, options, reductions, store, progress)
-        reduced = replace(task, task.replaced(calibrated.systems), progress)
+        if compressed is None:
+            found = compress(task, options, original, store, progress)
+        else:
+            task, found = compressed_already(task, compressed)
+        reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
         bound = output_bound(task, reduced, progress)
-        records = layer_records(task.layers, reduced.systems, reductions)
+        records = layer_records(task.layers, reduced.systems, found.reductions)
         subject, verdict = verified(task, reduced, original, records, bound, folder, progress)
         latency, measured = measure(task, subject, folder, device, progress)
         progress("report", 0.0)
         figures = draw_up(task, reduced, subject.reference, graphs, folder)
         manifest = describe(
-            task, options, reduced, records, matched=calibrated.matched, bound=bound, verdict=verdict, latency=latency,
+            task, options, reduced, records, matched=found.matched, bound=bound, verdict=verdict, latency=latency,
             original=measured, costs=graph_costs(folder, task.length), graphs=graphs,
         )  # fmt: skip
         write_page(folder, manifest, figures, out)
@@ -124,9 +134,11 @@ def inspect(source: Source | Callable[[], Task], horizon: int | str | None, prog
         If anything the user gave cannot be used.
     """
     task = load(source) if isinstance(source, Source) else source()
-    taps = (task.length if horizon == "samples" else None) if isinstance(horizon, str) else horizon
+    given = None if horizon == "inf" else horizon
+    taps = task.horizon if isinstance(given, str) else given
+    length = task.length if task.held_out else PLANNED
     reports = []
     for name, layer in task.layers.items():
         progress(name)
-        reports.append(inspect_layer(layer, taps, task.length))
+        reports.append(inspect_layer(layer, taps, length))
     return Inspection(tuple(reports), task.refused)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latency.rows import Row, compare, medians_of, ratio_of
 from latency.sessions import bound, open_session, profile
-from ssm2edge.loading import load_model, load_samples, open_source
+from ssm2edge.loading import load_arrays, load_model, open_source
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 ORDER = 8
@@ -45,8 +45,8 @@ def with_cached_spectra(model: Any, length: int) -> Any:
 def digits_rows(rounds: int, directory: Path) -> Iterator[Row]:
     """One whole sequence of models/digits; ``directory`` holds its artifact."""
     source = open_source(str(MODELS / "digits"))
-    samples = load_samples(MODELS / "digits" / "samples.npz", ["pixels"], 1)
-    sample = torch.from_numpy(np.ascontiguousarray(samples.held_out["pixels"][:1]))
+    samples = load_arrays(MODELS / "digits" / "samples.npz")
+    sample = torch.from_numpy(np.ascontiguousarray(samples["held_out.pixels"][:1].astype(np.float32)))
     length = sample.shape[1]
     published, cached, spectra = (load_model(source) for _ in range(3))
     with torch.no_grad():

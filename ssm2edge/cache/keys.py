@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import ssm2edge
 from ssm2edge.cache.versions import versions
 from ssm2edge.errors import UserError
 
@@ -40,7 +39,7 @@ def key_of(*parts: object) -> str:
 @cache
 def tool() -> str:
     """Hash of all versions, and of this package's own code, whose version does not change while it is worked on."""
-    home = Path(ssm2edge.__file__).parent
+    home = Path(__file__).resolve().parent.parent
     code = [(path.relative_to(home).as_posix(), path.read_bytes()) for path in sorted(home.rglob("*.py"))]
     return key_of(versions(), code)
 

@@ -53,12 +53,12 @@ class Store:
     Parameters
     ----------
     folder
-        Made when the first result is kept.
+        Made when the first result is kept; None to keep nothing.
     rebuild
         Compute everything again, and keep that.
     """
 
-    def __init__(self, folder: Path, rebuild: bool = False) -> None:
+    def __init__(self, folder: Path | None, rebuild: bool = False) -> None:
         self.folder = folder
         self.rebuild = rebuild
 
@@ -69,15 +69,16 @@ class Store:
 
     def kept(self, form: Form[T], key: str, make: Callable[[], T]) -> T:
         """The result kept under a key; made, and kept, if there is none."""
-        path = self.folder / f"{form.name}-{key}.safetensors"
-        if not self.rebuild:
+        path = None if self.folder is None else self.folder / f"{form.name}-{key}.safetensors"
+        if path is not None and not self.rebuild:
             found = _read(path, form)
             if found is not None:
                 return found
         arrays, record = form.pack(make())
         # A full disk or a folder that cannot be written does not stop a build: only its next run is longer.
         with contextlib.suppress(OSError):
-            self._write(path, arrays, record)
+            if path is not None:
+                self._write(path, arrays, record)
         # What was made goes the same way as what was kept, so that both are the same to the last stride.
         return form.unpack({name: np.ascontiguousarray(value) for name, value in arrays.items()}, record)
 
@@ -85,7 +86,7 @@ class Store:
         """Remove results that were long not used, then the oldest until the rest is small enough, and what killed builds left."""
         now, entries = time.time(), []
         with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
+            for path in () if self.folder is None else self.folder.iterdir():
                 with contextlib.suppress(OSError):
                     status = path.stat()
                     age = now - status.st_mtime
@@ -106,8 +107,8 @@ class Store:
         if sum(value.nbytes for value in plain.values()) > LARGEST_ENTRY:
             return
         content = safetensors.numpy.save(plain, {"record": text, "sha256": _digest(plain, text)})
-        self._prepare()
-        descriptor, name = tempfile.mkstemp(suffix=".unfinished", dir=self.folder)
+        _prepare(path.parent)
+        descriptor, name = tempfile.mkstemp(suffix=".unfinished", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
@@ -117,15 +118,14 @@ class Store:
                 os.unlink(name)
             raise
 
-    def _prepare(self) -> None:
-        if self.folder.is_dir():
-            return
-        self.folder.mkdir()
-        # Backups and version control have no use for it; both know these files.
-        (self.folder / "CACHEDIR.TAG").write_text(
-            "Signature: 8a477f597d28d172789f06886806bc55\n# Stages kept by ssm2edge build.\n"
-        )
-        (self.folder / ".gitignore").write_text("*\n")
+
+def _prepare(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    folder.mkdir()
+    # Backups and version control have no use for it; both know these files.
+    (folder / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n# Stages kept by ssm2edge build.\n")
+    (folder / ".gitignore").write_text("*\n")
 
 
 def _read(path: Path, form: Form[T]) -> T | None:

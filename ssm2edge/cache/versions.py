@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib import metadata
 
 import numpy as np
 import onnx
@@ -10,13 +11,11 @@ import onnxruntime
 import scipy
 import torch
 
-import ssm2edge
-
 
 def versions() -> dict[str, str]:
     """By package; what is equal in all of them computes the same."""
     return {
-        "ssm2edge": ssm2edge.__version__,
+        "ssm2edge": metadata.version("ssm2edge"),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,

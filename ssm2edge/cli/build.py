@@ -8,20 +8,21 @@ from typing import Any
 
 import click
 
-from ssm2edge.cli.extra import import_pipeline
-from ssm2edge.cli.options import BUILD, SOURCE, json_option, opened, with_options
+from ssm2edge import api
+from ssm2edge.cli.options import BUILD, SOURCE, json_option, with_options
 from ssm2edge.cli.output import print_json, stages_to_stderr
+from ssm2edge.errors import VerificationError
 
 
 @click.command()
 @with_options(*SOURCE)
-@click.option("--out", "directory", type=click.Path(path_type=Path), required=True, help="Build directory to make.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Build directory to make.")
 @with_options(*BUILD)
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")
 @json_option
 @click.pass_context
-def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **given: Any) -> None:
+def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> None:
     """Compress the model SOURCE and write a verified artifact.
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples.
@@ -29,15 +30,10 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     calibration samples; without such samples, half of the states.
     Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.
     """
-    pipeline = import_pipeline()
-    from ssm2edge.options import options_from
-
-    described = opened(source, given)
-    options = options_from(described.defaults, given)
     try:
         with stages_to_stderr(quiet=as_json) as progress:
-            built = pipeline.build(described, options, directory, given["force"], progress, given["rebuild"])
-    except pipeline.VerificationError as failure:
+            built = api.build(source, progress=progress, **given)
+    except VerificationError as failure:
         if as_json:
             print_json({"error": str(failure), "exit_code": 1, "verdict": failure.verdict.to_json()})
         click.echo(f"ssm2edge: {failure}", err=True)
@@ -47,8 +43,10 @@ def build(ctx: click.Context, /, source: str, directory: Path, as_json: bool, **
     if as_json:
         from ssm2edge.artifact.manifest import to_json
 
-        print_json({"directory": str(directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
+        print_json({"directory": str(built.directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
     else:
         from ssm2edge.tables.artifact import show_built, wide_console
 
-        show_built(wide_console(), directory, built.manifest, built.verdict, built.seconds)
+        assert built.verdict is not None
+        assert built.seconds is not None
+        show_built(wide_console(), built.directory, built.manifest, built.verdict, built.seconds)

@@ -7,17 +7,6 @@ from typing import Any
 from ssm2edge.errors import UserError
 
 
-def import_pipeline() -> Any:
-    """Import what the build extra brings, or say that it is missing."""
-    try:
-        from ssm2edge import pipeline
-    except ModuleNotFoundError as missing:
-        raise UserError(
-            f"This command needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'."
-        ) from missing
-    return pipeline
-
-
 def import_live() -> Any:
     """Import what runs the original again, or say what is missing."""
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ssm2edge.options import DEFAULTS, LONGEST_HORIZON, TABLE
-
-if TYPE_CHECKING:
-    from ssm2edge.loading import Source
 
 Command = Callable[..., Any]
 
@@ -79,14 +76,6 @@ LIVE = (
 )
 
 BUILD = tuple(build_option(name) for name in TABLE if name != "horizon")
-
-
-def opened(source: str, given: Mapping[str, Any]) -> Source:
-    """Open SOURCE with the options that describe it."""
-    from ssm2edge.loading import open_source
-
-    names = ("weights", "samples", "time_axis", "metric", "lti", "trust_pickle")
-    return open_source(source, **{name: given[name] for name in names})
 
 
 def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

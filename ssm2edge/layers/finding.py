@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import (
+    Block,
     BoundLength,
     FoundLayer,
     LayerError,
@@ -39,7 +40,7 @@ def find_layers(
     for path, module, library in matches(model, libraries, refusals):
         stored = library.parameters(module)
         for part, system in read_systems(path, module, library).items():
-            name = path_of(path, part)
+            name = name_of(path, part, module)
             _check_stable(name, library, system)
             parameters, frozen = _count(stored[part], counted)
             kind, lengths = library.kind(module), lengths_of(module, library)
@@ -150,6 +151,13 @@ def _refused(model: nn.Module, refusals: tuple[Refusal, ...]) -> list[tuple[str,
 
 def _inside(name: str, outer: str) -> bool:
     return outer == "" or name.startswith(outer + ".")
+
+
+def name_of(path: str, part: str, module: nn.Module) -> str:
+    """Return the name of a layer, or of one part of it; a block has the name of the layer in which it stands."""
+    if isinstance(module, Block):
+        path = "" if path == "block" else path.removesuffix(".block")
+    return path_of(path, part)
 
 
 def read_systems(path: str, module: nn.Module, library: LayerLibrary) -> Mapping[str, System]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, Origin, path_of
-from ssm2edge.layers.finding import lengths_of, matches, read_systems
+from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, Origin
+from ssm2edge.layers.finding import lengths_of, matches, name_of, read_systems
 from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import LIBRARIES, block_of
@@ -42,7 +42,7 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
     replaced = copy.deepcopy(model)
     for path, module, library in list(matches(replaced, libraries, REFUSALS)):
         own = read_systems(path, module, library)
-        names = {part: path_of(path, part) for part in own}
+        names = {part: name_of(path, part, module) for part in own}
         if not any(name in systems for name in names.values()):
             continue
         try:

@@ -40,35 +40,50 @@ class Samples:
     labels: Array | None
 
 
-def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str | None = None) -> Samples:
-    """Read and check a samples file.
-
-    Parameters
-    ----------
-    path
-        npz file; pickled objects in it are refused.
-    names
-        The model's inputs.
-    time_axis
-        Position of time in each.
-    metric
-        What the labels are judged by: true outputs by ``nrmse``, classes otherwise.
+def load_arrays(path: Path) -> dict[str, Array]:
+    """Read the arrays of a samples file; pickled objects in it are refused.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lacks an input, holds other keys, NaN, no samples or no time axis, or sizes do not agree; if
-        labels are no integer classes, or no finite true outputs.
+        If the file cannot be read.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the samples file.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in archive.files}
     except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged files, among them those of Python's parser
         raise UserError(
             f"{path} is not a readable npz file of plain arrays ({str(error).partition('. ')[0][:120]}); save the samples again."
         ) from error
+
+
+def samples_of(
+    given: Mapping[str, Array], path: Path, names: Sequence[str], time_axis: int, metric: str | None = None
+) -> Samples:
+    """Check the arrays of a samples file.
+
+    Parameters
+    ----------
+    given
+        Under the keys of the file.
+    path
+        Place of the arrays, for sentences.
+    names
+        The model's inputs.
+    time_axis
+        Position of time in each.
+    metric
+        Metric by which the labels judge: true outputs by ``nrmse``, classes otherwise.
+
+    Raises
+    ------
+    UserError
+        If they lack an input, hold other keys, NaN, no samples or no time axis, or sizes do not agree; if labels are no integer
+        classes, or no finite true outputs.
+    """
+    arrays = dict(given)
     parts: dict[str, dict[str, Array]] = {"calibration": {}, "held_out": {}}
     labels = arrays.pop("labels", None)
     for key, value in arrays.items():

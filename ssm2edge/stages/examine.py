@@ -11,22 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm2edge.artifact import PROBES, LayerRecord, Reference
-from ssm2edge.errors import Error
+from ssm2edge.errors import VerificationError
 from ssm2edge.original.task import Task
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.replace import Reduced
 from ssm2edge.stages.respond import respond
 from ssm2edge.verification import Subject, Verdict, examine
-
-
-class VerificationError(Error):
-    """An artifact that failed its own checks; it was not published."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
-        super().__init__(f"The artifact failed its verification and was not published ({failed}).")
-        self.verdict = verdict
 
 
 def verified(
@@ -56,5 +47,6 @@ def verified(
     subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses)
     verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
     if not verdict.passed:
-        raise VerificationError(verdict)
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
+        raise VerificationError(f"The artifact failed its verification and was not published ({failed}).", verdict)
     return subject, verdict

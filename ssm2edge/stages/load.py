@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ssm2edge.cache import Outputs, Store, key_of
 from ssm2edge.errors import UserError
 from ssm2edge.layers import Examples, check_lengths, find_layers, find_refused, fix_lengths, realise_layers
-from ssm2edge.loading import Samples, Source, UserModel, input_names, load_samples, load_user_model
+from ssm2edge.loading import Samples, Source, UserModel, input_names, load_arrays, load_user_model, samples_of
 from ssm2edge.original.devices import Device
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
@@ -27,17 +28,27 @@ def load(source: Source) -> Task:
         If anything the user gave cannot be used.
     """
     user = load_user_model(source)
-    return task_of(source, user, load_samples(source.samples, input_names(user.model), source.time_axis, source.metric))
+    return task_of(source, user, load_arrays(source.samples))
 
 
-def task_of(source: Source, user: UserModel, samples: Samples) -> Task:
-    """Find the layers of a model; errors count on the length of its held-out samples.
+def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]]) -> Task:
+    """Check samples and find the layers of a model; errors count on the length of the held-out samples.
+
+    Parameters
+    ----------
+    source
+        The user's description.
+    user
+        The model.
+    arrays
+        Samples under the keys of a samples file.
 
     Raises
     ------
     UserError
-        If a layer cannot be read, or there is none.
+        If the samples cannot be used, a layer cannot be read, or there is none.
     """
+    samples = samples_of(arrays, source.samples, input_names(user.model), source.time_axis, source.metric)
     inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
     model = realise_layers(user.model, Examples.of(inputs, source.time_axis), source.lti, user.readers)
     length = int(inputs[0].shape[source.time_axis])
@@ -45,6 +56,24 @@ def task_of(source: Source, user: UserModel, samples: Samples) -> Task:
     layers = {layer.name: layer for layer in find_layers(model)}
     check_lengths(layers.values(), length)
     return Task(source, model, samples, layers, tuple(find_refused(model)), length)
+
+
+def task_without_samples(source: Source, user: UserModel) -> Task:
+    """Find the layers of a model of which there are no samples; errors count on the length of the layers, if they have one.
+
+    Raises
+    ------
+    UserError
+        If a layer cannot be read, or there is none.
+    """
+    if source.lti:
+        raise UserError("Layers named by lti are measured on samples; give some.")
+    layers = {layer.name: layer for layer in find_layers(user.model)}
+    lengths = [layer.lengths[-1] for layer in layers.values() if layer.lengths is not None]
+    horizon = min(lengths, default=None)
+    if horizon is not None:
+        check_lengths(layers.values(), horizon)
+    return Task(source, user.model, Samples({}, {}, None), layers, tuple(find_refused(user.model)), horizon)
 
 
 def check_labels(task: Task, answer: Mapping[str, NDArray[np.float32]]) -> None:

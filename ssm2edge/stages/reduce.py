@@ -44,11 +44,30 @@ def reduce(
         return store.kept(Reductions(), key, lambda: reduce_layers(systems, orders, method, horizon))
 
     try:
-        if options.order is not None:
-            return reduced(task.systems, uniform_orders(task.systems, options.order), options.method, task.horizon)
+        orders = plain_orders(task, options)
+        if orders is not None:
+            return reduced(task.systems, orders, options.method, task.horizon)
         judged = Judged(
             task, original, options.method, reduced, lambda found: judged_after_calibration(task, options, found, store)
         )
         return choose_reductions(request_of(options), judged, lambda step: progress(f"reduce {step}", 0.0))
     except ValueError as error:
         raise UserError(f"The model cannot be reduced: {error}") from error
+
+
+def plain_orders(task: Task, options: Options) -> dict[str, int] | None:
+    """Return orders that need no study of the network: the same in all layers, all states, or a share where nothing runs.
+
+    Raises
+    ------
+    UserError
+        If the size asked for can only be found on samples, and there are none.
+    """
+    if options.order is not None:
+        return uniform_orders(task.systems, options.order)
+    if options.keep is not None and (options.keep == 1 or not task.held_out):
+        share = options.keep
+        return {name: max(1, round(share * system.order)) for name, system in task.systems.items()}
+    if not task.held_out:
+        raise UserError("A largest error or drop is found on samples; give some, or ask for an order or a share to keep.")
+    return None

@@ -40,6 +40,19 @@ def request_of(options: Options) -> Request:
     return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of)
 
 
+def as_they_are(options: Options) -> Options:
+    """Return options that leave the layers of a compressed model as they are.
+
+    Raises
+    ------
+    UserError
+        If they ask for a size.
+    """
+    if not options.undecided:
+        raise UserError("The compressed model has its orders already; leave the size out, or build the original.")
+    return dataclasses.replace(options, keep=1.0, calibrate="none", feedthrough="own")
+
+
 def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     """Decide everything that the options leave to the build.
 
@@ -65,7 +78,8 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
         If a layer has fewer states than the order asked for; the sentence names it.
     """
     options, reason = _sized(task, options)
-    task = dataclasses.replace(task, horizon=task.length if isinstance(options.horizon, str) else options.horizon)
+    if not isinstance(options.horizon, str):
+        task = dataclasses.replace(task, horizon=options.horizon)
     task = with_feedthrough(task, options)
     if options.order is not None:
         try:

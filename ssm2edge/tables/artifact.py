@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ssm2edge.artifact import Manifest
+from ssm2edge.artifact import Accuracy, Manifest
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
@@ -99,7 +99,11 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
     """Print what an artifact is, every check with its figure, and the outcome."""
     console.print(
         Group(
-            _layers(manifest), _checks(verdict), *_layer_errors(verdict), _accuracy(manifest, verdict), _latency(manifest, timing)
+            _layers(manifest),
+            _checks(verdict),
+            *_layer_errors(verdict),
+            _accuracy(manifest, verdict.accuracy),
+            _latency(manifest, timing),
         )
     )
     failures = verdict.failures
@@ -110,13 +114,21 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
 
 
 def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
-    """Print what was built, with what accuracy and how fast."""
-    console.print(Group(_layers(manifest), _accuracy(manifest, verdict), _latency(manifest, None)))
+    """Print a finished build: layers, accuracy, latency, and the number of checks."""
+    console.print(Group(_layers(manifest), _accuracy(manifest, verdict.accuracy), _latency(manifest, None)))
+    line = f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}"
+    console.print(Text(line, style="bold green"))
+
+
+def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:
+    """Print an artifact as its manifest describes it."""
+    console.print(Group(_layers(manifest), _accuracy(manifest, manifest.accuracy), _latency(manifest, None)))
+    console.print(Text(f"{directory}: {_stream(manifest)}", style="bold"))
+
+
+def _stream(manifest: Manifest) -> str:
     streaming = manifest.streaming
-    stream = f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
-    console.print(
-        Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {stream}", style="bold green")
-    )
+    return f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
 
 
 def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = ()) -> None:
@@ -236,12 +248,12 @@ def _layer_errors(verdict: Verdict) -> list[RenderableType]:
     return [table]
 
 
-def _accuracy(manifest: Manifest, verdict: Verdict) -> RenderableType:
-    if verdict.accuracy is None:
+def _accuracy(manifest: Manifest, found: Accuracy | None) -> RenderableType:
+    if found is None:
         return Text("No labels: accuracy was not measured.")
     metric = {"nrmse": "NRMSE"}.get(str((manifest.task or {}).get("metric")), "Accuracy")
-    table = titled_table(f"{metric} on {verdict.accuracy.samples} held-out samples", "original", "artifact")
-    table.add_row(f"{verdict.accuracy.original:.4f}", f"{verdict.accuracy.artifact:.4f}")
+    table = titled_table(f"{metric} on {found.samples} held-out samples", "original", "artifact")
+    table.add_row(f"{found.original:.4f}", f"{found.artifact:.4f}")
     return table
 
 

@@ -1,0 +1,100 @@
+"""The compressed model: every layer reduced and calibrated, or read from a module that is compressed already."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ssm2edge.cache import Store
+from ssm2edge.calibration import Matched
+from ssm2edge.errors import UserError
+from ssm2edge.layers import blocks, describe_blocks
+from ssm2edge.options import Options
+from ssm2edge.original.task import Task
+from ssm2edge.reduction import Reduction
+from ssm2edge.reduction.contract import summarise
+from ssm2edge.stages.calibrate import calibrate_reductions
+from ssm2edge.stages.describe import block_origins, layer_records
+from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.reduce import reduce
+from ssm2edge.stages.replace import deployed_systems
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A model whose layers are reduced blocks.
+
+    Attributes
+    ----------
+    model
+        The module, on the CPU.
+    reductions
+        By layer.
+    matched
+        What matching on samples did; None without it.
+    """
+
+    model: nn.Module
+    reductions: Mapping[str, Reduction]
+    matched: Matched | None
+
+
+def compress(
+    task: Task, options: Options, original: Mapping[str, NDArray[np.float32]], store: Store, progress: Progress
+) -> Compressed:
+    """Reduce every layer, calibrate the reductions, and put blocks in the layers' places.
+
+    Raises
+    ------
+    UserError
+        If the layers cannot be reduced as asked, or nothing meets the request.
+    """
+    reductions = reduce(task, options, original, store, progress)
+    calibrated = calibrate_reductions(task, options, reductions, store, progress)
+    model = task.replaced(calibrated.systems)
+    describe_blocks(model, block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions))
+    return Compressed(model, reductions, calibrated.matched)
+
+
+def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:
+    """Read the reductions of a compressed module by comparing its blocks with the original's layers.
+
+    Parameters
+    ----------
+    task
+        Of the original.
+    model
+        The original's compressed form, on the CPU in float32; it may have been trained since.
+
+    Returns
+    -------
+    Task
+        With its layers in the form in which the blocks hold them.
+    Compressed
+        The module and its reductions.
+
+    Raises
+    ------
+    UserError
+        If the blocks stand for other layers than the original has.
+    """
+    held = blocks(model)
+    if set(held) != set(task.layers):
+        raise UserError(
+            f"The compressed model has blocks for {', '.join(held) or 'no layer'}, the original has the layers "
+            f"{', '.join(task.layers)}; give the original that it was compressed from."
+        )
+    layers, reductions = {}, {}
+    for name, layer in task.layers.items():
+        system = held[name].system()
+        if layer.system.after_sample and not system.after_sample:
+            layer = dataclasses.replace(layer, system=layer.system.paper_form())
+        origin = held[name].origin
+        layers[name] = layer
+        reductions[name] = summarise(layer.system, system, "none" if origin is None else origin.method, task.horizon)
+    return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None)

@@ -1,0 +1,128 @@
+"""Tasks of models that are objects of the calling process, and what goes back to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ssm2edge.cache import Store
+from ssm2edge.errors import UserError
+from ssm2edge.loading import UserModel, arrays_in_memory, input_names, ready, source_in_memory
+from ssm2edge.options import Options
+from ssm2edge.original.devices import open_device
+from ssm2edge.original.task import Task
+from ssm2edge.stages.compress import compress
+from ssm2edge.stages.load import original_outputs, task_of, task_without_samples
+from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.resolve import check, resolve
+
+Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
+
+
+def task_in_memory(
+    model: nn.Module, samples: Any, held_out: Any, labels: Any, readers: Readers | None, described: Mapping[str, Any]
+) -> Task:
+    """Make a task of a module, which stays as it is.
+
+    Parameters
+    ----------
+    model
+        In any mode, on any device, in any precision.
+    samples, held_out, labels
+        See :func:`ssm2edge.loading.memory.arrays_in_memory`; no samples for a task that nothing is run in.
+    readers
+        What reads the system of a layer, by the layer's class.
+    described
+        Fields of the source.
+
+    Raises
+    ------
+    UserError
+        If the model or the samples cannot be used.
+    """
+    user = UserModel(processed(model), readers or {})
+    source = source_in_memory(model, **described)
+    if samples is None and held_out is None:
+        return task_without_samples(source, user)
+    samples, held_out = (held_out, None) if samples is None else (samples, held_out)
+    return task_of(source, user, arrays_in_memory(samples, held_out, labels, input_names(user.model)))
+
+
+def processed(model: nn.Module) -> nn.Module:
+    """Return a copy of a module as builds take it: on the CPU, in float32, in eval mode, without the wrappers of training.
+
+    Raises
+    ------
+    UserError
+        If it cannot be copied, or a weight is not finite.
+    """
+    return ready(_copied(model).to("cpu").float(), type(model).__name__)
+
+
+def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Progress) -> nn.Module:
+    """Return a copy of a module with reduced blocks in its layers' places; all else is the module's own.
+
+    Parameters
+    ----------
+    model
+        As the caller gave it.
+    task
+        Made of it.
+    options
+        How to compress.
+    progress
+        Called as the stages go on.
+
+    Raises
+    ------
+    UserError
+        If the layers cannot be reduced as asked.
+    """
+    check(options)
+    store = Store(None)
+    task, options, _ = resolve(task, options)
+    original = original_outputs(task, open_device(options.device), store, progress) if options.max_drop is not None else {}
+    found = compress(task, options, original, store, progress)
+    return transplanted(_copied(model), found.model, {layer.module for layer in task.layers.values()})
+
+
+def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn.Module:
+    """Put the replaced layers of a compressed copy into a module, in its precision, on its device and in its mode.
+
+    Parameters
+    ----------
+    model
+        Holds the original layers; it is changed in place.
+    compressed
+        Holds their replacements at the same paths.
+    paths
+        Of the layers.
+    """
+    places = dict(model.named_modules(remove_duplicate=False))
+    for path in sorted(paths):
+        original, replacement = places[path], compressed.get_submodule(path)
+        like = next((x for x in (*original.parameters(), *original.buffers()) if x.is_floating_point() or x.is_complex()), None)
+        if like is not None:
+            replacement = replacement.to(like.device, like.dtype.to_real())
+        replacement.train(original.training)
+        if path == "":
+            return replacement
+        # A layer that several parts of the model share stays shared.
+        for place in [name for name, module in places.items() if module is original]:
+            parent, _, attribute = place.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, replacement)
+    return model
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # torch refuses tensors that were computed, and modules hold anything
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise UserError(
+            f"The model cannot be copied ({first.rstrip('.')}); detach tensors that it keeps as attributes, or register them as "
+            "buffers."
+        ) from error
