@@ -310,3 +310,8 @@ class Manifest:
     kept_layers: tuple[KeptLayer, ...] = ()
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    def same_model(self, other: Manifest) -> bool:
+        """Return whether both were built from a model with the same layers."""
+        mine, its = ([(x.name, x.kind, x.channels, x.order_before) for x in one.layers] for one in (self, other))
+        return mine == its

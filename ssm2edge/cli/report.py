@@ -30,6 +30,9 @@ def report(directory: Path, target: Path, others: tuple[Path, ...]) -> None:
 
     artifact = open_artifact(directory)
     beside = [(other.resolve().name, open_artifact(other).manifest) for other in others]
+    for name, manifest in beside:
+        if not manifest.same_model(artifact.manifest):
+            raise UserError(f"{name} is an artifact of another model than {directory}: its layers are others.")
     page = render(artifact.manifest, load_figures(artifact.path(NAME)), artifact.manifest.files, beside)
     if target.resolve().parent == directory.resolve():
         raise UserError(f"{target} lies in the artifact, whose files do not change: choose another place.")

@@ -18,8 +18,7 @@ def show_gates(console: Console, report: GateReport) -> None:
     title = f"{report.candidate} against {report.baseline}"
     table = titled_table(title, "gate", "baseline", "candidate", "limit", "", "what was compared")
     for gate in report.gates:
-        figures = ("" if value is None else f"{value:.6g}" for value in (gate.baseline, gate.candidate, gate.limit))
-        table.add_row(gate.name, *figures, Text(gate.outcome.value, style=STYLES[gate.outcome]), gate.detail)
+        table.add_row(gate.name, *gate.figures, Text(gate.outcome.value, style=STYLES[gate.outcome]), gate.detail)
     table.caption = (
         f"{report.environment.processor}, onnxruntime {report.environment.onnxruntime}, {report.environment.threads} threads, "
         f"{report.clock} time, {report.seconds:.1f} s"

@@ -16,7 +16,8 @@ from ssm2edge.artifact import Accuracy, GraphCost, Manifest, Ratio, open_artifac
 from ssm2edge.artifact.manifest import to_json
 from ssm2edge.cli import main
 from ssm2edge.errors import UserError
-from ssm2edge.verification.gate import Policy, compare, open_baseline, read_policy
+from ssm2edge.verification.gate import Gate, Policy, compare, open_baseline, read_policy
+from ssm2edge.verification.gate.counted import at_most
 from ssm2edge.verification.gate.junit import to_junit
 from ssm2edge.verification.gate.markdown import to_markdown
 from ssm2edge.verification.sequential import Outcome
@@ -273,3 +274,25 @@ def test_reports_escape_what_would_break_their_tables(tmp_path: Path, base: Path
     case = ElementTree.fromstring(to_junit(changed).encode()).find(".//testcase/system-out")
     assert case is not None
     assert case.text == 'a | b <c> & "d"'
+
+
+@pytest.mark.parametrize(
+    ("figure", "before", "percent", "passed", "words"),
+    [
+        (1234568, 1234567, 0.0, False, "1,234,567 before, 1,234,568 now (+1), no more allowed"),
+        (1100, 1000, 5.0, False, "1,000 before, 1,100 now (+100, +10.00 %), at most 5 % more allowed"),
+        (1000, 1000, 0.0, True, "1,000 before, 1,000 now, no more allowed"),
+        (0.0100001, 0.01, 0.0, False, "0.01 before, 0.0100001 now (+1e-07), no more allowed"),
+    ],
+)
+def test_a_verdict_shows_the_difference_it_rests_on(
+    figure: float, before: float, percent: float, passed: bool, words: str
+) -> None:
+    gate = at_most("figure", figure, before, percent)
+    assert (gate.outcome is Outcome.PASSED) == passed
+    assert gate.detail == words
+
+
+def test_latencies_have_their_unit() -> None:
+    gate = Gate("stream.latency", 2.05e-5, 0.0113, 1.5, Outcome.PASSED, "", unit="s")
+    assert gate.figures == ("20.5 us", "11.3 ms", "1.5 s")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ssm2edge.artifact import Manifest
 from ssm2edge.verification.gate.policy import Policy
-from ssm2edge.verification.gate.report import Gate
+from ssm2edge.verification.gate.report import Gate, figure_text
 from ssm2edge.verification.sequential import Outcome
 
 
@@ -24,9 +24,18 @@ def at_most(name: str, figure: float, before: float, percent: float, slack: floa
     """A gate that passes while the figure is not more than ``percent`` and ``slack`` above the one before."""
     limit = before * (1.0 + percent / 100.0) + slack
     passed = figure <= limit
-    change = f" ({100.0 * (figure / before - 1.0):+.2f} %)" if before > 0 and figure != before else ""
-    detail = f"{before:.6g} before, {figure:.6g} now{change}, at most {percent:g} % more allowed"
+    allowed = f"at most {percent:g} % more allowed" if percent > 0 else "no more allowed"
+    detail = f"{figure_text(before)} before, {figure_text(figure)} now{_change(figure, before)}, {allowed}"
     return Gate(name, before, figure, limit, Outcome.PASSED if passed else Outcome.REGRESSION, detail)
+
+
+def _change(figure: float, before: float) -> str:
+    """Return the difference in the figure's own unit and in per cent, where it shows; empty where there is none."""
+    if figure == before:
+        return ""
+    percent = 100.0 * (figure / before - 1.0) if before > 0 else 0.0
+    share = f", {percent:+.2f} %" if abs(percent) >= 0.005 else ""
+    return f" ({figure_text(figure - before, sign='+')}{share})"
 
 
 def _figures(candidate: Manifest, baseline: Manifest) -> Iterator[tuple[str, str, float, float]]:

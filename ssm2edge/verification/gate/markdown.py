@@ -32,6 +32,5 @@ def to_markdown(report: GateReport) -> str:
 
 
 def _row(gate: Gate) -> str:
-    figures = " | ".join("" if value is None else f"{value:.6g}" for value in (gate.baseline, gate.candidate, gate.limit))
     detail = gate.detail.replace("|", "\\|")
-    return f"| {gate.name} | {figures} | {MARKS[gate.outcome]} | {detail} |"
+    return f"| {gate.name} | {' | '.join(gate.figures)} | {MARKS[gate.outcome]} | {detail} |"

@@ -31,6 +31,8 @@ class Gate:
         One sentence for people.
     measured
         Further figures: of latencies the ratio, its interval, and the pairs of sessions.
+    unit
+        Unit of the figures: ``s`` for latencies, else empty.
     """
 
     name: str
@@ -40,6 +42,23 @@ class Gate:
     outcome: Outcome
     detail: str
     measured: Mapping[str, float] | None = None
+    unit: str = ""
+
+    @property
+    def figures(self) -> tuple[str, str, str]:
+        """Baseline, candidate and limit for people."""
+        baseline, candidate, limit = (figure_text(value, self.unit) for value in (self.baseline, self.candidate, self.limit))
+        return baseline, candidate, limit
+
+
+def figure_text(value: float | None, unit: str = "", sign: str = "") -> str:
+    """Return a figure for people: whole numbers in full, times with their unit, all else to six digits."""
+    if value is None:
+        return ""
+    if unit == "s":
+        scale, name = next(((s, n) for s, n in ((1.0, "s"), (1e-3, "ms")) if abs(value) >= s), (1e-6, "us"))
+        return f"{value / scale:{sign}.4g} {name}"
+    return f"{value:{sign},.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:{sign}.6g}"
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _gate(name: str, found: Decision, recorded: float, threshold: float, through
     )
     figures = {"ratio": ratio, "low": low, "high": high, "threshold": threshold, "sessions": float(found.sessions)}
     before = found.candidate / ratio if through_workload else found.baseline
-    return Gate(f"{name}.latency", before, found.candidate, before * threshold, found.outcome, detail, figures)
+    return Gate(f"{name}.latency", before, found.candidate, before * threshold, found.outcome, detail, figures, "s")
 
 
 def _check_inputs(candidate: Subject, other: Subject, name: str) -> None:
