@@ -5,29 +5,24 @@ So errors can be told layer by layer, and each layer can be run by itself.
 
 from __future__ import annotations
 
-import onnx
+import onnx_ir as ir
 
-from ssm2edge.lowering.functions import DOMAIN
-
-POLES = ".block.a"
-"""How the first constant of a layer's node is called behind the layer's name."""
+from ssm2edge.export.ownership import layer_of
+from ssm2edge.lowering.building import DOMAIN
 
 
-def layer_values(graph: onnx.GraphProto) -> list[dict[str, str]]:
-    """Name, output and input of every layer, in the graph's order, read before its nodes become plain ones.
+def layer_values(graph: ir.Graph) -> list[dict[str, str]]:
+    """Name, output and input of every layer, in the graph's order, read before its operator becomes plain nodes.
 
     A layer that is called several times is named with a number from its second call on.
     """
     found: list[dict[str, str]] = []
     calls: dict[str, int] = {}
-    for node in graph.node:
-        if node.domain != DOMAIN or "Sequence" not in node.op_type:
-            continue
-        constant = f".{node.input[1]}"
-        if not constant.endswith(POLES):
-            continue
-        name = constant.removesuffix(POLES).removeprefix(".")
-        found.append({"name": numbered(name, calls), "value": node.output[0], "input": node.input[0]})
+    for node in graph:
+        layer, source = layer_of(node), node.inputs[0] if node.inputs else None
+        if node.domain == DOMAIN and "Sequence" in node.op_type and layer is not None and source is not None:
+            value = {"value": str(node.outputs[0].name), "input": str(source.name)}
+            found.append({"name": numbered(layer, calls), **value})
     return found
 
 

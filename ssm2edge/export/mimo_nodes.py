@@ -1,53 +1,44 @@
-"""The MIMO operators as ONNX nodes, and the functions these stand for."""
+"""The MIMO operators as ONNX nodes, and the kernels that take their place."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ssm2edge.export.ownership import as_node
 from ssm2edge.layers.mimo_operators import mimo, mimo_block
+from ssm2edge.lowering import mimo as kernel
+from ssm2edge.lowering.building import Kernel
 from ssm2edge.lowering.choice import parse_choice
-from ssm2edge.lowering.functions import DOMAIN
-from ssm2edge.lowering.mimo import block_function, sequence_function
 from ssm2edge.lowering.mimo_plan import MimoPlan, feedthrough_of, plan_mimo_block, plan_mimo_sequence
 
 
-def mimo_decompositions(functions: dict[str, str]) -> dict[object, object]:
-    """Rewrite each operator as one node of our domain, and note the function text the node stands for."""
+def mimo_decompositions(kernels: dict[str, Kernel]) -> dict[object, object]:
+    """Rewrite each operator as one node of our domain, and note the kernel the node stands for."""
 
     def sequence(
         u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor | None, V: Tensor | None, W: Tensor | None,
-        form: str = "",
+        form: str = "", layer: str = "",
     ) -> Tensor:  # fmt: skip
         plan = plan_mimo_sequence(*_sizes(B, C, V), parse_choice(form), feedthrough_of(D))
-        name = _function_name("Sequence", plan)
-        functions[name] = sequence_function(plan, name)
-        return torch.onnx.ops.symbolic(
-            f"{DOMAIN}::{name}",
-            (u, a, b, B, C, *_present(D, V, W)),
-            dtype=u.dtype,
-            shape=(u.shape[0], u.shape[1], plan.outputs),
-            version=1,
-        )
+        name = _operator("Sequence", plan)
+        kernels[name] = lambda op, *inputs: kernel.sequence(op, plan, *inputs)
+        return as_node(name, layer, (u, a, b, B, C, *_present(D, V, W)), _outputs(u, plan))[0]
 
     def block(
         u: Tensor, state: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor | None, V: Tensor | None,
-        W: Tensor | None, form: str = "",
+        W: Tensor | None, form: str = "", layer: str = "",
     ) -> tuple[Tensor, ...]:  # fmt: skip
         plan = plan_mimo_block(*_sizes(B, C, V), int(u.shape[1]), parse_choice(form), feedthrough_of(D))
-        name = _function_name("Block", plan)
-        functions[name] = block_function(plan, name)
-        return tuple(
-            torch.onnx.ops.symbolic_multi_out(
-                f"{DOMAIN}::{name}",
-                (u, state, a, b, B, C, *_present(D, V, W)),
-                dtypes=(u.dtype, state.dtype),
-                shapes=((u.shape[0], u.shape[1], plan.outputs), state.shape),
-                version=1,
-            )
-        )
+        name = _operator("Block", plan)
+        kernels[name] = lambda op, *inputs: kernel.block(op, plan, *inputs)
+        return as_node(name, layer, (u, state, a, b, B, C, *_present(D, V, W)), _outputs(u, plan), state)
 
     return {mimo._opoverload: sequence, mimo_block._opoverload: block}
+
+
+def _outputs(u: Tensor, plan: MimoPlan) -> Tensor:
+    """A value of the outputs' shape."""
+    return u.new_empty(u.shape[0], u.shape[1], plan.outputs)
 
 
 def _sizes(B: Tensor, C: Tensor, V: Tensor | None) -> tuple[int, int, int, int]:
@@ -61,7 +52,7 @@ def _present(D: Tensor | None, V: Tensor | None, W: Tensor | None) -> tuple[Tens
     return quadratic if D is None else (D, *quadratic)
 
 
-def _function_name(kind: str, plan: MimoPlan) -> str:
+def _operator(kind: str, plan: MimoPlan) -> str:
     squares = f"_{plan.squares}squares" if plan.squares else ""
     through = "" if plan.feedthrough == "full" else f"_{plan.feedthrough}"
     return f"Mimo{kind}_{plan.inputs}x{plan.order}x{plan.outputs}{squares}{through}_{plan.form}{plan.block}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import onnx
 
 from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.ownership import name_layers
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 from ssm2edge.traced.program import TracedModel
 
 
 def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.ModelProto:
     """Write a traced model as offline.onnx, for sequences of any length, fastest at about ``length`` samples."""
+    name_layers(traced.program)
     outputs = []
     for name, value in zip(traced.outputs, traced.output_values(), strict=True):
         axes = traced.time_axes(value)

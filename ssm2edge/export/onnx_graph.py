@@ -1,4 +1,4 @@
-"""From an exported program to an ONNX model: our operators become ONNX functions, then plain nodes, with metadata."""
+"""From an exported program to an ONNX model: our operators become nodes of our domain, then plain ones, with metadata."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
-import onnx.inliner
+import onnx_ir as ir
 import torch
+from onnx_ir.passes import common as passes
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.near_neutral import near_neutral_decompositions
+from ssm2edge.export.ownership import name_values
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
 from ssm2edge.export.passes.joint_states import join_states
-from ssm2edge.export.passes.remove_unused import drop_unused
+from ssm2edge.export.passes.kernels import write_kernels
 from ssm2edge.export.passes.share_lengths import compute_lengths_once
 from ssm2edge.export.passes.split_gates import write_gates_as_products
 from ssm2edge.export.siso_nodes import SisoNodes
-from ssm2edge.lowering.functions import DOMAIN, OPSET
+from ssm2edge.lowering.building import DOMAIN, OPSET, Kernel
 from ssm2edge.lowering.gelu import NAME as GELU
-from ssm2edge.lowering.gelu import gelu_function
+from ssm2edge.lowering.gelu import gelu
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 from ssm2edge.traced.errors import ExportError
 from ssm2edge.traced.program import quiet_exporter
@@ -63,11 +65,11 @@ def to_onnx(
     ExportError
         If an operation has no ONNX form.
     """
-    functions: dict[str, str] = {}
-    siso = SisoNodes(functions, length)
+    kernels: dict[str, Kernel] = {}
+    siso = SisoNodes(kernels, length)
     try:
         with quiet_exporter(), torch.no_grad():
-            lowered = program.run_decompositions(_decompositions(functions, siso))
+            lowered = program.run_decompositions(_decompositions(kernels, siso))
             exported = torch.onnx.export(
                 lowered,
                 (),
@@ -81,34 +83,37 @@ def to_onnx(
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
     assert exported is not None
-    model = exported.model_proto
-    join_states(model, siso.states, siso.joint)
-    write_gates_as_products(model)
-    write_single_samples_as_rows(model)
-    cancel_transposes(model)
+    model = exported.model
+    passes.InlinePass()(model)
+    join_states(model.graph, siso.states, siso.joint)
+    write_gates_as_products(model.graph)
+    write_single_samples_as_rows(model.graph)
+    cancel_transposes(model.graph)
+    passes.RemoveUnusedNodesPass()(model)
+    # Two calls of a layer on the same value are one from here on, so that no value of a layer is merged with another's later.
+    passes.CommonSubexpressionEliminationPass()(model)
     layers = layer_values(model.graph)
-    model.functions.extend(onnx.parser.parse_function(text) for text in functions.values())
-    model = onnx.inliner.inline_local_functions(model)
-    compute_lengths_once(model.graph)
-    drop_unused(model.graph)
-    _tidy(model, output_names)
+    write_kernels(model.graph, kernels)
+    compute_lengths_once(model)
+    passes.RemoveUnusedNodesPass()(model)
+    renamed = name_values(model.graph)
     if layers:
-        metadata = {**metadata, "layers": layers}
+        metadata = {**metadata, "layers": [{key: renamed.get(x, x) for key, x in layer.items()} for layer in layers]}
+    _tidy(model, output_names)
     for key, value in {"schema": METADATA_SCHEMA, "oldest_onnxruntime": OLDEST_ONNXRUNTIME, **metadata}.items():
-        entry = model.metadata_props.add()
-        entry.key = f"ssm2edge.{key}"
-        entry.value = value if isinstance(value, str) else json.dumps(value)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+        model.metadata_props[f"ssm2edge.{key}"] = value if isinstance(value, str) else json.dumps(value)
+    written = ir.to_proto(model)
+    onnx.checker.check_model(written, full_check=True)
+    return written
 
 
-def _decompositions(functions: dict[str, str], siso: SisoNodes) -> dict[object, object]:
-    """Rewrite each of our operators as one ONNX node of our domain, and note the function text the node stands for."""
+def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes) -> dict[object, object]:
+    """Rewrite each of our operators as one ONNX node of our domain, and note the kernel the node stands for."""
 
-    def gelu(x: Tensor, *, approximate: str = "none") -> Any:
+    def exact_gelu(x: Tensor, *, approximate: str = "none") -> Any:
         if approximate != "none" or x.dtype != torch.float32:
             return NotImplemented
-        functions[GELU] = gelu_function()
+        kernels[GELU] = gelu
         return torch.onnx.ops.symbolic(f"{DOMAIN}::{GELU}", (x,), dtype=x.dtype, shape=x.shape, version=1)
 
     def mean(x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
@@ -123,32 +128,33 @@ def _decompositions(functions: dict[str, str], siso: SisoNodes) -> dict[object, 
 
     return {
         torch.ops.aten.mean.dim: mean,
-        torch.ops.aten.gelu.default: gelu,
+        torch.ops.aten.gelu.default: exact_gelu,
         **near_neutral_decompositions(),
         **siso.decompositions(),
-        **mimo_decompositions(functions),
+        **mimo_decompositions(kernels),
     }
 
 
-def _tidy(model: onnx.ModelProto, output_names: Sequence[str]) -> None:
-    """Drop what only serves the exporter: its version marks, notes on nodes, shapes of inner values, names of symbols."""
+def _tidy(model: ir.Model, output_names: Sequence[str]) -> None:
+    """Drop what only serves the exporter and the passes: version marks, notes, shapes of inner values."""
     model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version = "ssm2edge", ""
-    del model.metadata_props[:]
-    kept = [entry for entry in model.opset_import if entry.domain == ""]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-    graph = model.graph
-    graph.name = "ssm2edge"
-    del graph.value_info[:]
-    del graph.metadata_props[:]
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
-    produced = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
-    missing = [name for name in output_names if name not in produced]
+    model.producer_name, model.producer_version = "ssm2edge", None
+    model.graph.name = "ssm2edge"
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    outputs = set(model.graph.outputs)
+    for value in (*model.graph.inputs, *outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        # Names that the exporter gave say what they were in the program; the others are numbers.
+        if "namespace" not in node.metadata_props:
+            node.name = None
+    for value in (*model.graph.initializers.values(), *(value for node in model.graph for value in node.outputs)):
+        if value not in outputs:
+            value.type = value.shape = None
+    passes.ClearMetadataAndDocStringPass()(model)
+    passes.RemoveUnusedOpsetsPass()(model)
+    missing = set(output_names) - {value.name for value in outputs}
     if missing:
         raise ExportError(f"The exported graph does not compute {', '.join(missing)}; this is a defect of the exporter.")
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.ownership import name_layers
 from ssm2edge.export.streaming import RULES, StateSpec, StreamingModule, to_streaming
 from ssm2edge.traced.errors import ExportError
 from ssm2edge.traced.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
@@ -28,6 +29,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     ExportError
         If the block is not a multiple of the model's frame, or the block form cannot be written as ONNX.
     """
+    name_layers(traced.program)
     module = streaming_module(traced, block)
     program = _trace_block(module, traced, block)
     states = module.states

@@ -10,10 +10,12 @@ from ssm2edge.systems.mimo_form import MimoSections
 from ssm2edge.systems.real_form import swap_indices
 
 COEFFICIENTS = (
-    "Tensor a, Tensor b, Tensor input, Tensor output, Tensor? feedthrough, Tensor? factors, Tensor? mixing, str form=''"
+    "Tensor a, Tensor b, Tensor input, Tensor output, Tensor? feedthrough, Tensor? factors, Tensor? mixing, str form='', "
+    "str layer=''"
 )
 """Arguments of both operators behind their signals: what :class:`ssm2edge.systems.mimo_form.MimoSections` holds, in order, and
-what a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same."""
+what a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`) and the layer that calls it; the values are the
+same."""
 
 MATRICES = 7
 """How many of them are the system's."""

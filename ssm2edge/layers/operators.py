@@ -1,7 +1,7 @@
 """The operators of our own torch domain: what stays of an LTI block while a model is exported.
 
 ``torch.export`` keeps each call as one node, the streaming pass exchanges the whole-sequence operator for the block one, and the
-export room writes both as ONNX functions.  The implementations here are the eager meaning of the nodes, used to run exported
+export room writes both as nodes of ONNX.  The implementations here are the eager meaning of the nodes, used to run exported
 programs in PyTorch; they follow the recurrence literally, in float64.
 """
 
@@ -41,7 +41,7 @@ def _run(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -
 
 
 @torch.library.custom_op(f"{DOMAIN}::siso_bank", mutates_args=())
-def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
+def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = "") -> Tensor:
     """Filter whole sequences with a bank of SISO channels in unit-input real form, from zero states.
 
     Parameters
@@ -54,6 +54,8 @@ def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str =
         ``(channels,)``.
     form
         What a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same.
+    layer
+        Name of the layer that calls it.
 
     Returns
     -------
@@ -65,13 +67,13 @@ def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str =
 
 
 @siso_bank.register_fake
-def _(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> Tensor:
+def _(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = "") -> Tensor:
     return torch.empty_like(u, memory_format=torch.contiguous_format)
 
 
 @torch.library.custom_op(f"{DOMAIN}::siso_bank_block", mutates_args=())
 def siso_bank_block(
-    u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = ""
+    u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = ""
 ) -> tuple[Tensor, Tensor]:
     """Filter one block of samples and carry the state.
 
@@ -81,7 +83,7 @@ def siso_bank_block(
         ``(batch, channels, block)``.
     state
         ``(batch, order, channels)``, the states before the block.
-    a, b, c, d, form
+    a, b, c, d, form, layer
         As in :func:`siso_bank`.
 
     Returns
@@ -93,7 +95,9 @@ def siso_bank_block(
 
 
 @siso_bank_block.register_fake
-def _(u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "") -> tuple[Tensor, Tensor]:
+def _(
+    u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = ""
+) -> tuple[Tensor, Tensor]:
     return (
         torch.empty_like(u, memory_format=torch.contiguous_format),
         torch.empty_like(state, memory_format=torch.contiguous_format),

@@ -1,1 +1,1 @@
-"""From systems to real kernels (recurrent, chunked, convolution) and their ONNX functions: plans, and the texts that follow."""
+"""From systems to real kernels (recurrent, chunked, convolution): plans, and the ONNX nodes that follow them."""

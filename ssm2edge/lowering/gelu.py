@@ -5,21 +5,15 @@ The exporter's own order, ``x (0.5 (1 + erf(x / sqrt 2)))``, is not recognised a
 
 from __future__ import annotations
 
-from ssm2edge.lowering.functions import function_text
+import onnx_ir as ir
+
+from ssm2edge.lowering.building import Builder
 
 NAME = "Gelu"
 
 
-def gelu_function() -> str:
-    """Text of the ONNX function ``Gelu (x) => (y)``, exact form."""
-    lines = [
-        "root = Constant <value = float {1.4142135381698608}> ()",
-        "one = Constant <value = float {1.0}> ()",
-        "half = Constant <value = float {0.5}> ()",
-        "scaled = Div (x, root)",
-        "error = Erf (scaled)",
-        "shifted = Add (error, one)",
-        "doubled = Mul (x, shifted)",
-        "y = Mul (doubled, half)",
-    ]
-    return function_text(NAME, "x", "y", lines)
+def gelu(op: Builder, x: ir.Value) -> tuple[ir.Value]:
+    """Build the exact form."""
+    error = op.Erf(op.Div(x, op.number(1.4142135381698608)))
+    doubled = op.Mul(x, op.Add(error, op.number(1.0)))
+    return (op.Mul(doubled, op.number(0.5)),)

@@ -1,40 +1,56 @@
-"""What the forms of one system of many inputs and outputs have in common: its matrices in a graph, as lines of text."""
+"""What the forms of one system of many inputs and outputs have in common: its matrices in a graph."""
 
 from __future__ import annotations
 
-from ssm2edge.lowering.functions import integers
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from ssm2edge.lowering.building import Builder
 from ssm2edge.lowering.mimo_plan import MimoPlan
 from ssm2edge.systems.real_form import swap_indices
 
 
-def dense(plan: MimoPlan) -> list[str]:
-    """A as a dense float32 matrix: a on the diagonal, b beside it."""
-    n = plan.order
-    swap = swap_indices(n)
+@dataclass(frozen=True)
+class Matrices:
+    """The constants of a system as they are stored, and A, dense in float32: a on the diagonal, b beside it.
+
+    Attributes
+    ----------
+    A, identity
+        ``(order, order)``.
+    B, C, D, V, W
+        As in :class:`ssm2edge.systems.mimo_form.MimoSections`; None where the system has none.
+    """
+
+    A: ir.Value
+    identity: ir.Value
+    B: ir.Value
+    C: ir.Value
+    D: ir.Value | None
+    V: ir.Value | None
+    W: ir.Value | None
+
+
+def matrices(op: Builder, plan: MimoPlan, constants: Sequence[ir.Value]) -> Matrices:
+    """Build the matrices from an operator's constants, a, b, B, C[, D][, V, W]."""
+    a, b, B, C, *rest = constants
+    D = rest.pop(0) if plan.feedthrough != "none" else None
+    V, W = rest if plan.squares else (None, None)
+    n, swap, column = plan.order, swap_indices(plan.order), op.integers(1)
     # In an odd order the last state has no partner: its row of the swapped identity is empty, whatever b says.
-    partner = ["1.0" if swap[j] != j else "0.0" for j in range(n)]
-    return [
-        integers("swap", *swap),
-        f"partner = Constant <value = float[{n}] {{{', '.join(partner)}}}> ()",
-        integers("square_shape", n, n),
-        "square = ConstantOfShape <value = float[1] {0.0}> (square_shape)",
-        "eye = EyeLike (square)",
-        "swapped = Gather <axis = 0> (eye, swap)",
-        integers("columns", 1),
-        "b_paired = Mul (b, partner)",
-        "a_column = Unsqueeze (a, columns)",
-        "b_column = Unsqueeze (b_paired, columns)",
-        "diagonal = Mul (eye, a_column)",
-        "beside = Mul (swapped, b_column)",
-        "A = Add (diagonal, beside)",
-    ]
+    partner = op.numbers(*(float(swap[j] != j) for j in range(n)))
+    identity = op.EyeLike(op.filled(0.0, op.integers(n, n)))
+    beside = op.Mul(op.Gather(identity, op.integers(*swap), axis=0), op.Unsqueeze(op.Mul(b, partner), column))
+    A = op.Add(op.Mul(identity, op.Unsqueeze(a, column)), beside)
+    return Matrices(A, identity, B, C, D, V, W)
 
 
-def through(plan: MimoPlan, outputs: str, samples: str, name: str) -> list[str]:
+def through(op: Builder, plan: MimoPlan, system: Matrices, outputs: ir.Value, samples: ir.Value) -> ir.Value:
     """Outputs with what the samples add to them directly."""
-    if plan.feedthrough == "none":
-        return [f"{name} = Identity ({outputs})"]
+    if system.D is None:
+        return outputs
     if plan.feedthrough == "diagonal":
-        return [f"from_samples = Mul ({samples}, D)", f"{name} = Add ({outputs}, from_samples)"]
-    product = ["Dt = Transpose <perm = [1, 0]> (D)", f"from_samples = MatMul ({samples}, Dt)"]
-    return [*product, f"{name} = Add ({outputs}, from_samples)"]
+        return op.Add(outputs, op.Mul(samples, system.D))
+    return op.Add(outputs, op.MatMul(samples, op.transposed(system.D)))

@@ -1,4 +1,4 @@
-"""ONNX functions for banks of SISO channels in unit-input real form, as text.
+"""Whole sequences through banks of SISO channels in unit-input real form.
 
 Every constant but a, b, c, d is computed in the graph, in float64 from the float32 poles the recurrence uses, and folded when
 the runtime loads it: files stay near the size of the parameters, and all forms are the same system.
@@ -11,185 +11,148 @@ With x the state before a chunk and u, y its T samples :
 A is the 2 x 2 sections of :mod:`ssm2edge.systems.real_form`: (A x) = a x + b swap(x), with powers of the same structure,
 A^(s+t) = (a_s a_t + b_s swap(b_t), a_s b_t + b_s swap(a_t)).
 
-States never become subnormal numbers: with f = 2^-70 (:mod:`ssm2edge.lowering.functions`), f - A f is added at every step, and
+States never become subnormal numbers: with f = 2^-70 (:mod:`ssm2edge.lowering.building`), f - A f is added at every step, and
 where a state starts a block, adding and subtracting f rounds it.
 """
 
 from __future__ import annotations
 
-from ssm2edge.lowering.functions import FLUSH, function_text, integers
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from ssm2edge.lowering.building import FLUSH, Builder
 from ssm2edge.lowering.plan import Plan
 from ssm2edge.systems.real_form import swap_indices
 
-GRAIN = "5.684341886080802e-14"
-"""2^-44: float64 constants are rounded to multiples of 2^-96 before they become float32."""
+GRAIN = 2.0**-44
+"""float64 constants are rounded to multiples of 2^-96 before they become float32."""
+
+FAR = -(2**63) + 1
+"""End of a slice that runs backwards to the first element."""
 
 
-def swap_constant(plan: Plan) -> str:
-    """The permutation that exchanges the two states of each section."""
-    return integers("swap", *swap_indices(plan.order))
+def swapped(op: Builder, plan: Plan, x: ir.Value, axis: int) -> ir.Value:
+    """The two states of each section exchanged."""
+    return op.Gather(x, op.integers(*swap_indices(plan.order)), axis=axis)
 
 
-def _powers(count: int, a: str, b: str, mark: str = "") -> list[str]:
-    """Tables pa, pb (channels, order, count) of the sections (a, b)^k, k < count, by doubling; ``mark`` precedes all names."""
-    lines = [
-        f"{mark}a_1 = Unsqueeze ({a}, last)",
-        f"{mark}b_1 = Unsqueeze ({b}, last)",
-        f"{mark}pb_0 = Sub ({mark}b_1, {mark}b_1)",
-        f"{mark}pa_0 = Add ({mark}pb_0, one64)",
-    ]
-    # Level m: tables hold A^0 .. A^(2^m - 1), (a_k, b_k) with k = 2^m the next power.
-    length, level, power = 1, 0, "1"
+@dataclass(frozen=True)
+class Sections:
+    """Sections a, b, or tables of them."""
+
+    a: ir.Value
+    b: ir.Value
+
+
+def powers(op: Builder, plan: Plan, base: Sections, count: int) -> Sections:
+    """Table (channels, order, count) of the powers k < count of sections (channels, order), by doubling."""
+    last = op.integers(-1)
+    step = Sections(op.Unsqueeze(base.a, last), op.Unsqueeze(base.b, last))
+    zero = op.Sub(step.b, step.b)
+    table = Sections(op.Add(zero, op.double(1.0)), zero)
+    # A table of A^0 .. A^(length - 1), and the power A^length to double it by.
+    length = 1
     while length < count:
-        lines += [
-            f"{mark}spa_{level} = Gather <axis = 1> ({mark}pa_{level}, swap)",
-            f"{mark}spb_{level} = Gather <axis = 1> ({mark}pb_{level}, swap)",
-            f"{mark}aa_{level} = Mul ({mark}a_{power}, {mark}pa_{level})",
-            f"{mark}bb_{level} = Mul ({mark}b_{power}, {mark}spb_{level})",
-            f"{mark}ab_{level} = Mul ({mark}a_{power}, {mark}pb_{level})",
-            f"{mark}ba_{level} = Mul ({mark}b_{power}, {mark}spa_{level})",
-            f"{mark}na_{level} = Add ({mark}aa_{level}, {mark}bb_{level})",
-            f"{mark}nb_{level} = Add ({mark}ab_{level}, {mark}ba_{level})",
-            f"{mark}pa_{level + 1} = Concat <axis = -1> ({mark}pa_{level}, {mark}na_{level})",
-            f"{mark}pb_{level + 1} = Concat <axis = -1> ({mark}pb_{level}, {mark}nb_{level})",
-        ]
-        length, level = 2 * length, level + 1
+        higher = _product(op, plan, step, table)
+        table = Sections(op.Concat(table.a, higher.a, axis=-1), op.Concat(table.b, higher.b, axis=-1))
+        length *= 2
         if length < count:
-            nxt = str(length)
-            lines += [
-                f"{mark}sa_{power} = Gather <axis = 1> ({mark}a_{power}, swap)",
-                f"{mark}sb_{power} = Gather <axis = 1> ({mark}b_{power}, swap)",
-                f"{mark}asq_{power} = Mul ({mark}a_{power}, {mark}a_{power})",
-                f"{mark}bsq_{power} = Mul ({mark}b_{power}, {mark}sb_{power})",
-                f"{mark}acr_{power} = Mul ({mark}a_{power}, {mark}b_{power})",
-                f"{mark}bcr_{power} = Mul ({mark}b_{power}, {mark}sa_{power})",
-                f"{mark}a_{nxt} = Add ({mark}asq_{power}, {mark}bsq_{power})",
-                f"{mark}b_{nxt} = Add ({mark}acr_{power}, {mark}bcr_{power})",
-            ]
-            power = nxt
-    lines += [
-        f"{mark}count1 = Constant <value = int64[1] {{{count}}}> ()",
-        f"{mark}pa = Slice ({mark}pa_{level}, zero1, {mark}count1, last)",
-        f"{mark}pb = Slice ({mark}pb_{level}, zero1, {mark}count1, last)",
-    ]
-    return lines
+            step = _product(op, plan, step, step)
+    first, end = op.integers(0), op.integers(count)
+    return Sections(op.Slice(table.a, first, end, last), op.Slice(table.b, first, end, last))
 
 
-def chunk_constants(plan: Plan) -> list[str]:
+def _product(op: Builder, plan: Plan, one: Sections, other: Sections) -> Sections:
+    swap_a, swap_b = swapped(op, plan, other.a, 1), swapped(op, plan, other.b, 1)
+    a = op.Add(op.Mul(one.a, other.a), op.Mul(one.b, swap_b))
+    return Sections(a, op.Add(op.Mul(one.a, other.b), op.Mul(one.b, swap_a)))
+
+
+@dataclass(frozen=True)
+class Chunk:
     """Matrices of one chunk in float64.
 
-    toeplitz = Toep^T (channels, T, T), reach = R^T (channels, T, order), outward = O^T (channels, order, T), and A^T as sections
-    aT64, bT64 (channels, order).
+    Attributes
+    ----------
+    kernel
+        h[0] = d, h[k] = c A^(k-1) 1, as (channels, T).
+    toeplitz
+        Toep^T (channels, T, T).
+    reach
+        R^T (channels, T, order).
+    outward
+        O^T (channels, order, T).
+    power
+        Sections of A^T (channels, order).
     """
+
+    kernel: ir.Value
+    toeplitz: ir.Value
+    reach: ir.Value
+    outward: ir.Value
+    power: Sections
+
+
+def chunk_constants(op: Builder, plan: Plan, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value) -> Chunk:
+    """Build the matrices of a plan's chunks."""
     T = plan.block
-    return [
-        swap_constant(plan),
-        "a64 = Cast <to = 11> (a)",
-        "b64 = Cast <to = 11> (b)",
-        "last = Constant <value = int64[1] {-1}> ()",
-        "zero1 = Constant <value = int64[1] {0}> ()",
-        "one64 = Constant <value = double[1] {1.0}> ()",
-        *_powers(T + 1, "a64", "b64"),
-        "c64v = Cast <to = 11> (c)",
-        "c64 = Unsqueeze (c64v, last)",
-        "d64v = Cast <to = 11> (d)",
-        "d64 = Unsqueeze (d64v, last)",
-        f"t1 = Constant <value = int64[1] {{{T}}}> ()",
-        "next1 = Constant <value = int64[1] {-1}> ()",
-        # A^k 1 and h[0] = d, h[k] = c A^(k-1) 1
-        "ones_all = Add (pa, pb)",
-        "ones_T = Slice (ones_all, zero1, t1, last)",
-        "weighted = Mul (ones_T, c64)",
-        "order_axis = Constant <value = int64[1] {1}> ()",
-        "markov_all = ReduceSum <keepdims = 0> (weighted, order_axis)",
-        f"short1 = Constant <value = int64[1] {{{T - 1}}}> ()",
-        "markov = Slice (markov_all, zero1, short1, last)",
-        "kernel = Concat <axis = -1> (d64, markov)",
-        "nothing = Sub (kernel, kernel)",
-        "padded = Concat <axis = -1> (nothing, kernel)",
-        # Toep^T[j, i] = h[i - j]: position T + i - j of the kernel behind T zeros.
-        "r0 = Constant <value_int = 0> ()",
-        f"rT = Constant <value_int = {T}> ()",
-        "r1 = Constant <value_int = 1> ()",
-        "times = Range (r0, rT, r1)",
-        "row = Unsqueeze (times, zero1)",
-        "column = Unsqueeze (times, last)",
-        "lag = Sub (row, column)",
-        "place = Add (lag, rT)",
-        "toeplitz = Gather <axis = -1> (padded, place)",
-        # R^T[j] = A^(T-1-j) 1
-        f"from_last = Constant <value = int64[1] {{{T - 1}}}> ()",
-        "to_first = Constant <value = int64[1] {-9223372036854775807}> ()",
-        "backwards = Slice (ones_T, from_last, to_first, last, next1)",
-        "reach = Transpose <perm = [0, 2, 1]> (backwards)",
-        # O[i] = c A^i
-        "pa_T = Slice (pa, zero1, t1, last)",
-        "pb_T = Slice (pb, zero1, t1, last)",
-        "ca = Mul (pa_T, c64)",
-        "cb = Mul (pb_T, c64)",
-        "scb = Gather <axis = 1> (cb, swap)",
-        "outward = Add (ca, scb)",
-        f"at = Constant <value_int = {T}> ()",
-        "aT64 = Gather <axis = -1> (pa, at)",
-        "bT64 = Gather <axis = -1> (pb, at)",
-        f"flush = Constant <value = float[1] {{{FLUSH}}}> ()",
-        f"grain = Constant <value = double[1] {{{GRAIN}}}> ()",
-    ]
+    last, zero = op.integers(-1), op.integers(0)
+    table = powers(op, plan, Sections(op.as_double(a), op.as_double(b)), T + 1)
+    c64, d64 = (op.Unsqueeze(op.as_double(x), last) for x in (c, d))
+    ones = op.Slice(op.Add(table.a, table.b), zero, op.integers(T), last)  # A^k 1
+    markov = op.ReduceSum(op.Mul(ones, c64), op.integers(1), keepdims=0)
+    kernel = op.Concat(d64, op.Slice(markov, zero, op.integers(T - 1), last), axis=-1)
+    # Toep^T[j, i] = h[i - j]: position T + i - j of the kernel behind T zeros.
+    padded = op.Concat(op.Sub(kernel, kernel), kernel, axis=-1)
+    times = op.Range(op.integer(0), op.integer(T), op.integer(1))
+    lag = op.Sub(op.Unsqueeze(times, zero), op.Unsqueeze(times, last))
+    toeplitz = op.Gather(padded, op.Add(lag, op.integer(T)), axis=-1)
+    # R^T[j] = A^(T-1-j) 1
+    backwards = op.Slice(ones, op.integers(T - 1), op.integers(FAR), last, last)
+    reach = op.Transpose(backwards, perm=[0, 2, 1])
+    # O[i] = c A^i
+    ca, cb = (op.Mul(op.Slice(x, zero, op.integers(T), last), c64) for x in (table.a, table.b))
+    outward = op.Add(ca, swapped(op, plan, cb, 1))
+    power = Sections(*(op.Gather(x, op.integer(T), axis=-1) for x in (table.a, table.b)))
+    return Chunk(kernel, toeplitz, reach, outward, power)
 
 
-def constant32(name: str, source: str) -> list[str]:
+def constant32(op: Builder, constant: ir.Value) -> ir.Value:
     """float32 form of a float64 constant, without the powers of quick poles that would be subnormal numbers."""
-    return [
-        f"{name}_up = Add ({source}, grain)",
-        f"{name}_down = Sub ({name}_up, grain)",
-        f"{name} = Cast <to = 1> ({name}_down)",
-    ]
+    grain = op.double(GRAIN)
+    return op.as_float(op.Sub(op.Add(constant, grain), grain))
 
 
-def sequence_function(plan: Plan, name: str) -> str:
-    """Text of ``name(u, a, b, c, d) => (y)``: whole sequences (batch, time, channels) of any length >= 1 from zero states.
+def sequence(op: Builder, plan: Plan, u: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value) -> tuple[ir.Value]:
+    """Outputs of whole sequences (batch, time, channels) of any length >= 1 from zero states.
 
     Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.  It is also five times
     slower at matrices whose rows are a power of two long, as sequences often are: rows of whole chunks are transposed, and what
     is too long is cut off where time comes first.
     """
     T, n = plan.block, plan.order
-    lines = [
-        *chunk_constants(plan),
-        *constant32("arrive", "reach"),
-        "outward_swapped = Gather <axis = 1> (outward, swap)",
-        "onto64 = Concat <axis = 1> (toeplitz, outward_swapped)",
-        *constant32("onto", "onto64"),
-        # Cut time into chunks, the last one filled with zeros.
-        "time = Shape <start = 1, end = 2> (u)",
-        "negative = Neg (time)",
-        "missing = Mod (negative, t1)",
-        "before_end = Constant <value = int64[4] {0, 0, 0, 0}> ()",
-        "pads = Concat <axis = 0> (before_end, missing, zero1)",
-        "filled = Pad (u, pads)",
-        "by_channel = Transpose <perm = [0, 2, 1]> (filled)",
-        f"to_chunks = Constant <value = int64[4] {{0, 0, -1, {T}}}> ()",
-        "chunks = Reshape (by_channel, to_chunks)",
-        # What arrives in the state in each chunk, as (batch, chunks order, channels), becomes swap(x) before each chunk.
-        "arriving = MatMul (chunks, arrive)",
-        "to_rows = Constant <value = int64[3] {0, 0, -1}> ()",
-        "arriving_rows = Reshape (arriving, to_rows)",
-        "arriving_columns = Transpose <perm = [0, 2, 1]> (arriving_rows)",
-        *_states_before_chunks(plan),
-        "before_rows = Transpose <perm = [0, 2, 1]> (before_columns)",
-        f"to_matrix = Constant <value = int64[4] {{0, 0, -1, {n}}}> ()",
-        "before_chunks = Reshape (before_rows, to_matrix)",
-        "known = Concat <axis = -1> (chunks, before_chunks)",
-        "whole = MatMul (known, onto)",
-        "long = Reshape (whole, to_rows)",
-        "by_time = Transpose <perm = [0, 2, 1]> (long)",
-        "y = Slice (by_time, zero1, time, order_axis)",
-    ]
-    return function_text(name, "u, a, b, c, d", "y", lines)
+    chunk, zero = chunk_constants(op, plan, a, b, c, d), op.integers(0)
+    onto = constant32(op, op.Concat(chunk.toeplitz, swapped(op, plan, chunk.outward, 1), axis=1))
+    # Cut time into chunks, the last one filled with zeros.
+    time = op.Shape(u, start=1, end=2)
+    missing = op.Mod(op.Neg(time), op.integers(T))
+    filled = op.Pad(u, op.Concat(op.integers(0, 0, 0, 0), missing, zero, axis=0))
+    chunks = op.Reshape(op.Transpose(filled, perm=[0, 2, 1]), op.integers(0, 0, -1, T))
+    # What arrives in the state in each chunk, as (batch, chunks order, channels), becomes swap(x) before each chunk.
+    to_rows = op.integers(0, 0, -1)
+    arriving_rows = op.Reshape(op.MatMul(chunks, constant32(op, chunk.reach)), to_rows)
+    arriving = op.Transpose(arriving_rows, perm=[0, 2, 1])
+    rows = op.Mul(op.Div(op.Add(time, missing), op.integers(T)), op.integers(n))
+    before = _states_before_chunks(op, plan, chunk, arriving, rows, op.Shape(u, start=0, end=1))
+    before_chunks = op.Reshape(op.Transpose(before, perm=[0, 2, 1]), op.integers(0, 0, -1, n))
+    whole = op.MatMul(op.Concat(chunks, before_chunks, axis=-1), onto)
+    by_time = op.Transpose(op.Reshape(whole, to_rows), perm=[0, 2, 1])
+    return (op.Slice(by_time, zero, time, op.integers(1)),)
 
 
-def _states_before_chunks(plan: Plan) -> list[str]:
-    """What arrives in each chunk becomes swap(x) before it: arriving_columns to before_columns (batch, chunks order, channels).
+def _states_before_chunks(op: Builder, plan: Plan, chunk: Chunk, arriving: ir.Value, rows: ir.Value, batch: ir.Value) -> ir.Value:
+    """What arrives in each chunk becomes swap(x) before it, both (batch, rows = chunks order, channels).
 
     A Scan walks over groups of G chunks.  What a whole group adds and the states inside a group are found for all groups at once:
 
@@ -199,99 +162,59 @@ def _states_before_chunks(plan: Plan) -> list[str]:
     no state can become a subnormal number, no node is spent on flushing, and outputs that are c f off cannot show it.
     """
     n, channels, group = plan.order, plan.channels, plan.group
-    lines = [
-        "aTt = Transpose <perm = [1, 0]> (aT64)",
-        "bTt = Transpose <perm = [1, 0]> (bT64)",
-        *constant32("aT", "aTt"),
-        *constant32("bT", "bTt"),
-        "flush64 = Cast <to = 11> (flush)",
-        "moved_one = Add (aTt, bTt)",
-        "stays = Sub (one64, moved_one)",
-        "lift64 = Mul (flush64, stays)",
-        "lift = Cast <to = 1> (lift64)",
-        *_filled_groups(plan),
-        f"to_groups = Constant <value = int64[5] {{0, -1, {group}, {n}, {channels}}}> ()",
-        "arriving_groups = Reshape (arriving_filled, to_groups)",
-        "lifted = Add (arriving_groups, lift)",
-        "group_axis = Constant <value = int64[1] {2}> ()",
-    ]
+    aT, bT = op.transposed(chunk.power.a), op.transposed(chunk.power.b)
+    stays = op.Sub(op.double(1.0), op.Add(aT, bT))
+    lift = op.as_float(op.Mul(op.as_double(op.numbers(FLUSH)), stays))
+    power = Sections(constant32(op, aT), constant32(op, bT))
+    if group > 1:
+        # Chunks that complete the last group: only in the states, which are few, not in the samples.
+        missing = op.Mod(op.Neg(rows), op.integers(group * n))
+        arriving = op.Pad(arriving, op.Concat(op.integers(0, 0, 0, 0), missing, op.integers(0), axis=0))
+    lifted = op.Add(op.Reshape(arriving, op.integers(0, -1, group, n, channels)), lift)
+    whole, of_group = power, op.Squeeze(lifted, op.integers(2)) if group == 1 else lifted
+    if group > 1:
+        table = powers(op, plan, chunk.power, group + 1)
+        whole = Sections(*(_power(op, x, group) for x in (table.a, table.b)))
+        left = Sections(*(_left_in_group(op, x, group) for x in (table.a, table.b)))
+        turned = op.Add(op.Mul(lifted, left.a), op.Mul(swapped(op, plan, lifted, 3), left.b))
+        of_group = op.ReduceSum(turned, op.integers(2), keepdims=0)
+    first = op.Transpose(of_group, perm=[1, 0, 2, 3])
+    start = op.filled(FLUSH, op.Concat(batch, op.integers(n, channels), axis=0))
+    _, before_first = op.several("Scan", 2, start, first, num_scan_inputs=1, body=_carry(op, plan, whole))
+    swap_x = op.Transpose(before_first, perm=[1, 0, 2, 3])
+    to_columns = op.integers(0, -1, channels)
     if group == 1:
-        lines += ["group_lifted = Squeeze (lifted, group_axis)", "aG = Identity (aT)", "bG = Identity (bT)"]
-    else:
-        lines += [
-            *_powers(group + 1, "aT64", "bT64", "group_"),
-            f"whole_group = Constant <value_int = {group}> ()",
-            f"last_in_group = Constant <value = int64[1] {{{group - 1}}}> ()",
-        ]
-        for part in "ab":
-            lines += [
-                f"{part}G64 = Gather <axis = -1> (group_p{part}, whole_group)",
-                f"{part}Gt = Transpose <perm = [1, 0]> ({part}G64)",
-                *constant32(f"{part}G", f"{part}Gt"),
-                f"{part}_left64 = Slice (group_p{part}, last_in_group, to_first, last, next1)",
-                f"{part}_leftt = Transpose <perm = [2, 1, 0]> ({part}_left64)",
-                *constant32(f"{part}_left", f"{part}_leftt"),
-            ]
-        lines += [
-            "swapped = Gather <axis = 3> (lifted, swap)",
-            "turned_a = Mul (lifted, a_left)",
-            "turned_b = Mul (swapped, b_left)",
-            "turned = Add (turned_a, turned_b)",
-            "group_lifted = ReduceSum <keepdims = 0> (turned, group_axis)",
-        ]
-    lines += [
-        "group_first = Transpose <perm = [1, 0, 2, 3]> (group_lifted)",
-        "batch1 = Shape <start = 0, end = 1> (u)",
-        f"tail = Constant <value = int64[2] {{{n}, {channels}}}> ()",
-        "state_shape = Concat <axis = 0> (batch1, tail)",
-        f"start = ConstantOfShape <value = float[1] {{{FLUSH}}}> (state_shape)",
-        # Stacking swap(x), which the body computes anyway, saves a node a step.
-        "final, before_first = Scan <num_scan_inputs = 1, body = carry"
-        f" (float[b, {n}, {channels}] x, float[b, {n}, {channels}] r) =>"
-        f" (float[b, {n}, {channels}] x_next, float[b, {n}, {channels}] xs) {{"
-        " xs = Gather <axis = 1> (x, swap)"
-        " ax = Mul (aG, x)"
-        " bx = Mul (bG, xs)"
-        " moved = Add (ax, bx)"
-        " x_next = Add (moved, r)"
-        "}> (start, group_first)",
-        "xs_0 = Transpose <perm = [1, 0, 2, 3]> (before_first)",
-    ]
-    lines += [f"to_columns = Constant <value = int64[3] {{0, -1, {channels}}}> ()"]
-    if group == 1:
-        return [*lines, "before_columns = Reshape (xs_0, to_columns)"]
-    lines += ["x_0 = Gather <axis = 2> (xs_0, swap)"]
+        return op.Reshape(swap_x, to_columns)
+    x, found = swapped(op, plan, swap_x, 2), [swap_x]
     for g in range(group - 1):
-        lines += [
-            f"g_{g} = Constant <value_int = {g}> ()",
-            f"r_{g} = Gather <axis = 2> (lifted, g_{g})",
-            f"ax_{g} = Mul (x_{g}, aT)",
-            f"bx_{g} = Mul (xs_{g}, bT)",
-            f"moved_{g} = Add (ax_{g}, bx_{g})",
-            f"x_{g + 1} = Add (moved_{g}, r_{g})",
-            f"xs_{g + 1} = Gather <axis = 2> (x_{g + 1}, swap)",
-        ]
-    return [
-        *lines,
-        f"before_groups = Concat <axis = 2> ({', '.join(f'xs_{g}' for g in range(group))})",
-        "before_filled = Reshape (before_groups, to_columns)",
-        "before_columns = Slice (before_filled, zero1, rows, order_axis)",
-    ]
+        moved = op.Add(op.Mul(x, power.a), op.Mul(found[-1], power.b))
+        x = op.Add(moved, op.Gather(lifted, op.integer(g), axis=2))
+        found.append(swapped(op, plan, x, 2))
+    before = op.Reshape(op.Concat(*found, axis=2), to_columns)
+    return op.Slice(before, op.integers(0), rows, op.integers(1))
 
 
-def _filled_groups(plan: Plan) -> list[str]:
-    """Chunks that complete the last group: only in the states, which are few, not in the samples."""
-    if plan.group == 1:
-        return ["arriving_filled = Identity (arriving_columns)"]
-    return [
-        "filled_time = Add (time, missing)",
-        "chunk_count = Div (filled_time, t1)",
-        f"rows_of_chunk = Constant <value = int64[1] {{{plan.order}}}> ()",
-        "rows = Mul (chunk_count, rows_of_chunk)",
-        "negative_rows = Neg (rows)",
-        f"group_rows = Constant <value = int64[1] {{{plan.group * plan.order}}}> ()",
-        "missing_rows = Mod (negative_rows, group_rows)",
-        "rows_front = Constant <value = int64[4] {0, 0, 0, 0}> ()",
-        "rows_pads = Concat <axis = 0> (rows_front, missing_rows, zero1)",
-        "arriving_filled = Pad (arriving_columns, rows_pads)",
-    ]
+def _carry(op: Builder, plan: Plan, whole: Sections) -> ir.Graph:
+    """Body of the Scan: the state after a group of chunks, and swap(x) before it.
+
+    Stacking swap(x), which the body computes anyway, saves a node a step.
+    """
+    shape = ir.Shape(["b", plan.order, plan.channels])
+    x, r = (ir.val(name, ir.DataType.FLOAT, shape) for name in ("x", "r"))
+    swap, body = op.integers(*swap_indices(plan.order)), Builder()
+    swap_x = body.Gather(x, swap, axis=1)
+    following = body.Add(body.Add(body.Mul(whole.a, x), body.Mul(whole.b, swap_x)), r)
+    for value in (following, swap_x):
+        value.dtype, value.shape = ir.DataType.FLOAT, shape
+    return ir.Graph([x, r], [following, swap_x], nodes=body.nodes, name="carry")
+
+
+def _power(op: Builder, table: ir.Value, exponent: int) -> ir.Value:
+    """One power of a table, float32 (order, channels)."""
+    return constant32(op, op.transposed(op.Gather(table, op.integer(exponent), axis=-1)))
+
+
+def _left_in_group(op: Builder, table: ir.Value, group: int) -> ir.Value:
+    """The powers that still act on each chunk of a group until its end, float32 (group, order, channels)."""
+    backwards = op.Slice(table, op.integers(group - 1), op.integers(FAR), op.integers(-1), op.integers(-1))
+    return constant32(op, op.Transpose(backwards, perm=[2, 1, 0]))

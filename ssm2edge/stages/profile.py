@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from numpy.typing import NDArray
 
 from ssm2edge.artifact import Profile, Share, StateRecord
 from ssm2edge.errors import UserError
+from ssm2edge.export.ownership import SEPARATOR, TOGETHER
 
 CALLS, WARMUP = 21, 3
-TOGETHER = "*"
-"""In place of a layer's name: nodes that compute for several reduced layers at once."""
+MADE = "_token_"
+"""In the names that onnxruntime gives to values of its own."""
 
 
 def profile_graphs(
@@ -63,7 +63,7 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
     path
         ONNX file.
     layers
-        Names of the reduced layers: nodes that compute with a layer's parameters, before or after constants are folded, are its.
+        Names of the reduced layers, by which their values are named.
     feed
         One call's inputs, states included.
     steps
@@ -74,7 +74,6 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
     UserError
         If the profile cannot be written to the place of temporary files.
     """
-    owners = value_owners(onnx.load(path).graph, layers)
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -97,7 +96,7 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
     kinds = [node.op_type for node in optimised]
     # Files are written in the order nodes run in; where that is not so, the kinds of nodes are still known.
     placed = all([event["args"]["op_name"] for event in call] == kinds for call in calls)
-    belongs = _owners_of(optimised, owners) if placed else None
+    belongs = _owners(optimised, {*layers, TOGETHER}) if placed else None
     # The median of a node's times, for the machine may have been busy with something else in one of them.
     times = np.median([[event["dur"] for event in call] for call in calls], axis=0) * 1e-6
     seconds: dict[tuple[str, str], float] = defaultdict(float)
@@ -110,52 +109,24 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
     return Profile(path.name, len(calls), steps, tuple(sorted(shares, key=lambda share: -share.seconds)))
 
 
-def value_owners(graph: onnx.GraphProto, layers: Sequence[str]) -> dict[str, str]:
-    """The layer of every value that is computed from a layer's parameters inside that layer's function, or alone.
+def _owners(nodes: Sequence[onnx.NodeProto], layers: Collection[str]) -> list[str]:
+    """The layer of every node of an optimised graph, by the names of its values.
 
-    The inliner gives the values of one call of a function one suffix, ``whole__3``; the calls that use a layer's parameters, or
-    constants computed from them, are the layer's.  What uses those of several layers serves them `TOGETHER`.
+    A value that the optimiser made has another name, and is of the layer that reads it, or else of the one it is made from.
     """
-    places = {re.sub(r"\W", "_", f"{layer}.block." if layer else "block."): layer for layer in layers}
-    rests_on: dict[str, set[str]] = {}
-    for tensor in graph.initializer:
-        # The streaming graph's constants are named held_, what kind of value, and the path with lines for dots.
-        path = re.sub(r"\W", "_", re.sub(r"^held_([bpc]_)?", "", tensor.name))
-        rests_on[tensor.name] = {layer for place, layer in places.items() if path.startswith(place)}
-    of_call: dict[str, set[str]] = defaultdict(set)
-    for node in graph.node:
-        used = set[str]().union(*(rests_on.get(name, set()) for name in node.input))
-        if all(name in rests_on for name in node.input if name):
-            rests_on |= dict.fromkeys(node.output, used)
-        for call in filter(None, map(_call, node.output)):
-            of_call[call] |= used
-    found = {name: of_call.get(_call(name)) or rests_on.get(name, set()) for node in graph.node for name in node.output}
-    # Lengths are computed once for all layers, in the call of the first.
-    serves = {name: set(those) for name, those in found.items()}
-    for node in reversed(graph.node):
-        for name in node.input:
-            if _call(name) and name in serves:
-                serves[name] |= set[str]().union(*(serves[output] for output in node.output))
-    found = {name: serves[name] if _call(name) else those for name, those in found.items()}
-    return {name: next(iter(those)) if len(those) == 1 else TOGETHER for name, those in found.items() if those}
-
-
-def _call(value: str) -> str:
-    """Which inlined call a value is of."""
-    _, separator, number = value.rpartition("__")
-    return number if separator and number.isdigit() else ""
-
-
-def _owners_of(nodes: Sequence[onnx.NodeProto], owners: Mapping[str, str]) -> list[str]:
-    """The layer of every node of an optimised graph; a value the optimiser made is of the layer that uses it."""
-    known = dict(owners)
+    known: dict[str, str] = {}
+    for name in {name for node in nodes for name in (*node.input, *node.output)}:
+        layer, separator, number = name.rpartition(SEPARATOR)
+        if separator and number.isdigit() and layer in layers:
+            known[name] = layer
     for node in reversed(nodes):
-        users = {known[name] for name in node.output if name in known}
-        if len(users) == 1 and all(name.startswith("_token") or "_token_" in name for name in node.output):
-            known |= dict.fromkeys(node.output, users.pop())
-        owner = next((known[name] for name in node.output if name in known), "")
-        if owner:
-            known |= {name: owner for name in node.input if "_token_" in name and name not in known}
+        readers = {known[name] for name in node.output if name in known}
+        if len(readers) == 1:
+            known |= dict.fromkeys((name for name in node.input if MADE in name), *readers)
+    for node in nodes:
+        sources = {known[name] for name in node.input if name in known}
+        if len(sources) == 1:
+            known |= dict.fromkeys((name for name in node.output if MADE in name and name not in known), *sources)
     return [next((known[name] for name in node.output if name in known), "") for node in nodes]
 
 

@@ -227,7 +227,7 @@ def test_base_install_verifies_and_runs(artifacts: Path) -> None:
     for command in (["verify"], ["run", "--input", str(artifacts / "batch.npy"), "--stream"]):
         code = (
             "import sys\n"
-            "for name in ('torch', 'onnx', 'onnxscript', 'scipy', 'safetensors'): sys.modules[name] = None\n"
+            "for name in ('torch', 'onnx', 'onnx_ir', 'onnxscript', 'scipy', 'safetensors'): sys.modules[name] = None\n"
             "from ssm2edge.cli import main\n"
             "main()\n"
         )

@@ -28,8 +28,8 @@ def chosen(text: str, pattern: str = "layer") -> TracedModel:
 
 
 def constants(model: onnx.ModelProto) -> list[list[Any]]:
-    tensors = [a.t for node in model.graph.node for a in node.attribute if node.op_type == "Constant" and a.name == "value"]
-    return [onnx.numpy_helper.to_array(tensor).ravel().tolist() for tensor in tensors]
+    values = [a for node in model.graph.node for a in node.attribute if node.op_type == "Constant" and a.name == "value_ints"]
+    return [list(attribute.ints) for attribute in values]
 
 
 def close(model: onnx.ModelProto, states: dict[str, Array]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
-
-from ssm2edge.export.passes.remove_unused import drop_unused
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 TEXT = """
 <ir_version: 9, opset_import: ["" : 18]>
@@ -30,7 +30,7 @@ def test_dead_nodes_and_constants_go_and_results_stay() -> None:
     model = parser.parse_model(TEXT)
     x = np.arange(6, dtype=np.float32).reshape(3, 2)
     (before,) = ReferenceEvaluator(model).run(None, {"x": x})
-    drop_unused(model.graph)
+    model = ir.to_proto(RemoveUnusedNodesPass()(ir.from_proto(model)).model)
     onnx.checker.check_model(model)
     assert [node.op_type for node in model.graph.node] == ["Constant", "Scan"]
     assert [tensor.name for tensor in model.graph.initializer] == ["scale"]

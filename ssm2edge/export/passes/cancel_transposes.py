@@ -2,79 +2,72 @@
 
 A layer written for ``(batch, channels, time)`` inside a model of ``(batch, time, channels)`` turns its values forth and back,
 with elementwise operations in between.  onnxruntime removes such pairs too, but it also pulls a transpose that should stay where
-it is (in front of a cut, see :func:`ssm2edge.lowering.siso_bank.sequence_function`) to where it meets another; so none is left.
+it is (in front of a cut, see :func:`ssm2edge.lowering.siso_bank.sequence`) to where it meets another; so none is left.
 
 Requires
-    a graph whose functions are not inlined yet.
+    a graph without kernels yet.
 Ensures
-    the same values and no more transposes than before.
+    the same values; transposes stand behind elementwise operations, and those that nothing reads any more are left to the removal
+    of unused nodes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import onnx
-from onnx import NodeProto, helper
+import onnx_ir as ir
 
 from ssm2edge.export.passes.drop_time_axis import BINARY, UNARY
+from ssm2edge.export.passes.sizes import constant_sizes
+from ssm2edge.lowering.building import Builder
 
 
-@dataclass(frozen=True)
-class _Turned:
-    """A value that is the transpose of another one, and not computed yet."""
-
-    source: str
-    permutation: tuple[int, ...]
-
-
-def cancel_transposes(model: onnx.ModelProto) -> None:
+def cancel_transposes(graph: ir.Graph) -> None:
     """Rewrite a graph in place."""
-    graph = model.graph
-    if any(attribute.type == onnx.AttributeProto.GRAPH for node in graph.node for attribute in node.attribute):
-        return  # a body may read any value of this graph by its own name
-    scalars = {tensor.name for tensor in graph.initializer if all(size == 1 for size in tensor.dims) and len(tensor.dims) < 2}
-    turned: dict[str, _Turned] = {}
-    same: dict[str, str] = {}
-    written: list[NodeProto] = []
-    known: set[str] = set()
+    for node in list(graph):
+        if _turned(node) is not None:
+            _join_with_earlier(graph, node)
+        elif node.op_type in UNARY or node.op_type in BINARY:
+            _move_behind(graph, node)
 
-    def real(name: str) -> str:
-        """A value's name, after computing it if it is a transpose that was put off."""
-        name = same.get(name, name)
-        if name in turned and name not in known:
-            value = turned[name]
-            written.append(helper.make_node("Transpose", [value.source], [name], perm=value.permutation))
-            known.add(name)
-        return name
 
-    for node in graph.node:
-        inputs = [same.get(name, name) for name in node.input]
-        if node.op_type == "Transpose" and len(node.attribute) == 1:
-            permutation = tuple(node.attribute[0].ints)
-            before = turned.get(inputs[0])
-            source = inputs[0] if before is None else before.source
-            if before is not None:
-                permutation = tuple(before.permutation[axis] for axis in permutation)
-            if permutation == tuple(range(len(permutation))):
-                same[node.output[0]] = source
-            else:
-                turned[node.output[0]] = _Turned(source, permutation)
-            continue
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        waiting = {turned[name].permutation for name in inputs if name in turned}
-        others = [name for name in inputs if name not in turned]
-        elementwise = node.op_type in UNARY or node.op_type in BINARY
-        if elementwise and len(waiting) == 1 and scalars.issuperset(others) and len(node.output) == 1:
-            copy.input[:] = [turned[name].source if name in turned else name for name in inputs]
-            copy.output[0] = f"{node.output[0]}.unturned"
-            turned[node.output[0]] = _Turned(copy.output[0], *waiting)
+def _turned(node: ir.Node | None) -> tuple[ir.Value, tuple[int, ...]] | None:
+    """What a transpose reads, and its permutation; None for other nodes."""
+    if node is None or node.op_type != "Transpose" or node.inputs[0] is None or "perm" not in node.attributes:
+        return None
+    return node.inputs[0], tuple(node.attributes["perm"].as_ints())
+
+
+def _join_with_earlier(graph: ir.Graph, node: ir.Node) -> None:
+    """Let a transpose read what an earlier one reads, or nothing be left of both."""
+    source, permutation = _turned(node) or (None, ())
+    assert source is not None
+    before = _turned(source.producer())
+    if before is not None:
+        source, first = before
+        permutation = tuple(first[axis] for axis in permutation)
+    if permutation == tuple(range(len(permutation))):
+        if node.outputs[0].is_graph_output():
+            op = Builder()
+            same = op.Identity(source)
+            ir.convenience.replace_nodes_and_values(graph, node, [node], op.nodes, node.outputs, [same])
         else:
-            copy.input[:] = [real(name) for name in node.input]
-        written.append(copy)
-    for output in graph.output:
-        if real(output.name) != output.name:
-            written.append(helper.make_node("Identity", [same[output.name]], [output.name]))
-    del graph.node[:]
-    graph.node.extend(written)
+            node.outputs[0].replace_all_uses_with(source)
+    elif before is not None:
+        node.replace_input_with(0, source)
+        node.attributes["perm"] = ir.AttrInt64s("perm", permutation)
+
+
+def _move_behind(graph: ir.Graph, node: ir.Node) -> None:
+    """Let an elementwise operation whose inputs are turned alike work on what they were turned from."""
+    turned = {value: _turned(value.producer()) for value in node.inputs if value is not None}
+    permutations = {found[1] for found in turned.values() if found is not None}
+    if len(permutations) != 1 or any(found is None and not _is_number(value) for value, found in turned.items()):
+        return
+    op = Builder()
+    inputs = [value if value is None or (found := turned[value]) is None else found[0] for value in node.inputs]
+    back = op.Transpose(op.alike(node, inputs), perm=permutations.pop())
+    ir.convenience.replace_nodes_and_values(graph, node, [node], op.nodes, node.outputs, [back])
+
+
+def _is_number(value: ir.Value) -> bool:
+    """Whether a value is a constant of one element that has no axis to turn."""
+    return constant_sizes(value) in ([], [1])

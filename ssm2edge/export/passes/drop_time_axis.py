@@ -13,11 +13,11 @@ Ensures
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
-import onnx
-from onnx import NodeProto, helper
+import onnx_ir as ir
+
+from ssm2edge.export.passes.sizes import constant_sizes, sizes_of
+from ssm2edge.lowering.building import Builder
 
 UNARY = frozenset(
     {
@@ -31,200 +31,133 @@ BINARY = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"})
 MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operators that, where only axes of size one change, leave the rows as they are."""
 
-Shape = list[int | str]
 
-
-def write_single_samples_as_rows(model: onnx.ModelProto) -> None:
+def write_single_samples_as_rows(graph: ir.Graph) -> None:
     """Rewrite a graph in place.
 
     Parameters
     ----------
-    model
+    graph
         Exported with one sample as its time; any other graph comes out unchanged in value too, since only axes of size one go.
     """
-    if any(attribute.type == onnx.AttributeProto.GRAPH for node in model.graph.node for attribute in node.attribute):
-        return  # a body may read any value of this graph by its own name
-    rows = _Rows(model.graph)
-    for node in list(model.graph.node):
+    rows = _Rows(graph)
+    for node in list(graph):
         rows.take(node)
-    for output in model.graph.output:
-        rows.restore(output.name)
-    del model.graph.node[:]
-    model.graph.node.extend(rows.nodes)
 
 
 class _Rows:
-    """The rewritten nodes, and which values there are in their own shape and as rows."""
+    """The values that there are as rows, too."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.nodes: list[NodeProto] = []
-        ports = [*graph.input, *graph.output, *graph.value_info]
-        self._shapes: dict[str, Shape] = {port.name: _dimensions(port) for port in ports}
-        self._constants = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-        self._batch = self._shapes[graph.input[0].name][0] if graph.input else None
-        self._whole = {port.name for port in graph.input} | set(self._constants)
-        self._rows: dict[str, str] = {}
-        self._used = {name for node in graph.node for name in (*node.input, *node.output)}
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        sizes = sizes_of(graph.inputs[0]) if graph.inputs else None
+        self._batch = sizes[0] if sizes else None
+        self._rows: dict[ir.Value, ir.Value] = {}
 
-    def take(self, node: NodeProto) -> None:
-        """Write a node, on rows if it has such a form."""
-        if not self._on_rows(node):
-            for name in node.input:
-                self.restore(name)
-            kept = NodeProto()
-            kept.CopyFrom(node)
-            self.nodes.append(kept)
-            self._whole |= set(node.output)
-
-    def restore(self, name: str) -> None:
-        """Make sure that a value exists in its own shape."""
-        if name in self._whole or name not in self._rows:
+    def take(self, node: ir.Node) -> None:
+        """Write a node on rows if it has such a form; what reads its value in its own shape reads the rows, given that shape."""
+        width = None if len(node.outputs) != 1 else self._width(node.outputs[0])
+        if width is None or not node.inputs:
             return
-        shape = [-1, *(int(size) for size in self._shapes[name][1:])]
-        self._reshape(self._rows[name], shape, name)
-        self._whole.add(name)
-
-    def _on_rows(self, node: NodeProto) -> bool:
-        width = None if len(node.output) != 1 else self._width(node.output[0])
-        if width is None or not node.input:
-            return False
-        if node.op_type in MOVES:
-            return self._move(node, width)
-        if node.op_type in UNARY:
-            return self._elementwise(node, node.input, width)
-        if node.op_type in BINARY and len(node.input) == 2:
-            return self._elementwise(node, node.input, width)
-        if node.op_type == "LayerNormalization":
-            return self._norm(node, width)
-        if node.op_type == "MatMul":
-            return self._product(node)
-        return node.op_type == "Conv" and self._convolution(node, width)
-
-    def _move(self, node: NodeProto, width: int) -> bool:
-        if self._width(node.input[0]) != width:
-            return False
-        self._rows[node.output[0]] = self._row(node.input[0])
-        if len(self._shapes[node.output[0]]) == 2:
-            self._rename(node.output[0])
-        return True
-
-    def _elementwise(self, node: NodeProto, inputs: Sequence[str], width: int) -> bool:
-        shape = self._shapes[node.output[0]]
-        axes = [axis for axis, size in enumerate(shape) if axis and size != 1]
-        channel_from_end = len(shape) - axes[0] if axes else None
-        arguments = []
-        for name in inputs:
-            if name in self._constants:
-                flat = self._flat_constant(name, channel_from_end, width)
-                if flat is None:
-                    return False
-                arguments.append(flat)
-                continue
-            own = self._width(name)
-            if own is None or len(self._shapes[name]) != len(shape) or own not in (1, width):
-                return False
-            arguments.append(name)
-        if not any(name in self._shapes and name not in self._constants for name in arguments):
-            return False
-        self._write(node, [self._row(name) if self._width(name) else name for name in arguments])
-        return True
-
-    def _flat_constant(self, name: str, channel_from_end: int | None, width: int) -> str | None:
-        dimensions = self._constants[name]
-        if math.prod(dimensions) == 1:
-            return name if len(dimensions) < 2 else self._reshape(name, [1], self._fresh(name))
-        if channel_from_end is None or len(dimensions) < channel_from_end or dimensions[-channel_from_end] != width:
-            return None
-        if math.prod(dimensions) != width:
-            return None
-        return name if len(dimensions) == 1 else self._reshape(name, [width], self._fresh(name))
-
-    def _norm(self, node: NodeProto, width: int) -> bool:
-        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        shape = self._shapes[node.output[0]]
-        if attributes.get("axis", -1) not in (-1, len(shape) - 1) or shape[-1] != width or self._width(node.input[0]) != width:
-            return False
-        self._write(node, [self._row(node.input[0]), *node.input[1:]], axis=-1)
-        return True
-
-    def _product(self, node: NodeProto) -> bool:
-        left, right = node.input
-        if self._width(left) is None or len(self._constants.get(right, [])) != 2:
-            return False
-        # (batch, 1, K) by (K, N): the axis of size one is a row, not what is summed over.
-        if self._shapes[left][-1] != self._constants[right][0] or self._width(left) != self._constants[right][0]:
-            return False
-        self._write(node, [self._row(left), right])
-        return True
-
-    def _convolution(self, node: NodeProto, width: int) -> bool:
-        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        weight = self._constants.get(node.input[1], [])
-        plain = attributes.get("group", 1) == 1 and not any(attributes.get("pads", [0]))
-        if not plain or len(weight) != 3 or weight[2] != 1 or len(node.input) < 3 or self._width(node.input[0]) != weight[1]:
-            return False
-        if self._shapes[node.input[0]][-1] != 1 or self._shapes[node.output[0]][-1] != 1:
-            return False
-        matrix = self._reshape(node.input[1], weight[:2], self._fresh(node.input[1]))
-        product = helper.make_node("Gemm", [self._row(node.input[0]), matrix, node.input[2]], list(node.output), transB=1)
-        self._write(product, list(product.input))
-        return True
-
-    def _write(self, node: NodeProto, inputs: Sequence[str], **changed: Any) -> None:
-        """Append the node on other inputs; what it writes are the rows of its value."""
-        written = NodeProto()
-        written.CopyFrom(node)
-        written.input[:] = inputs
-        for name, value in changed.items():
-            kept = [attribute for attribute in written.attribute if attribute.name != name]
-            del written.attribute[:]
-            written.attribute.extend([*kept, helper.make_attribute(name, value)])
-        own = node.output[0]
-        if len(self._shapes[own]) == 2:
-            self._whole.add(own)
-            self._rows[own] = own
+        op, target = Builder(), node.outputs[0]
+        rows = self._form(op, node, width)
+        if rows is None:
+            # Rows of its inputs may have been made: the next reader finds them.
+            self._graph.insert_before(node, op.nodes)
+            return
+        sizes = sizes_of(target) or []
+        rows.shape = ir.Shape([self._batch, width])
+        value = rows
+        if len(sizes) > 2:
+            value = op.Reshape(rows, op.integers(-1, *map(int, sizes[1:])))
+            self._rows[value] = rows
+        elif target.is_graph_output() and rows.producer() not in op.nodes:
+            value = op.Identity(rows)
+        if value.producer() in op.nodes:
+            ir.convenience.replace_nodes_and_values(self._graph, node, [node], op.nodes, [target], [value])
         else:
-            self._rows[own] = written.output[0] = self._fresh(own)
-        self.nodes.append(written)
+            target.replace_all_uses_with(value)
 
-    def _rename(self, name: str) -> None:
-        """Give rows the name of the two-dimensional value that they are."""
-        self.nodes.append(helper.make_node("Identity", [self._rows[name]], [name]))
-        self._whole.add(name)
+    def _form(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
+        """What a node computes, as rows; None if it has no such form."""
+        if node.op_type in MOVES:
+            return self._row(op, node.inputs[0], width)
+        if node.op_type in UNARY or (node.op_type in BINARY and len(node.inputs) == 2):
+            return self._elementwise(op, node, width)
+        forms = {"LayerNormalization": self._norm, "MatMul": self._product, "Conv": self._convolution}
+        return forms[node.op_type](op, node, width) if node.op_type in forms else None
 
-    def _row(self, name: str) -> str:
-        """Name of a value's rows."""
-        if name not in self._rows:
-            width = self._width(name)
-            assert width is not None
-            two = len(self._shapes[name]) == 2
-            self._rows[name] = name if two else self._reshape(name, [-1, width], self._fresh(name))
-        return self._rows[name]
+    def _elementwise(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
+        sizes = sizes_of(node.outputs[0]) or []
+        axes = [axis for axis, size in enumerate(sizes) if axis and size != 1]
+        channel_from_end = len(sizes) - axes[0] if axes else None
+        constants = [constant_sizes(value) for value in node.inputs]
+        if all(constant is not None for constant in constants):
+            return None
+        arguments = []
+        for value, constant in zip(node.inputs, constants, strict=True):
+            if value is not None and constant is not None:
+                arguments.append(_flat(op, value, constant, channel_from_end, width))
+            else:
+                alike = len(sizes_of(value) or ()) == len(sizes)
+                arguments.append(self._row(op, value, 1, width) if alike else None)
+        return None if None in arguments else op.alike(node, arguments)
 
-    def _width(self, name: str) -> int | None:
+    def _norm(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
+        sizes, source = sizes_of(node.outputs[0]) or [], node.inputs[0]
+        if node.attributes.get_int("axis", -1) not in (-1, len(sizes) - 1) or sizes[-1] != width:
+            return None
+        rows = self._row(op, source, width)
+        return None if rows is None else op.alike(node, [rows, *node.inputs[1:]], axis=-1)
+
+    def _product(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
+        left, right = node.inputs
+        sizes, read = constant_sizes(right), sizes_of(left)
+        # (batch, 1, K) by (K, N): the axis of size one is a row, not what is summed over.
+        if sizes is None or len(sizes) != 2 or not read or read[-1] != sizes[0]:
+            return None
+        rows = self._row(op, left, sizes[0])
+        return None if rows is None else op.MatMul(rows, right)
+
+    def _convolution(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
+        source, weight, *bias = node.inputs
+        plain = node.attributes.get_int("group", 1) == 1 and not any(node.attributes.get_ints("pads", [0]))
+        sizes = constant_sizes(weight) or []
+        if not plain or not bias or len(sizes) != 3 or sizes[2] != 1:
+            return None
+        if any((sizes_of(value) or [0])[-1] != 1 for value in (source, node.outputs[0])):
+            return None
+        rows = self._row(op, source, sizes[1])
+        return None if rows is None else op.Gemm(rows, op.Reshape(weight, op.integers(*sizes[:2])), bias[0], transB=1)
+
+    def _row(self, op: Builder, value: ir.Value | None, *widths: int) -> ir.Value | None:
+        """A value's rows, if it holds rows of one of these widths."""
+        width = self._width(value)
+        if value is None or width not in widths:
+            return None
+        if len(sizes_of(value) or ()) == 2:
+            return value
+        if value not in self._rows:
+            self._rows[value] = op.Reshape(value, op.integers(-1, width))
+        return self._rows[value]
+
+    def _width(self, value: ir.Value | None) -> int | None:
         """C of a value that holds rows (batch, C), else None."""
-        shape = self._shapes.get(name)
-        if shape is None or not 2 <= len(shape) <= 4 or shape[0] != self._batch or isinstance(shape[0], int):
+        sizes = sizes_of(value)
+        if sizes is None or not 2 <= len(sizes) <= 4 or sizes[0] != self._batch or sizes[0] == "" or isinstance(sizes[0], int):
             return None
-        sizes = [size for size in shape[1:] if size != 1]
-        if any(not isinstance(size, int) or size < 1 for size in sizes) or len(sizes) > 1:
+        wide = [size for size in sizes[1:] if size != 1]
+        if len(wide) > 1 or any(isinstance(size, str) or size < 1 for size in wide):
             return None
-        return int(sizes[0]) if sizes else 1
-
-    def _reshape(self, source: str, shape: Sequence[int], target: str) -> str:
-        constant = self._fresh(f"{target}.shape")
-        self.nodes.append(helper.make_node("Constant", [], [constant], value_ints=list(shape)))
-        self.nodes.append(helper.make_node("Reshape", [source, constant], [target]))
-        return target
-
-    def _fresh(self, name: str) -> str:
-        number, candidate = 0, f"{name}.rows"
-        while candidate in self._used:
-            number += 1
-            candidate = f"{name}.rows{number}"
-        self._used.add(candidate)
-        return candidate
+        return int(wide[0]) if wide else 1
 
 
-def _dimensions(port: onnx.ValueInfoProto) -> Shape:
-    return [size.dim_param or size.dim_value for size in port.type.tensor_type.shape.dim]
+def _flat(op: Builder, constant: ir.Value, sizes: list[int], channel_from_end: int | None, width: int) -> ir.Value | None:
+    """A constant as it acts on rows; None if it does not act on channels."""
+    if math.prod(sizes) == 1:
+        return constant if len(sizes) < 2 else op.Reshape(constant, op.integers(1))
+    if channel_from_end is None or len(sizes) < channel_from_end or sizes[-channel_from_end] != width:
+        return None
+    if math.prod(sizes) != width:
+        return None
+    return constant if len(sizes) == 1 else op.Reshape(constant, op.integers(width))

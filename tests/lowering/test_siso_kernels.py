@@ -1,28 +1,29 @@
-"""The ONNX functions of a bank, inlined and run: every form is the recurrence at every length; states never go subnormal."""
+"""The kernels of a bank, run: every form is the recurrence at every length; states never go subnormal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from ssm2edge.lowering.building import Builder
 from ssm2edge.lowering.choice import Choice, parse_choice
-from ssm2edge.lowering.functions import DOMAIN, OPSET
 from ssm2edge.lowering.plan import Form, Plan, block_candidates, plan_block, plan_sequence, sequence_candidates
-from ssm2edge.lowering.siso_bank import sequence_function
-from ssm2edge.lowering.siso_block import arrivals_function, chunk_function, outputs_function, states_function
+from ssm2edge.lowering.siso_bank import sequence
+from ssm2edge.lowering.siso_block import arrivals, chunk, outputs, states
 from ssm2edge.systems.real_form import to_real_sections
 from ssm2edge.systems.system import System, siso_bank
+from tests.kernel_models import kernel_model
 from tests.onnx_sessions import session
 from tests.random_banks import random_bank
 
@@ -61,63 +62,36 @@ def recurrence(constants: dict[str, Array], u: Array, x: NDArray[np.float64]) ->
     return np.stack(outputs, -1), x
 
 
-def model_of(
-    nodes: list[onnx.NodeProto], texts: list[str], constants: dict[str, Array], ports: dict[str, list[int | str]]
-) -> onnx.ModelProto:
-    """A graph with inputs of these sizes, and outputs ``y`` and ``x_next`` of the same sizes in the same order."""
-    functions = [onnx.parser.parse_function(text) for text in texts]
-    names = dict(zip(("y", "x_next"), ports, strict=False))
-    graph = helper.make_graph(
-        nodes,
-        "bank",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ports.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ports[like]) for name, like in names.items()],
-        [numpy_helper.from_array(constants[name], name) for name in "abcd"],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=9)
-    inlined = onnx.inliner.inline_local_functions(model)
-    assert not inlined.functions
-    assert {node.domain for node in inlined.graph.node} == {""}
-    del inlined.opset_import[1:]
-    onnx.checker.check_model(inlined, full_check=True)
-    return inlined
-
-
-def turned(source: str, target: str) -> onnx.NodeProto:
-    return helper.make_node("Transpose", [source], [target], perm=[0, 2, 1])
-
-
 def sequence_model(system: System, block: int, group: int = 1) -> onnx.ModelProto:
     """Takes and gives (batch, channels, time)."""
     channels, order = system.poles.shape
-    plan = Plan("chunked", block, channels, order, 0.0, group)
-    nodes = [turned("u", "v"), helper.make_node("Bank", ["v", *"abcd"], ["w"], domain=DOMAIN), turned("w", "y")]
-    return model_of(nodes, [sequence_function(plan, "Bank")], coefficients(system), {"u": ["batch", channels, "time"]})
+    plan, size = Plan("chunked", block, channels, order, 0.0, group), ["batch", channels, "time"]
+
+    def build(op: Builder, u: ir.Value, *constants: ir.Value) -> list[ir.Value]:
+        (y,) = sequence(op, plan, op.Transpose(u, perm=[0, 2, 1]), *constants)
+        return [op.Transpose(y, perm=[0, 2, 1])]
+
+    return kernel_model(build, {"u": size}, coefficients(system), {"y": size})
 
 
 def block_model(system: System, block: int, form: Form | None = None) -> onnx.ModelProto:
     """Takes and gives (batch, channels, time) and states (batch, order, channels)."""
     channels, order = system.poles.shape
     plan = Plan(form or ("recurrent" if block == 1 else "chunked"), block, channels, order, 0.0)
-    ports: dict[str, list[int | str]] = {"u": ["batch", channels, block], "x": ["batch", order, channels]}
-    if plan.form == "chunked":
-        nodes = [helper.make_node("Bank", ["u", "x", *"abcd"], ["y", "x_next"], domain=DOMAIN)]
-        return model_of(nodes, [chunk_function(plan, "Bank")], coefficients(system), ports)
-    if plan.form == "recurrent":
-        forth, back = (helper.make_node(name, [x, "axis"], [y]) for name, x, y in (("Squeeze", *"uv"), ("Unsqueeze", *"wy")))
-    else:
-        forth, back = turned("u", "v"), turned("w", "y")
-    nodes = [
-        helper.make_node("Constant", [], ["axis"], value_ints=[2]),
-        forth,
-        helper.make_node("States", ["x", *"abcd"], ["moved", "seen"], domain=DOMAIN),
-        helper.make_node("Outputs", ["v", "seen", *"abcd"], ["w"], domain=DOMAIN),
-        helper.make_node("Arrivals", ["v", "moved", *"abcd"], ["x_next"], domain=DOMAIN),
-        back,
-    ]
-    parts = {"States": states_function, "Outputs": outputs_function, "Arrivals": arrivals_function}
-    return model_of(nodes, [write(plan, name) for name, write in parts.items()], coefficients(system), ports)
+    one, samples, state = plan.form == "recurrent", ["batch", channels, block], ["batch", order, channels]
+
+    def build(op: Builder, u: ir.Value, x: ir.Value, *constants: ir.Value) -> Sequence[ir.Value]:
+        if plan.form == "chunked":
+            return chunk(op, plan, u, x, *constants)
+        by_time = op.Squeeze(u, op.integers(2)) if one else op.Transpose(u, perm=[0, 2, 1])
+        moved, seen = states(op, plan, x, *constants)
+        (y,) = outputs(op, plan, by_time, seen, *constants)
+        return [
+            op.Unsqueeze(y, op.integers(2)) if one else op.Transpose(y, perm=[0, 2, 1]),
+            *arrivals(op, plan, by_time, moved, *constants),
+        ]
+
+    return kernel_model(build, {"u": samples, "x": state}, coefficients(system), {"y": samples, "x_next": state})
 
 
 @cache

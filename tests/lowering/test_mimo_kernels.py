@@ -1,20 +1,20 @@
-"""The ONNX functions of MIMO and quadratic-output systems, inlined and run: every form is the recurrence at every length."""
+"""The kernels of MIMO and quadratic-output systems, run: every form is the recurrence at every length."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 import onnx
-import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
-from ssm2edge.lowering.functions import DOMAIN, OPSET
-from ssm2edge.lowering.mimo import block_function, sequence_function
+from ssm2edge.lowering import mimo
 from ssm2edge.lowering.mimo_plan import Feedthrough, MimoForm, MimoPlan, plan_mimo_block, plan_mimo_sequence
+from tests.kernel_models import kernel_model
 from tests.onnx_sessions import session
 
 Array = NDArray[np.float32]
@@ -71,28 +71,13 @@ def recurrence(constants: Constants, u: Array, x: NDArray[np.float64]) -> tuple[
     return np.stack(outputs, 1), x
 
 
-def session_of(text: str, constants: Constants, ports: dict[str, list[int | str]]) -> onnxruntime.InferenceSession:
-    function = onnx.parser.parse_function(text)
-    assert list(function.input) == [*ports, *constants]
-    node = helper.make_node(function.name, list(function.input), list(function.output), domain=DOMAIN)
-    outputs = len(constants["C"])
-    sizes: list[list[int | str]] = [[*ports["u"][:2], outputs], *([ports["x"]] if "x" in ports else [])]
-    results = zip(function.output, sizes, strict=True)
-    graph = helper.make_graph(
-        [node],
-        "system",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ports.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in results],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    model = onnx.inliner.inline_local_functions(
-        helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=9)
-    )
-    assert {node.domain for node in model.graph.node} == {""}
-    del model.opset_import[1:]
-    onnx.checker.check_model(model, full_check=True)
-    return session(model)
+def model_of(
+    kernel: Callable[..., Sequence[ir.Value]], plan: MimoPlan, constants: Constants, ports: dict[str, list[int | str]]
+) -> onnx.ModelProto:
+    results: dict[str, list[int | str]] = {"y": [*ports["u"][:2], len(constants["C"])]}
+    if "x" in ports:
+        results["x_next"] = ports["x"]
+    return kernel_model(lambda op, *values: kernel(op, plan, *values), ports, constants, results)
 
 
 @cache
@@ -100,7 +85,7 @@ def sequence_session(order: int, squares: int, chunk: int, feedthrough: Feedthro
     inputs, outputs = SIZES[feedthrough]
     plan = MimoPlan("chunked", chunk, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
     constants = random_constants(order, squares, feedthrough)
-    return session_of(sequence_function(plan, "System"), constants, {"u": ["batch", "time", inputs]})
+    return session(model_of(mimo.sequence, plan, constants, {"u": ["batch", "time", inputs]}))
 
 
 @cache
@@ -109,9 +94,8 @@ def block_session(
 ) -> onnxruntime.InferenceSession:
     inputs, outputs = SIZES[feedthrough]
     plan = MimoPlan(form, block, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
-    text = block_function(plan, "System")
     constants = random_constants(order, squares, feedthrough)
-    return session_of(text, constants, {"u": ["batch", block, inputs], "x": ["batch", order]})
+    return session(model_of(mimo.block, plan, constants, {"u": ["batch", block, inputs], "x": ["batch", order]}))
 
 
 def close(actual: Array, expected: NDArray[np.float64]) -> None:
@@ -196,15 +180,16 @@ def test_slow_poles_keep_their_last_bits() -> None:
     u = np.zeros((1, 40_000, INPUTS), np.float32)
     u[0, 0] = 1.0
     plan = plan_mimo_sequence(INPUTS, 2, OUTPUTS, 0)
-    (y,) = session_of(sequence_function(plan, "System"), constants, {"u": ["batch", "time", INPUTS]}).run(None, {"u": u})
+    (y,) = session(model_of(mimo.sequence, plan, constants, {"u": ["batch", "time", INPUTS]})).run(None, {"u": u})
     close(y, recurrence(constants, u, np.zeros((1, 2)))[0])
 
 
 def test_files_grow_with_parameters_and_not_with_chunks() -> None:
     constants = random_constants(16, 4, sizes=(8, 8))
-    short, long = (sequence_function(MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0), "System") for chunk in (4, 64))
+    plans = [MimoPlan("chunked", chunk, 8, 16, 8, 4, 0.0) for chunk in (4, 64)]
+    short, long = (model_of(mimo.sequence, plan, constants, {"u": ["batch", "time", 8]}).ByteSize() for plan in plans)
     parameters = sum(value.nbytes for value in constants.values())
-    assert len(long) < len(short) + parameters
+    assert long < short + parameters
 
 
 def test_plans_say_what_they_cost() -> None:
