@@ -105,7 +105,9 @@ class Subject:
         values = {name: value for name, value in self.model.layers.items() if LAYER + name in known}
         if not values:
             return {}
-        with Model(self.offline, threads=self.threads, exposed=tuple(dict.fromkeys(values.values()))) as model:
+        # A layer may give what the whole model gives.
+        inner = dict.fromkeys(value for value in values.values() if value not in self.time_axes)
+        with Model(self.offline, threads=self.threads, exposed=tuple(inner)) as model:
             found = model.run(dict(self.probes.inputs))
         return {name: found[value] for name, value in values.items()}
 
