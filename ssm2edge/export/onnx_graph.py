@@ -92,6 +92,7 @@ def to_onnx(
     passes.RemoveUnusedNodesPass()(model)
     # Two calls of a layer on the same value are one from here on, so that no value of a layer is merged with another's later.
     passes.CommonSubexpressionEliminationPass()(model)
+    passes.NameFixPass()(model)
     layers = layer_values(model.graph)
     write_kernels(model.graph, kernels)
     compute_lengths_once(model)
