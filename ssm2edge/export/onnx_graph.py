@@ -19,10 +19,10 @@ from ssm2edge.export.near_neutral import near_neutral_decompositions
 from ssm2edge.export.ownership import name_values
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
-from ssm2edge.export.passes.joint_states import join_states
-from ssm2edge.export.passes.kernels import write_kernels
+from ssm2edge.export.passes.join_states import join_states
 from ssm2edge.export.passes.share_lengths import compute_lengths_once
 from ssm2edge.export.passes.split_gates import write_gates_as_products
+from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.lowering.building import DOMAIN, OPSET, Kernel
 from ssm2edge.lowering.gelu import NAME as GELU

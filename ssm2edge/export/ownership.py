@@ -67,7 +67,7 @@ def name_values(graph: ir.Graph) -> dict[str, str]:
     Returns
     -------
     dict
-        New names by old ones.
+        New names by old ones, of values of the graph itself.
     """
     moving, counts, renamed = set(graph.inputs), Counter[str](), dict[str, str]()
     for node in graph:
@@ -82,6 +82,7 @@ def name_values(graph: ir.Graph) -> dict[str, str]:
         prefix = layer if moves else ""
         for value in (*(x for x in node.outputs if x.name and not x.is_graph_output()), *inner):
             counts[prefix] += 1
-            new = f"{prefix}{SEPARATOR}{counts[prefix]}"
-            renamed[str(value.name)], value.name = new, new
+            old, value.name = str(value.name), f"{prefix}{SEPARATOR}{counts[prefix]}"
+            if value not in inner:
+                renamed[old] = str(value.name)
     return renamed

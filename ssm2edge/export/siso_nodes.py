@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.export.ownership import as_node
-from ssm2edge.export.passes.joint_states import JointOperators
+from ssm2edge.export.passes.join_states import JointOperators
 from ssm2edge.layers import operators
 from ssm2edge.lowering import siso_bank, siso_block
 from ssm2edge.lowering.building import Kernel

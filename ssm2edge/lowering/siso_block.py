@@ -4,7 +4,7 @@
 
 In the recurrent form (T = 1) and the elementwise form a block is three kernels: what the states before it alone decide, O x and
 A^T x; its outputs; and the states after it.  The first does not wait for the layers below, and no layer above waits for the last,
-so that these two can be computed for all layers at once (:mod:`ssm2edge.export.passes.joint_states`): of a small bank a node
+so that these two can be computed for all layers at once (:mod:`ssm2edge.export.passes.join_states`): of a small bank a node
 costs more than its arithmetic.  The chunked form is one matrix product for each channel.
 
 States stay out of the subnormal range because A^T x is lifted by f - A^T f with f = 2^-70: silence ends at states of f, which no

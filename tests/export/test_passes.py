@@ -20,7 +20,7 @@ from models.digits.model import S4D
 from ssm2edge.export import export_offline, export_stream
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
-from ssm2edge.export.passes.joint_states import LARGEST_STATES
+from ssm2edge.export.passes.join_states import LARGEST_STATES
 from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
 from tests.small_models import replaced
