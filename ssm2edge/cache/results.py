@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from ssm2edge.calibration import Calibrated, Matched
 from ssm2edge.reduction import Reduction
-from ssm2edge.systems.system import System
+from ssm2edge.reduction.contract import COLUMNS
+from ssm2edge.systems.system import ARRAYS, System
 from ssm2edge.systems.tie import RULES, Tie
 
 Array = NDArray[Any]
 
-MATRICES = ("poles", "B", "C", "D", "M")
 SHARED = ("generator", "group", "steps")
-COLUMNS = ("error", "relative_error", "spectral_radius", "outcomes", "iterations")
 
 
 class Outputs:
@@ -87,8 +86,7 @@ class Calibrations:
 
 def _of_system(index: int, system: System) -> dict[str, Array]:
     """The matrices, and what channels share; complex ones as pairs of real numbers along a last axis."""
-    values = {name: getattr(system, name) for name in MATRICES}
-    arrays: dict[str, Array] = {f"{index}.{name}": _real(value) for name, value in values.items() if value is not None}
+    arrays: dict[str, Array] = {f"{index}.{name}": _real(x) for name, x in zip(ARRAYS, system.arrays(), strict=False)}
     if system.tie is not None:
         shared = {name: getattr(system.tie, name) for name in SHARED}
         arrays |= {f"{index}.tie.{name}": _real(value) for name, value in shared.items()}

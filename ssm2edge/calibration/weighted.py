@@ -18,9 +18,9 @@ from torch import Tensor
 from ssm2edge.reduction.newton import Local, Minimum, minimise
 from ssm2edge.reduction.projection import LARGEST_RIDGE, RIDGE, memory
 from ssm2edge.reduction.search import better_of
-from ssm2edge.reduction.sections import Sections, swapped
+from ssm2edge.reduction.sections import Sections
 from ssm2edge.systems.gram import scaled
-from ssm2edge.systems.real_coordinates import complex_columns, real_rows
+from ssm2edge.systems.real_coordinates import complex_columns, real_rows, swapped
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.window import window_sum
 

@@ -10,7 +10,7 @@ from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.mimo_operators import mimo
 from ssm2edge.layers.operators import computed_in, in_float32
 from ssm2edge.systems.mimo_form import MimoSections, from_mimo_sections, to_mimo_sections
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 from ssm2edge.systems.system import System
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssm2edge.layers.operators import DOMAIN
 from ssm2edge.systems.mimo_form import MimoSections
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 
 COEFFICIENTS = (
     "Tensor a, Tensor b, Tensor input, Tensor output, Tensor? feedthrough, Tensor? factors, Tensor? mixing, str form='', "

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 
 DOMAIN = "ssm2edge"
 

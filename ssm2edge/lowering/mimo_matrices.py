@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ssm2edge.lowering.building import Builder
 from ssm2edge.lowering.mimo_plan import MimoPlan
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from ssm2edge.lowering.building import FLUSH, Builder
 from ssm2edge.lowering.plan import Plan
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 
 GRAIN = 2.0**-44
 """float64 constants are rounded to multiples of 2^-96 before they become float32."""

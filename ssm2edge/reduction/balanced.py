@@ -149,13 +149,13 @@ def repaired(system: System, reduced: System, horizon: int | None) -> tuple[Syst
 
 def put(system: System, where: Tensor, other: System) -> System:
     """Replace the systems of a batch at the given indices (or mask) by others of the same order."""
-    names = ("poles", "B", "C", "D") if system.M is None else ("poles", "B", "C", "D", "M")
-    parts = {}
-    for name in names:
-        value = getattr(system, name).clone()
-        value[where] = getattr(other, name)
-        parts[name] = value
-    return System(**parts)
+
+    def exchanged(value: Tensor, new: Tensor) -> Tensor:
+        value = value.clone()
+        value[where] = new
+        return value
+
+    return system.mapped(exchanged, other)
 
 
 def unit_input(system: System) -> System:

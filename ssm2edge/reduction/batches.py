@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from ssm2edge.reduction.contract import Method, Reduction
-from ssm2edge.systems.system import System
+from ssm2edge.reduction.contract import COLUMNS, Method, Reduction
+from ssm2edge.systems.system import System, concatenate
 
 # About 20 complex n x (n + r) temporaries of a chunk live at the same time at the peak of any method.
 CHUNK_BYTES = 400 * 2**20
@@ -42,21 +40,9 @@ def chunk_length(system: System, order: int) -> int:
     return max(1, CHUNK_BYTES // (TEMPORARIES * 16 * width * width * maps))
 
 
-def flattened(system: System) -> System:
-    """Return the systems with one batch axis."""
-    count = math.prod(system.batch_shape)
-    rank = len(system.batch_shape)
-
-    def flat(x: Tensor) -> Tensor:
-        return x.reshape((count, *x.shape[rank:]))
-
-    M = None if system.M is None else flat(system.M)
-    return System(flat(system.poles), flat(system.B), flat(system.C), flat(system.D), M)
-
-
 def in_chunks(method: Method, system: System, order: int, horizon: int | None) -> Reduction:
     """Apply a method to a batch of any shape, chunk by chunk."""
-    flat = flattened(system)
+    flat = system.reshaped(math.prod(system.batch_shape))
     length = chunk_length(flat, order)
     count = flat.poles.shape[0]
     workers = torch.get_num_threads()
@@ -74,24 +60,6 @@ def in_chunks(method: Method, system: System, order: int, horizon: int | None) -
     with one_thread_each(), ThreadPoolExecutor(min(workers, len(chunks))) as pool:
         results = list(pool.map(reduce_chunk, chunks))
 
-    def joined(parts: list[Tensor]) -> Tensor:
-        together = torch.cat(parts)
-        return together.reshape((*system.batch_shape, *together.shape[1:]))
-
-    quadratic = [result.system.M for result in results if result.system.M is not None]
-    reduced = System(
-        poles=joined([result.system.poles for result in results]),
-        B=joined([result.system.B for result in results]),
-        C=joined([result.system.C for result in results]),
-        D=joined([result.system.D for result in results]),
-        M=joined(quadratic) if quadratic else None,
-    )
-    return replace(
-        results[0],
-        system=reduced,
-        error=joined([result.error for result in results]),
-        relative_error=joined([result.relative_error for result in results]),
-        spectral_radius=joined([result.spectral_radius for result in results]),
-        outcomes=joined([result.outcomes for result in results]),
-        iterations=joined([result.iterations for result in results]),
-    )
+    columns = (torch.cat([getattr(result, name) for result in results]).reshape(system.batch_shape) for name in COLUMNS)
+    reduced = concatenate([result.system for result in results]).reshaped(*system.batch_shape)
+    return Reduction(reduced, results[0].method, order, horizon, *columns)

@@ -69,11 +69,20 @@ class Reduction:
     outcomes: Tensor
     iterations: Tensor
 
+    def __getitem__(self, index: int | slice) -> Reduction:
+        """Select systems of the batch."""
+        columns = (getattr(self, name)[index] for name in COLUMNS)
+        return Reduction(self.system[index], self.method, self.order, self.horizon, *columns)
+
     @property
     def outcome_counts(self) -> dict[str, int]:
         """How many systems ended in which way, by lower-case name, without the ways that did not occur."""
         counts = {outcome.name.lower(): int((self.outcomes == outcome).sum()) for outcome in Outcome}
         return {name: count for name, count in counts.items() if count}
+
+
+COLUMNS = ("error", "relative_error", "spectral_radius", "outcomes", "iterations")
+"""Attributes of a :class:`Reduction` with one entry for each system."""
 
 
 class Method(Protocol):

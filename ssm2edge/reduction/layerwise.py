@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-
-from torch import Tensor
+from itertools import accumulate
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Reduction
@@ -54,25 +53,9 @@ def reduce_layers(
         banks = [stack([systems[name]]) if single else systems[name] for name in names]
         joined = reduce_system(concatenate(banks), order, method, horizon)
         parts = _split(joined, [bank.batch_shape[0] for bank in banks])
-        reductions |= dict(zip(names, [_only(part) for part in parts] if single else parts, strict=True))
+        reductions |= dict(zip(names, [part[0] for part in parts] if single else parts, strict=True))
     return {name: reductions[name] for name in systems}
 
 
-def _columns(reduction: Reduction) -> tuple[Tensor, ...]:
-    return reduction.error, reduction.relative_error, reduction.spectral_radius, reduction.outcomes, reduction.iterations
-
-
-def _only(reduction: Reduction) -> Reduction:
-    """The one system of a batch of one, without the batch."""
-    columns = (column[0] for column in _columns(reduction))
-    return Reduction(reduction.system[0], reduction.method, reduction.order, reduction.horizon, *columns)
-
-
 def _split(joined: Reduction, counts: list[int]) -> list[Reduction]:
-    parts, start = [], 0
-    for count in counts:
-        rows = slice(start, start + count)
-        columns = (column[rows] for column in _columns(joined))
-        parts.append(Reduction(joined.system[rows], joined.method, joined.order, joined.horizon, *columns))
-        start += count
-    return parts
+    return [joined[end - count : end] for count, end in zip(counts, accumulate(counts), strict=True)]

@@ -25,7 +25,7 @@ from ssm2edge.reduction.singular_perturbation import balanced_singular_perturbat
 from ssm2edge.reduction.tlh2 import tlh2
 from ssm2edge.systems.dense import with_real_coefficients
 from ssm2edge.systems.stability import is_stable, spectral_radius
-from ssm2edge.systems.system import System, reading_after
+from ssm2edge.systems.system import ARRAYS, System, reading_after
 from ssm2edge.systems.window import check_horizon
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -99,9 +99,8 @@ def _reduce_after_sample(system: System, order: int, method: str, horizon: int |
 
 def _check_systems(system: System) -> None:
     """Refuse systems that no method can reduce."""
-    for name in ("poles", "B", "C", "D", "M"):
-        value = getattr(system, name)
-        if value is not None and not torch.isfinite(value).all():
+    for name, value in zip(ARRAYS, system.arrays(), strict=False):
+        if not torch.isfinite(value).all():
             raise ValueError(f"{name} holds NaN or infinite entries; check the weights the system was read from.")
     if not is_stable(system).all():
         radius = float(spectral_radius(system).max())
@@ -111,6 +110,6 @@ def _check_systems(system: System) -> None:
 def _ensure(result: Reduction, order: int) -> None:
     """Hold a method to the contract; a breach is a defect of the method, not of the input."""
     system = result.system
-    finite = all(torch.isfinite(x).all() for x in (system.poles, system.B, system.C, system.D))
+    finite = all(torch.isfinite(x).all() for x in system.arrays())
     if system.order != order or not finite or not is_stable(system).all():
         raise RuntimeError(f"the reduction method {result.method!r} broke its contract (order, stability or finiteness).")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
+from ssm2edge.systems.real_coordinates import swapped
 from ssm2edge.systems.system import System
 
 
@@ -37,10 +38,7 @@ def slowness(system: System) -> Tensor:
     ranks = torch.empty_like(modulus)
     ranks.scatter_(-1, order, torch.arange(modulus.shape[-1], dtype=modulus.dtype).expand_as(modulus).contiguous())
     # Members of a pair share the better of their ranks.
-    n = modulus.shape[-1]
-    partner = torch.arange(n) ^ 1
-    partner = torch.where(partner < n, partner, torch.arange(n))
-    return torch.where(system.poles.imag != 0, torch.maximum(ranks, ranks[..., partner]), ranks)
+    return torch.where(system.poles.imag != 0, torch.maximum(ranks, swapped(ranks)), ranks)
 
 
 def keep_modes(system: System, scores: Tensor, order: int) -> tuple[System, Tensor]:

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ssm2edge.reduction.projection import EPS, RIDGE, gram_factor, memory, rounding_energy
-from ssm2edge.reduction.sections import Sections, swapped
+from ssm2edge.reduction.sections import Sections
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.gram import real_gram
 from ssm2edge.systems.norms import h2_norm
-from ssm2edge.systems.real_coordinates import complex_columns, real_rows
+from ssm2edge.systems.real_coordinates import complex_columns, real_rows, swapped
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sums
 

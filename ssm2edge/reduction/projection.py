@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.systems.gram import real_gram, scaled, unit_scale
-from ssm2edge.systems.real_coordinates import complex_columns, real_rows
+from ssm2edge.systems.real_coordinates import complex_columns, real_rows, swapped
 from ssm2edge.systems.system import System
 from ssm2edge.systems.window import window_sum
 
@@ -37,11 +37,8 @@ JITTERS = (0.0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10, 1e-8)
 
 def memory(own_sums: Tensor, paired: Tensor) -> Tensor:
     """Return ``sum_k |lambda_j|^2k``, ``(*batch, r)`` float64, from the window sums of canonical poles with themselves."""
-    n = own_sums.shape[-1]
-    diagonal = own_sums.diagonal(dim1=-2, dim2=-1)
-    partner = torch.arange(n) ^ 1
-    partner = torch.where(partner < n, partner, torch.arange(n))
-    return torch.where(paired, own_sums[..., torch.arange(n), partner], diagonal).real.clamp_min(0)
+    with_itself, with_partner = (x.diagonal(dim1=-2, dim2=-1) for x in (own_sums, swapped(own_sums)))
+    return torch.where(paired, with_partner, with_itself).real.clamp_min(0)
 
 
 def rounding_energy(residues: Tensor, memories: Tensor, jitter: Tensor | None = None) -> Tensor:

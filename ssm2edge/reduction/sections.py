@@ -116,13 +116,6 @@ def second_of_pair(x: Tensor) -> Tensor:
     return x[..., (index | 1).clamp_max(x.shape[-1] - 1)]
 
 
-def swapped(x: Tensor) -> Tensor:
-    """Return x with the two places of each section exchanged along the last axis (an odd last one stays)."""
-    index = torch.arange(x.shape[-1])
-    other = index ^ 1
-    return x[..., torch.where(other < x.shape[-1], other, index)]
-
-
 def slowest_decay(poles: Tensor, horizon: int | None) -> float:
     """Return the decay that no reduced pole goes below when errors count on ``horizon`` taps, unless the original poles do."""
     if horizon is None:

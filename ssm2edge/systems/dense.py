@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.real_coordinates import complex_columns, modal_rows, real_rows, times_diagonal
+from ssm2edge.systems.real_coordinates import complex_columns, modal_rows, real_rows, swapped, times_diagonal
 from ssm2edge.systems.system import System
 
 # Eigenvector matrices worse conditioned than one over the root of the rounding unit mean a (nearly) defective A: a perturbation
@@ -43,13 +43,8 @@ def section_has_pair(poles: Tensor) -> Tensor:
 
     A pair of equal real poles stored as (pole, conjugate), as S4D's zero frequency is, counts: its B and C are conjugates too.
     """
-    n = poles.shape[-1]
-    paired = torch.zeros_like(poles, dtype=torch.bool)
-    even = n - n % 2
-    pair = poles[..., 0:even:2] == poles[..., 1:even:2].conj()
-    paired[..., 0:even:2] = pair
-    paired[..., 1:even:2] = pair
-    return paired
+    in_section = torch.arange(poles.shape[-1]) < poles.shape[-1] // 2 * 2
+    return in_section & (poles == swapped(poles).conj())
 
 
 def is_canonical(system: System, tolerance: float = 1e-9) -> bool:
@@ -79,14 +74,7 @@ def real_basis(poles: Tensor) -> Tensor:
 
 def conjugate_basis(paired: Tensor) -> Tensor:
     """Return U from a mask of the states that stand in conjugate sections; identity elsewhere."""
-    n = paired.shape[-1]
-    U = torch.diag_embed(torch.ones(paired.shape, dtype=torch.complex128))
-    half = 0.5**0.5
-    for i in range(0, n - 1, 2):
-        block = torch.tensor([[half, half], [-1j * half, 1j * half]], dtype=torch.complex128)
-        both = paired[..., i, None, None]
-        U[..., i : i + 2, i : i + 2] = torch.where(both, block, torch.eye(2, dtype=torch.complex128))
-    return U
+    return real_rows(torch.eye(paired.shape[-1], dtype=torch.complex128).expand(*paired.shape, -1), paired)
 
 
 def with_real_coefficients(system: System) -> System:

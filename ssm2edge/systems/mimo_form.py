@@ -19,7 +19,7 @@ from torch import Tensor
 from ssm2edge.systems.dense import conjugate_basis, to_dense
 from ssm2edge.systems.gram import scaled
 from ssm2edge.systems.quadratic import squares_of
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 from ssm2edge.systems.system import System
 
 

@@ -7,6 +7,7 @@ section then closes in on the peaks of the most promising intervals.  All system
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,8 +28,7 @@ def hinf_norm(system: System) -> Tensor:
     A local search: between the candidate frequencies a narrower peak than any pole's width cannot hide, so the result is exact to
     about 1e-9 in practice, and never above the true norm.
     """
-    system, batch = system.paper_form(), system.batch_shape
-    flat = System(*(x.reshape(-1, *x.shape[len(batch) :]) for x in (system.poles, system.B, system.C, system.D)))
+    flat, batch = replace(system.paper_form(), M=None, tie=None).reshaped(-1), system.batch_shape
     centre, width = flat.poles.angle().abs(), (1 - flat.poles.abs()).clamp_min(1e-15)
     near = (centre[..., None] + width[..., None] * torch.tensor(OFFSETS, dtype=torch.float64)).flatten(-2)
     grid = torch.linspace(0, math.pi, GRID, dtype=torch.float64).expand(len(near), -1)

@@ -10,6 +10,16 @@ import torch
 from torch import Tensor
 
 
+def swap_indices(order: int) -> list[int]:
+    """Return the permutation that exchanges the two states of each section; an odd last state stays."""
+    return [j ^ 1 if (j ^ 1) < order else j for j in range(order)]
+
+
+def swapped(x: Tensor) -> Tensor:
+    """Return x with the two states of each section exchanged along the last axis."""
+    return x[..., swap_indices(x.shape[-1])]
+
+
 def real_rows(X: Tensor, paired: Tensor) -> Tensor:
     """Return ``U X`` for the states in conjugate pairs that ``paired`` names, ``X`` being ``(*batch, n, m)``."""
     n = X.shape[-2]

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.real_coordinates import swap_indices
 from ssm2edge.systems.system import System, siso_bank
+from ssm2edge.systems.tie import pairs_upright
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +37,6 @@ class RealSections:
     b: Tensor
     c: Tensor
     d: Tensor
-
-
-def swap_indices(order: int) -> list[int]:
-    """Return the permutation that exchanges the two states of each section."""
-    return [j ^ 1 if (j ^ 1) < order else j for j in range(order)]
 
 
 def to_real_sections(system: System) -> RealSections:
@@ -69,7 +66,4 @@ def from_real_sections(sections: RealSections) -> System:
     q = torch.where(first, q, q.conj())
     turn = torch.complex(torch.ones_like(a), torch.where(first, 1.0, -1.0).to(a))
     residues = torch.where(paired, q * turn / 2, torch.complex(c, torch.zeros_like(c)))
-    # A section may turn either way; in canonical order the first pole is the one in the upper half plane.
-    exchanged = paired & (torch.where(first, poles.imag, -poles.imag) < 0)
-    poles, residues = (torch.where(exchanged, x.conj(), x) for x in (poles, residues))
-    return siso_bank(poles, residues, sections.d.to(torch.float64))
+    return siso_bank(*pairs_upright(poles, residues), sections.d.to(torch.float64))

@@ -26,7 +26,7 @@ from ssm2edge.systems.hankel import Triplets, hankel_of, leading_triplets
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.response import pole_sequences
 from ssm2edge.systems.stability import into_disc
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, concatenate
 from ssm2edge.systems.window import window_sum
 
 TOLERANCE = 2e-6
@@ -108,13 +108,8 @@ def realise(response: Tensor, tolerance: float = TOLERANCE, largest_order: int =
     order = max(part.system.order for part in parts)
     systems = [_padded(part.system, order) for part in parts]
 
-    def joined(values: list[Tensor]) -> Tensor:
-        together = torch.cat(values)
-        return together.reshape((*batch, *together.shape[1:]))
-
-    system = System(*(joined([getattr(system, name) for system in systems]) for name in ("poles", "B", "C", "D")))
-    columns = (joined([getattr(part, name) for part in parts]) for name in ("error", "relative_error", "repaired"))
-    return Realisation(system, *columns)
+    columns = (torch.cat([getattr(part, name) for part in parts]) for name in ("error", "relative_error", "repaired"))
+    return Realisation(concatenate(systems).reshaped(*batch), *(column.reshape(batch) for column in columns))
 
 
 def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisation:
@@ -287,7 +282,7 @@ def _padded(system: System, order: int) -> System:
 def _better(best: _Candidate, other: _Candidate, where: Tensor) -> _Candidate:
     """The better candidate of each system; ``where`` are those that ``other`` speaks of."""
     order = max(best.system.order, other.system.order)
-    systems = _padded(best.system, order), _padded(other.system, order)
+    ours, theirs = _padded(best.system, order), _padded(other.system, order)
     improved = other.error < best.error[where]
     chosen = where[improved]
 
@@ -296,5 +291,4 @@ def _better(best: _Candidate, other: _Candidate, where: Tensor) -> _Candidate:
         result[chosen] = b[improved]
         return result
 
-    system = System(*(merged(*(getattr(system, name) for system in systems)) for name in ("poles", "B", "C", "D")))
-    return _Candidate(system, merged(best.error, other.error), merged(best.repaired, other.repaired))
+    return _Candidate(ours.mapped(merged, theirs), merged(best.error, other.error), merged(best.repaired, other.repaired))

@@ -25,6 +25,9 @@ from torch import Tensor
 
 from ssm2edge.systems.tie import Tie
 
+ARRAYS = ("poles", "B", "C", "D", "M")
+"""Names of what :meth:`System.arrays` returns."""
+
 
 @dataclass(frozen=True, eq=False)
 class System:
@@ -66,23 +69,17 @@ class System:
     def __post_init__(self) -> None:
         batch, n = self.poles.shape[:-1], self.poles.shape[-1]
         p, m = self.D.shape[-2:]
-        expected = {"B": (*batch, n, m), "C": (*batch, p, n), "D": (*batch, p, m)}
-        if self.M is not None:
-            expected["M"] = (*batch, p, n, n)
-        for name, shape in expected.items():
-            actual = tuple(getattr(self, name).shape)
-            if actual != shape:
-                raise ValueError(f"{name} has shape {actual}, but poles {tuple(self.poles.shape)} ask for {shape}.")
-        for name in ("poles", "B", "C", "M"):
-            value = getattr(self, name)
-            if value is not None and value.dtype != torch.complex128:
-                raise TypeError(f"{name} is {value.dtype}; systems are complex128, cast last.")
+        expected = {"B": (*batch, n, m), "C": (*batch, p, n), "D": (*batch, p, m), "M": (*batch, p, n, n)}
+        for name, value in zip(ARRAYS, self.arrays(), strict=False):
+            shape, dtype = expected.get(name, value.shape), "float64" if name == "D" else "complex128"
+            if value.shape != shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, but poles {tuple(self.poles.shape)} ask for {shape}.")
+            if value.dtype != getattr(torch, dtype):
+                raise TypeError(f"{name} is {value.dtype}; systems are {dtype}, cast last.")
         if self.tie is not None and (self.tie.channels, self.tie.order) != tuple(self.poles.shape):
             raise ValueError(
                 f"poles {tuple(self.poles.shape)} cannot follow from {self.tie.order} for {self.tie.channels} channels."
             )
-        if self.D.dtype != torch.float64:
-            raise TypeError(f"D is {self.D.dtype}; systems are float64, cast last.")
         if self.after_sample and (self.is_siso or not has_diagonal_feedthrough(self.D)):
             raise ValueError("a SISO channel, or a system whose D is not diagonal, is written in paper form.")
 
@@ -126,30 +123,41 @@ class System:
 
     def __getitem__(self, index: Any) -> System:
         """Select systems of the batch."""
-        chosen = {name: getattr(self, name)[index] for name in ("poles", "B", "C", "D")}
-        return System(**chosen, M=None if self.M is None else self.M[index], after_sample=self.after_sample)
+        return self.mapped(lambda x: x[index])
+
+    def arrays(self) -> tuple[Tensor, ...]:
+        """Return poles, B, C, D, and M where there is one."""
+        linear = (self.poles, self.B, self.C, self.D)
+        return linear if self.M is None else (*linear, self.M)
+
+    def mapped(self, function: Callable[..., Tensor], *others: System) -> System:
+        """Return the systems with a function of each array, and of that of ``others``, in its place."""
+        arrays = zip(*(system.arrays() for system in (self, *others)), strict=True)
+        return System(*(function(*parts) for parts in arrays), after_sample=self.after_sample)
+
+    def reshaped(self, *batch_shape: int) -> System:
+        """Return the same systems with another batch shape."""
+        rank = len(self.batch_shape)
+        return self.mapped(lambda x: x.reshape(*batch_shape, *x.shape[rank:]))
 
     def __sub__(self, other: System) -> System:
         """Return the parallel connection with ``other`` negated, in paper form; its order is the sum of both."""
         one, two = self.paper_form(), other.paper_form()
         n, r = one.order, two.order
+        M = None
+        if one.M is not None or two.M is not None:
+            M = one.poles.new_zeros((*one.batch_shape, one.outputs, n + r, n + r))
+            M[..., :n, :n] = 0 if one.M is None else one.M
+            M[..., n:, n:] = 0 if two.M is None else -two.M
         poles = torch.cat((one.poles, two.poles), dim=-1)
         # Pairs come before real poles; a stable sort keeps the members of each pair together.
         places = torch.argsort((poles.imag == 0).to(torch.int8), dim=-1, stable=True)
         rows, columns = places[..., :, None], places[..., None, :]
-        M = None
-        if one.M is not None or two.M is not None:
-            M = poles.new_zeros((*poles.shape[:-1], one.outputs, n + r, n + r))
-            M[..., :n, :n] = 0 if one.M is None else one.M
-            M[..., n:, n:] = 0 if two.M is None else -two.M
+        B = torch.cat((one.B, two.B), dim=-2).take_along_dim(rows, -2)
+        C = torch.cat((one.C, -two.C), dim=-1).take_along_dim(columns, -1)
+        if M is not None:
             M = M.take_along_dim(rows[..., None, :, :], -2).take_along_dim(columns[..., None, :, :], -1)
-        return System(
-            poles=poles.gather(-1, places),
-            B=torch.cat((one.B, two.B), dim=-2).take_along_dim(rows, -2),
-            C=torch.cat((one.C, -two.C), dim=-1).take_along_dim(columns, -1),
-            D=one.D - two.D,
-            M=M,
-        )
+        return System(poles.gather(-1, places), B, C, one.D - two.D, M)
 
     def with_output(self, C: Tensor, D: Tensor) -> System:
         """Return the same dynamics with another output map and feedthrough."""
@@ -253,11 +261,8 @@ def concatenate(systems: Sequence[System]) -> System:
 
 
 def _together(systems: Sequence[System], join: Callable[[list[Tensor]], Tensor]) -> System:
-    poles, B, C, D = (join([getattr(s, name) for s in systems]) for name in ("poles", "B", "C", "D"))
-    quadratic = [s.M for s in systems if s.M is not None]
-    if quadratic and len(quadratic) != len(systems):
+    if len({system.M is None for system in systems}) > 1:
         raise ValueError("systems with and without quadratic outputs cannot be put together.")
-    after = systems[0].after_sample
-    if any(system.after_sample != after for system in systems):
+    if len({system.after_sample for system in systems}) > 1:
         raise ValueError("systems that read the state before and after the sample cannot be put together.")
-    return System(poles, B, C, D, M=join(quadratic) if quadratic else None, after_sample=after)
+    return systems[0].mapped(lambda *parts: join(list(parts)), *systems[1:])

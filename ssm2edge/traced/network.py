@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from ssm2edge.systems.mimo_form import to_mimo_sections
-from ssm2edge.systems.real_form import swap_indices
+from ssm2edge.systems.real_coordinates import swap_indices
 from ssm2edge.systems.response import impulse_response, pole_sequences
 from ssm2edge.systems.system import System
 from ssm2edge.traced.errors import ExportError

@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ssm2edge.systems.real_form import RealSections, from_real_sections, swap_indices, to_real_sections
+from ssm2edge.systems.real_coordinates import swap_indices
+from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.system import System
 from tests.random_banks import random_bank, response_of
 
