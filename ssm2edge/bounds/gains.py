@@ -61,17 +61,11 @@ def gains(system: System, horizon: int | None) -> Gains:
 
 def error_gains(system: System, other: System, horizon: int | None) -> Gains:
     """Bound the gains of the difference of two banks."""
-    (taps, other_taps), tail = _both_taps(system, other, horizon)
-    energy, peak = _bounded(taps - other_taps, tail)
+    (taps, other_taps), (tail, other_tail) = (x.chunk(2) for x in _taps([system, other], horizon))
+    energy, peak = _bounded(taps - other_taps, tail + other_tail)
     # The squares in h2_error cancel: where it is tiny its rounding is not.
     floor = 1e-7 * h2_norm(system, horizon)
     return Gains(energy, peak, torch.maximum(h2_error(system, other, horizon), floor) * ROUNDING)
-
-
-def _both_taps(system: System, other: System, horizon: int | None) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    joined, tail = _taps([system, other], horizon)
-    channels = system.batch_shape[0]
-    return (joined[:channels], joined[channels:]), tail[:channels] + tail[channels:]
 
 
 def _taps(systems: list[System], horizon: int | None) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,7 @@ from torch import nn
 
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.matching import Matched, Matching, match
-from ssm2edge.calibration.place import Place
-from ssm2edge.calibration.signals import Signals, runs_of_layers
+from ssm2edge.calibration.signals import Place, Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
 from ssm2edge.systems.system import System

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.layers import ReducedBank
 from ssm2edge.reduction.sections import sections_of
@@ -116,7 +116,7 @@ class BankCoordinates:
 
     def _parameters(self, gradients: bool = False) -> Tensor:
         parameters = [self._bank.get_parameter(name) for name in self.names]
-        parts = [_gradient(p) if gradients else p.detach() for p in parameters]
+        parts = [gradient_of(p) if gradients else p.detach() for p in parameters]
         return torch.cat([part.double().view(len(part), -1) for part in parts], dim=-1)
 
     def pull(self) -> None:
@@ -139,8 +139,9 @@ class TiedCoordinates(BankCoordinates):
     names = ("output", "feedthrough")
 
 
-def _gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+def gradient_of(parameter: Tensor) -> Tensor:
+    """Return the gradient of a parameter, float64; zeros where it has none."""
+    return (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).double()
 
 
 def _dual(values: Tensor, tangent: Tensor) -> Tensor:

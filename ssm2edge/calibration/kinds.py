@@ -10,7 +10,7 @@ from ssm2edge.calibration.bank_spectrum import calibrated_bank
 from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, TiedCoordinates
 from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
 from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.layers import Block, ReducedBank, ReducedMimo, TiedBank
 from ssm2edge.systems.system import System

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.calibration.kinds import KINDS
-from ssm2edge.calibration.place import Place
-from ssm2edge.calibration.signals import Signals, runs_of_layers
+from ssm2edge.calibration.signals import Batch, Place, Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher, as_tuple
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
@@ -138,14 +137,21 @@ def match(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: min(1.0, (k + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * k / matching.steps))
     )
-    best = before = _error(teacher, reduced, judging, distance)
+
+    def error_of(batch: Batch) -> Tensor:
+        return distance(as_tuple(reduced(*batch)), teacher(*batch))
+
+    def size_of(batch: Batch) -> Tensor:
+        answers = teacher(*batch)
+        return distance(answers, tuple(torch.zeros_like(y) for y in answers))
+
+    best = before = _mean(judging, error_of)
     kept, best_step = [point.detach().clone() for point in points], 0
     generator = torch.Generator().manual_seed(matching.seed)
     for step in range(1, matching.steps + 1):
         chosen = torch.randint(0, len(training), (min(matching.batch, len(training)),), generator=generator)
-        inputs = [x[chosen] for x in training.inputs]
         reduced.zero_grad()
-        loss = distance(as_tuple(reduced(*inputs)), teacher(*inputs))
+        loss = error_of(tuple(x[chosen] for x in training.inputs))
         if not torch.isfinite(loss):
             break
         torch.autograd.backward(loss)
@@ -158,7 +164,7 @@ def match(
         for c in coordinates:
             c.push()
         if step % max(1, matching.steps // CHECKS) == 0 or step == matching.steps:
-            error = _error(teacher, reduced, judging, distance)
+            error = _mean(judging, error_of)
             if error < best:
                 best, best_step, kept = error, step, [point.detach().clone() for point in points]
         progress(step / matching.steps)
@@ -168,7 +174,7 @@ def match(
     for c in coordinates:
         c.push()
     reduced.zero_grad(set_to_none=True)
-    size = _size(teacher, judging, distance)
+    size = max(_mean(judging, size_of), 1e-30)
     return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
 
 
@@ -180,17 +186,8 @@ def _ignore_faint(optimiser: torch.optim.Adam) -> None:
         group["eps"] = FAINT * float(squares.mean().sqrt()) + 1e-30
 
 
-def _error(teacher: Teacher, reduced: nn.Module, signals: Signals, distance: Distance) -> float:
-    total = 0.0
-    for batch in signals:
-        with torch.no_grad():
-            total += float(distance(as_tuple(reduced(*batch)), teacher(*batch))) * len(batch[0])
+def _mean(signals: Signals, value: Callable[[Batch], Tensor]) -> float:
+    """Return the mean over the samples of what is a mean over each batch."""
+    with torch.no_grad():
+        total = sum(float(value(batch)) * len(batch[0]) for batch in signals)
     return total / len(signals) if math.isfinite(total) else math.inf
-
-
-def _size(teacher: Teacher, signals: Signals, distance: Distance) -> float:
-    total = 0.0
-    for batch in signals:
-        answers = teacher(*batch)
-        total += float(distance(answers, tuple(torch.zeros_like(y) for y in answers))) * len(batch[0])
-    return max(total / len(signals), 1e-30)

@@ -8,10 +8,10 @@ What an output has of its own input moves along the part of that input which the
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from ssm2edge.calibration.mimo_least_squares import all_features
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.coordinates import gradient_of
+from ssm2edge.calibration.mimo_least_squares import all_features, second_moments
+from ssm2edge.calibration.signals import Place
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction.sections import sections_of
 from ssm2edge.systems.gram import scaled, unit_scale
@@ -36,11 +36,7 @@ class MimoCoordinates:
 
     def __init__(self, block: ReducedMimo, place: Place) -> None:
         self._block = block
-        gram, count = torch.zeros(()), 0
-        for u in place.inputs():
-            features = all_features(block, u)
-            gram, count = gram + features.mT @ features, count + len(features)
-        gram = gram / count
+        gram = second_moments(all_features(block, u) for u in place.inputs())
         coefficients = block.coefficients().detach().double()
         shared = coefficients.shape[1]
         skip = None if block.skip is None else block.skip.detach().double().clone()
@@ -60,20 +56,19 @@ class MimoCoordinates:
         self._others = [p for p in (block.dynamics, block.input, block.factors) if p is not None]
         self._start = [p.detach().double().clone() for p in self._others]
         self._coefficients = coefficients
-        sizes_of = [POLE_UNIT * sections_of(block.system().poles[None]).scales()[0]]
-        sizes_of += [p.square().mean().sqrt().clamp_min(1e-30).expand_as(p) for p in self._start[1:]]
-        self._units = sizes_of
+        self._units = [POLE_UNIT * sections_of(block.system().poles[None]).scales()[0]]
+        self._units += [p.square().mean().sqrt().clamp_min(1e-30).expand_as(p) for p in self._start[1:]]
         free = coefficients.numel() + len(own) + sum(p.numel() for p in self._others)
         self.point = torch.zeros(free, dtype=torch.float64, requires_grad=True)
 
     def pull(self) -> None:
         """Set ``point.grad`` from the gradients of the block's parameters."""
-        by_coefficients = torch.cat([_gradient(p) for p in self._block.mixed()], dim=-1)
+        by_coefficients = torch.cat([gradient_of(p) for p in self._block.mixed()], dim=-1)
         pulled = [(self._answers[:, None] * by_coefficients @ self._features).flatten()]
         if self._block.skip is not None:
-            along = _gradient(self._block.skip) - (by_coefficients * self._explained.mT).sum(-1)
+            along = gradient_of(self._block.skip) - (by_coefficients * self._explained.mT).sum(-1)
             pulled.append(self._skip_units * along)
-        pulled += [(_gradient(p) * unit).flatten() for p, unit in zip(self._others, self._units, strict=True)]
+        pulled += [(gradient_of(p) * unit).flatten() for p, unit in zip(self._others, self._units, strict=True)]
         self.point.grad = torch.cat(pulled)
 
     def push(self) -> None:
@@ -89,7 +84,3 @@ class MimoCoordinates:
             self._block.set_coefficients(self._coefficients + moved, skip)
             for parameter, start, unit, step in zip(self._others, self._start, self._units, rest, strict=True):
                 parameter.copy_(start + unit * step.view_as(start))
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter).double() if parameter.grad is None else parameter.grad.double()

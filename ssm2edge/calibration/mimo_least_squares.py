@@ -8,12 +8,13 @@ measured covariance: with ``Sigma = E[u u^T]``, reducing (A, B Sigma^(1/2), C) i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.division import TINY
@@ -24,15 +25,6 @@ QUIET = 1e-6
 
 RIDGE = 1e-7
 """Weight that holds coefficients at the reduction's own values where the samples do not determine them."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Equations:
-    """Normal equations: sums of products of what outputs are linear in with itself and with the original's outputs."""
-
-    gram: Tensor
-    right: Tensor
-    energy: Tensor
 
 
 def calibrated_mimo(place: Place, system: System, reduced: System, method: str) -> System:
@@ -47,7 +39,8 @@ def calibrated_mimo(place: Place, system: System, reduced: System, method: str) 
     method
         Reduction method for the second candidate, which is the reduction for the measured covariance of the inputs.
     """
-    candidates = [reduced, _for_covariance(system, reduced.order, _covariance(place), method)]
+    covariance = second_moments(u.double().flatten(0, -2) for u in place.inputs())
+    candidates = [reduced, _for_covariance(system, reduced.order, covariance, method)]
     answering = ReducedMimo(system)
     return min((_with_fitted_outputs(candidate, answering, place) for candidate in candidates), key=lambda pair: pair[1])[0]
 
@@ -59,11 +52,11 @@ def all_features(block: ReducedMimo, u: Tensor) -> Tensor:
     return features.double().flatten(0, 1)
 
 
-def _covariance(place: Place) -> Tensor:
+def second_moments(rows: Iterable[Tensor]) -> Tensor:
+    """Return the mean product of rows with themselves, from batches of them."""
     total, count = torch.zeros(()), 0
-    for u in place.inputs():
-        rows = u.double().flatten(0, -2)
-        total, count = total + rows.mT @ rows, count + len(rows)
+    for batch in rows:
+        total, count = total + batch.mT @ batch, count + len(batch)
     return total / count
 
 
@@ -79,20 +72,18 @@ def _for_covariance(system: System, order: int, covariance: Tensor, method: str)
 
 def _with_fitted_outputs(candidate: System, answering: ReducedMimo, place: Place) -> tuple[System, float]:
     block = ReducedMimo(candidate)
-    sums: _Equations | None = None
+    gram = right = energy = torch.zeros(())
     for u, u_original in place.pairs():
         features = all_features(block, u)
         with torch.no_grad():
             wanted = answering(u_original).double().flatten(0, 1)
-        new = _Equations(features.mT @ features, features.mT @ wanted, wanted.square().sum())
-        sums = new if sums is None else _Equations(sums.gram + new.gram, sums.right + new.right, sums.energy + new.energy)
-    assert sums is not None
+        gram, right, energy = gram + features.mT @ features, right + features.mT @ wanted, energy + wanted.square().sum()
     start = block.coefficients().detach().double().mT
     shared = len(start)
     if block.skip is not None:
         start = torch.cat((start, torch.diag(block.skip.detach().double())))
-    coefficients = start + _step(sums.gram, sums.right - sums.gram @ start, shared)
-    error = sums.energy - 2 * (coefficients * sums.right).sum() + (coefficients * (sums.gram @ coefficients)).sum()
+    coefficients = start + _step(gram, right - gram @ start, shared)
+    error = energy - 2 * (coefficients * right).sum() + (coefficients * (gram @ coefficients)).sum()
     with torch.no_grad():
         block.set_coefficients(coefficients[:shared].mT, coefficients[shared:].diagonal())
     return block.system(), float(error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 
 
 @dataclass(frozen=True, eq=False)

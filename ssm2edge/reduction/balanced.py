@@ -125,7 +125,7 @@ def _inverse_roots(sv: Tensor, order: int) -> Tensor:
 
 
 def project(balancing: Balancing) -> DenseSystem:
-    """Petrov-Galerkin projection."""
+    """Return the Petrov-Galerkin projection."""
     T, W, M = balancing.T, balancing.W, balancing.M
     return DenseSystem(
         A=W.mT @ times_diagonal(balancing.poles, T),

@@ -21,9 +21,9 @@ SMALL = 32
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let every operation run on one thread: the chunks are what runs in parallel.
+    """Run every operation on one thread: chunks run in parallel.
 
-    The operations are small, and threads that meet after each of them mostly wait, for long where others share the cores.
+    The operations are small, and threads that meet after each of them mostly wait.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

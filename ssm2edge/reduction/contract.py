@@ -1,7 +1,7 @@
 """The contract every reduction method obeys.
 
 A method takes stable systems of order n and returns stable, finite systems of the order asked for, with the original's
-feedthrough unless the method's purpose is to change it, and says for each system how it got there.
+feedthrough unless the method's purpose is to change it, and the :class:`Outcome` for each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssm2edge.systems.system import System
 
 
 class Outcome(IntEnum):
-    """How the reduction of one system ended."""
+    """End of the reduction of one system."""
 
     CONVERGED = 0
     """The method did what it says: a direct one ended normally, an iteration met its tolerance."""
@@ -37,7 +37,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Reduced systems, and what is known about them.
+    """Reduced systems and their figures.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Reduction:
 
     @property
     def outcome_counts(self) -> dict[str, int]:
-        """How many systems ended in which way, by lower-case name, without the ways that did not occur."""
+        """Systems by the way they ended, in lower-case names, without the ways that did not occur."""
         counts = {outcome.name.lower(): int((self.outcomes == outcome).sum()) for outcome in Outcome}
         return {name: count for name, count in counts.items() if count}
 
@@ -104,7 +104,7 @@ def summarise(
     iterations: Tensor | None = None,
     energy: Tensor | None = None,
 ) -> Reduction:
-    """Measure the errors of reduced systems and put everything into a :class:`Reduction`.
+    """Measure the errors of reduced systems and return the :class:`Reduction`.
 
     ``energy`` is :func:`proper_energy` of the original where it is known already.
     """

@@ -106,7 +106,7 @@ def refine_best(system: System, starts: list[Reduction], horizon: int | None) ->
 
 
 def _merged(best: Refined, other: Refined, where: Tensor | None = None) -> Refined:
-    """The better of two; ``where`` are the systems that ``other`` speaks of, all by default."""
+    """Return the better of two; ``other`` holds the systems at ``where``, all by default."""
     where = torch.arange(len(best.value)) if where is None else where
     better = other.value <= best.value[where]
     chosen = where[better]

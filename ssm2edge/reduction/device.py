@@ -1,8 +1,8 @@
-"""What a device in float32 makes of a reduction: the judge where an original's modes cancel.
+"""Noise of a reduction on a float32 device, by which reductions are judged if an original's modes cancel.
 
-The search for poles evaluates sums over the original's residues.  Where those are far larger than the response, as those of a
-state matrix far from normal are, the sums are known to few digits, and poles that only cancel can look like good ones.  For such
-channels residues are fitted to the taps of the response themselves, so that error and noise together are smallest,
+The search for poles evaluates sums over the original's residues.  A state matrix far from normal has residues far larger than its
+response: the sums are known to few digits, and poles that only cancel can look good.  Residues of such channels are fitted to the
+taps of the response themselves, so that error and noise together are smallest,
 
     |h - Phi r|^2 + WEIGHT^2 |noise(r)|^2,
 
@@ -38,7 +38,7 @@ def cancels(system: System) -> Tensor:
 
 
 def felt_error(system: System, reduction: Reduction, lost: Tensor) -> Tensor:
-    """Return the errors of a reduction, with the noise of a float32 recurrence where :func:`cancels` said ``lost``."""
+    """Return the errors of a reduction, with the noise of a float32 recurrence in the channels ``lost``, of :func:`cancels`."""
     error = reduction.error.clone()
     if lost.any():
         error[lost] = torch.hypot(error[lost], WEIGHT * recurrence_noise(reduction.system[lost]))
@@ -79,7 +79,7 @@ def calm_outputs(system: System, poles: Tensor, horizon: int | None) -> System:
 def calmest(system: System, candidates: list[Tensor], horizon: int | None) -> tuple[System, Tensor]:
     """Return the channels with the poles, among several sets, for which error and noise together are smallest.
 
-    With them comes which set it was, ``(channels,)``.
+    The index of the set, ``(channels,)``, is returned as well.
     """
     taps = LONGEST if horizon is None else horizon
     goal = impulse_response(system, taps + 1)

@@ -65,7 +65,7 @@ def exchanged(dictionary: Dictionary, channels: Channels, sections: Sections, tr
 
 
 def changes(dictionary: Dictionary, channels: Channels, sections: Sections) -> Tensor:
-    """Return by how much each exchange changes the energy captured, ``(batch, order // 2, d)``; the other poles stay."""
+    """Return the change of the energy captured by each exchange, ``(batch, order // 2, d)``; the other poles stay."""
     r = sections.parameters.shape[-1]
     poles, paired, count, batch = sections.poles(), sections.paired, r // 2, len(sections.parameters)
     atoms = dictionary.atoms

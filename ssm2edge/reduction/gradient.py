@@ -93,10 +93,10 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
 def last_polish(system: System, channels: Channels, best: Minimum) -> tuple[System, Tensor, Tensor]:
     """Return the reduced channels, polished with a lighter ridge where the ridge and not the error decided.
 
-    With them come which have converged and how many iterations each took.
+    Also return which have converged, and the iterations of each.
 
-    The search needs the ridge to tell good poles from poles that only cancel.  Once it is over, errors below a thousandth of
-    the norm, or so, would stay several times too large for its sake.
+    The search needs the ridge to separate good poles from poles that only cancel.  After it, the ridge would keep errors below
+    about a thousandth of the norm several times too large.
     """
     horizon = channels.horizon
     reduced = refit_channels(system, best.sections.poles(), horizon)
@@ -117,8 +117,8 @@ def last_polish(system: System, channels: Channels, best: Minimum) -> tuple[Syst
 def with_exact_outputs(system: System, rival: System, horizon: int | None) -> System:
     """Return SISO rivals with their exact best outputs: at least as good as they are by themselves, whatever a ridge costs.
 
-    Where poles nearly meet, residues are so large that the error is lost in its rounding, and zero at times: such a
-    rival keeps the outputs it has.
+    Poles that nearly meet have residues so large that the error is rounding, and zero at times.  Such a rival keeps the outputs
+    it has.
     """
     exact = with_best_outputs(system, rival.poles, rival.B, horizon, ridge=0.0)
     memories = memory(window_sum(exact.poles, exact.poles, horizon), exact.poles.imag != 0)
@@ -127,7 +127,7 @@ def with_exact_outputs(system: System, rival: System, horizon: int | None) -> Sy
 
 
 def calmed(system: System, result: Reduction, starts: list[System]) -> Reduction:
-    """Where the original's modes cancel, take the poles, of the result or a start, with which a float32 device errs least."""
+    """Take the poles, of the result or a start, with which a float32 device errs least, if the original's modes cancel."""
     lost = cancels(system)
     if not lost.any():
         return result
@@ -141,7 +141,7 @@ def calmed(system: System, result: Reduction, starts: list[System]) -> Reduction
 
 
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
-    """Put a start back where it is better than the result, be it by rounding only, in which case the outcome stands."""
+    """Put back each start that is better than the result; if it is so by rounding only, the outcome stays."""
     cancelling = cancels(system)
     reduced, outcomes, error = result.system, result.outcomes, felt_error(system, result, cancelling)
     for start in starts:

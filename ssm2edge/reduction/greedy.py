@@ -96,7 +96,7 @@ def block_roots(blocks: Tensor) -> Tensor:
 
 
 def gains(blocks: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what each atom would capture, ``(batch, d)``, and the roots of :func:`block_roots`."""
+    """Return the energy that each atom would capture, ``(batch, d)``, and the roots of :func:`block_roots`."""
     roots = block_roots(blocks)
     return (roots.mT @ target.reshape(*target.shape[:-1], -1, 2)[..., None]).square().sum((-2, -1)), roots
 

@@ -49,7 +49,7 @@ def hippo(system: System, order: int, horizon: int | None) -> Reduction:
 
 
 def _squares(directions: torch.Tensor, outputs: int, generator: torch.Generator) -> torch.Tensor:
-    """Quadratic outputs ``(outputs, n, n)``: small random weights of the squares along n real directions, columns.
+    """Return quadratic outputs ``(outputs, n, n)``: small random weights of the squares along n real directions, columns.
 
     Zero would be a stationary point of a product of directions and weights: training could not leave it.
     """

@@ -3,7 +3,7 @@
     score_i = |C_i|^2 |B_i|^2 / (1 - |lambda_i|)^2
 
 The modes of highest score stay.  The paper also distributes orders over layers by these scores, each divided by the running sum
-of its layer's larger ones; here orders are given (``allocation/`` distributes them, alike for all methods).
+of its layer's larger ones; here orders are given (``orders/`` distributes them, alike for all methods).
 """
 
 from __future__ import annotations

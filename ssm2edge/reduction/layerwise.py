@@ -1,6 +1,6 @@
 """Reduce the systems of all layers at once: layers of the same shape and order go through a method as one batch.
 
-Banks with shared poles that would need more numbers channel by channel than they have go by themselves, and stay tied.
+Banks whose shared poles save numbers are reduced by themselves, and stay tied.
 """
 
 from __future__ import annotations

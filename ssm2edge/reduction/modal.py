@@ -47,7 +47,7 @@ def keep_modes(system: System, scores: Tensor, order: int) -> tuple[System, Tens
     Returns
     -------
     System, outcomes
-        Where one state is left over and only pairs remain, it becomes a pole at zero without output, and is said to.
+        If one state is left over and only pairs remain, it becomes a pole at zero without output, and the outcome is ``PADDED``.
     """
     poles = system.poles
     batch, n = poles.shape

@@ -75,7 +75,7 @@ class Local:
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where the iteration ended: sections, squared errors, steps taken, and which channels met the tolerance."""
+    """End of an iteration: sections, squared errors, steps taken, and the channels that met the tolerance."""
 
     sections: Sections
     value: Tensor
@@ -127,7 +127,7 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
 
 
 class Target(Protocol):
-    """What poles are fitted to, channel by channel; ``energy`` ``(batch,)`` is the squared error of no poles at all."""
+    """Targets of poles, channel by channel; ``energy`` ``(batch,)`` is the squared error of no poles at all."""
 
     @property
     def energy(self) -> Tensor: ...

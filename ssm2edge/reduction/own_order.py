@@ -1,8 +1,8 @@
-"""Systems that keep all their states: returned as they are, unless a device in float32 could not run them.
+"""Systems that keep all their states; they are returned as they are, unless a device in float32 could not run them.
 
 The modes of a state matrix that is far from normal, as HiPPO's are, cancel: their residues are many times larger than the
 response, and a device that rounds them computes noise.  Such channels get other poles of the same number, next to their own, and
-residues with the ridge of ``projection.py``; that costs a small h2 error, which is reported like any other.
+residues with the ridge of ``projection.py``.  That costs a small h2 error, reported like any other.
 """
 
 from __future__ import annotations

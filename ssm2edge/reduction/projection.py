@@ -23,10 +23,9 @@ RIDGE, LARGEST_RIDGE = 1e-8, 1e-5
 
 A recurrence in float32 rounds each state to 2^-24 of itself at every sample, and the mode adds these roundings up over its
 memory: their energy at the output is ``2^-48 / 3 memory_j |r_j|^2 |phi_j|^2`` for white input.  Poles that all but coincide would
-be given huge residues that cancel, which is exact on paper and noise on the device.  The weight is ten million times that
-energy, so that the noise stays three decimal digits below any error that decides between two reductions; residues that do
-not cancel change by at most ``LARGEST_RIDGE`` of themselves.  Where the ridge comes to outweigh the error, a last polish
-takes a hundredth of it (``gradient.py``).
+get huge residues that cancel: exact on paper, noise on the device.  The weight is ten million times that energy, so the noise
+stays three decimal digits below any error that decides between two reductions.  Residues that do not cancel change by at most
+``LARGEST_RIDGE`` of themselves.  If the ridge outweighs the error, a last polish takes a hundredth of it (``gradient.py``).
 """
 
 EPS = 2.2e-16
@@ -42,7 +41,7 @@ def memory(own_sums: Tensor, paired: Tensor) -> Tensor:
 
 
 def rounding_energy(residues: Tensor, memories: Tensor, jitter: Tensor | None = None) -> Tensor:
-    """Return how far rounding may put the squared error of SISO channels off, ``(*batch,)``.
+    """Return a bound on the rounding of the squared error of SISO channels, ``(*batch,)``.
 
     A window sum is off by about EPS times the memory of its poles; residues of poles that nearly meet multiply it.
 
@@ -97,7 +96,7 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
     poles, B
         ``(*batch, r)`` and ``(*batch, r, m)`` complex128, stable, conjugate-closed, in canonical order.
     ridge
-        See ``RIDGE``; 0 for the exact minimiser, whatever a device makes of it.
+        See ``RIDGE``; 0 gives the exact minimiser.
     """
     paired = poles.imag != 0
     X = (system.B @ B.mT) * window_sum(system.poles, poles, horizon)
@@ -120,5 +119,5 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
 
 
 def refit_channels(system: System, poles: Tensor, horizon: int | None, ridge: float = RIDGE) -> System:
-    """As :func:`with_best_outputs` for SISO channels in unit-input form (B = 1, C = residues)."""
+    """Fit SISO channels in unit-input form (B = 1, C = residues); see :func:`with_best_outputs`."""
     return with_best_outputs(system, poles, torch.ones_like(poles)[..., None], horizon, ridge)

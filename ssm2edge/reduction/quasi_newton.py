@@ -20,7 +20,7 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """Where the descent ended: points ``(batch, d)``, values and step counts ``(batch,)``, and which met the tolerance."""
+    """End of a descent: points ``(batch, d)``, values and step counts ``(batch,)``, and the problems that met the tolerance."""
 
     point: Tensor
     value: Tensor

@@ -4,8 +4,8 @@
    orders random picks of the channel's own modes.
 2. Each gets a few Newton steps; the best few per channel get more.
 3. Rounds of exchange (``exchange.py``) from the best one or two; structures change between pairs and reals.
-4. At the largest orders, channels that are nearly exact start again from random picks that get long runs at once: there a few
-   steps say little about where a run will end.
+4. At the largest orders, channels that are nearly exact start again from random picks with long runs: a few steps say little
+   about the end of a run there.
 5. The best of each channel is polished to convergence.
 
 Nothing is lost on the way: each step keeps the better of what was and what is new.
@@ -37,10 +37,10 @@ PROMISING = 1.03
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried.
+    """Budget of a search.
 
-    Random picks of modes among the starts, starts kept, how many of them see exchanges, rounds of those, and restarts of channels
-    that are nearly exact.
+    Random picks of modes among the starts, starts kept, starts that see exchanges, rounds of those, and restarts of channels that
+    are nearly exact.
     """
 
     modal_picks: int
@@ -130,7 +130,7 @@ def restarted(dictionary: Dictionary, channels: Channels, best: Minimum, effort:
 
 
 def exchange_rounds(dictionary: Dictionary, channels: Channels, best: Minimum, rounds: int) -> Minimum:
-    """Try the most promising exchanges one after the other; after each success all are open again."""
+    """Try the most promising exchanges one after the other; after each success all may be tried again."""
     order = best.sections.parameters.shape[-1]
     tried = untried(dictionary, order)
     for _ in range(rounds if order > 1 else 0):
@@ -141,7 +141,7 @@ def exchange_rounds(dictionary: Dictionary, channels: Channels, best: Minimum, r
 
 
 def try_out(channels: Channels, best: Minimum, candidate: Sections, where: Tensor | None = None) -> Minimum:
-    """Give a candidate a short run, more where it promises something, and keep the better."""
+    """Give a candidate a short run, a longer one if it promises something, and keep the better."""
     if where is None:
         where = torch.arange(len(best.value))
     short = minimise(channels[where], candidate, SHORT)
@@ -182,7 +182,7 @@ def _gathered(minima: list[Minimum], which: Tensor, iterations: Tensor) -> Minim
 
 
 def better_of(best: Minimum, other: Minimum, where: Tensor | None = None) -> Minimum:
-    """Return the better minimum per channel; ``where`` are the channels that ``other`` speaks of (all by default).
+    """Return the better minimum per channel; ``other`` holds the channels at ``where`` (all by default).
 
     Iterations add up: they count the work spent on a channel.
     """

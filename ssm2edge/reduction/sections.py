@@ -19,7 +19,7 @@ from ssm2edge.systems.division import TINY
 # exp(nu) up to 41: |lambda| down to 1e-18.
 NU_MAX = math.log(41.0)
 SLOWEST = 1e-7
-"""Decay exp(nu) that no pole goes below on the infinite horizon: closer to the circle float32 cannot tell poles apart."""
+"""Decay exp(nu) that no pole goes below on the infinite horizon: closer to the circle, poles are the same in float32."""
 HORIZONS_REMEMBERED = 10.0
 """Horizons that the slowest mode may remember.  A finite horizon does not see how long a mode lasts after it; without a limit the
 optimum runs to the unit circle, where a device in float32 adds up its rounding errors for ever."""

@@ -32,7 +32,7 @@ class SharedChannels:
     steps
         ``(channels,)`` float64.
     groups
-        How many.
+        Number of groups.
     """
 
     channels: Channels

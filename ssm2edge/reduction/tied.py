@@ -1,7 +1,7 @@
 """Tied banks: channels whose poles follow from shared ones, as S4 with few state matrices and layers of several heads store them.
 
-Reduced channel by channel, every channel gets poles of its own, and a layer may need more numbers for fewer states.  Here what is
-shared stays shared.  Channels of equal poles are one system with one input at a time and an output row for each channel,
+Reduced channel by channel, every channel gets poles of its own, and a layer may need more numbers for fewer states.  Here shared
+poles stay shared.  Channels of equal poles are one system with one input at a time and an output row for each channel,
 
     K_h[k] = C_h A^(k-1) B        sum_h |K_h - Khat_h|^2 = |G - Ghat|^2,   G = (A, B, [C_1; ...; C_H], D),
 
@@ -36,9 +36,9 @@ POLISHED = 2
 
 
 def shares_poles(system: System, order: int) -> bool:
-    """Whether a bank is reduced with what it shares: where a pole of its own for every residue would be more numbers than it has.
+    """Return whether a bank keeps its shared poles: a pole of its own for every residue would be more numbers than it has.
 
-    The residues and feedthroughs alone are compared: what else is shared may be shared with another bank, too.
+    Residues and feedthroughs alone are compared: the rest may be shared with another bank, too.
     """
     return system.tie is not None and 2 * order > system.order
 
@@ -102,13 +102,13 @@ class _Shared:
         lost = cancels(self.bank)
         if not lost.any():
             return result
-        # The search is not to be trusted then: a start that a device feels less of goes before it.
+        # The search is not to be trusted then: the start or result with the least noise on a device is taken.
         fell_back = torch.full_like(outcome, int(Outcome.REPAIRED if identity else Outcome.FELL_BACK))
         rivals = [self._reduction(poles, method, fell_back, best.iterations) for poles in starts]
         return min([result, *rivals], key=lambda reduction: float(felt_error(self.bank, reduction, lost).square().sum()))
 
     def _shared_poles(self) -> Tensor:
-        """The original's poles at the smallest step of each group."""
+        """Return the original's poles at the smallest step of each group."""
         poles = follow(self.tie.generator, self.unit[:, None], self.tie.rule)
         return pairs_upright(poles, poles)[0]
 

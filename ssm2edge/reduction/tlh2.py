@@ -6,8 +6,8 @@ Each step spans the trajectories of the present reduced system seen from both si
     W = orth(Z),   the windowed adjoint with right-hand side C^T Chat + 2 sum_i M_i X Mhat_i
 
 and projects, Ahat = (W^T V)^-1 W^T A V, until the poles settle.  On the infinite horizon its fixed points are stationary points
-of the h2 error; on a short one they need not be, and its poles may leave the unit disc.  Then they are brought back, and systems
-that end worse than balanced truncation, or not at all, fall back to it.
+of the h2 error; on a short one they need not be, and poles may leave the unit disc.  They are then brought back.  Systems that
+end worse than balanced truncation, or not at all, fall back to it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def tlh2_from(system: System, start: Reduction, horizon: int | None) -> Reductio
     worse = ~(error <= start.error)
     if worse.any():
         current = put(current, worse, start.system[worse])
-        # A settled fixed point slightly worse than its start is still replaced, and said to be.
+        # A settled fixed point slightly worse than its start is replaced, too, and has this outcome.
         outcomes = torch.where(worse, int(Outcome.FELL_BACK), outcomes)
     return summarise(system, current, "tlh2", horizon, outcomes, iterations)
 

@@ -1,1 +1,1 @@
-"""What a linear (or linear-quadratic-output) time-invariant block is, and everything that can be computed from it alone."""
+"""Linear time-invariant systems, with or without quadratic outputs, and the mathematics that needs nothing else."""

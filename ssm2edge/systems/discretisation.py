@@ -2,8 +2,8 @@
 
     x'(t) = lambda x(t) + B u(t)    becomes    x[k+1] = pole x[k] + gain B u[k]
 
-zoh holds the input over a step (exact for such inputs), bilinear is the trapezoidal rule (Tustin), dirac takes samples for
-impulses.
+``zoh`` holds the input over a step and is exact for such inputs.  ``bilinear`` is the trapezoidal rule (Tustin).  ``dirac`` takes
+samples for impulses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def zero_order_hold(continuous: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Poles ``exp(lambda dt)`` and gains ``(exp(lambda dt) - 1) / lambda``, which is dt where lambda is zero."""
+    """Return the poles ``exp(lambda dt)`` and the gains ``(exp(lambda dt) - 1) / lambda``: dt where lambda is zero."""
     poles = torch.exp(continuous * step)
     integrates = continuous == 0
     held = (poles - 1) / torch.where(integrates, torch.ones_like(continuous), continuous)
@@ -23,13 +23,13 @@ def zero_order_hold(continuous: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bilinear(continuous: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Poles ``(1 + lambda dt / 2) / (1 - lambda dt / 2)`` and gains ``dt / (1 - lambda dt / 2)``."""
+    """Return the poles ``(1 + lambda dt / 2) / (1 - lambda dt / 2)`` and the gains ``dt / (1 - lambda dt / 2)``."""
     half = continuous * step / 2
     return (1 + half) / (1 - half), step / (1 - half)
 
 
 def dirac(continuous: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Poles ``exp(lambda dt)`` and gains of one."""
+    """Return the poles ``exp(lambda dt)`` and gains of one."""
     poles = torch.exp(continuous * step)
     return poles, torch.ones_like(poles)
 

@@ -41,7 +41,7 @@ def real_controllability_gramian(system: System, horizon: int | None = None) -> 
     """Return ``U P U^H``, the controllability Gramian in the coordinates of ``real_coordinates.py``, ``(*batch, n, n)`` float64.
 
     Systems must be in canonical order with real B at real poles.  The two rows of a conjugate pair are conjugates of each other,
-    so that only one is computed: a row of P times U^H is ``(u + i v) / sqrt(2)`` with u and v the two rows wanted.
+    so one is enough: a row of P times U^H is ``(u + i v) / sqrt(2)`` with u and v the two rows wanted.
     """
     check_horizon(horizon)
     poles, B, n = system.poles, system.B, system.order

@@ -2,7 +2,7 @@
 
     H[i, j] = g[i + j],      g[k] = C A^k B  of size (p, m),      H = [C; C A; C A^2; ...] [B, A B, A^2 B, ...]
 
-Of n states H has rank n.  A product with it is a correlation, so that FFTs of the response's length take the place of a matrix of
+A system of n states gives H of rank n.  A product with H is a correlation, so FFTs of the response's length replace a matrix of
 its square: 16,384 taps need no more memory than the vectors themselves.  The singular triplets come from a randomised range
 finder (Halko, Martinsson and Tropp, "Finding structure with randomness", 2011).
 """
@@ -47,7 +47,7 @@ class Hankel:
 
 
 def hankel_of(taps: Tensor) -> Hankel:
-    """Hankel operators of the taps after the feedthrough, ``(batch, p, m, taps)`` float64."""
+    """Return the Hankel operators of the taps after the feedthrough, ``(batch, p, m, taps)`` float64."""
     count = taps.shape[-1]
     points = int(next_fast_len(count, real=True))
     rows = (count + 1) // 2
@@ -103,7 +103,7 @@ def _orthonormal(X: Tensor) -> Tensor:
 
 
 def _columns(X: Tensor) -> Tensor:
-    """``(batch, channels, width, length)`` as tall matrices ``(batch, channels length, width)``."""
+    """Return ``(batch, channels, width, length)`` as tall matrices ``(batch, channels length, width)``."""
     return X.transpose(1, 2).flatten(2).mT
 
 

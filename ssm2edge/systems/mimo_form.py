@@ -49,7 +49,7 @@ class MimoSections:
 
     @property
     def after_sample(self) -> bool:
-        """Whether the linear outputs read the state after the sample."""
+        """True if the linear outputs read the state after the sample."""
         return self.feedthrough is None or self.feedthrough.ndim == 1
 
 

@@ -41,7 +41,7 @@ def h2_norm(system: System, horizon: int | None = None) -> Tensor:
 def proper_energy(system: System, horizon: int | None = None) -> Tensor:
     """Return the square of the h2 norm without the feedthrough's share, ``(*batch,)`` float64.
 
-    Where modes cancel so far that rounding has a share in it, it is summed over impulse responses, as :func:`h2_error` is.
+    Modes may cancel so far that rounding has a share in it: it is then summed over impulse responses, as in :func:`h2_error`.
     """
     system = system.paper_form()
     energy = inner_product(system, system, horizon)
@@ -75,9 +75,9 @@ def inner_product(system: System, other: System, horizon: int | None = None) -> 
 def h2_error(system: System, other: System, horizon: int | None = None, energy: Tensor | None = None) -> Tensor:
     """Return ``||system - other||_{h2,N}``, ``(*batch,)`` float64.
 
-    The squares of the parts cancel in the square of the difference.  Where rounding may have a share in what is left, be it that
-    the error is small or that residues of poles that nearly meet are huge, the error of linear systems on a finite horizon is
-    summed over impulse responses instead; elsewhere relative errors below about 1e-8 are rounding.
+    The squares of the parts cancel in the square of the difference.  Rounding has a share in what is left if the error is small,
+    or if residues of poles that nearly meet are huge.  The error of linear systems on a finite horizon is then summed over impulse
+    responses.  Elsewhere relative errors below about 1e-8 are rounding.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def h2_error(system: System, other: System, horizon: int | None = None, energy: 
     if horizon is not None and system.M is None and other.M is None and system.batch_shape == other.batch_shape:
         lost = ~(4 * EPS * (size(system, horizon) + size(other, horizon)).square() < VAGUE * proper)
         if lost.any():
-            proper[lost] = response_distance(system[lost], other[lost], horizon)
+            proper[lost] = response_energy(system[lost] - other[lost], horizon)
     return (proper.clamp_min(0) + (system.D - other.D).square().sum((-2, -1))).sqrt()
 
 
@@ -104,11 +104,6 @@ def size(system: System, horizon: int) -> Tensor:
     return size
 
 
-def response_distance(system: System, other: System, horizon: int) -> Tensor:
-    """Return the energy of the difference of two batches of impulse responses after the feedthrough, ``(batch,)``."""
-    return response_energy(system - other, horizon)
-
-
 def response_energy(system: System, horizon: int) -> Tensor:
     """Return the energy of a batch of impulse responses after the feedthrough, ``(batch,)``."""
     length = max(1, RESPONSES // ((horizon + 1) * system.order))
@@ -119,7 +114,7 @@ def response_energy(system: System, horizon: int) -> Tensor:
 def hankel_singular_values(system: System, horizon: int | None = None) -> Tensor:
     """Return the Hankel singular values, descending, ``(*batch, n)`` float64: square roots of the eigenvalues of P Q.
 
-    They are those of ``C A^j B``, j = 0, 1, ..., which a reduction approximates in either form.
+    They belong to ``C A^j B``, j = 0, 1, ..., which a reduction approximates in either form.
     """
     P = _square_root(controllability_gramian(system, horizon))
     Q = _square_root(observability_gramian(system, horizon))

@@ -25,8 +25,8 @@ GOLDEN_STEPS = 50
 def hinf_norm(system: System) -> Tensor:
     """Return the H-infinity norm of stable systems, ``(*batch,)`` float64; quadratic outputs are left out.
 
-    A local search: between the candidate frequencies a narrower peak than any pole's width cannot hide, so the result is exact to
-    about 1e-9 in practice, and never above the true norm.
+    The search is local.  No peak between the candidate frequencies is narrower than every pole's width, so the result is exact to
+    about 1e-9 in practice.  It never exceeds the true norm.
     """
     flat, batch = replace(system.paper_form(), M=None, tie=None).reshaped(-1), system.batch_shape
     centre, width = flat.poles.angle().abs(), (1 - flat.poles.abs()).clamp_min(1e-15)

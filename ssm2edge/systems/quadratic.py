@@ -56,7 +56,7 @@ def squares_of(M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shared_directions(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | None:
-    """Jennrich's algorithm in the space that the forms reach; None if they are not of that shape."""
+    """Run Jennrich's algorithm in the space that the forms reach; return None if they are not of that shape."""
     _, singular, basis = torch.linalg.svd(M.flatten(0, 1), full_matrices=False)
     basis = basis[singular > NUMERICAL_RANK * largest]
     reached = basis @ M @ basis.mT
@@ -84,7 +84,7 @@ def _all_squares(M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(M: Tensor, V: Tensor) -> Tensor:
-    """The mixing that fits given squares best."""
+    """Return the mixing that fits given squares best."""
     squares = torch.einsum("qi,qj->ijq", V, V).flatten(0, 1)
     weights: Tensor = torch.linalg.lstsq(squares, M.flatten(1).mT).solution
     return weights.mT

@@ -35,11 +35,11 @@ LARGEST_ORDER = 128
 FIRST_WIDTH, SPARE = 32, 8
 """Singular triplets looked at first, and how many more than the order wanted make the leading ones accurate."""
 ROUNDS, GROWTH = 4, 1.5
-"""How often, and by how much, the order of a system grows whose error is above the tolerance."""
+"""Number of times, and factor, by which the order grows while the error is above the tolerance."""
 RIDGES = (1e-2, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-13)
 """Of the normalised least-squares problem, which poles that nearly meet make singular; each works on what the one before left."""
 NOISE = 2.0**-22
-"""What a float32 device makes of each mode, relative to the mode: modes that cancel to less than this gain nothing by it."""
+"""Rounding of each mode on a float32 device, relative to the mode: modes that cancel to less than this gain nothing by it."""
 LARGEST_SIZE, WORTHWHILE = 2000.0, 0.1
 """Size of all modes together, relative to the response, beyond which they may cancel only for an error below ``WORTHWHILE``."""
 REACH = 0.5
@@ -126,7 +126,7 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
     if len(strayed):
         some, wanted = taps[strayed], limit[strayed]
         triplets = _triplets(continued(some), wanted, largest_order)
-        # How many poles lay outside stays said, although none of these does.
+        # The count of poles outside stays that of the first try, although none of these lies there.
         repaired = best.repaired
         best = _better(best, _grown(some, D[strayed], triplets, orders[strayed], wanted, largest_order), strayed)
         best = replace(best, repaired=repaired)
@@ -134,11 +134,11 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
 
 
 def continued(taps: Tensor) -> Tensor:
-    """Responses that are cut off at their end, continued so that they die away smoothly.
+    """Return responses that are cut off at their end, continued so that they die away smoothly.
 
-    What comes after the last tap is free.  A realisation may let it grow, which is of no use; the reflection of what came before,
-    tapered, is as smooth as the response itself.  Then come zeros for as long again: the last block of U is zero, and A a
-    contraction, without any pole outside.
+    The taps after the last one are free, and a realisation may let them grow.  The tapered reflection of the taps before it is as
+    smooth as the response itself.  Zeros follow for as long again: the last block of U is zero, and A is a contraction without
+    any pole outside.
     """
     reach = max(1, int(REACH * taps.shape[-1]))
     step = torch.arange(1, reach + 1, dtype=torch.float64) / (reach + 1)
@@ -165,7 +165,7 @@ def _grown(taps: Tensor, D: Tensor, triplets: Triplets, orders: Tensor, limit: T
 
 
 def _triplets(taps: Tensor, limit: Tensor, largest_order: int) -> Triplets:
-    """As many singular triplets as matter, and a few more."""
+    """Return the singular triplets that matter, and a few more."""
     hankel = hankel_of(taps)
     width = FIRST_WIDTH
     while True:
@@ -263,7 +263,7 @@ def fit_outputs(taps: Tensor, poles: Tensor, B: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _padded(system: System, order: int) -> System:
-    """The systems with spare states at zero, up to the order."""
+    """Add spare states at zero, up to the order."""
     more = order - system.order
     if not more:
         return system
@@ -280,7 +280,7 @@ def _padded(system: System, order: int) -> System:
 
 
 def _better(best: _Candidate, other: _Candidate, where: Tensor) -> _Candidate:
-    """The better candidate of each system; ``where`` are those that ``other`` speaks of."""
+    """Return the better candidate of each system; ``other`` holds the systems at ``where``."""
     order = max(best.system.order, other.system.order)
     ours, theirs = _padded(best.system, order), _padded(other.system, order)
     improved = other.error < best.error[where]

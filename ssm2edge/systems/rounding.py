@@ -1,8 +1,7 @@
-"""How well float32 holds a bank's coefficients.
+"""Rounding of a bank's coefficients to float32.
 
-A residue rounded to float32 is off by up to 2^-25 of itself, and its mode carries that into every tap.  Where the modes of a
-channel cancel, as those of a far from normal state matrix do, the residues are many times larger than the response, and so
-is what their rounding adds to it.
+A residue rounded to float32 is off by up to 2^-25 of itself, and its mode carries that into every tap.  The modes of a state
+matrix that is far from normal cancel: their residues are many times larger than the response, and so is what rounding adds to it.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ RECURRENCE = 2.0**-24 / 3**0.5
 """Root mean square of a rounding to float32, relative to what is rounded, at most."""
 
 BLOCK = 64
-"""Channels whose responses are computed at a time: they are long."""
+"""Channels whose responses, which are long, are computed at a time."""
 
 TAPS = 1024
-"""Of the responses that noise is compared with: where modes cancel, energies from Gramians are lost in rounding themselves."""
+"""Of the responses that noise is compared with.  Energies from Gramians would be rounding themselves if modes cancel."""
 
 
 def float32_noise(system: System) -> Tensor:

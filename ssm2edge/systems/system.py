@@ -46,16 +46,15 @@ class System:
     M
         None, or ``(*batch, p, n, n)`` complex128 with symmetric (not Hermitian) slices: quadratic outputs in modal coordinates.
     tie
-        What the poles of a bank of SISO channels follow from, where they do not stand for themselves: the same in fewer numbers.
-        Selections and joints of systems have none.
+        Fewer numbers that the poles of a bank of SISO channels follow from, or None.  Selections and joints have none.
     after_sample
-        Whether the linear outputs read ``C x[k+1]``.  Such systems have several inputs or outputs, and D is diagonal or zero.
+        True if the linear outputs read ``C x[k+1]``.  Such systems have several inputs or outputs, and D is diagonal or zero.
 
     Notes
     -----
     Many codes emit ``C x[k+1]``.  With matrices ``C', D'`` that is the paper form above with ``C = C' diag(poles)`` and
-    ``D = D' + C' B`` (:meth:`paper_form`), which fills D: one number for a SISO channel, which has one anyway, but ``p m`` for a
-    layer of many inputs and outputs whose own D is a diagonal.  :func:`reading_after` decides.
+    ``D = D' + C' B`` (:meth:`paper_form`).  That fills D: a SISO channel has one number anyway, but a layer of many inputs and
+    outputs whose own D is a diagonal gets ``p m``.  :func:`reading_after` decides.
     """
 
     poles: Tensor
@@ -105,7 +104,7 @@ class System:
 
     @property
     def is_siso(self) -> bool:
-        """Whether each system has one input and one output."""
+        """True if each system has one input and one output."""
         return self.inputs == 1 and self.outputs == 1
 
     @property
@@ -169,7 +168,7 @@ class System:
 
 
 def has_diagonal_feedthrough(D: Tensor) -> bool:
-    """Whether D ``(*batch, p, m)`` is zero, or square and zero off its diagonal."""
+    """Return whether D ``(*batch, p, m)`` is zero, or square and zero off its diagonal."""
     p, m = D.shape[-2:]
     others = D - torch.diag_embed(D.diagonal(dim1=-2, dim2=-1)) if p == m else D
     return bool((others == 0).all())
@@ -178,8 +177,7 @@ def has_diagonal_feedthrough(D: Tensor) -> bool:
 def reading_after(system: System) -> System:
     """Return the systems with these matrices whose linear outputs read the state after the sample, ``C x[k+1]``.
 
-    What costs fewer numbers is taken: a D that is diagonal or zero stays so, one that is full already takes up what lag zero is
-    in paper form.
+    The form that costs fewer numbers is taken.  A diagonal or zero D stays so; a full one takes up lag zero, in paper form.
     """
     if system.is_siso or not has_diagonal_feedthrough(system.D):
         return _moved(system)
@@ -187,13 +185,13 @@ def reading_after(system: System) -> System:
 
 
 def _moved(system: System) -> System:
-    """Paper form of outputs ``C x[k+1] + D u[k]``."""
+    """Return the paper form of outputs ``C x[k+1] + D u[k]``."""
     C, D = system.C * system.poles[..., None, :], system.D + (system.C @ system.B).real
     return replace(system, C=C, D=D, after_sample=False)
 
 
 def from_conjugate_half(poles: Tensor, B: Tensor, C: Tensor, D: Tensor) -> System:
-    """System of which only one pole of each conjugate pair is stored: ``y = 2 Re(C x) + D u`` (S4D, DSS, S5 with conj_sym).
+    """Return the system of which one pole of each conjugate pair is stored: ``y = 2 Re(C x) + D u`` (S4D, DSS, S5 with conj_sym).
 
     Parameters
     ----------
@@ -221,12 +219,12 @@ def from_conjugate_half(poles: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Syste
 
 
 def from_real_part(poles: Tensor, B: Tensor, C: Tensor, D: Tensor) -> System:
-    """System with ``y = Re(C x) + D u`` (LRU, S5 without conj_sym); shapes as in :func:`from_conjugate_half`."""
+    """Return the system with ``y = Re(C x) + D u`` (LRU, S5 without conj_sym); shapes as in :func:`from_conjugate_half`."""
     return from_conjugate_half(poles, B, C / 2, D)
 
 
 def siso_bank(poles: Tensor, residues: Tensor, feedthrough: Tensor) -> System:
-    """Bank of SISO channels from poles and residues.
+    """Return the bank of SISO channels with these poles and residues.
 
     Parameters
     ----------

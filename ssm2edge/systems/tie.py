@@ -1,4 +1,4 @@
-"""What the channels of a bank share: poles that follow, channel by channel, from fewer.
+"""Shared poles: those of all channels of a bank follow from fewer.
 
 Layers with one state matrix for many channels, each sampled at a step of its own, have
 
@@ -63,7 +63,7 @@ class Tie:
 
     @property
     def stepless(self) -> bool:
-        """Whether the channels of a group have the same poles."""
+        """True if the channels of a group have the same poles."""
         return bool((self.steps == 1).all())
 
     def poles(self) -> Tensor:
@@ -71,7 +71,7 @@ class Tie:
         return follow(self.generator[self.group], self.steps[:, None], self.rule)
 
     def numbers(self, order: int) -> int:
-        """Real numbers that a bank of this kind needs at an order: poles by group, steps, residues and feedthrough by channel."""
+        """Count the real numbers of such a bank at an order: poles by group; steps, residues and feedthrough by channel."""
         steps = 0 if self.stepless else self.channels
         return len(self.generator) * order + steps + self.channels * (order + 1)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration import Signals
 from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, kernel_jacobian
 from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 from ssm2edge.layers import ReducedBank, ReducedMimo, blocks, dynamics, replace_layers
 from tests.coloured_signals import coloured, follower, reduced_to, sequences, systems_of
 from tests.random_banks import random_bank

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssm2edge.calibration import Signals
 from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
-from ssm2edge.calibration.place import Place
+from ssm2edge.calibration.signals import Place
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import ReducedMimo, replace_layers
 from ssm2edge.reduction import reduce_system

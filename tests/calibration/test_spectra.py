@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 from ssm2edge.calibration import Signals, calibrate_spectrum
 from ssm2edge.calibration.bank_spectrum import calibrated_bank
-from ssm2edge.calibration.place import Place
-from ssm2edge.calibration.signals import entering, runs_of_layers
+from ssm2edge.calibration.signals import Place, entering, runs_of_layers
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, exchange_block, replace_layers
