@@ -1,4 +1,4 @@
-"""The output-error bound of a whole network: what its layers' errors can do to its outputs, and which constants that rests on."""
+"""The bound on the output error of a whole network, from its layers' errors, and the constants that it rests on."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from ssm2edge.bounds.errors import BoundError
 
 
 def channel_axis(node: fx.Node) -> int:
-    """The axis that is neither batch nor time: the only one of fixed size."""
+    """Return the axis that is neither batch nor time: the only one of fixed size."""
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         raise BoundError(f"The output bound follows single tensors only ({node.name} is none).")

@@ -1,4 +1,4 @@
-"""Lipschitz constants of a network's pointwise parts, each with its proof or the word that it was measured."""
+"""Lipschitz constants of a network's pointwise parts, each with its proof, or marked as measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Constant:
     place
         Node of the traced network.
     what
-        Which constant of it.
+        Name of the constant.
     value
         The number.
     kind

@@ -1,4 +1,4 @@
-"""What is known of the inputs of a layer of many inputs and outputs, and how large that makes its outputs."""
+"""Bounds on the inputs of a layer of many inputs and outputs, and on its outputs for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inputs = tuple[tuple[Tensor, float], ...]
 
 
 def inputs_of(node: fx.Node, name: str, size: Size, walk: Walk) -> list[Inputs]:
-    """What is known of the inputs of a layer of many inputs and outputs, in one or several ways."""
+    """Return the bounds on the inputs of a layer of many inputs and outputs, in one or several ways."""
     ways: list[Inputs] = []
     if walk.observed is not None:
         directions, levels = walk.observed.directions[node.name]
@@ -34,12 +34,12 @@ def inputs_of(node: fx.Node, name: str, size: Size, walk: Walk) -> list[Inputs]:
 
 
 def smallest_of(gain: Callable[[Tensor], float], ways: list[Inputs]) -> float:
-    """The sharpest bound on what inputs become with a gain."""
+    """Return the sharpest bound on the inputs behind a gain."""
     return min(sum(gain(shape) * level for shape, level in way) for way in ways)
 
 
 def reached(gains: MatrixGains, size: Size) -> Tensor:
-    """Largest magnitude of each output, ``(outputs,)``, for inputs of this size; infinity where nothing bounds them."""
+    """Return the largest magnitude of each output, ``(outputs,)``, for inputs of this size; infinity if nothing bounds them."""
     if not bool(torch.isfinite(size.peak).all()):
         return torch.full((gains.system.outputs,), torch.inf, dtype=torch.float64)
     together = gains.peaks(torch.diag(size.axes)) * size.radius + gains.peaks(size.offset[:, None])
@@ -47,12 +47,12 @@ def reached(gains: MatrixGains, size: Size) -> Tensor:
 
 
 def note_size(node: fx.Node, size: Size, walk: Walk) -> None:
-    """Remember how large the inputs of a layer can be."""
+    """Note the largest inputs of a layer."""
     walk.note(node, "largest input, at every step", float(size.axes.max()) * size.radius + float(size.offset.norm()), "proven")
 
 
 def unbounded(name: str) -> BoundError:
-    """What to say where nothing bounds what a reduction adds."""
+    """Return the error for a layer whose inputs nothing bounds."""
     return BoundError(
         f"Nothing bounds the inputs of layer {name or '(the model)'}: "
         "an output bound for all inputs needs a normalisation before it."

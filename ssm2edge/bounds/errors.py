@@ -1,4 +1,4 @@
-"""What a bound refuses."""
+"""The error of networks without a bound."""
 
 from __future__ import annotations
 

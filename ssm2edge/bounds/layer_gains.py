@@ -1,4 +1,4 @@
-"""What the rules need of an LTI layer, of what takes its place, and of the difference: gains, each computed once."""
+"""Gains of an LTI layer, of the reduced one, and of the difference, each computed once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SisoGains:
 
 @dataclass(frozen=True, eq=False)
 class MatrixPair:
-    """Gains of a linear system of many inputs and outputs, of what takes its place, and of the difference.
+    """Gains of a linear system of many inputs and outputs, of the reduced one, and of the difference.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class MatrixPair:
     steps: int | None
 
     def injected(self, inputs: Tensor) -> float:
-        """Gain from the root mean square of n, with inputs ``S n``, to that of the difference of the outputs.
+        """Return the gain from the root mean square of n, with inputs ``S n``, to that of the difference of the outputs.
 
         Parameters
         ----------
@@ -72,23 +72,23 @@ class MatrixPair:
         return self.difference.h2(inputs) * math.sqrt(self.steps)
 
     def weighted(self, weights: Tensor) -> MatrixPair:
-        """The same with factors ``(outputs,)`` for the outputs."""
+        """Return the gains with factors ``(outputs,)`` for the outputs."""
         original, reduced, difference = (gains.weighted(weights) for gains in (self.original, self.reduced, self.difference))
         return MatrixPair(original, reduced, difference, self.steps)
 
 
 @dataclass(frozen=True, eq=False)
 class SquaresPair:
-    """The quadratic outputs of a layer and of what takes its place, their squares lined up.
+    """The quadratic outputs of a layer and of the reduced one, their squares lined up.
 
     Attributes
     ----------
     original, reduced
         Their squares.
     factors
-        Gains of what is squared.
+        Gains of the squared signals.
     states
-        Gains of the states of both, on which what is left of the quadratic forms acts.
+        Gains of the states of both, on which the remainders of the quadratic forms act.
     """
 
     original: Squares
@@ -148,7 +148,7 @@ class NetworkGains:
         self._pairs: dict[tuple[str, int, int | None], tuple[System, LayerGains]] = {}
 
     def of(self, name: str, reduced: System, norm: Norm) -> LayerGains:
-        """Gains of a layer, of what takes its place, and of the difference."""
+        """Return the gains of a layer, of the reduced one, and of the difference."""
         if norm == "h2" and self.horizon is None:
             raise BoundError("The h2 form of the output bound needs a finite horizon.")
         steps = None if norm == "hinf" or self.horizon is None else self.horizon + 1

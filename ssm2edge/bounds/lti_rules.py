@@ -1,4 +1,4 @@
-"""Rules for the LTI layers: what a reduction adds to the error, and what the reduced layer makes of the error before it."""
+"""Rules for the LTI layers: a reduction adds an error, and the reduced layer filters the error before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssm2edge.bounds.walk import Known, Walk
 
 
 def bank(node: fx.Node, walk: Walk) -> Known:
-    """``G u`` against ``Ghat uhat``: ``(G - Ghat) u + Ghat (u - uhat)``."""
+    """Bound ``G u`` against ``Ghat uhat`` of a bank: ``(G - Ghat) u + Ghat (u - uhat)``."""
     name = walk.network.layers[node]
     layer = walk.layers[name]
     assert isinstance(layer, SisoGains)
@@ -26,7 +26,7 @@ def bank(node: fx.Node, walk: Walk) -> Known:
 
 
 def injection(node: fx.Node, name: str, gain: Tensor, size: Size, walk: Walk) -> Error:
-    """The error that the reduction itself makes, on inputs of this size."""
+    """Bound the error of the reduction itself, on inputs of this size."""
     ones = torch.ones_like(gain)
     parts: list[Error] = []
     if walk.observed is not None:
@@ -44,7 +44,7 @@ def injection(node: fx.Node, name: str, gain: Tensor, size: Size, walk: Walk) ->
 
 
 def mimo(node: fx.Node, walk: Walk) -> Known:
-    """One system of many inputs and outputs: as a bank, with gains of matrices; and squares, if it has any."""
+    """Bound one system of many inputs and outputs: as a bank, with gains of matrices; and its squares, if it has any."""
     name = walk.network.layers[node]
     layer = walk.layers[name]
     assert isinstance(layer, MimoGains)

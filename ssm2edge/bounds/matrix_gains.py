@@ -4,7 +4,7 @@ With taps ``G_0, ..., G_N`` and ``G(z) = sum_k G_k z^-k``, for inputs ``u = S n`
 
     ||G u||_2 <= max_w ||G(e^{iw}) S|| ||n||_2        |(G u)_i[k]| <= sum_j ||row i of G_j S|| max_j ||n[j]||
 
-The maximum is looked for on a grid, which cannot miss it by much.  Let w0 be where it is attained, F, and r(z) the entry of G
+The maximum is sought on a grid, which cannot miss it by much.  Let F be the maximum, attained at w0, and r(z) the entry of G
 between its singular vectors there: a rational function with d poles inside the unit circle (the order of G, or all N of them at
 zero for N taps) and ``|r| <= F`` on it.  The phase ``beta`` of the Blaschke product of these poles grows by
 
@@ -91,7 +91,7 @@ class MatrixGains:
         self._found: dict[tuple[str, bytes], Any] = {}
 
     def energy(self, inputs: Tensor) -> float:
-        """Gain from the l2 norm of n to that of the outputs.
+        """Return the gain from the l2 norm of n to that of the outputs.
 
         Parameters
         ----------
@@ -101,23 +101,23 @@ class MatrixGains:
         return self._once("energy", inputs, largest_norm)
 
     def row_energies(self, inputs: Tensor) -> Tensor:
-        """Gains from the l2 norm of n to that of each output, ``(outputs,)`` float64."""
+        """Return the gains from the l2 norm of n to that of each output, ``(outputs,)`` float64."""
         return self._once("rows", inputs, largest_rows)
 
     def h2(self, inputs: Tensor) -> float:
-        """Gain from the l2 norm of n to the largest norm of the outputs at one step, on a finite horizon."""
+        """Return the gain from the l2 norm of n to the largest norm of the outputs at one step, on a finite horizon."""
         return self._sums(inputs).h2
 
     def peaks(self, inputs: Tensor) -> Tensor:
-        """Gains from the largest norm of n at one step to the largest magnitude of each output, ``(outputs,)`` float64."""
+        """Return the gains from the largest norm of n at one step to each output's largest magnitude, ``(outputs,)`` float64."""
         return self._sums(inputs).rows
 
     def magnitudes(self) -> Tensor:
-        """Gains from the largest magnitude of each input to that of each output, ``(outputs, inputs)`` float64."""
+        """Return the gains from the largest magnitude of each input to that of each output, ``(outputs, inputs)`` float64."""
         return self._sums(torch.eye(self.system.inputs, dtype=torch.float64)).magnitudes
 
     def weighted(self, weights: Tensor) -> MatrixGains:
-        """Gains of the same system with factors ``(outputs,)`` for its outputs."""
+        """Return the gains of the same system with factors ``(outputs,)`` for its outputs."""
         return MatrixGains(
             replace(self.system, C=weights[:, None] * self.system.C, D=weights[:, None] * self.system.D), self._horizon
         )
@@ -161,7 +161,7 @@ def largest_rows(system: System, horizon: int | None) -> Tensor:
 
 
 def _grid(system: System, horizon: int | None) -> tuple[Tensor, float, int | None]:
-    """Frequencies from 0 to pi, their largest distance in phase, and the horizon of the response on them."""
+    """Return frequencies from 0 to pi, their largest distance in phase, and the horizon of the response on them."""
     work = system.outputs * system.inputs * (system.order + 3 * min(system.outputs, system.inputs))
     if horizon is None or (horizon + 1) * work > MOST_PRODUCTS:
         # What all taps do bounds what some of them do, on a grid that does not grow with their number.
@@ -171,7 +171,7 @@ def _grid(system: System, horizon: int | None) -> tuple[Tensor, float, int | Non
 
 
 def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iterator[Tensor]:
-    """``D + sum_{k<=N} C A^(k-1) B z^-k``, ``(some frequencies, outputs, inputs)`` complex128 at a time."""
+    """Yield ``D + sum_{k<=N} C A^(k-1) B z^-k``, ``(some frequencies, outputs, inputs)`` complex128 at a time."""
     entries = max(system.outputs * system.inputs, (system.outputs + system.inputs) * system.order, 1)
     for some in torch.split(frequencies, max(1, ENTRIES_AT_ONCE // entries)):
         delay = torch.exp(-1j * some)
@@ -180,7 +180,7 @@ def _responses(system: System, frequencies: Tensor, horizon: int | None) -> Iter
 
 
 def _largest_singular_value(matrices: Tensor, known: float) -> tuple[Tensor, float]:
-    """Upper bounds on the norms, and the largest norm, or ``known`` if none is above it; few need a decomposition."""
+    """Return upper bounds on the norms, and the largest norm, or ``known`` if none is above it; few need a decomposition."""
     small = matrices.mH @ matrices if matrices.shape[-1] <= matrices.shape[-2] else matrices @ matrices.mH
     size = torch.linalg.matrix_norm(small).clamp_min(TINY)[:, None, None]
     # ||H|| <= ||H^4||_F^(1/4), at most n^(1/8) too large, for H = G^H G.
@@ -194,7 +194,7 @@ def _largest_singular_value(matrices: Tensor, known: float) -> tuple[Tensor, flo
 
 
 def _frequencies_of(poles: Tensor) -> tuple[Tensor, float]:
-    """Frequencies from 0 to pi that lie evenly in the phase of the poles' Blaschke product, and their largest distance in it."""
+    """Return frequencies from 0 to pi, even in the phase of the poles' Blaschke product, and their largest distance in it."""
     if not len(poles):
         return torch.zeros(1, dtype=torch.float64), 0.0
     near = _quantiles(poles)
@@ -211,7 +211,7 @@ def _frequencies_of(poles: Tensor) -> tuple[Tensor, float]:
 
 
 def _quantiles(poles: Tensor) -> Tensor:
-    """Frequencies at which single poles' phases have gone equal parts of their turn, all between 0 and pi, sorted."""
+    """Return the frequencies of equal parts of each single pole's phase, all between 0 and pi, sorted."""
     part = (2 * torch.arange(QUANTILES, dtype=torch.float64) + 1) / (2 * QUANTILES) - 0.5
     modulus = poles.abs()[:, None]
     around = 2 * torch.atan((1 - modulus) / (1 + modulus) * torch.tan(math.pi * part))
@@ -221,7 +221,7 @@ def _quantiles(poles: Tensor) -> Tensor:
 
 
 def _phase(poles: Tensor, frequencies: Tensor) -> Tensor:
-    """The phase beta at frequencies: the integral of the sum of the poles' Poisson kernels."""
+    """Return the phase beta at frequencies: the integral of the sum of the poles' Poisson kernels."""
     total = torch.zeros_like(frequencies)
     for some in torch.split(poles, max(1, ENTRIES_AT_ONCE // len(frequencies))):
         modulus, away = some.abs()[:, None], frequencies - some.angle()[:, None]

@@ -1,13 +1,13 @@
 """The bound on the error of a network's output.
 
-One walk through the traced network carries, for every value, the error between the original and the reduced network: each LTI
-block adds what its own reduction does to its inputs, ``||(G - Ghat) u||``, and everything behind it multiplies by a Lipschitz
-constant, so that over a residual stack ``z + F_l(G_l N_l(z))``
+One walk through the traced network carries, for every value, the error between the original and the reduced network.  Each LTI
+block adds the error of its own reduction, ``||(G - Ghat) u||``, and everything behind it multiplies by a Lipschitz constant, so
+that over a residual stack ``z + F_l(G_l N_l(z))``
 
     E_{l+1} <= E_l + Lip(F_l) (||G_l - Ghat_l|| ||u_l|| + ||Ghat_l|| Lip(N_l) E_l)
 
 in the root mean square over time (the output-error bound of Forgione et al. for deep state-space models, with H-infinity norms in
-place of sqrt(N) times h2 norms; both can be asked for).  Arithmetic is exact in it: float32 rounding comes on top.
+place of sqrt(N) times h2 norms; both are available).  It assumes exact arithmetic: float32 rounding comes on top.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ssm2edge.traced.network import Network, operator
 
 @dataclass(frozen=True)
 class LayerShare:
-    """What one layer's reduction contributes.
+    """Contribution of one layer's reduction.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class LayerShare:
     arriving
         Bound on the error of the layer's inputs.
     injected
-        Bound on ``(G - Ghat) u``, what the reduction does to the original's inputs.
+        Bound on ``(G - Ghat) u`` for the original's inputs u.
     contribution
-        Its part of the bound before any cut at what a normalisation can return.
+        Its part of the bound before any cut at the range of a normalisation.
     weight
-        ``contribution / error``: what an error of one in this layer costs at the output.
+        ``contribution / error``: cost at the output of an error of one in this layer.
     """
 
     error: float
@@ -71,15 +71,15 @@ class Bound:
         ``certified`` if every constant is proven, so that it holds for all inputs; else ``estimated``: it holds where the inputs
         keep to the extremes seen on samples.
     norm
-        What the layers' errors were measured in.
+        Norm of the layers' errors.
     horizon
         Longest sequence it holds for; None for any length.
     layers
         Contributions by layer.
     cut
-        Normalisations at which the error was cut at the width of what they can return.
+        Normalisations at whose range the error was cut.
     constants
-        Everything it rests on.
+        All constants that it rests on.
     """
 
     value: float
@@ -91,7 +91,7 @@ class Bound:
     constants: tuple[Constant, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The bound as plain values."""
+        """Return the bound as plain values."""
         return {
             "value": self.value,
             "kind": self.kind,

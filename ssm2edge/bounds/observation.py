@@ -1,4 +1,4 @@
-"""What samples show of a network: the constants that no proof bounds usefully."""
+"""Constants of a network that no proof bounds usefully, observed on samples."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
             if node.name in directions:
                 axes, levels = directions[node.name]
             else:
-                # Any orthonormal ones will do; bounds are sharp for those in which most of the samples' energy is in few.
+                # Any orthonormal directions will do; bounds are sharp if few of them hold most of the samples' energy.
                 axes, levels = torch.linalg.eigh(torch.einsum("bti,btj->ij", samples, samples)).eigenvectors, torch.zeros(())
             directions[node.name] = (axes, torch.maximum(levels, (samples @ axes).square().mean(1).amax(0).sqrt()))
         return value
@@ -109,6 +109,6 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
 
 
 def _energy(output: Tensor) -> float:
-    """Sum over the batch of the squared norm of an output, its mean over time where it has one."""
+    """Return the squared norm of an output, summed over the batch and averaged over time if it has one."""
     steps = output.shape[1:-1].numel()
     return float(output.double().square().sum()) / steps

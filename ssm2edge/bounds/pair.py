@@ -62,7 +62,7 @@ def output_bounds(
 def bound_record(
     network: Network, systems: Mapping[str, System], reduced: Mapping[str, System], inputs: list[Tensor], horizon: int | None
 ) -> dict[str, Any]:
-    """The output bounds for the manifest; where there is no rule for the network, the reason."""
+    """Return the output bounds for the manifest, or the reason if there is no rule for the network."""
     try:
         bounds = output_bounds(network, NetworkGains(systems, horizon), systems, reduced, inputs)
     except BoundError as reason:

@@ -1,6 +1,6 @@
-"""One rule per operator: from what is known of its arguments to what is known of its value.
+"""One rule per operator: from bounds on its arguments to bounds on its value.
 
-A rule gets the node and the walk (what is known so far) and returns the size of the value, which holds for both networks, and the
+A rule gets the node and the walk (the bounds so far).  It returns the size of the value, which holds for both networks, and the
 error between the two.
 """
 
@@ -24,7 +24,7 @@ from ssm2edge.traced.network import BANK, MIMO, operator
 
 
 def unchanged(node: fx.Node, walk: Walk) -> Known:
-    """Operators that only move values."""
+    """Bound operators that only move values."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     size, error = walk.argument(node)
@@ -34,7 +34,7 @@ def unchanged(node: fx.Node, walk: Walk) -> Known:
 
 
 def flip(node: fx.Node, walk: Walk) -> Known:
-    """Time backwards: no norm changes."""
+    """Bound time backwards: no norm changes."""
     size, error = walk.argument(node)
     axes = node.args[1]
     assert isinstance(axes, list | tuple)
@@ -44,14 +44,14 @@ def flip(node: fx.Node, walk: Walk) -> Known:
 
 
 def embedding(node: fx.Node, walk: Walk) -> Known:
-    """Rows of a table, the same ones in both networks."""
+    """Bound rows of a table, the same ones in both networks."""
     table = walk.weight(node, 0)
     assert table is not None
     return size_of_peak(table.abs().amax(0)), ()
 
 
 def mean(node: fx.Node, walk: Walk) -> Known:
-    """A mean over time."""
+    """Bound a mean over time."""
     source, axes = node.args[0], node.args[1]
     assert isinstance(source, fx.Node)
     assert isinstance(axes, list | tuple)
@@ -62,7 +62,7 @@ def mean(node: fx.Node, walk: Walk) -> Known:
 
 
 def linear(node: fx.Node, walk: Walk) -> Known:
-    """``W x + b``: the error by the spectral norm of W, its columns weighted by the error's axes."""
+    """Bound ``W x + b``: the error by the spectral norm of W, its columns weighted by the error's axes."""
     weight, bias = walk.weight(node, 1), walk.weight(node, 2)
     assert weight is not None
     if operator(node) == "conv1d":
@@ -80,7 +80,7 @@ def linear(node: fx.Node, walk: Walk) -> Known:
 
 
 def activation(node: fx.Node, walk: Walk) -> Known:
-    """A function of each number by itself."""
+    """Bound a function of each number by itself."""
     name = operator(node)
     size, error = walk.argument(node)
     if name == "gelu" and node.kwargs.get("approximate", "none") != "none":
@@ -92,7 +92,7 @@ def activation(node: fx.Node, walk: Walk) -> Known:
 
 
 def glu(node: fx.Node, walk: Walk) -> Known:
-    """``a sigmoid(b)``: Lipschitz on a bounded set of a."""
+    """Bound ``a sigmoid(b)``, which is Lipschitz on a bounded set of a."""
     size, error = walk.argument(node)
     half = size.channels // 2
     if node.meta["val"].shape[channel_axis(node)] != half:
@@ -108,7 +108,7 @@ def glu(node: fx.Node, walk: Walk) -> Known:
 
 
 def layer_norm(node: fx.Node, walk: Walk) -> Known:
-    """``w (x - mean) / deviation + b``, with deviation = sqrt(variance + eps).
+    """Bound ``w (x - mean) / deviation + b``, with deviation = sqrt(variance + eps).
 
     Two vectors with their means removed and sqrt(H eps) appended lie at distance d; scaled to length sqrt(H) they lie at most
     ``2 sqrt(H) d / (|x| + |y|) = 2 d / (deviation_x + deviation_y)`` apart (Dunkl and Williams 1964), so at most d over the
@@ -140,7 +140,7 @@ def layer_norm(node: fx.Node, walk: Walk) -> Known:
 
 
 def add(node: fx.Node, walk: Walk) -> Known:
-    """A sum of two values, or of a value and a constant."""
+    """Bound a sum of two values, or of a value and a constant."""
     if any(walk.network.weights.get(a) is not None for a in node.args if isinstance(a, fx.Node)):
         size, error = next(walk.known[a] for a in node.args if isinstance(a, fx.Node) and a in walk.known)
         return unknown_size(size.channels), error
@@ -154,7 +154,7 @@ def add(node: fx.Node, walk: Walk) -> Known:
 
 
 def multiply(node: fx.Node, walk: Walk) -> Known:
-    """A product with a number, or of two bounded values: ``x y - xhat yhat = (x - xhat) y + xhat (y - yhat)``."""
+    """Bound a product with a number, or of two bounded values: ``x y - xhat yhat = (x - xhat) y + xhat (y - yhat)``."""
     factor = node.args[1]
     size, error = walk.argument(node)
     if isinstance(factor, int | float):
@@ -177,7 +177,7 @@ def multiply(node: fx.Node, walk: Walk) -> Known:
 
 
 def part(node: fx.Node, walk: Walk) -> Known:
-    """Some of the channels: one of the values that a split along them gives."""
+    """Bound some of the channels: one of the values of a split along them."""
     source, which = node.args[0], node.args[1]
     assert isinstance(source, fx.Node)
     assert isinstance(which, int)
@@ -194,7 +194,7 @@ def part(node: fx.Node, walk: Walk) -> Known:
 
 
 SPLITS = frozenset({"chunk", "split", "split_with_sizes"})
-"""Operators that return several values; what is known of each is read where it is taken out."""
+"""Operators that return several values; each is bounded where it is taken out."""
 
 
 RULES: Mapping[str, Rule] = {

@@ -1,6 +1,6 @@
-"""What is known of a value on its way through a network, and of the difference between two networks' values.
+"""Bounds on a value on its way through a network, and on the difference between two networks' values.
 
-Both speak of one sequence with channels; a step in time is a vector over the channels.  The norm of an error is the root mean
+Both are for one sequence with channels; a step in time is a vector over the channels.  The norm of an error is the root mean
 square over time of the Euclidean norm over channels: it does not depend on the length, LTI blocks act on it by their
 H-infinity norm, and the norm of a mean over time is not larger.
 """
@@ -33,12 +33,12 @@ class Size:
 
 
 def size_of_peak(peak: Tensor) -> Size:
-    """A value of which only the magnitudes are known."""
+    """Return the size of a value of which only the magnitudes are known."""
     return Size(torch.ones_like(peak), float(peak.norm()), torch.zeros_like(peak), peak)
 
 
 def unknown_size(channels: int) -> Size:
-    """A value of which nothing is known."""
+    """Return the size of a value of which nothing is known."""
     return size_of_peak(torch.full((channels,), torch.inf, dtype=torch.float64))
 
 
@@ -61,32 +61,32 @@ Error = tuple[Term, ...]
 
 
 def total(error: Error) -> float:
-    """Upper bound on the norm of an error."""
+    """Return an upper bound on the norm of an error."""
     return sum(term.norm for term in error)
 
 
 def scaled(error: Error, factor: float) -> Error:
-    """The error behind a function with this Lipschitz constant, the same for all channels and acting on each by itself."""
+    """Return the error behind a function of each channel by itself, with this Lipschitz constant."""
     return tuple(Term(term.source, term.axes, term.value * factor) for term in error)
 
 
 def weighted(error: Error, weights: Tensor) -> Error:
-    """The error behind factors or filters of the channels, with gains ``weights``."""
+    """Return the error behind factors or filters of the channels, with gains ``weights``."""
     return tuple(Term(term.source, term.axes * weights, term.value) for term in error)
 
 
 def mixed(error: Error, matrix: Tensor) -> Error:
-    """The error behind a matrix ``(outputs, channels)``."""
+    """Return the error behind a matrix ``(outputs, channels)``."""
     return merged(error, lambda term: term.value * float(torch.linalg.matrix_norm(matrix * term.axes, 2)), matrix.shape[0])
 
 
 def flattened(error: Error, factor: float, channels: int) -> Error:
-    """The error behind a function of all channels together with this Lipschitz constant."""
+    """Return the error behind a function of all channels together, with this Lipschitz constant."""
     return merged(error, lambda term: term.norm * factor, channels)
 
 
 def merged(error: Error, value: Callable[[Term], float], channels: int) -> Error:
-    """One part per source, of equal axes."""
+    """Return one part per source, of equal axes."""
     sums: dict[str, float] = {}
     for term in error:
         sums[term.source] = sums.get(term.source, 0.0) + value(term)

@@ -1,6 +1,6 @@
-"""The rule for quadratic outputs: what the reduction of a layer that squares adds, and what it makes of the error before it.
+"""The rule for quadratic outputs: the error that a reduction adds, and the error behind the squares.
 
-With z = H u and zhat = Hhat uhat, what the two networks square, of magnitudes at most P and Phat at every step,
+With z = H u and zhat = Hhat uhat, the squared signals of the two networks, of magnitudes at most P and Phat at every step,
 
     W z^2 - What zhat^2 = W (z - zhat) (z + zhat) + (W - What) zhat^2        z - zhat = (H - Hhat) u + Hhat (u - uhat)
 
@@ -9,8 +9,8 @@ With z = H u and zhat = Hhat uhat, what the two networks square, of magnitudes a
     ||W (z - zhat) (z + zhat)|| <= ||W / s|| ||s (P + Phat) (z - zhat)||
     ||(W - What) zhat^2|| <= || |W - What| (Phat min(Phat, ||zhat||)) ||
 
-The states are bounded, and with them P and Phat, only where the inputs are bounded at every step; so the layer is Lipschitz on
-such inputs and on no others.
+The states, and with them P and Phat, are bounded only for inputs that are bounded at every step: the layer is Lipschitz on such
+inputs and on no others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ssm2edge.traced.network import filtered
 
 @dataclass(frozen=True, eq=False)
 class Squared:
-    """What quadratic outputs add to a layer.
+    """Gains and sizes of a layer's quadratic outputs.
 
     Attributes
     ----------
@@ -79,5 +79,5 @@ def square(node: fx.Node, pair: SquaresPair, size: Size, entering: list[Inputs],
 
 
 def _largest(gains: MatrixGains, seen: tuple[Tensor, ...]) -> Tensor:
-    """Largest magnitude of each output on sequences of inputs."""
+    """Return the largest magnitude of each output on sequences of inputs."""
     return torch.stack([filtered(gains.system, x).abs().amax((0, 1)) for x in seen]).amax(0)

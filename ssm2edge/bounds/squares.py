@@ -67,7 +67,7 @@ def squares_in(system: System) -> Squares:
 
 
 def _reading(system: System, C: Tensor) -> System:
-    """The same states with other linear outputs, before the sample."""
+    """Return the same states with other linear outputs, before the sample."""
     return System(system.poles, system.B, C, torch.zeros(len(C), system.inputs, dtype=torch.float64))
 
 
@@ -79,7 +79,7 @@ def line_up(one: Squares, other: Squares, horizon: int | None) -> tuple[Squares,
     one, other
         Squares; those of ``one`` keep their scale.
     horizon
-        Taps on which what is squared is compared.
+        Taps on which the squared signals are compared.
     """
     inner = (one.factors.C @ mixed_gramian(one.factors, other.factors, horizon) @ other.factors.C.mH).real
     sizes, other_sizes = (

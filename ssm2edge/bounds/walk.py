@@ -1,4 +1,4 @@
-"""What is known on the way through a network: the state that rules read and add to."""
+"""The walk through a network: the bounds that rules read and add to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Known = tuple[Size, Error]
 
 @dataclass(eq=False)
 class Walk:
-    """What is known on the way through a network.
+    """The bounds on the values of a network, node by node.
 
     Attributes
     ----------
@@ -28,17 +28,17 @@ class Walk:
     layers
         Gains by layer.
     observed
-        What was seen on samples, or None where only proven constants may be used.
+        Extremes on samples, or None if only proven constants may be used.
     capped
-        Whether errors are cut at the diameter of what a normalisation can return; without, they are linear in each layer's error.
+        True if errors are cut at the diameter of a normalisation's range; they are otherwise linear in each layer's error.
     known
         By node.
     constants
-        What the result rests on.
+        Constants that the result rests on.
     caps
         Nodes at which the cut took place.
     arriving, injected
-        By layer: the error's norm before it, and of what its own reduction adds.
+        By layer: norms of the error before it and of the error of its own reduction.
     """
 
     network: Network
@@ -52,14 +52,14 @@ class Walk:
     injected: dict[str, float] = field(default_factory=dict)
 
     def argument(self, node: fx.Node, position: int = 0) -> Known:
-        """What is known of an argument that is a computed value."""
+        """Return the bounds on an argument that is a computed value."""
         argument = node.args[position]
         if not isinstance(argument, fx.Node) or argument not in self.known:
             raise BoundError(f"The output bound has no rule for {node.target} with constants in this place ({node.name}).")
         return self.known[argument]
 
     def weight(self, node: fx.Node, position: int) -> Tensor | None:
-        """A weight among the arguments, float64; None where it was left out."""
+        """Return a weight among the arguments, float64; None if it was left out."""
         argument = node.args[position] if len(node.args) > position else None
         if argument is None:
             return None
@@ -68,11 +68,11 @@ class Walk:
         return self.network.weights[argument].double()
 
     def note(self, node: fx.Node, what: str, value: float, kind: Kind) -> None:
-        """Remember a constant, and its proof or the lack of it."""
+        """Note a constant, and whether it is proven."""
         self.constants.append(Constant(node.name, what, value, kind))
 
     def pass_layer(self, name: str, error: Error, injected: Error) -> None:
-        """Remember what arrives at an LTI layer and what its reduction adds; a layer may be called several times."""
+        """Note the errors before an LTI layer and of its reduction; a layer may be called several times."""
         self.arriving[name] = max(self.arriving.get(name, 0.0), total(error))
         self.injected[name] = max(self.injected.get(name, 0.0), total(injected))
 

@@ -1,4 +1,4 @@
-"""Better reduced systems from unlabelled samples: what a layer really gets, and what the network really answers.
+"""Better reduced systems from unlabelled samples: from the inputs of each layer, and from the outputs of the network.
 
 ``spectrum`` reduces each layer for the inputs it gets after the layers below were reduced; ``match`` goes on from there and tunes
 all reduced blocks together until the network's outputs are the original's.

@@ -1,8 +1,8 @@
 """Input-weighted reduction of a bank of SISO channels, on the inputs that it gets in the reduced network.
 
-With inputs u of the reduced network and u_o of the original, the best response is not the original's G but ``G S_ou / S_uu``:
-what the layers below have changed is corrected as far as one channel can (the least-squares estimate of the original's output
-from the input that there is).
+With inputs u of the reduced network and u_o of the original, the best response is not the original's G but ``G S_ou / S_uu``, the
+least-squares estimate of the original's output from the input that there is.  It corrects the errors of the layers below as far
+as one channel can.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System
     # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
     silent = spectra.power.sum(-1) == 0
     if reduced.tie is not None:
-        # What channels share stays: their residues and feedthroughs are fitted to the inputs.
+        # Shared poles stay; residues and feedthroughs are fitted to the inputs.
         tied = fitted(target, sections_of(reduced.poles, slowest))
         return replace(put(siso_bank(reduced.poles, tied.residues, tied.D[..., 0, 0]), silent, reduced[silent]), tie=reduced.tie)
     poles = [reduced.poles]

@@ -17,12 +17,12 @@ from ssm2edge.systems.system import System
 CALIBRATIONS = ("none", "spectrum", "match")
 
 Progress = Callable[[str, float], None]
-"""Called with what is done and the share of it."""
+"""Called with the name of the step and the share of it that is done."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """Calibrated systems by layer, and how the matching went, if there was any."""
+    """Calibrated systems by layer, and the record of the matching, if there was any."""
 
     systems: dict[str, System]
     matched: Matched | None
@@ -52,7 +52,7 @@ def calibrate(
     kind
         One of ``CALIBRATIONS``.
     metric
-        What the model is judged by: ``accuracy`` (its outputs are logits), ``nrmse``, or None.
+        Metric of the model: ``accuracy`` (its outputs are logits), ``nrmse``, or None.
     matching
         Budget, rate and seed of ``match``.
     method

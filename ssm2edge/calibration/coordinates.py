@@ -3,7 +3,7 @@
 In residues and poles the problem is hopelessly ill-conditioned: poles that nearly coincide have large residues that cancel.  Per
 channel, with J the derivative of the kernel by all parameters (poles first, in units of a resonance's width) and S the power of
 the input, the relative change of the output has the Gram matrix ``Gamma = J^T S J / |k|_S^2``, and the coordinates are
-``Gamma + floor`` to the power -1/2.  The floors say how far a parameter may go that the output hardly depends on.
+``Gamma + floor`` to the power -1/2.  The floors limit parameters that the output hardly depends on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Kernel(torch.nn.Module):
 
 
 def kernel_jacobian(bank: ReducedBank, length: int, names: tuple[str, ...] = ("dynamics", "output", "feedthrough")) -> Tensor:
-    """Derivatives of the kernels by a bank's parameters, each of which has a row for every channel.
+    """Return the derivatives of the kernels by a bank's parameters, each of which has a row for every channel.
 
     Returns
     -------
@@ -134,7 +134,7 @@ class BankCoordinates:
 
 
 class TiedCoordinates(BankCoordinates):
-    """Coordinates of a bank of shared poles: those stay, as they belong to no channel; residues and feedthroughs are tuned."""
+    """Coordinates of a bank of shared poles: poles belong to no channel and stay; residues and feedthroughs are tuned."""
 
     names = ("output", "feedthrough")
 

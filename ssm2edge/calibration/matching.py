@@ -27,12 +27,12 @@ FAINT = 0.01
 """Gradients below this share of their root mean square, in the first step, move a coordinate by less than its share."""
 
 CHECKS = 6
-"""How often the held-back part is looked at."""
+"""Number of times that the held-back part is measured."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """How to match.
+    """Settings of output matching.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class Matched:
-    """How matching went: the error of the outputs on the held-back part, relative to their size, before and after."""
+    """Result of matching: the error of the outputs on the held-back part, relative to their size, before and after."""
 
     before: float
     after: float
@@ -78,18 +78,18 @@ Distance = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 
 
 def squared_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
-    """Mean square of the difference, of every output and time step."""
+    """Return the mean square of the difference, over outputs and time steps."""
     return torch.stack([(y - t).float().square().mean() for y, t in zip(answers, wanted, strict=True)]).sum()
 
 
 def logit_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
-    """Mean square of the difference of logits, without what they have in common: a softmax does not see it."""
+    """Return the mean square of the difference of logits, without their common part: a softmax does not see it."""
     parts = [(y - t).float() for y, t in zip(answers, wanted, strict=True)]
     return torch.stack([(d - d.mean(-1, keepdim=True)).square().mean() for d in parts]).sum()
 
 
 DISTANCES: Mapping[str | None, Distance] = {None: squared_distance, "nrmse": squared_distance, "accuracy": logit_distance}
-"""By the metric that the model is judged by."""
+"""By the metric of the model."""
 
 
 def match(
@@ -179,7 +179,7 @@ def match(
 
 
 def _ignore_faint(optimiser: torch.optim.Adam) -> None:
-    """Coordinates that the loss hardly feels would move as far as all others: Adam's steps do not know the gradient's size."""
+    """Hold coordinates that the loss hardly feels: Adam's steps do not depend on the gradient's size."""
     for group in optimiser.param_groups:
         gradients = [point.grad for point in group["params"] if point.grad is not None]
         squares = torch.cat([g.square().flatten() for g in gradients])
@@ -187,7 +187,7 @@ def _ignore_faint(optimiser: torch.optim.Adam) -> None:
 
 
 def _mean(signals: Signals, value: Callable[[Batch], Tensor]) -> float:
-    """Return the mean over the samples of what is a mean over each batch."""
+    """Return the mean over the samples of a value that is a mean over each batch."""
     with torch.no_grad():
         total = sum(float(value(batch)) * len(batch[0]) for batch in signals)
     return total / len(signals) if math.isfinite(total) else math.inf

@@ -1,8 +1,8 @@
 """Coordinates in which one system of many inputs and outputs can be tuned.
 
-The block's states have unit variance for white input already.  What multiplies features (states, inputs, squares) moves in the
+The block's states have unit variance for white input already.  Coefficients of features (states, inputs, squares) move in the
 metric of their covariance on the samples, input rows and factors in units of their own size, poles in units of their widths.
-What an output has of its own input moves along the part of that input which the features do not explain.
+The skip of an output moves along the part of its own input that the features do not explain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ssm2edge.reduction.sections import sections_of
 from ssm2edge.systems.gram import scaled, unit_scale
 
 FLOOR = 1e-3
-"""Variance of the quietest combination of features, relative to the mean one's, below which it counts for more than it has."""
+"""Added to the variance of each combination of features, relative to the mean one."""
 
 POLE_UNIT = 0.1
 """Widths that a pole moves in a unit step."""
@@ -31,7 +31,7 @@ class MimoCoordinates:
     block
         Its parameters are changed by :meth:`push`.
     place
-        Its inputs are taken from there.
+        Its layer in the network, and the samples.
     """
 
     def __init__(self, block: ReducedMimo, place: Place) -> None:

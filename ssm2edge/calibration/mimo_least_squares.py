@@ -1,4 +1,4 @@
-"""Outputs of one system of many inputs and outputs, fitted to what the original answers on its samples.
+"""Outputs of one system of many inputs and outputs, fitted to the original's outputs on the samples.
 
 Poles and input map stay; output map, feedthrough and the weights of the squares solve one least-squares problem whose normal
 equations are summed up over the samples.  Where the feedthrough is a diagonal, each output has one unknown of its own beside
@@ -24,7 +24,7 @@ QUIET = 1e-6
 """Directions of the input with less than this share of the largest variance are taken to have that share."""
 
 RIDGE = 1e-7
-"""Weight that holds coefficients at the reduction's own values where the samples do not determine them."""
+"""Weight that holds coefficients at the reduction's own values if the samples do not determine them."""
 
 
 def calibrated_mimo(place: Place, system: System, reduced: System, method: str) -> System:
@@ -46,7 +46,7 @@ def calibrated_mimo(place: Place, system: System, reduced: System, method: str) 
 
 
 def all_features(block: ReducedMimo, u: Tensor) -> Tensor:
-    """Return all that outputs are linear in, their own inputs included where there is a skip, ``(rows, features)`` float64."""
+    """Return the features that outputs are linear in, the inputs included if there is a skip, ``(rows, features)`` float64."""
     with torch.no_grad():
         features = block.features(u) if block.skip is None else torch.cat((block.features(u), u), dim=-1)
     return features.double().flatten(0, 1)
@@ -90,7 +90,7 @@ def _with_fitted_outputs(candidate: System, answering: ReducedMimo, place: Place
 
 
 def _step(gram: Tensor, residual: Tensor, shared: int) -> Tensor:
-    """Solve for the features that all outputs share, and for what stands behind them, of which each output has one of its own."""
+    """Solve for the coefficients of shared features, and of those behind them, of which each output has one of its own."""
     gram = gram + torch.diag(RIDGE * gram.diagonal() + TINY)
     mixed, crossed, own = gram[:shared, :shared], gram[:shared, shared:], gram.diagonal()[shared:]
     solved: Tensor = torch.linalg.lstsq(mixed, torch.cat((residual[:shared], crossed), dim=1), driver="gelsd").solution

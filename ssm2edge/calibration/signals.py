@@ -1,4 +1,4 @@
-"""Unlabelled samples, and what enters each layer when a network runs on them: batch by batch, in bounded memory."""
+"""Unlabelled samples, and the inputs of each layer when a network runs on them: batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Batch = tuple[Tensor, ...]
 """Inputs of the network for a few samples."""
 
 STEPS_AT_ONCE = 40_000
-"""Time steps of a batch, all its samples together: what is computed at once does not grow with the samples."""
+"""Time steps of a batch, all its samples together: memory does not grow with the number of samples."""
 
 FEWEST = 5
-"""Samples without which nothing can be held back to judge by."""
+"""Samples needed to hold some back to judge by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def signals_of(
     systems: Mapping[str, System],
     orders: Mapping[str, int],
 ) -> Signals:
-    """Check samples and make them ready to be served.
+    """Check samples and return them in batches.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def signals_of(
 
 
 def coefficients(system: System, order: int) -> int:
-    """Free coefficients of one system of ``order`` states: poles, input and output map, feedthrough, quadratic outputs."""
+    """Count the free coefficients of one system of ``order`` states: poles, maps, feedthrough, quadratic outputs."""
     m, p = system.inputs, system.outputs
     quadratic = p * order * (order + 1) // 2 if system.M is not None else 0
     feedthrough = p if system.after_sample else p * m
@@ -118,12 +118,12 @@ def coefficients(system: System, order: int) -> int:
 
 
 def steps_needed(system: System, order: int) -> int:
-    """Fewest time steps that can determine one system of ``order`` states; each tells one number for every output."""
+    """Return the fewest time steps that can determine one system of ``order`` states; each has one number for every output."""
     return math.ceil(coefficients(system, order) / system.outputs)
 
 
 class _Passed(Exception):
-    """The layer that was asked for has been passed; nothing behind it is needed."""
+    """The layer asked for has run; the rest of the network need not."""
 
 
 def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) -> dict[str, int]:
@@ -146,7 +146,7 @@ def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) ->
 
 
 def entering(model: nn.Module, layer: str, runs: int, batch: Batch) -> list[Tensor]:
-    """Return what enters a layer's block on one batch, once for each of its runs; the network goes no further than needed."""
+    """Return the inputs of a layer's block on one batch, one for each of its runs; the network runs no further than needed."""
     taken: list[Tensor] = []
 
     def take(module: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Power spectra of what enters the channels of a bank, and what the original made of it."""
+"""Power spectra of the inputs of a bank's channels, and their cross spectra with the original's inputs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Spectra:
     Attributes
     ----------
     power
-        ``(channels, length + 1)`` float64: mean of ``|U|^2``, U the transform of what enters the layer of the reduced model,
-        padded to twice its length.
+        ``(channels, length + 1)`` float64: mean of ``|U|^2``, U the transform of the inputs of the reduced model's layer,
+        padded to twice their length.
     cross
-        ``(channels, length + 1)`` complex128: mean of ``conj(U) U_original``, U_original what enters the layer of the original.
+        ``(channels, length + 1)`` complex128: mean of ``conj(U) U_original``, U_original that of the original's inputs.
     length
         Samples in time.
     """

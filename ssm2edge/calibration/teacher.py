@@ -1,4 +1,4 @@
-"""The original model as what reduced ones are compared with: full-order blocks whose kernels are computed once."""
+"""The original model, with which reduced ones are compared: full-order blocks whose kernels are computed once."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ class Teacher:
 
 
 def as_tuple(answer: Tensor | tuple[Tensor, ...] | list[Tensor]) -> tuple[Tensor, ...]:
-    """Return what a network answers as a tuple of tensors."""
+    """Return the answer of a network as a tuple of tensors."""
     return tuple(answer) if isinstance(answer, tuple | list) else (answer,)

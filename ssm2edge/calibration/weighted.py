@@ -1,6 +1,7 @@
 """Input-weighted h2 reduction of SISO channels: the error for inputs of a measured spectrum, by variable projection.
 
-The target T(w) is what a channel's response should be, S(w) the power of its input.  With basis functions Phi_j(w) of the poles,
+The target T(w) is the response that a channel should have, S(w) the power of its input.  With basis functions Phi_j(w) of the
+poles,
 
     J = sum_w S(w) |T(w) - d - sum_j r_j Phi_j(w)|^2,    Phi_j(w) = sum_(k=1)^(N) pole_j^(k-1) e^(-i w k)
 
@@ -80,7 +81,7 @@ def _real(x: Tensor, root: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Projected:
-    """The best residues and feedthrough for given poles, and what the derivatives need."""
+    """The best residues and feedthrough for given poles, and the factors that the derivatives need."""
 
     columns: Tensor
     factor: Tensor

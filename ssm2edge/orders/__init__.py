@@ -1,4 +1,4 @@
-"""How small each layer becomes: from the user's request to an order for each layer."""
+"""Orders of the layers: from the user's request to an order for each layer."""
 
 from __future__ import annotations
 

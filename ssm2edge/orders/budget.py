@@ -12,7 +12,7 @@ STEP = 1.25
 
 
 def all_states(systems: Mapping[str, System]) -> int:
-    """States of all channels of all layers, unreduced."""
+    """Count the states of all channels of all layers, unreduced."""
     return sum(system.order * system.batch_shape.numel() for system in systems.values())
 
 
@@ -22,13 +22,13 @@ def smallest_budget(good: Callable[[int], bool], least: int, most: int, unit: in
     Parameters
     ----------
     good
-        Whether a budget is good enough; more states are taken to be better.
+        Returns whether a budget is good enough; more states are taken to be better.
     least, most
         Budgets to search between, both included.
     unit
-        Budgets closer than this are not told apart.
+        Budgets closer than this count as one.
     guess
-        Where to look first, in steps by ``STEP`` up or down; what is far above the answer need then not be judged.
+        First budget to judge, followed by steps of ``STEP`` up or down; budgets far above the answer need then not be judged.
 
     Returns
     -------

@@ -37,7 +37,7 @@ class Choice:
         self._expected = study.outputs({})
 
     def proposals(self, budget: int) -> dict[str, dict[str, int]]:
-        """Orders by each rule, and the same order for all layers (``uniform``); the best on the samples first, none twice."""
+        """Return orders by each rule, and the same order for all layers (``uniform``); the best on the samples first, none twice."""
         widths = self._study.widths
         proposed = {rule: distribute(curves, widths, budget) for rule, curves in self._curves.items()}
         same = budget // sum(widths.values())
@@ -50,7 +50,7 @@ class Choice:
         return {rule: proposed[rule] for rule in rules}
 
     def orders(self, budget: int) -> dict[str, int]:
-        """The proposal that errs least on the samples."""
+        """Return the proposal that errs least on the samples."""
         return next(iter(self.proposals(budget).values()))
 
     def _error(self, orders: Mapping[str, int]) -> float:

@@ -1,4 +1,4 @@
-"""How many states each layer keeps: uniform orders, and the distribution of a budget that costs least."""
+"""Orders of all layers: uniform ones, and the distribution of a budget that costs least."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def uniform_orders(systems: Mapping[str, System], order: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class CostCurve:
-    """What each order of a layer costs.
+    """Costs of a layer's orders.
 
     Attributes
     ----------
     orders
         Ascending, the layer's own order last.
     costs
-        One for each, not negative; what all layers' costs sum up to is to be small.
+        One for each, not negative; their sum over the layers is to be small.
     """
 
     orders: tuple[int, ...]
     costs: tuple[float, ...]
 
     def at_every_order(self) -> NDArray[np.float64]:
-        """Costs of the orders 1, 2, ..., ``orders[-1]``, never rising; between those known, straight lines of the logarithm."""
+        """Return the costs of orders 1, 2, ..., ``orders[-1]``, never rising; their logarithm is linear between those known."""
         falling = np.minimum.accumulate(np.asarray(self.costs, dtype=np.float64))
         floor = max(float(falling[0]) * 1e-12, TINY)
         every = np.arange(1, self.orders[-1] + 1)
@@ -63,7 +63,7 @@ def distribute(curves: Mapping[str, CostCurve], widths: Mapping[str, int], budge
     widths
         States that one order takes: the channels of the layer.
     budget
-        States of all layers together; what is left of it is less than any layer could use.
+        States of all layers together; the rest that stays unused is less than any layer could use.
 
     Returns
     -------
@@ -103,5 +103,5 @@ def distribute(curves: Mapping[str, CostCurve], widths: Mapping[str, int], budge
 
 
 def states(orders: Mapping[str, int], widths: Mapping[str, int]) -> int:
-    """States of all channels of all layers."""
+    """Count the states of all channels of all layers."""
     return sum(widths[name] * order for name, order in orders.items())

@@ -1,4 +1,4 @@
-"""What reductions of a whole network are judged by: the error of its outputs, its bound, or the drop of the metric."""
+"""Judges of reductions of a whole network: the error of its outputs, its bound, or the drop of the metric."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOUND_STEPS = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What orders are judged on.
+    """A task with all that judging orders needs.
 
     Attributes
     ----------
@@ -55,13 +55,13 @@ class Judged:
     calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
 
     def batch(self, steps: int) -> list[Tensor]:
-        """Calibration samples of so many time steps together, or held-out ones, without their labels, where there are none."""
+        """Return calibration samples of so many time steps together, or held-out ones if there are none."""
         task = self.task
         return first_samples(task.samples.calibration or task.held_out, task.time_axis, steps)
 
 
 def judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduction]], bool]:
-    """Return what says whether reductions meet a request for a largest error or drop."""
+    """Return the test whether reductions meet a request for a largest error or drop."""
     if request.max_drop is not None:
         points = request.max_drop
         return lambda reductions: drop_holds(judged, reductions, points)
@@ -72,7 +72,7 @@ def judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reducti
     inputs, task = judged.batch(BOUND_STEPS), judged.task
     try:
         gains = NetworkGains(task.systems, task.horizon)
-        # Where the network has no bound, that is known before anything is reduced.
+        # A network without a bound is refused before anything is reduced.
         output_bounds(task.network, gains, task.systems, task.systems, [x[:1] for x in inputs])
     except BoundError as reason:
         raise UserError(f"{reason} Ask for --max-error-of measured.") from reason
@@ -85,7 +85,7 @@ def judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reducti
 
 
 def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float:
-    """Relative error of the outputs on calibration samples, root mean square."""
+    """Return the relative error of the outputs on calibration samples, root mean square."""
     inputs, task = judged.batch(ERROR_STEPS), judged.task
     with torch.no_grad():
         expected, actual = (task.network.run(s, inputs) for s in (task.systems, _systems(reductions)))
@@ -94,9 +94,9 @@ def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float
 
 
 def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: float) -> bool:
-    """Whether the reduced model's accuracy on the held-out samples, or its fit to true outputs, falls by at most so many points.
+    """Return whether the accuracy on the held-out samples, or the fit to true outputs, falls by at most so many points.
 
-    Stops as soon as right answers to all that is left could no longer mend the drop.
+    Stop as soon as right answers to all other samples could no longer mend the drop.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the user asked for: one of four ways to say how small the model becomes."""
+"""The user's request: one of four ways to say how small the model becomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssm2edge.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; exactly one of the four is not None.
+    """The user's request; exactly one of the four is not None.
 
     Attributes
     ----------

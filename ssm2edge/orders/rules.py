@@ -19,12 +19,12 @@ Rule = Callable[[Study, Progress], Curves]
 
 
 def by_h2(study: Study, progress: Progress) -> Curves:
-    """Squared h2 errors, all layers alike: what is right if no layer matters more than another."""
+    """Return squared h2 errors, all layers alike: right if no layer matters more than another."""
     return {name: _curve({order: _squared_h2(study, name, order) for order in steps}) for name, steps in study.steps.items()}
 
 
 def by_bound(study: Study, progress: Progress) -> Curves:
-    """Each layer's contribution to the output bound, with the constants seen on the samples."""
+    """Return each layer's contribution to the output bound, with the constants seen on the samples."""
     gains = NetworkGains(study.systems, study.horizon)
     observed = observe(study.network, [study.systems], [study.inputs])
     curves: dict[str, CostCurve] = {}
@@ -60,7 +60,7 @@ def by_sensitivity(study: Study, progress: Progress) -> Curves:
 
 
 def by_first_order(study: Study, progress: Progress) -> Curves:
-    """Squared change of the outputs, to first order, by the errors that the layer's reduction makes on its real inputs."""
+    """Return the squared change of the outputs, to first order, by the errors of the layer's reduction on its real inputs."""
     curves: dict[str, CostCurve] = {}
     for name, known in sensitivities(study).items():
         costs = {}
@@ -72,7 +72,7 @@ def by_first_order(study: Study, progress: Progress) -> Curves:
 
 
 def by_one_layer(study: Study, progress: Progress) -> Curves:
-    """Squared change of the outputs when this layer alone is reduced, measured."""
+    """Measure the squared change of the outputs when this layer alone is reduced."""
     original = study.outputs({})
     curves: dict[str, CostCurve] = {}
     for done, (name, steps) in enumerate(study.steps.items()):

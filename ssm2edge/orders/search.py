@@ -27,7 +27,7 @@ RULE_STEPS = 1 << 15
 PROPOSALS = 2
 """Proposed orders for a budget that are reduced by the method asked for: they were compared by a direct one."""
 UNIT, COARSE_UNIT = 0.015, 0.05
-"""Shares of all states by which budgets are told apart, in the end and while a direct method looks for a place to begin."""
+"""Smallest differences of budgets, as shares of all states: in the end, and while a direct method seeks a place to begin."""
 REFINED_SHARE = 0.85
 """Share of the direct method's budget that refined reductions need, roughly."""
 

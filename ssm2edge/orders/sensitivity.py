@@ -1,4 +1,4 @@
-"""What the network does with small errors of its layers, by backpropagation on unlabelled samples."""
+"""Gains of a network for small errors of its layers, by backpropagation on unlabelled samples."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sensitivity:
 
 
 def sensitivities(study: Study) -> dict[str, Sensitivity]:
-    """Differentiate the outputs with respect to what each layer's LTI part returns."""
+    """Return the derivatives of the outputs by the output of each layer's LTI part."""
     entering: dict[str, Tensor] = {}
     leaving: dict[str, Tensor] = {}
 

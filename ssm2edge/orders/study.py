@@ -1,4 +1,4 @@
-"""What the rules look at: the network, its layers at a ladder of orders, and a few unlabelled samples."""
+"""Material of the rules: the network, its layers at a ladder of orders, and a few unlabelled samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LADDER = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 def ladder(order: int) -> tuple[int, ...]:
-    """Orders below a layer's own, and its own."""
+    """Return the orders below a layer's own, and its own."""
     return (*(step for step in LADDER if step < order), order)
 
 
@@ -56,7 +56,7 @@ class Study:
         return {name: system.batch_shape.numel() for name, system in self.systems.items()}
 
     def outputs(self, exchanged: Mapping[str, System]) -> Tensor:
-        """Outputs ``(samples, everything)`` float64 with some of the systems exchanged."""
+        """Return the outputs ``(samples, everything)`` float64 with some of the systems exchanged."""
         with torch.no_grad():
             values = self.network.run({**self.systems, **exchanged}, self.inputs)
         return torch.cat([value.double().flatten(1) for value in values], dim=1)

@@ -1,4 +1,4 @@
-"""Retraining with labels: a model of reduced blocks goes on training from where its reduction left it.
+"""Retraining with labels: a model of reduced blocks goes on training from its reduction.
 
 This is the second setting of Sakamoto and Sato (arXiv 2510.14542): reduction as initialisation.  AdamW under a one-cycle schedule
 (Smith and Topin, arXiv 1708.07120), gradients clipped, with a smaller rate and no decay for the poles.  A part of the samples is
@@ -35,7 +35,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class Training:
-    """How to retrain.
+    """Settings of retraining.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Finetuned:
     best
         Number of the epoch it comes from; 0 is the start.
     epochs
-        What was measured after each, the start included; fewer than asked for if training left the finite numbers.
+        Figures after each, the start included; fewer than asked for if training left the finite numbers.
     """
 
     model: nn.Module
@@ -144,11 +144,11 @@ def finetune(
     loss
         ``"cross_entropy"``, ``"mse"``, or a function of outputs and labels.
     training
-        Budget, rates and what may move.
+        Budget, rates, and the parameters that may move.
     augment
         Applied to every training batch, never to the held-back part.
     score, progress
-        Another figure to measure after each epoch, and a function to call with what was measured.
+        Another figure to measure after each epoch, and a function to call with the figures.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def finetune(
 
 
 def hold_back(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training part and of the held-back part, each in random order.
+    """Return the indices of the training part and of the held-back part, each in random order.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def _epochs(
 
 
 def _optimiser(model: nn.Module, training: Training) -> torch.optim.AdamW:
-    """Two groups, poles and the rest; what may not move needs no gradient."""
+    """Return AdamW on two groups, poles and the rest; parameters that may not move need no gradient."""
     held = blocks(model).values()
     dynamics = {id(block.dynamics) for block in held}
     inside = {id(p) for block in held for p in block.parameters()}

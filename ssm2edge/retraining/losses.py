@@ -27,7 +27,7 @@ def named_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Of logits ``(samples, ..., classes)`` and classes ``(samples, ...)``.
+    """Return the cross entropy of logits ``(samples, ..., classes)`` and classes ``(samples, ...)``.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def mse(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean square error of outputs and labels of one shape.
+    """Return the mean square error of outputs and labels of one shape.
 
     Raises
     ------

@@ -76,8 +76,8 @@ def h2_error(system: System, other: System, horizon: int | None = None, energy: 
     """Return ``||system - other||_{h2,N}``, ``(*batch,)`` float64.
 
     The squares of the parts cancel in the square of the difference.  Rounding has a share in what is left if the error is small,
-    or if residues of poles that nearly meet are huge.  The error of linear systems on a finite horizon is then summed over impulse
-    responses.  Elsewhere relative errors below about 1e-8 are rounding.
+    or if residues of poles that nearly meet are huge.  The error of linear systems on a finite horizon is then summed over
+    impulse responses.  Elsewhere relative errors below about 1e-8 are rounding.
 
     Parameters
     ----------
