@@ -37,7 +37,7 @@ class Choice:
         self._expected = study.outputs({})
 
     def proposals(self, budget: int) -> dict[str, dict[str, int]]:
-        """Return orders by each rule, and the same order for all layers (``uniform``); the best on the samples first, none twice."""
+        """Return orders by each rule, and one order for all layers (``uniform``); the best on the samples first, none twice."""
         widths = self._study.widths
         proposed = {rule: distribute(curves, widths, budget) for rule, curves in self._curves.items()}
         same = budget // sum(widths.values())

@@ -38,7 +38,7 @@ def by_bound(study: Study, progress: Progress) -> Curves:
 
 
 def by_sensitivity(study: Study, progress: Progress) -> Curves:
-    """Squared h2 errors of the channels, weighted by gradients and inputs as if both were white noise.
+    """Return squared h2 errors of the channels, weighted by gradients and inputs as if both were white noise.
 
     A channel with h2 error e and inputs of mean square m errs by e^2 m at every step; the squared change of the outputs is that
     times the sum over time of the squared gradients.
