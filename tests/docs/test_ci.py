@@ -34,7 +34,7 @@ def test_commands_of_the_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     baseline = [line for line in indented if line.split()[0] in ("ssm2edge", "mkdir", "cp")]
     steps = [line.removeprefix("- run: ") for line in map(str.strip, WORKFLOW[0].splitlines()) if line.startswith("- run: ")]
     assert len(baseline) == 3
-    assert steps[0] == "pip install 'ssm2edge[build]'"
+    assert steps[0] == 'pip install "$(echo wheels/ssm2edge-*.whl)[build]"'
     for line in (*baseline, *steps[1:]):
         program, *arguments = shlex.split(line.replace("$GITHUB_STEP_SUMMARY", "summary.md"))
         if program != "ssm2edge":
