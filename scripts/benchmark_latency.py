@@ -5,7 +5,7 @@
 
 Orders are in real states per channel.  With --json the rows that were run take the place of the same rows in the file, the others
 stay.  A row that is missed says by how much, and where its time goes (onnxruntime's profiler, by operator).
-`write_pages.py` puts the file's rows into docs/speed.md and README.
+`write_pages.py` puts the file's rows into docs/speed.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of figures, in Markdown, from nothing but the stored JSON."""
+"""The tables of docs/tables.md, docs/results.md and README, in Markdown, from the stored JSON alone."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ THEIRS = (
 
 INTRODUCTION = """# Tables
 
-Written by `scripts/reproduce_tables.py` from the figures in `models/*/results/tables.json`; a test compares. Nothing is retrained
-and no label is used, unless a column says so. Sizes are shares of each layer's states. The first nine columns see no sample:
-balanced truncation (BT) and singular perturbation (BSP), modal truncation (MT) and singular perturbation (MSP), the pole scores
-of LAST and AIRE, TLH2 alone, a HiPPO initialisation of the order, and `gradient`, the smallest h2 error found. `spectrum` and
-`match` are `--calibrate`: they see the unlabelled calibration samples. `retrained` is trained on with labels, for a few epochs
-(`scripts/finetune.py`), from the start that has the smallest loss on a held-back tenth of the training part.
+Every figure of the six shipped models, by method and size; [results.md](results.md) has the short form.
+`scripts/reproduce_tables.py` writes this page from `models/*/results/tables.json`, and a test compares the two. Nothing is
+retrained and no label is used, unless a column says so. Sizes are shares of each layer's states.
+
+The first nine columns see no sample: balanced truncation (BT) and singular perturbation (BSP), modal truncation (MT) and singular
+perturbation (MSP), the pole scores of LAST and AIRE, TLH2 alone, a HiPPO initialisation of the order, and `gradient`, which
+minimises the h2 error. `spectrum` and `match` are values of `--calibrate` and see the unlabelled calibration samples. `retrained`
+continues with labels for a few epochs (`scripts/finetune.py`), from the start with the smallest loss on a held-back tenth of the
+training part.
 """
 
 
@@ -96,16 +99,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def summary(known: dict[str, dict[str, Any]], models: str = "../models") -> str:
-    """One line for each model: what it reaches, and what `match` loses at each size.
-
-    Parameters
-    ----------
-    known
-        Figures by model.
-    models
-        Where the models are, from the page.
-    """
+def summary(known: dict[str, dict[str, Any]]) -> str:
+    """Return one line for each model: its metric, and what `match` loses at each size."""
     sizes = (4, 8, 16, 32)
     rows = []
     for name, figures in known.items():
@@ -120,7 +115,7 @@ def summary(known: dict[str, dict[str, Any]], models: str = "../models") -> str:
         cells.append(lost(figures, "retrained", 16))
         cells.append(f"{lost(figures, 'gradient', 8)}; {lost(figures, 'balanced', 8)}")
         rows.append(
-            [f"[{name}]({models}/{name})", f"{measure}{original['value']:.4f}", str(original["samples"]), *cells, removed]
+            [f"[{name}](../models/{name})", f"{measure}{original['value']:.4f}", str(original["samples"]), *cells, removed]
         )
     header = ["model", "original", "held out", *(f"lost at 1/{size}" for size in sizes)]
     header += ["1/16, retrained", "1/8 without samples: `gradient`; BT", "parameters removed at 1/8: SSM, all"]
@@ -129,6 +124,23 @@ def summary(known: dict[str, dict[str, Any]], models: str = "../models") -> str:
         "the NRMSE rises. Negative: better than the original."
     )
     return f"{table(header, rows)}\n\n{note}\n"
+
+
+def overview(known: dict[str, dict[str, Any]]) -> str:
+    """Return README's table: the metric and the parameters of each model before and after, an eighth of the states kept."""
+    rows = []
+    for name, figures in known.items():
+        original, cell = figures["original"], figures["cells"]["match 1/8"]
+        measure = "NRMSE" if figures["metric"] == "nrmse" else "accuracy"
+        rows.append(
+            [
+                f"[{name}](models/{name})",
+                TITLES[name].partition(": ")[2],
+                f"{measure} {original['value']:.4f} to {cell['value']:.4f}",
+                f"{original['parameters']:,} to {cell['parameters']:,}",
+            ]
+        )
+    return table(["model", "layers, task", "on held-out samples", "parameters of the whole model"], rows) + "\n"
 
 
 def retraining(known: dict[str, dict[str, Any]]) -> str:

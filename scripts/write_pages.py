@@ -2,8 +2,8 @@
 
     python scripts/write_pages.py
 
-Nothing is measured.  Each table stands between marks that name it; a test compares.  docs/tables.md is a page of its own
-(`reproduce_tables.py --render`).
+It measures nothing.  Marks name the place of each table; a test compares pages and figures.  Two files have scripts of their own:
+docs/tables.md (`reproduce_tables.py --render`) and README's picture (`before_after.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Table:
     mark
         Name in ``<!-- mark -->`` and ``<!-- /mark -->``.
     render
-        Makes it of the committed figures.
+        Returns it, from the committed figures.
     """
 
     page: str
@@ -46,24 +46,24 @@ class Table:
 
 
 def figures(file: Path) -> Any:
-    """Of a committed JSON file."""
+    """Return a committed JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 TABLES = (
-    Table("README.md", "models", lambda: table_text.summary(stored(ROOT / "models"), "models")),
-    Table("README.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
-    Table("README.md", "latency", lambda: latency.table.summary(figures(DIGITS / "latency.json"))),
-    Table("README.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
+    Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
+    Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
+    Table("docs/results.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
+    Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
 )
-"""All there are."""
+"""Every table that this script writes."""
 
 
 def with_table(page: str, mark: str, table: str) -> str:
-    """The page with this table between its marks.
+    """Return the page with this table between its marks.
 
     Raises
     ------

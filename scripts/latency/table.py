@@ -1,15 +1,9 @@
-"""The latency table as text and as README's Markdown, from the figures alone: no measuring, no other package."""
+"""The latency table as text and as Markdown, from the figures alone: no measuring, no other package."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-SUMMARY = (
-    "digits/published", "digits/kernels cached", "stream/gru 1", "stream/gru 16", "whole/gru", "bank/fft 4096", "mimo/4096",
-    "flat/65536", "load/seconds",
-)  # fmt: skip
-"""Keys of the rows that README shows."""
 
 Record = Mapping[str, Any]
 """One row: what, against, target, ratio (with its interval), met, and what bounds it where it is missed."""
@@ -21,14 +15,6 @@ def markdown(figures: Mapping[str, Any]) -> str:
     for record in figures["rows"]:
         verdict = "met" if record["met"] else f"missed by {_missed(record)}"
         lines.append(f"| {record['what']} | {record['against']} | {_target(record)} | {_measured(record)} | {verdict} |")
-    return "\n".join([*lines, "", f"{figures['processor']}, onnxruntime {figures['onnxruntime']}, torch {figures['torch']}."])
-
-
-def summary(figures: Mapping[str, Any]) -> str:
-    """README's choice of them: times relative to what users have now."""
-    lines = ["| what | against | takes (95 % interval) |", "|---|---|---|"]
-    rows = {record["key"]: record for record in figures["rows"]}
-    lines += [f"| {rows[key]['what']} | {rows[key]['against']} | {_measured(rows[key])} |" for key in SUMMARY]
     return "\n".join([*lines, "", f"{figures['processor']}, onnxruntime {figures['onnxruntime']}, torch {figures['torch']}."])
 
 

@@ -1,4 +1,4 @@
-"""README's tables are the committed figures, and nothing else."""
+"""Tables of README and of the pages are the committed figures, and links between pages resolve."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from scripts.write_pages import TABLES, Table, with_table
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "models").glob("*/README.md")),
+]
 RESULTS = ROOT / "models" / "digits" / "results"
 
 
@@ -43,8 +49,13 @@ def test_no_stream_drifts() -> None:
     assert all(Row(**row).passed for name in streamed for row in figures["models"][name]["rows"])
 
 
-def test_pages_that_readme_leads_to_are_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    leads = re.findall(r"\]\(([^)#]+)\)", text)
-    assert leads
-    assert [lead for lead in leads if not (ROOT / lead).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_resolve(page: Path) -> None:
+    leads = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    inside = [lead.partition("#")[0] for lead in leads if not lead.startswith(("http", "#"))]
+    assert [lead for lead in inside if not (page.parent / lead).exists()] == []
+
+
+def test_readme_leads_to_every_page() -> None:
+    leads = set(re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {str(page.relative_to(ROOT)) for page in (ROOT / "docs").iterdir() if page.suffix in (".md", ".ipynb")} <= leads
