@@ -59,22 +59,17 @@ def real_controllability_gramian(system: System, horizon: int | None = None) -> 
     return torch.stack((size * rows.real, size * rows.imag), dim=-2).flatten(-3, -2)[..., :n, :]
 
 
-def output_energy(system: System, horizon: int | None = None) -> Tensor:
-    """Return ``R = C^H C + sum_i M_i^H conj(P) M_i``, the right-hand side of the observability equation, ``(*batch, n, n)``."""
-    R = system.C.mH @ system.C
-    if system.M is not None:
-        P = controllability_gramian(system, horizon).conj()
-        R = R + (system.M.mH @ P[..., None, :, :] @ system.M).sum(-3)
-    return R
-
-
 def observability_gramian(system: System, horizon: int | None = None) -> Tensor:
     """Return ``Q = sum_{k<N} (A^H)^k R A^k``, Hermitian, ``(*batch, n, n)`` complex128.
 
     For systems with quadratic outputs this is the Gramian of Gosea and Antoulas (2019), on a horizon.
     """
     check_horizon(horizon)
-    return output_energy(system, horizon) * window_sum(system.poles.conj(), system.poles, horizon)
+    R = system.C.mH @ system.C
+    if system.M is not None:
+        P = controllability_gramian(system, horizon).conj()
+        R = R + (system.M.mH @ P[..., None, :, :] @ system.M).sum(-3)
+    return R * window_sum(system.poles.conj(), system.poles, horizon)
 
 
 def real_observability_gramian(system: System, horizon: int | None = None) -> Tensor:

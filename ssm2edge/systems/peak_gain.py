@@ -46,11 +46,9 @@ def hinf_norm(system: System) -> Tensor:
     for _ in range(GOLDEN_STEPS):
         rising = at_left < at_right
         low, high = torch.where(rising, left, low), torch.where(rising, high, right)
-        left, right = (
-            torch.where(rising, right, high - ratio * (high - low)),
-            torch.where(rising, low + ratio * (high - low), left),
-        )
-        at_new = response_gain(flat, torch.where(rising, right, left))
+        new = torch.where(rising, low + ratio * (high - low), high - ratio * (high - low))
+        left, right = torch.where(rising, right, new), torch.where(rising, new, left)
+        at_new = response_gain(flat, new)
         at_left, at_right = torch.where(rising, at_right, at_new), torch.where(rising, at_new, at_left)
         best = torch.maximum(best, at_new.amax(-1))
     return best.reshape(batch)
