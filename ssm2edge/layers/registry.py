@@ -1,7 +1,8 @@
 """The layer libraries and kinds of block that there are.
 
 A new library is one file with a :class:`~ssm2edge.layers.contract.LayerLibrary` and one line in ``LIBRARIES``; a new shape of
-system is one file with a :class:`~ssm2edge.layers.contract.Block` and one line in ``BLOCKS``.
+system is one file with a :class:`~ssm2edge.layers.contract.Block`, one line in ``BLOCKS``, and one line in the calibration's
+``KINDS``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Rules that say what each order of each layer costs at the output; a new rule is one function and one line in ``RULES``.
+"""Rules for the cost of each order of each layer at the output; a new rule is one function and one line in ``RULES``.
 
-Each returns one curve per layer, relative to nothing in particular: only sums of them are compared.
+Each returns one curve per layer, of any scale: only sums of them are compared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From what the user asked for to an order for each layer.
+"""From the user's request to an order for each layer.
 
 Four ways to ask: an order for all layers, a share of the states, a largest output error, a largest drop of the metric.  The last
-three distribute a budget of states over the layers by what each layer's error does to the outputs; the last two also search the
-smallest budget, and judge it by the reductions that would be built.
+three distribute a budget of states over the layers by the effect of each layer's error on the outputs.  The last two also search
+the smallest budget, judged by the reductions that would be built.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFINED_SHARE = 0.85
 
 
 class Reducer:
-    """Reductions by layer and order, each made once; and calibrated, if at all, once for each choice of orders.
+    """Reductions by layer and order, each made once, and calibrated once for each choice of orders.
 
     Parameters
     ----------

@@ -24,9 +24,9 @@ class Sensitivity:
     Attributes
     ----------
     inputs
-        ``(samples, channels, time)``, or ``(samples, time, inputs)``: what enters the layer.
+        ``(samples, channels, time)``, or ``(samples, time, inputs)``: the inputs of the layer.
     gradients
-        Of the shape of what leaves it, with the probes before: the sum of squares over probes of ``<gradient, error>`` is, to
+        Of the shape of its outputs, with the probes before: the sum of squares over probes of ``<gradient, error>`` is, to
         first order, the squared change of a sample's outputs.
     """
 
@@ -44,7 +44,7 @@ def sensitivities(study: Study) -> dict[str, Sensitivity]:
             return value
         name = study.network.layers[node]
         entering[name] = args[0].detach()
-        # A zero to differentiate by; what is behind it still depends on the layers before it.
+        # A zero to differentiate by; the network behind it still depends on the layers before it.
         leaving[name] = torch.zeros_like(value).requires_grad_()
         return value + leaving[name]
 

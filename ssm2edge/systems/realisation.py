@@ -5,10 +5,9 @@ coordinates of its own: its rows shifted by one block are ``U A`` (Ho and Kalman
 
     A = (U without its last block)^+ (U without its first)        poles = eigenvalues of A        B = S V_0^T
 
-The output maps are then fitted to all taps by least squares for the poles found, so that what eigenvectors lose in accuracy is
-not lost in the response.  A response on L taps may grow, or be cut off while it lasts: its realisation then has poles on or
-outside the unit circle.  They are brought inside, or another realisation is made, of a continuation that dies away; the result
-says so.
+The output maps are then fitted to all taps by least squares for the poles found, so that inaccurate eigenvectors do not spoil the
+response.  A response on L taps may grow, or be cut off while it lasts: its realisation then has poles on or outside the unit
+circle.  They are brought inside, or a continuation that dies away is realised; the result records it.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from ssm2edge.systems.system import System, concatenate
 from ssm2edge.systems.window import window_sum
 
 TOLERANCE = 2e-6
-"""Relative error up to which a response counts as realised: a fifth of what a float32 forward is reproduced to."""
+"""Relative error up to which a response counts as realised: a fifth of the accuracy of a float32 forward."""
 LARGEST_ORDER = 128
 FIRST_WIDTH, SPARE = 32, 8
-"""Singular triplets looked at first, and how many more than the order wanted make the leading ones accurate."""
+"""Singular triplets computed first, and those beyond the order wanted that make the leading ones accurate."""
 ROUNDS, GROWTH = 4, 1.5
 """Number of times, and factor, by which the order grows while the error is above the tolerance."""
 RIDGES = (1e-2, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-13)
-"""Of the normalised least-squares problem, which poles that nearly meet make singular; each works on what the one before left."""
+"""Of the normalised least-squares problem, singular if poles nearly meet; each works on the remainder of the one before."""
 NOISE = 2.0**-22
 """Rounding of each mode on a float32 device, relative to the mode: modes that cancel to less than this gain nothing by it."""
 LARGEST_SIZE, WORTHWHILE = 2000.0, 0.1
@@ -51,12 +50,12 @@ CHUNK_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Realisation:
-    """Systems realised from impulse responses, and how well.
+    """Systems realised from impulse responses, and their errors.
 
     Attributes
     ----------
     system
-        The systems, all of the order of the one that needs most; what others have more is without output.
+        The systems, all of the order of the one that needs most; surplus states of the others have no output.
     error, relative_error
         ``(*batch,)`` float64: root of the energy of the difference over all taps, and relative to the response's own.
     repaired
@@ -86,7 +85,7 @@ def realise(response: Tensor, tolerance: float = TOLERANCE, largest_order: int =
     tolerance
         Relative error that is good enough.
     largest_order
-        States that no system exceeds; where these do not suffice, the error says so.
+        States that no system exceeds; the error is larger if these do not suffice.
 
     Raises
     ------
