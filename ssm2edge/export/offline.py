@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.onnx_graph import to_onnx
 from ssm2edge.export.ownership import name_layers
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 from ssm2edge.traced.program import TracedModel
@@ -17,7 +17,7 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
     for name, value in zip(traced.outputs, traced.output_values(), strict=True):
         axes = traced.time_axes(value)
         outputs.append({"name": name, "time_axis": axes[0] if axes else None, "batch_axis": 0})
-    model = to_onnx(
+    return to_onnx(
         traced.program,
         [entry.name for entry in traced.inputs],
         traced.outputs,
@@ -28,9 +28,6 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
             "outputs": outputs,
         },
+        {"batch": 0, "time": traced.inputs[0].time_axis},
         length,
     )
-    first = model.graph.input[0].type.tensor_type.shape.dim
-    batch, time = first[0].dim_param, first[traced.inputs[0].time_axis].dim_param
-    rename_symbols(model, {batch: "batch", time: "time"})
-    return model

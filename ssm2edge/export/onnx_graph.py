@@ -21,6 +21,7 @@ from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
 from ssm2edge.export.passes.join_states import join_states
 from ssm2edge.export.passes.share_lengths import compute_lengths_once
+from ssm2edge.export.passes.sizes import sizes_of
 from ssm2edge.export.passes.split_gates import write_gates_as_products
 from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
@@ -45,6 +46,7 @@ def to_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
     metadata: Mapping[str, object],
+    symbols: Mapping[str, int],
     length: int = TYPICAL_LENGTH,
 ) -> onnx.ModelProto:
     """Translate a program whose LTI parts are our operators into a self-contained ONNX model of standard operators.
@@ -57,6 +59,8 @@ def to_onnx(
         Names in the graph, in the order of the program's arguments.
     metadata
         Values written as ``ssm2edge.<key>``; anything but a string is written as JSON.
+    symbols
+        Names of symbolic sizes, by the axis of the first input that has them.
     length
         Samples of whole sequences that kernel forms are chosen for.
 
@@ -101,6 +105,7 @@ def to_onnx(
     if layers:
         metadata = {**metadata, "layers": [{key: renamed.get(x, x) for key, x in layer.items()} for layer in layers]}
     _tidy(model, output_names)
+    _name_symbols(model.graph, symbols)
     for key, value in {"schema": METADATA_SCHEMA, "oldest_onnxruntime": OLDEST_ONNXRUNTIME, **metadata}.items():
         model.metadata_props[f"ssm2edge.{key}"] = value if isinstance(value, str) else json.dumps(value)
     written = ir.to_proto(model)
@@ -160,9 +165,9 @@ def _tidy(model: ir.Model, output_names: Sequence[str]) -> None:
         raise ExportError(f"The exported graph does not compute {', '.join(missing)}; this is a defect of the exporter.")
 
 
-def rename_symbols(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+def _name_symbols(graph: ir.Graph, symbols: Mapping[str, int]) -> None:
     """Give symbolic sizes of inputs and outputs their field's names (batch, time)."""
-    for value in (*model.graph.input, *model.graph.output):
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param in names:
-                size.dim_param = names[size.dim_param]
+    first = sizes_of(graph.inputs[0]) or []
+    names = {first[axis]: name for name, axis in symbols.items()}
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = ir.Shape([names.get(size, size) for size in sizes_of(value) or ()])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from ssm2edge.export.onnx_graph import rename_symbols, to_onnx
+from ssm2edge.export.onnx_graph import to_onnx
 from ssm2edge.export.ownership import name_layers
 from ssm2edge.export.streaming import RULES, StateSpec, StreamingModule, to_streaming
 from ssm2edge.traced.errors import ExportError
@@ -51,8 +51,8 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
                 for state in states
             ],
         },
+        {"batch": 0},
     )
-    rename_symbols(model, {model.graph.input[0].type.tensor_type.shape.dim[0].dim_param: "batch"})
     return model, states
 
 
