@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 
 Shape = tuple[int, ...]
@@ -51,41 +52,29 @@ def graph_cost(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Cost:
     sizes
         Value of every symbolic size of the inputs, such as ``{"batch": 1, "time": 784}``.
     """
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
-    running: dict[str, onnx.NodeProto] = {}
-    known: dict[str, dict[str, Shape]] = {}
-    for number, (node, constants) in enumerate(_running(named.graph, frozenset(), {})):
-        node.name = f"cost.{number}"
-        running[node.name], known[node.name] = node, constants
-    total = 0
-    for name, shapes, output in _profile(named, sizes):
-        if name in running:
-            node = running[name]
-            total += _multiply_adds(node, _inputs(node, shapes, known[name]), output)
+    named = ir.from_proto(model)
+    running = {f"cost.{number}": node for number, node in enumerate(_running(named.graph, set()))}
+    for name, node in running.items():
+        node.name = name
+    total = sum(
+        _multiply_adds(running[name], _inputs(running[name], shapes), output)
+        for name, shapes, output in _profile(ir.to_proto(named), sizes)
+        if name in running
+    )
     return Cost(len(running), total)
 
 
-def _running(
-    graph: onnx.GraphProto, outer: frozenset[str], outer_constants: Mapping[str, Shape]
-) -> Iterator[tuple[onnx.NodeProto, dict[str, Shape]]]:
-    """Nodes that depend on inputs, with the shapes of the constants in their scope."""
-    constants = {**outer_constants, **{tensor.name: tuple(tensor.dims) for tensor in graph.initializer}}
-    moving = set(outer) | {value.name for value in graph.input if value.name not in constants}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            # Some attribute forms are scalars or lists; only tensors enter products.
-            tensors = [attribute.t for attribute in node.attribute if attribute.name == "value"]
-            constants |= {node.output[0]: tuple(tensors[0].dims) if tensors else ()}
-            continue
-        bodies = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
-        captured = {name for body in bodies for inner in body.node for name in inner.input}
-        if moving.isdisjoint(node.input) and moving.isdisjoint(captured):
-            continue
-        moving |= set(node.output)
-        yield node, dict(constants)
-        for body in bodies:
-            yield from _running(body, frozenset(moving), constants)
+def _running(graph: ir.Graph, outer: Set[ir.Value]) -> Iterator[ir.Node]:
+    """Nodes that depend on inputs."""
+    moving = outer | set(graph.inputs)
+    for node in graph:
+        bodies = [attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
+        captured = {value for body in bodies for inner in body for value in inner.inputs}
+        if not moving.isdisjoint({*node.inputs, *captured}):
+            moving |= set(node.outputs)
+            yield node
+            for body in bodies:
+                yield from _running(body, moving)
 
 
 def _profile(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Iterator[tuple[str, list[Shape], Shape]]:
@@ -117,13 +106,16 @@ def _shapes(entries: Sequence[Mapping[str, Sequence[int]]]) -> list[Shape]:
     return [tuple(next(iter(entry.values()))) for entry in entries]
 
 
-def _inputs(node: onnx.NodeProto, profiled: Sequence[Shape], constants: Mapping[str, Shape]) -> list[Shape]:
+def _inputs(node: ir.Node, profiled: Sequence[Shape]) -> list[Shape]:
     """Shapes of all inputs in order: the profile leaves out constants."""
-    rest = iter(profiled)
-    return [constants[name] if name in constants else next(rest, ()) for name in node.input if name]
+    rest, shapes = iter(profiled), []
+    for value in filter(None, node.inputs):
+        constant = ir.convenience.get_const_tensor(value)
+        shapes.append(next(rest, ()) if constant is None else tuple(constant.shape.numpy()))
+    return shapes
 
 
-def _multiply_adds(node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape) -> int:
+def _multiply_adds(node: ir.Node, inputs: Sequence[Shape], output: Shape) -> int:
     size = math.prod(output)
     match node.op_type:
         case "Mul":
@@ -145,9 +137,9 @@ def _multiply_adds(node: onnx.NodeProto, inputs: Sequence[Shape], output: Shape)
     return 0
 
 
-def _einsum(node: onnx.NodeProto, inputs: Sequence[Shape]) -> int:
+def _einsum(node: ir.Node, inputs: Sequence[Shape]) -> int:
     """Sizes of all indices together; an ellipsis stands for the leading axes of the widest input."""
-    equation = next(onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == "equation").decode()
+    equation = node.attributes["equation"].as_string()
     sizes: dict[Any, int] = {}
     for term, shape in zip(equation.split("->")[0].split(","), inputs, strict=True):
         letters = term.replace(" ", "").replace("...", "")
