@@ -95,6 +95,10 @@ def signals_of(
                 f"The calibration samples of {name} have {steps:,} time steps, the held-out ones {length:,}; give calibration "
                 "samples of the length that the model is used on."
             )
+    if length < 2:
+        raise UserError(
+            "Samples of one time step cannot calibrate: no response shows in them; give longer ones, or build without."
+        )
     count = len(next(iter(samples.values())))
     if count < FEWEST:
         raise UserError(f"There are {count} calibration samples; at least {FEWEST} are needed, some of them to judge by.")

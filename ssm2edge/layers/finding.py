@@ -41,6 +41,11 @@ def find_layers(
         stored = library.parameters(module)
         for part, system in read_systems(path, module, library).items():
             name = name_of(path, part, module)
+            if system.order == 0:
+                raise LayerError(
+                    f"Layer {name or '(the model)'} ({library.name}) has no states, it is its feedthrough alone; give it one at "
+                    "least, or put a scale in its place."
+                )
             _check_stable(name, library, system)
             parameters, frozen = _count(stored[part], counted)
             kind, lengths = library.kind(module), lengths_of(module, library)

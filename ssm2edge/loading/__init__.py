@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssm2edge.loading.baking import copied
 from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
 from ssm2edge.loading.model import UserModel, input_names, load_model, load_user_model, ready
@@ -13,6 +14,7 @@ __all__ = [
     "Source",
     "UserModel",
     "arrays_in_memory",
+    "copied",
     "input_names",
     "load_arrays",
     "load_model",

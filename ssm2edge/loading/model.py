@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
+from ssm2edge.loading.baking import baked, check_readable, detached
 from ssm2edge.loading.source import Source
 from ssm2edge.loading.weights import first_line, load_weights
 from ssm2edge.loading.wrappers import unwrapped
@@ -91,11 +92,12 @@ def ready(model: nn.Module, where: str) -> nn.Module:
     UserError
         If a weight is not finite.
     """
-    model = unwrapped(model)
+    model = detached(unwrapped(model))
+    check_readable(model, where)
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
             raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
-    return model.eval()
+    return baked(model.eval())
 
 
 def _readers(source: Source, module: ModuleType) -> Mapping[type[nn.Module], Callable[[nn.Module], Any]]:

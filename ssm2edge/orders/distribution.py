@@ -14,19 +14,19 @@ from ssm2edge.systems.system import System
 
 
 def uniform_orders(systems: Mapping[str, System], order: int) -> dict[str, int]:
-    """Give every layer the same order.
+    """Give every layer the same order; one that has fewer states keeps them all.
 
     Raises
     ------
     ValueError
-        If a layer has fewer states, or the order is less than one; the sentence names the layer.
+        If no layer has so many states, or the order is less than one; the sentence names the largest layer.
     """
-    for name, system in systems.items():
-        if not 1 <= order <= system.order:
-            raise ValueError(
-                f"layer {name} has {system.order} states per channel: ask for an order from 1 to {system.order}, not {order}."
-            )
-    return dict.fromkeys(systems, order)
+    name, largest = max(systems.items(), key=lambda entry: entry[1].order)
+    if not 1 <= order <= largest.order:
+        raise ValueError(
+            f"layer {name} has {largest.order} states per channel: ask for an order from 1 to {largest.order}, not {order}."
+        )
+    return {name: min(order, system.order) for name, system in systems.items()}
 
 
 @dataclass(frozen=True)

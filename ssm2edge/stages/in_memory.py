@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from ssm2edge.cache import Store
-from ssm2edge.errors import UserError
-from ssm2edge.loading import UserModel, arrays_in_memory, input_names, ready, source_in_memory
+from ssm2edge.loading import UserModel, arrays_in_memory, copied, input_names, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
@@ -59,7 +57,7 @@ def processed(model: nn.Module) -> nn.Module:
     UserError
         If it cannot be copied, or a weight is not finite.
     """
-    return ready(_copied(model).to("cpu").float(), type(model).__name__)
+    return ready(copied(model).to("cpu").float(), type(model).__name__)
 
 
 def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Progress) -> nn.Module:
@@ -86,7 +84,7 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     task, options, _ = resolve(task, options)
     original = original_outputs(task, open_device(options.device), store, progress) if options.max_drop is not None else {}
     found = compress(task, options, original, store, progress)
-    return transplanted(_copied(model), found.model, {layer.module for layer in task.layers.values()})
+    return transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
 
 
 def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn.Module:
@@ -115,14 +113,3 @@ def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn
             parent, _, attribute = place.rpartition(".")
             setattr(model.get_submodule(parent), attribute, replacement)
     return model
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:  # torch refuses tensors that were computed, and modules hold anything
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise UserError(
-            f"The model cannot be copied ({first.rstrip('.')}); detach tensors that it keeps as attributes, or register them as "
-            "buffers."
-        ) from error

@@ -11,7 +11,8 @@ a MIMO block has batch shape ``()``; banks of several layers stack to ``(layers,
 
 The poles are closed under complex conjugation, so that the impulse response is real and ``order`` counts real states.  They
 stand in canonical order: conjugate pairs first, each as (pole with positive imaginary part, its conjugate), then real poles.
-Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.
+Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.  A System puts real poles behind the pairs itself, wherever
+a layer stores them; the members of a pair are given one after the other.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.tie import Tie
+from ssm2edge.systems.tie import Tie, canonical_places
 
 ARRAYS = ("poles", "B", "C", "D", "M")
 """Names of what :meth:`System.arrays` returns."""
@@ -81,6 +82,15 @@ class System:
             )
         if self.after_sample and (self.is_siso or not has_diagonal_feedthrough(self.D)):
             raise ValueError("a SISO channel, or a system whose D is not diagonal, is written in paper form.")
+        places = canonical_places(self.poles)
+        if places is not None:
+            rows, columns = places[..., :, None], places[..., None, :]
+            object.__setattr__(self, "poles", self.poles.gather(-1, places))
+            object.__setattr__(self, "B", self.B.take_along_dim(rows, -2))
+            object.__setattr__(self, "C", self.C.take_along_dim(columns, -1))
+            if self.M is not None:
+                sorted_rows = self.M.take_along_dim(rows[..., None, :, :], -2)
+                object.__setattr__(self, "M", sorted_rows.take_along_dim(columns[..., None, :, :], -1))
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -148,15 +158,8 @@ class System:
             M = one.poles.new_zeros((*one.batch_shape, one.outputs, n + r, n + r))
             M[..., :n, :n] = 0 if one.M is None else one.M
             M[..., n:, n:] = 0 if two.M is None else -two.M
-        poles = torch.cat((one.poles, two.poles), dim=-1)
-        # Pairs come before real poles; a stable sort keeps the members of each pair together.
-        places = torch.argsort((poles.imag == 0).to(torch.int8), dim=-1, stable=True)
-        rows, columns = places[..., :, None], places[..., None, :]
-        B = torch.cat((one.B, two.B), dim=-2).take_along_dim(rows, -2)
-        C = torch.cat((one.C, -two.C), dim=-1).take_along_dim(columns, -1)
-        if M is not None:
-            M = M.take_along_dim(rows[..., None, :, :], -2).take_along_dim(columns[..., None, :, :], -1)
-        return System(poles.gather(-1, places), B, C, one.D - two.D, M)
+        poles, B, C = torch.cat((one.poles, two.poles), -1), torch.cat((one.B, two.B), -2), torch.cat((one.C, -two.C), -1)
+        return System(poles, B, C, one.D - two.D, M)
 
     def with_output(self, C: Tensor, D: Tensor) -> System:
         """Return the same dynamics with another output map and feedthrough."""

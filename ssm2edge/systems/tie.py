@@ -51,6 +51,10 @@ class Tie:
                 f"generators {tuple(self.generator.shape)} of every group."
             )
 
+        places = canonical_places(self.generator)
+        if places is not None:
+            object.__setattr__(self, "generator", self.generator.gather(-1, places))
+
     @property
     def channels(self) -> int:
         """Channels of the bank."""
@@ -74,6 +78,15 @@ class Tie:
         """Count the real numbers of such a bank at an order: poles by group; steps, residues and feedthrough by channel."""
         steps = 0 if self.stepless else self.channels
         return len(self.generator) * order + steps + self.channels * (order + 1)
+
+
+def canonical_places(poles: Tensor) -> Tensor | None:
+    """Return the places that put poles ``(*batch, n)`` into canonical order, real ones last; None if they stand so already."""
+    real = poles.imag == 0
+    if not bool((real[..., :-1] & ~real[..., 1:]).any()):
+        return None
+    # A stable sort keeps the members of each pair together.
+    return torch.argsort(real.to(torch.int8), dim=-1, stable=True)
 
 
 def follow(generator: Tensor, steps: Tensor, rule: str) -> Tensor:

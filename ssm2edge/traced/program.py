@@ -23,6 +23,7 @@ from ssm2edge.traced.causal_padding import drop_causal_padding
 from ssm2edge.traced.errors import ExportError
 from ssm2edge.traced.inputs import InputAxes, noise
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
+from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
 
 EXAMPLE_BATCH = 3
@@ -132,6 +133,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             lengths = narrower
         else:
             break
+    check_precision(program)
     drop_causal_padding(program)
     first_input = next(
         node

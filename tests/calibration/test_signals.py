@@ -38,14 +38,15 @@ def with_nan() -> np.ndarray[Any, Any]:
         ({"pixels": noise(8, LENGTH + 1, 1)}, 2, ["pixels", "13 time steps", "12", "length that the model is used on"]),
         ({"pixels": noise(4, LENGTH, 1)}, 2, ["4 calibration samples", "at least 5"]),
         (
-            {"pixels": noise(5, 1, 1)},
-            3,
-            ["5 calibration time steps", "fewer than the 7", "coefficients of layer layers.3", "3 states", "more samples"],
+            {"pixels": noise(5, 2, 1)},
+            5,
+            ["10 calibration time steps", "fewer than the 11", "coefficients of layer layers.3", "5 states", "more samples"],
         ),
+        ({"pixels": noise(50, 1, 1)}, 2, ["one time step", "longer ones", "without"]),
     ],
 )
 def test_useless_samples_are_refused_in_one_sentence(samples: dict[str, Any], order: int, said: list[str]) -> None:
-    length = 1 if any(x.shape[1] == 1 for x in samples.values()) else LENGTH
+    length = next((x.shape[1] for x in samples.values() if x.shape[1] < 3), LENGTH)
     with pytest.raises(UserError) as refusal:
         signals_of(samples, 1, length, SYSTEMS, {"layers.3": order})
     sentence = str(refusal.value)
@@ -55,8 +56,8 @@ def test_useless_samples_are_refused_in_one_sentence(samples: dict[str, Any], or
 
 
 def test_fewest_samples_and_steps_are_enough() -> None:
-    signals = signals_of({"pixels": noise(7, 1, 1)}, 1, 1, SYSTEMS, {"layers.3": 3})
-    assert len(signals) == 7
+    signals = signals_of({"pixels": noise(6, 2, 1)}, 1, 2, SYSTEMS, {"layers.3": 5})
+    assert len(signals) == 6
 
 
 def test_batches_hold_a_bounded_number_of_steps_and_tokens_stay_integers() -> None:

@@ -51,8 +51,10 @@ def test_budgets_below_one_state_for_every_channel_are_refused() -> None:
         distribute(curves, {"a": 3, "b": 4}, 6)
 
 
-def test_uniform_orders_name_the_layer_that_is_too_small() -> None:
+def test_layers_with_fewer_states_keep_theirs_and_orders_that_none_has_are_refused() -> None:
     systems = {"large": random_bank(2, 8), "small": random_bank(2, 4)}
     assert uniform_orders(systems, 4) == {"large": 4, "small": 4}
-    with pytest.raises(ValueError, match="layer small has 4 states"):
-        uniform_orders(systems, 5)
+    assert uniform_orders(systems, 5) == {"large": 5, "small": 4}
+    for order in (0, 9):
+        with pytest.raises(ValueError, match="layer large has 8 states per channel: ask for an order from 1 to 8"):
+            uniform_orders(systems, order)

@@ -1,0 +1,183 @@
+"""Models as training leaves them: parametrized, traced, under autocast, with tensors kept from a call, of unequal orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+import ssm2edge
+from models.digits.model import S4D
+from ssm2edge.layers import S5, find_layers
+
+
+class Clamp(nn.Module):
+    """Keeps a parameter above a half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0.5)
+
+
+class Net(nn.Module):
+    """Two features in, one out, two layers between."""
+
+    def __init__(self, *layers: nn.Module, width: int = 4) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(2, width), nn.Linear(width, 1)
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.encoder(x)
+        for layer in self.layers:
+            z = z + torch.tanh(layer(z))
+        y: Tensor = self.decoder(z)
+        return y
+
+
+@pytest.fixture
+def samples() -> Tensor:
+    return torch.randn(8, 20, 2, generator=torch.Generator().manual_seed(3))
+
+
+def parametrized() -> Net:
+    torch.manual_seed(0)
+    net = Net(S5(4, 4), S5(4, 4))
+    parametrizations.orthogonal(net.encoder)
+    parametrizations.weight_norm(net.decoder)
+    parametrize.register_parametrization(net.layers[0], "D", Clamp())
+    return net
+
+
+def spectrally_normalised() -> Net:
+    torch.manual_seed(0)
+    net = Net(S5(4, 4))
+    nn.utils.spectral_norm(net.encoder)
+    nn.utils.weight_norm(net.decoder)
+    net(torch.zeros(1, 3, 2))
+    return net
+
+
+@pytest.mark.parametrize("make", [parametrized, spectrally_normalised])
+def test_parametrizations_are_read_as_their_values(make: Any, samples: Tensor, tmp_path: Path) -> None:
+    net = make().eval()
+    built = ssm2edge.build(net, samples, tmp_path / "out", keep=1.0, calibrate="none")
+    with torch.no_grad():
+        np.testing.assert_allclose(built.run(samples)["output"], net(samples).numpy(), rtol=1e-4, atol=1e-5)
+    assert {layer.name for layer in built.manifest.layers} == {f"layers.{i}" for i in range(len(net.layers))}
+    stored = built.manifest.parameters
+    assert 0 < stored.ssm_after <= stored.ssm_before < stored.model_before
+    # The user's model keeps its parametrizations, and so does its compressed form outside of the layers.
+    small = ssm2edge.compress(net, samples, order=2, method="balanced")
+    outside = {name for name, _ in net.named_parameters() if not name.startswith("layers.")}
+    assert outside == {name for name, _ in small.named_parameters() if not name.startswith("layers.")}
+
+
+def test_tensors_kept_from_a_call_do_not_matter(samples: Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Net(S5(4, 4))
+    net.kept = net.encoder.weight * 2  # type: ignore[assignment]  # an attribute of the test's
+    kept = net.kept
+    small = ssm2edge.compress(net, samples, order=2, method="balanced")
+    assert net.kept is kept
+    assert torch.equal(small.kept, kept)  # type: ignore[arg-type]  # the same attribute
+
+
+def test_layers_with_fewer_states_than_asked_for_keep_theirs(samples: Tensor) -> None:
+    torch.manual_seed(0)
+    small = ssm2edge.compress(Net(S5(4, 2), S5(4, 8)), samples, order=6, method="balanced")
+    assert [block.order for block in ssm2edge.layers.blocks(small).values()] == [4, 6]
+
+
+class Mixed(Net):
+    """Runs under autocast, as a forward that is copied from a training loop does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+class Halved(Net):
+    """Casts in between."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).half().float()
+
+
+class Wrapped(nn.Module):
+    """Published layers take channels first."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x.mT)[0].mT
+        return y
+
+
+def traced() -> nn.Module:
+    return torch.jit.trace(Net(nn.Linear(4, 4)), torch.zeros(1, 8, 2), check_trace=False)  # type: ignore[no-any-return]  # torch's
+
+
+@pytest.mark.parametrize(
+    ("make", "length", "options", "sentence"),
+    [
+        (lambda: Mixed(S5(4, 4)), 20, {}, "bfloat16 under torch.autocast"),
+        (lambda: Halved(S5(4, 4)), 20, {}, "computes in float16 at"),
+        (traced, 20, {}, "is TorchScript"),
+        (lambda: Net(nn.Sequential(S5(4, 4), torch.jit.script(nn.Tanh()))), 20, {}, "module layers.0.1 is"),
+        (lambda: Net(Wrapped(S4D(4, 1))), 20, {}, "layers.0.layer .S4D. has no states"),
+        (lambda: Net(S5(4, 4)), 1, {"calibrate": "match"}, "one time step cannot calibrate"),
+    ],
+)
+def test_what_no_graph_can_hold_is_refused_in_one_sentence(
+    make: Any, length: int, options: Any, sentence: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ssm2edge.UserError, match=sentence):
+        ssm2edge.build(make(), torch.randn(40, length, 2), tmp_path / "out", order=2, **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["last", "aire", "modal", "modal_singular_perturbation", "gradient"])
+@pytest.mark.parametrize("order", [3, 5])
+def test_real_poles_before_pairs_and_orders_that_cut_a_pair_are_built(method: str, order: int) -> None:
+    """The first frequency of S4D-Lin is zero, and stays so where A is not trained: a real pole in front of the pairs."""
+    torch.manual_seed(0)
+    layer = S4D(4, 6)
+    layer.kernel.A_imag.data[:, 0] = 0.0
+    (found,) = find_layers(layer)
+    assert bool((found.system.poles.imag[:, -2:] == 0).all())
+    small = ssm2edge.compress(layer, order=order, method=method).eval()
+    (block,) = ssm2edge.layers.blocks(small).values()
+    assert block.order == order
+    # The published layer's own kernel is the oracle of what was read, the step-by-step recurrence that of the block.
+    torch.testing.assert_close(
+        impulses(found.system, 40)[:, 1:], layer.kernel(41)[:, 1:-1].detach().double(), atol=1e-5, rtol=1e-4
+    )
+    u = torch.randn(2, 4, 40)
+    with torch.no_grad():
+        expected = recurrence(block.system(), u.double())
+        torch.testing.assert_close(block(u).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def impulses(system: Any, length: int) -> Tensor:
+    """Impulse response ``(channels, length)`` of a bank, term by term."""
+    powers = system.poles[:, :, None] ** torch.arange(length - 1)
+    response = (system.residues[:, :, None] * powers).sum(1).real
+    return torch.cat((system.D[:, 0], response), dim=1)
+
+
+def recurrence(system: Any, u: Tensor) -> Tensor:
+    """Answers of a bank, sample by sample in complex128."""
+    x = torch.zeros(u.shape[0], *system.poles.shape, dtype=torch.complex128)
+    answers = []
+    for k in range(u.shape[-1]):
+        answers.append((system.C[:, 0] * x).sum(-1).real + system.D[:, 0, 0] * u[..., k])
+        x = system.poles * x + system.B[..., 0] * u[..., k, None]
+    return torch.stack(answers, dim=-1)
