@@ -101,24 +101,24 @@ def in_blocks(graph: Graph, inputs: Mapping[str, Array]) -> Iterator[dict[str, A
 
 
 def cut(graph: Graph, inputs: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
-    """Samples ``start`` to ``stop`` of every input."""
+    """Return samples ``start`` to ``stop`` of every input."""
     return {port.name: inputs[port.name][port.along_time(start, stop)] for port in graph.signature.inputs}
 
 
 def length(graph: Graph, inputs: Mapping[str, Array]) -> int:
-    """Samples of the first input."""
+    """Return the number of samples of the first input."""
     first = graph.signature.inputs[0]
     assert first.time_axis is not None
     return int(inputs[first.name].shape[first.time_axis])
 
 
 def initial_states(graph: Graph, batch: int) -> dict[str, Array]:
-    """States before the first block."""
+    """Return the states before the first block."""
     return {state.input: np.full((batch, *state.shape), state.initial, state.dtype) for state in graph.signature.states}
 
 
 def different(old: Mapping[str, Array], new: Mapping[str, Array]) -> list[str]:
-    """Names of the values that differ in a bit, in shape or in type, or that only one of both has."""
+    """Return the names of the values that differ in a bit, in shape or in type, or that only one of both has."""
     common = old.keys() & new.keys()
     bits = {name: (old[name].dtype, old[name].shape, old[name].tobytes()) for name in common}
     apart = [name for name in common if bits[name] != (new[name].dtype, new[name].shape, new[name].tobytes())]
@@ -126,17 +126,17 @@ def different(old: Mapping[str, Array], new: Mapping[str, Array]) -> list[str]:
 
 
 def size(file: Path) -> int:
-    """Bytes of a file."""
+    """Return the bytes of a file."""
     return file.stat().st_size
 
 
 def nodes(file: Path) -> int:
-    """Nodes of the main graph."""
+    """Return the number of nodes of the main graph."""
     return len(onnx.load(file).graph.node)
 
 
 def optimised_nodes(file: Path) -> int:
-    """Nodes that onnxruntime runs, bodies of loops left out."""
+    """Return the number of nodes that onnxruntime runs, bodies of loops left out."""
     with tempfile.TemporaryDirectory() as folder:
         options = Settings().options()
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
@@ -145,12 +145,12 @@ def optimised_nodes(file: Path) -> int:
 
 
 def new_session(file: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    """A session of a file."""
+    """Open a session of a file."""
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def load_time(file: Path, kind: str) -> float:
-    """Milliseconds that opening takes, the best of several."""
+    """Return the milliseconds that opening takes, the best of several."""
     times = []
     for _ in range(LOADS):
         start = time.perf_counter()
@@ -160,7 +160,7 @@ def load_time(file: Path, kind: str) -> float:
 
 
 def ratio(graphs: list[Graph], inputs: Mapping[str, Array], rounds: int) -> str:
-    """Time of one call with a batch of one: new relative to old, with its interval."""
+    """Measure the time of one call with a batch of one: new relative to old, with its interval."""
     one = {name: value[:1] for name, value in inputs.items()}
     calls = dict(zip(("old", "new"), (one_call(graph, one) for graph in graphs), strict=True))
     found = interleaved(calls, baseline="old", rounds=rounds)
@@ -169,7 +169,7 @@ def ratio(graphs: list[Graph], inputs: Mapping[str, Array], rounds: int) -> str:
 
 
 def one_call(graph: Graph, inputs: Mapping[str, Array]) -> Callable[[], object]:
-    """One whole sequence, or one block."""
+    """Return a call on one whole sequence, or one block."""
     feed = dict(inputs)
     if graph.signature.states:
         feed = next(in_blocks(graph, inputs)) | initial_states(graph, 1)

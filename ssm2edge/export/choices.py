@@ -1,4 +1,4 @@
-"""What a user says about the kernel forms of single layers, noted at the operators of a traced model."""
+"""The kernel forms that a user chooses for single layers, noted at the operators of a traced model."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def choose_forms(traced: TracedModel, choices: Mapping[str, str]) -> None:
 
 
 def layer_name(node: fx.Node) -> str:
-    """Name of the layer that calls an operator."""
+    """Return the name of the layer that calls an operator."""
     name = module_name(node)
     return "" if name == BLOCK_SUFFIX[1:] else name.removesuffix(BLOCK_SUFFIX)

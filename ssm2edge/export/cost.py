@@ -1,4 +1,4 @@
-"""What a graph costs to run: nodes and multiply-adds, the same figures on every machine.
+"""The cost of running a graph: nodes and multiply-adds, the same figures on every machine.
 
 Sizes inside a graph follow from its inputs through reshapes that no shape inference follows in full, so they are taken from one
 run: onnxruntime's profile names every kernel that ran, once per step of a Scan, with the shapes it saw.
@@ -27,7 +27,7 @@ _KERNEL = "_kernel_time"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call of a graph costs.
+    """The cost of one call of a graph.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def graph_cost(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Cost:
 
 
 def _running(graph: ir.Graph, outer: Set[ir.Value]) -> Iterator[ir.Node]:
-    """Nodes that depend on inputs."""
+    """Yield the nodes that depend on inputs."""
     moving = outer | set(graph.inputs)
     for node in graph:
         bodies = [attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH]
@@ -78,7 +78,7 @@ def _running(graph: ir.Graph, outer: Set[ir.Value]) -> Iterator[ir.Node]:
 
 
 def _profile(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Iterator[tuple[str, list[Shape], Shape]]:
-    """Every kernel that ran: name of its node, shapes of the inputs that are no constants, shape of the first output."""
+    """Yield every kernel that ran: name of its node, shapes of the inputs that are no constants, shape of the first output."""
     feed = {}
     for value in model.graph.input:
         tensor = value.type.tensor_type
@@ -107,7 +107,7 @@ def _shapes(entries: Sequence[Mapping[str, Sequence[int]]]) -> list[Shape]:
 
 
 def _inputs(node: ir.Node, profiled: Sequence[Shape]) -> list[Shape]:
-    """Shapes of all inputs in order: the profile leaves out constants."""
+    """Return the shapes of all inputs in order: the profile leaves out constants."""
     rest, shapes = iter(profiled), []
     for value in filter(None, node.inputs):
         constant = ir.convenience.get_const_tensor(value)
@@ -138,7 +138,7 @@ def _multiply_adds(node: ir.Node, inputs: Sequence[Shape], output: Shape) -> int
 
 
 def _einsum(node: ir.Node, inputs: Sequence[Shape]) -> int:
-    """Sizes of all indices together; an ellipsis stands for the leading axes of the widest input."""
+    """Multiply the sizes of all indices; an ellipsis stands for the leading axes of the widest input."""
     equation = node.attributes["equation"].as_string()
     sizes: dict[Any, int] = {}
     for term, shape in zip(equation.split("->")[0].split(","), inputs, strict=True):

@@ -1,6 +1,6 @@
-"""Which inner values of a whole-sequence graph go into which reduced layer and come out of it.
+"""The inner values of a whole-sequence graph that go into each reduced layer and come out of it.
 
-So errors can be told layer by layer, and each layer can be run by itself.
+They show errors layer by layer, and let each layer run by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ssm2edge.lowering.building import DOMAIN
 
 
 def layer_values(graph: ir.Graph) -> list[dict[str, str]]:
-    """Name, output and input of every layer, in the graph's order, read before its operator becomes plain nodes.
+    """Return name, output and input of every layer, in the graph's order, read before its operator becomes plain nodes.
 
     A layer that is called several times is named with a number from its second call on.
     """
@@ -27,6 +27,6 @@ def layer_values(graph: ir.Graph) -> list[dict[str, str]]:
 
 
 def numbered(name: str, calls: dict[str, int]) -> str:
-    """Name of this call of a layer; counts it in ``calls``."""
+    """Return the name of this call of a layer, and count it in ``calls``."""
     calls[name] = calls.get(name, 0) + 1
     return name if calls[name] == 1 else f"{name}@{calls[name]}"

@@ -37,17 +37,17 @@ def mimo_decompositions(kernels: dict[str, Kernel]) -> dict[object, object]:
 
 
 def _outputs(u: Tensor, plan: MimoPlan) -> Tensor:
-    """A value of the outputs' shape."""
+    """Return a value of the outputs' shape."""
     return u.new_empty(u.shape[0], u.shape[1], plan.outputs)
 
 
 def _sizes(B: Tensor, C: Tensor, V: Tensor | None) -> tuple[int, int, int, int]:
-    """Inputs, order, outputs and squares."""
+    """Return inputs, order, outputs and squares."""
     return int(B.shape[1]), int(B.shape[0]), int(C.shape[0]), 0 if V is None else int(V.shape[0])
 
 
 def _present(D: Tensor | None, V: Tensor | None, W: Tensor | None) -> tuple[Tensor, ...]:
-    """The feedthrough, if there is one, and the quadratic part, if it has any squares."""
+    """Return the feedthrough, if there is one, and the quadratic part, if it has any squares."""
     quadratic = () if V is None or W is None or len(V) == 0 else (V, W)
     return quadratic if D is None else (D, *quadratic)
 

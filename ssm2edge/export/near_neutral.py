@@ -1,4 +1,4 @@
-"""Numbers that are almost neutral, kept: the exporter's optimiser takes ``x + 1e-12`` for ``x`` and ``x * 1.000005`` for it, too.
+"""Keep numbers that are almost neutral: the exporter's optimiser takes ``x + 1e-12`` and ``x * 1.000005`` for ``x``.
 
 Its rules compare constants of no axes with 0 and 1 to within 1e-8 and 1e-5 (onnxscript, ``rewriter/rules/common/_no_op.py``).  A
 model that divides by ``norm + 1e-12`` would divide silence by zero, and the number that keeps states from becoming subnormal
@@ -18,7 +18,7 @@ WITHIN = 1e-4
 
 
 def near_neutral_decompositions() -> dict[object, Callable[..., Any]]:
-    """For `ExportedProgram.run_decompositions`: sums and products of tensors with such numbers."""
+    """Return the decompositions of sums and products of tensors with such numbers, for `ExportedProgram.run_decompositions`."""
     aten = torch.ops.aten
 
     def summed(x: Tensor, other: object, *, alpha: float = 1) -> Any:
@@ -41,7 +41,7 @@ def near_neutral_decompositions() -> dict[object, Callable[..., Any]]:
 
 
 def _written(x: object, other: object, neutral: float) -> Tensor | None:
-    """The number as a tensor of one axis; None where it is no number, or exactly neutral, or far from it."""
+    """Return the number as a tensor of one axis; None where it is no number, or exactly neutral, or far from it."""
     if not isinstance(x, Tensor) or x.ndim == 0 or not x.is_floating_point() or not isinstance(other, float):
         return None
     if other == neutral or abs(other - neutral) > WITHIN:

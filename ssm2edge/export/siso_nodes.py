@@ -26,7 +26,7 @@ KINDS: Mapping[str, Callable[..., Sequence[ir.Value]]] = {
 
 
 class SisoNodes:
-    """Rewrites each operator as nodes of our domain, and notes the kernels that the nodes stand for.
+    """Rewrite each operator as nodes of our domain, and note the kernels that the nodes stand for.
 
     Parameters
     ----------
@@ -47,24 +47,24 @@ class SisoNodes:
         self.states: dict[str, Plan] = {}
 
     def operator(self, kind: str, plan: Plan) -> str:
-        """Name of the operator of a plan; its kernel is noted."""
+        """Return the name of a plan's operator, and note its kernel."""
         name = f"SisoBank{kind}_{plan.channels}x{plan.order}_{plan.form}{plan.block}"
         build = KINDS[kind]
         self._kernels[name] = lambda op, *inputs: build(op, plan, *inputs)
         return name
 
     def states_operator(self, plan: Plan) -> str:
-        """Name of the operator that computes what states decide by themselves."""
+        """Return the name of the operator that computes what states decide by themselves."""
         name = self.operator("States", plan)
         self.states[name] = plan
         return name
 
     def joint(self, plan: Plan) -> JointOperators:
-        """The operators of a bank that joins several."""
+        """Return the operators of a bank that joins several."""
         return JointOperators(self.operator("States", plan), self.operator("Arrivals", plan))
 
     def decompositions(self) -> dict[object, object]:
-        """By operator, what stands in its place in the exported program."""
+        """Return what stands in each operator's place in the exported program."""
         return {operators.siso_bank._opoverload: self._sequence, operators.siso_bank_block._opoverload: self._block}
 
     def _sequence(self, u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = "") -> Tensor:
@@ -95,7 +95,7 @@ class SisoNodes:
     def _in_parts(
         self, plan: Plan, layer: str, samples: Tensor, state: Tensor, constants: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
-        """Outputs and next states of samples (batch, channels) or (batch, T, channels)."""
+        """Return outputs and next states of samples (batch, channels) or (batch, T, channels)."""
         moved, seen = as_node(self.states_operator(plan), layer, (state, *constants), state, samples)
         (y,) = as_node(self.operator("Outputs", plan), layer, (samples, seen, *constants), samples)
         (following,) = as_node(self.operator("Arrivals", plan), layer, (samples, moved, *constants), state)

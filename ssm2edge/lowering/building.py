@@ -1,4 +1,4 @@
-"""What kernels are written with: nodes built one after another, whose values are objects of Python.
+"""Build the nodes of kernels one after another, with values that are objects of Python.
 
 States of decaying modes would end in subnormal numbers, which some processors compute 5 to 30 times slower.  Adding ``FLUSH`` at
 every step makes them decay to it instead of zero; adding and subtracting it rounds a state to a multiple of 2^-94.  Neither
@@ -21,7 +21,7 @@ FLOAT, DOUBLE = int(ir.DataType.FLOAT), int(ir.DataType.DOUBLE)
 
 
 class Builder:
-    """Builds nodes: ``op.Add(x, y)`` appends one and returns its output."""
+    """Build nodes: ``op.Add(x, y)`` appends one and returns its output."""
 
     def __init__(self) -> None:
         self._tape = Tape()
@@ -33,7 +33,7 @@ class Builder:
         return self._tape.nodes
 
     def __getattr__(self, operator: str) -> Callable[..., ir.Value]:
-        """A function of inputs and attributes that appends a node of the operator and returns its output."""
+        """Return a function of inputs and attributes that appends a node of the operator and returns its output."""
 
         def append(*inputs: ir.Value | None, **attributes: Any) -> ir.Value:
             return self._tape.op(operator, inputs, attributes)
@@ -52,39 +52,39 @@ class Builder:
         return self._tape.op(node.op_type, inputs, attributes, domain=node.domain)
 
     def integers(self, *values: int) -> ir.Value:
-        """A constant of int64 with one axis."""
+        """Return a constant of int64 with one axis."""
         return self._constant("value_ints", values)
 
     def integer(self, value: int) -> ir.Value:
-        """A constant of int64 without axes."""
+        """Return a constant of int64 without axes."""
         return self._constant("value_int", value)
 
     def numbers(self, *values: float) -> ir.Value:
-        """A constant of float32 with one axis."""
+        """Return a constant of float32 with one axis."""
         return self._constant("value_floats", values)
 
     def number(self, value: float) -> ir.Value:
-        """A constant of float32 without axes."""
+        """Return a constant of float32 without axes."""
         return self._constant("value_float", value)
 
     def double(self, value: float) -> ir.Value:
-        """A constant of float64 with one axis."""
+        """Return a constant of float64 with one axis."""
         return self._constant("double", value)
 
     def filled(self, value: float, shape: ir.Value) -> ir.Value:
-        """A float32 tensor of equal numbers."""
+        """Append a float32 tensor of equal numbers."""
         return self.ConstantOfShape(shape, value=ir.tensor(np.array([value], np.float32)))
 
     def transposed(self, matrix: ir.Value) -> ir.Value:
-        """The transpose of a matrix."""
+        """Append the transpose of a matrix."""
         return self.Transpose(matrix, perm=[1, 0])
 
     def as_double(self, x: ir.Value) -> ir.Value:
-        """In float64."""
+        """Append a cast to float64."""
         return self.Cast(x, to=DOUBLE)
 
     def as_float(self, x: ir.Value) -> ir.Value:
-        """In float32."""
+        """Append a cast to float32."""
         return self.Cast(x, to=FLOAT)
 
     def _constant(self, kind: str, value: Any) -> ir.Value:

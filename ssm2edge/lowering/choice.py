@@ -13,7 +13,7 @@ LONGEST = 4096
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user said; None where the cost model decides.
+    """A user's choice; None where the cost model decides.
 
     Attributes
     ----------

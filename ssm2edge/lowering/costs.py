@@ -1,4 +1,4 @@
-"""What operations cost in onnxruntime: the cost model that plans are chosen by.
+"""The cost of operations in onnxruntime: the cost model that plans are chosen by.
 
 Nanoseconds on one thread of a server core with AVX-512 at 4 GHz, measured with ``scripts/benchmark_latency.py`` and chains of
 single nodes.  Only their ratios choose a plan, and they move together from processor to processor: what a node costs beside its
@@ -49,15 +49,15 @@ LANES = 16
 
 
 def dense_step(order: int) -> float:
-    """One step of an RNN node over a dense state matrix."""
+    """Return the cost of one step of an RNN node over a dense state matrix."""
     return DENSE_STEP + DENSE_NUMBER * order * order
 
 
 def in_lanes(columns: int) -> int:
-    """Columns that a product is computed in."""
+    """Return the columns that a product is computed in."""
     return -(-columns // LANES) * LANES
 
 
 def small_products(count: int, size: float) -> float:
-    """``count`` products of one row with a matrix of ``size`` numbers each."""
+    """Return the cost of ``count`` products of one row with a matrix of ``size`` numbers each."""
     return count * max(PRODUCT, READ * size)

@@ -34,7 +34,7 @@ from ssm2edge.lowering.siso_block import flushed
 
 
 def sequence(op: Builder, plan: MimoPlan, u: ir.Value, *constants: ir.Value) -> tuple[ir.Value]:
-    """Outputs of whole sequences (batch, time, inputs) from zero states; constants are a, b, B, C[, D][, V, W]."""
+    """Build the outputs of whole sequences (batch, time, inputs) from zero states; constants are a, b, B, C[, D][, V, W]."""
     T, n, system = plan.block, plan.order, matrices(op, plan, constants)
     chunk, zero, one = _chunk_constants(op, plan, system), op.integers(0), op.integers(1)
     # Cut time into chunks, the last one filled with zeros; the states may be far fewer than the inputs.
@@ -58,7 +58,7 @@ def sequence(op: Builder, plan: MimoPlan, u: ir.Value, *constants: ir.Value) -> 
 
 
 def block(op: Builder, plan: MimoPlan, u: ir.Value, x: ir.Value, *constants: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Outputs and next states of one block (batch, T, inputs), states (batch, order); constants are a, b, B, C[, D][, V, W]."""
+    """Build outputs and next states of a block (batch, T, inputs), states (batch, order); constants are as for sequences."""
     step = reading_after if plan.after_sample else recurrent
     forms = {"recurrent": step, "merged": merged, "unrolled": _unrolled, "chunked": _one_chunk}
     return forms[plan.form](op, plan, matrices(op, plan, constants), u, x)
@@ -77,7 +77,7 @@ def _one_chunk(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir
 
 
 def _parted(op: Builder, plan: MimoPlan, found: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """The states of chunks that outputs read, and the last, which is among these where they read the states after the samples."""
+    """Part the states that outputs read from the last; it is among them where they read the states after the samples."""
     T, n = plan.block, plan.order
     if plan.after_sample:
         return found, op.Slice(found, op.integers((T - 1) * n), op.integers(T * n), op.integers(-1))
@@ -86,7 +86,7 @@ def _parted(op: Builder, plan: MimoPlan, found: ir.Value) -> tuple[ir.Value, ir.
 
 
 def _unrolled(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """The dense recurrence in one node, which keeps the state after every sample."""
+    """Build the dense recurrence in one node, which keeps the state after every sample."""
     zero, one = op.integers(0), op.integers(1)
     weights, recurrence, start = (op.Unsqueeze(value, zero) for value in (system.B, system.A, x))
     after, final = _recurrence(op, plan, op.Transpose(u, perm=[1, 0, 2]), weights, recurrence, None, None, start)
@@ -99,14 +99,14 @@ def _unrolled(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.
 
 
 def _recurrence(op: Builder, plan: MimoPlan, *inputs: ir.Value | None) -> tuple[ir.Value, ir.Value]:
-    """All states and the last of a linear recurrence that is lifted at every step."""
+    """Build all states and the last of a linear recurrence that is lifted at every step."""
     affine: dict[str, Any] = {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [FLUSH]}
     after, final = op.several("RNN", 2, *inputs, hidden_size=plan.order, **affine)
     return after, final
 
 
 def _outputs(op: Builder, plan: MimoPlan, system: Matrices, states: ir.Value, squared: ir.Value, samples: ir.Value) -> ir.Value:
-    """Outputs from the states they read and those that squares read."""
+    """Build outputs from the states they read and those that squares read."""
     linear = through(op, plan, system, op.MatMul(states, op.transposed(system.C)), samples)
     if system.V is None or system.W is None:
         return linear
@@ -115,7 +115,7 @@ def _outputs(op: Builder, plan: MimoPlan, system: Matrices, states: ir.Value, sq
 
 
 def _drive(op: Builder, plan: MimoPlan, system: Matrices, samples: ir.Value) -> ir.Value:
-    """What a chunk's product starts from: the samples, or B times them where there are fewer states than inputs."""
+    """Return what a chunk's product starts from: the samples, or B times them where there are fewer states than inputs."""
     return samples if plan.driven == plan.inputs else op.MatMul(samples, op.transposed(system.B))
 
 

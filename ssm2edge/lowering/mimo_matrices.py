@@ -1,4 +1,4 @@
-"""What the forms of one system of many inputs and outputs have in common: its matrices in a graph."""
+"""The matrices of one system of many inputs and outputs in a graph, which all forms have in common."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def matrices(op: Builder, plan: MimoPlan, constants: Sequence[ir.Value]) -> Matr
 
 
 def through(op: Builder, plan: MimoPlan, system: Matrices, outputs: ir.Value, samples: ir.Value) -> ir.Value:
-    """Outputs with what the samples add to them directly."""
+    """Add to outputs what the samples contribute directly."""
     if system.D is None:
         return outputs
     if plan.feedthrough == "diagonal":

@@ -1,4 +1,4 @@
-"""The plan of a lowering of one system of many inputs and outputs: which kernel form, in chunks of how many samples.
+"""The plan of a lowering of one system of many inputs and outputs: its kernel form, and the samples in a chunk.
 
 Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
 """
@@ -30,13 +30,13 @@ class Shaped(Protocol):
 
 
 def feedthrough_of(D: Shaped | None) -> Feedthrough:
-    """What outputs read, from a feedthrough in real form (:class:`ssm2edge.systems.mimo_form.MimoSections`)."""
+    """Return what outputs read, from a feedthrough in real form (:class:`ssm2edge.systems.mimo_form.MimoSections`)."""
     return "none" if D is None else "diagonal" if D.ndim == 1 else "full"
 
 
 @dataclass(frozen=True)
 class MimoPlan:
-    """How one system is computed.
+    """The kernel form, chunk length and size of one system.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ def plan_mimo_block(
     inputs: int, order: int, outputs: int, squares: int, block: int, choice: Choice | None = None,
     feedthrough: Feedthrough = "full",
 ) -> MimoPlan:  # fmt: skip
-    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheaper of one product and its recurrence.
+    """Return the plan for streaming blocks: what the user chose, or the cheaper of one product and its recurrence.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def plan_mimo_block(
 def mimo_block_candidates(
     inputs: int, order: int, outputs: int, squares: int, block: int, feedthrough: Feedthrough = "full"
 ) -> Sequence[MimoPlan]:
-    """Plans for a block, the cheapest first.
+    """Return plans for a block, the cheapest first.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def mimo_block_candidates(
 def plan_mimo_sequence(
     inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None, feedthrough: Feedthrough = "full"
 ) -> MimoPlan:
-    """Plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
+    """Return the plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
     if choice is not None and choice.sequence is not None:
         return _sequence(inputs, order, outputs, squares, choice.sequence, feedthrough)
     return mimo_sequence_candidates(inputs, order, outputs, squares, feedthrough)[0]
@@ -146,7 +146,7 @@ def plan_mimo_sequence(
 def mimo_sequence_candidates(
     inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough = "full"
 ) -> Sequence[MimoPlan]:
-    """Plans for whole sequences, the cheapest first: chunks that balance products within against steps over the chunks."""
+    """Return plans for whole sequences, the cheapest first: chunks that balance products within against steps over the chunks."""
     chunks = (2**i for i in range(1, LONGEST_CHUNK.bit_length()))
     plans = (_sequence(inputs, order, outputs, squares, chunk, feedthrough) for chunk in chunks)
     return sorted(plans, key=lambda plan: plan.nanoseconds)
@@ -161,6 +161,6 @@ def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, f
 
 
 def _maps(inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough) -> float:
-    """Multiply-adds of the matrices in, out and through, and of the squares."""
+    """Return the multiply-adds of the matrices in, out and through, and of the squares."""
     through = {"full": outputs * inputs, "diagonal": outputs, "none": 0}[feedthrough]
     return float(order * inputs + outputs * order + through + squares * (order + 1 + outputs))

@@ -33,7 +33,7 @@ class Columns:
 
 
 def reading_after(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """The next state (and the squared directions) in one product, then the outputs from it."""
+    """Build the next state (and the squared directions) in one product, then the outputs from it."""
     sample = op.Squeeze(u, op.integers(1))
     moved, *directions = _one_product(op, plan, sample, x, [Columns(plan.order, system.B, system.A), *_directions(plan, system)])
     seen, output = moved, system.C
@@ -45,7 +45,7 @@ def reading_after(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x:
 
 
 def merged(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Outputs that read the state after the sample, in the one product of those that read it before: small matrices stay so."""
+    """Build outputs that read the state after the sample in one product: small matrices stay so."""
     C = op.as_double(system.C)
     before, at_once = op.MatMul(C, op.as_double(system.A)), op.MatMul(C, op.as_double(system.B))
     if system.D is not None:
@@ -54,7 +54,7 @@ def merged(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.Val
 
 
 def recurrent(op: Builder, plan: MimoPlan, system: Matrices, u: ir.Value, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Outputs that read the state before the sample, in one product."""
+    """Build outputs that read the state before the sample, in one product."""
     return _reading_before(op, plan, system, u, x, Columns(plan.outputs, system.D, system.C))
 
 
@@ -69,12 +69,12 @@ def _reading_before(
 
 
 def _directions(plan: MimoPlan, system: Matrices) -> list[Columns]:
-    """What is squared: directions of the state, if there are any."""
+    """Return the columns of squared directions, if there are any."""
     return [] if system.V is None else [Columns(plan.squares, None, system.V)]
 
 
 def _one_product(op: Builder, plan: MimoPlan, sample: ir.Value, x: ir.Value, columns: Sequence[Columns]) -> Sequence[ir.Value]:
-    """One product of (u, x) with all matrices side by side, and what its columns give."""
+    """Build one product of (u, x) with all matrices side by side, and what its columns give."""
     from_input = [
         op.filled(0.0, op.integers(plan.inputs, part.width)) if part.input is None else op.transposed(part.input)
         for part in columns

@@ -1,4 +1,4 @@
-"""The plan of a lowering of a bank: which kernel form, in blocks of how many samples.
+"""The plan of a lowering of a bank: its kernel form, and the samples in a chunk.
 
 Made once, printed, tested; emission follows it.  Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
 """
@@ -27,7 +27,7 @@ GROUP = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How one bank is computed.
+    """The kernel form, chunk length and size of one bank.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Plan:
 
 
 def plan_block(channels: int, order: int, block: int, choice: Choice | None = None) -> Plan:
-    """Plan for streaming blocks of ``block`` samples: what the user chose, or the cheapest candidate.
+    """Return the plan for streaming blocks of ``block`` samples: what the user chose, or the cheapest candidate.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def plan_block(channels: int, order: int, block: int, choice: Choice | None = No
 
 
 def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
-    """Plans for a block, the cheapest first: the recurrence for one sample; for more, equal chunks of either form.
+    """Return plans for a block, the cheapest first: the recurrence for one sample; for more, equal chunks of either form.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def block_candidates(channels: int, order: int, block: int) -> Sequence[Plan]:
 
 
 def plan_sequence(channels: int, order: int, choice: Choice | None = None, length: int = TYPICAL_LENGTH) -> Plan:
-    """Plan for whole sequences of any length, mostly of ``length``: what the user chose, or the cheapest chunk length."""
+    """Return the plan for whole sequences of any length: what the user chose, or the cheapest chunks at ``length``."""
     if choice is not None and choice.sequence is not None:
         return _sequence(channels, order, choice.sequence, length)
     return sequence_candidates(channels, order, length)[0]
 
 
 def sequence_candidates(channels: int, order: int, length: int = TYPICAL_LENGTH) -> Sequence[Plan]:
-    """Plans for whole sequences, the cheapest at ``length`` first: chunks that balance products within against states between."""
+    """Return plans for whole sequences, the cheapest at ``length`` first: chunks balance products within and states between."""
     return sorted((_sequence(channels, order, chunk, length) for chunk in CHUNKS), key=lambda plan: plan.nanoseconds)
 
 

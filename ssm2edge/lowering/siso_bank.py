@@ -33,7 +33,7 @@ FAR = -(2**63) + 1
 
 
 def swapped(op: Builder, plan: Plan, x: ir.Value, axis: int) -> ir.Value:
-    """The two states of each section exchanged."""
+    """Exchange the two states of each section."""
     return op.Gather(x, op.integers(*swap_indices(plan.order)), axis=axis)
 
 
@@ -46,7 +46,7 @@ class Sections:
 
 
 def powers(op: Builder, plan: Plan, base: Sections, count: int) -> Sections:
-    """Table (channels, order, count) of the powers k < count of sections (channels, order), by doubling."""
+    """Build the table (channels, order, count) of the powers k < count of sections (channels, order), by doubling."""
     last = op.integers(-1)
     step = Sections(op.Unsqueeze(base.a, last), op.Unsqueeze(base.b, last))
     zero = op.Sub(step.b, step.b)
@@ -119,13 +119,13 @@ def chunk_constants(op: Builder, plan: Plan, a: ir.Value, b: ir.Value, c: ir.Val
 
 
 def constant32(op: Builder, constant: ir.Value) -> ir.Value:
-    """float32 form of a float64 constant, without the powers of quick poles that would be subnormal numbers."""
+    """Round a float64 constant to float32, without the powers of quick poles that would be subnormal numbers."""
     grain = op.double(GRAIN)
     return op.as_float(op.Sub(op.Add(constant, grain), grain))
 
 
 def sequence(op: Builder, plan: Plan, u: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value) -> tuple[ir.Value]:
-    """Outputs of whole sequences (batch, time, channels) of any length >= 1 from zero states.
+    """Build the outputs of whole sequences (batch, time, channels) of any length >= 1 from zero states.
 
     Time is moved by transposing matrices only; onnxruntime is ten times slower at other permutations.  It is also five times
     slower at matrices whose rows are a power of two long, as sequences often are: rows of whole chunks are transposed, and what
@@ -152,7 +152,7 @@ def sequence(op: Builder, plan: Plan, u: ir.Value, a: ir.Value, b: ir.Value, c: 
 
 
 def _states_before_chunks(op: Builder, plan: Plan, chunk: Chunk, arriving: ir.Value, rows: ir.Value, batch: ir.Value) -> ir.Value:
-    """What arrives in each chunk becomes swap(x) before it, both (batch, rows = chunks order, channels).
+    """Turn what arrives in each chunk into swap(x) before it, both (batch, rows = chunks order, channels).
 
     A Scan walks over groups of G chunks.  What a whole group adds and the states inside a group are found for all groups at once:
 
@@ -195,7 +195,7 @@ def _states_before_chunks(op: Builder, plan: Plan, chunk: Chunk, arriving: ir.Va
 
 
 def _carry(op: Builder, plan: Plan, whole: Sections) -> ir.Graph:
-    """Body of the Scan: the state after a group of chunks, and swap(x) before it.
+    """Build the body of the Scan: the state after a group of chunks, and swap(x) before it.
 
     Stacking swap(x), which the body computes anyway, saves a node a step.
     """
@@ -210,11 +210,11 @@ def _carry(op: Builder, plan: Plan, whole: Sections) -> ir.Graph:
 
 
 def _power(op: Builder, table: ir.Value, exponent: int) -> ir.Value:
-    """One power of a table, float32 (order, channels)."""
+    """Build one power of a table, float32 (order, channels)."""
     return constant32(op, op.transposed(op.Gather(table, op.integer(exponent), axis=-1)))
 
 
 def _left_in_group(op: Builder, table: ir.Value, group: int) -> ir.Value:
-    """The powers that still act on each chunk of a group until its end, float32 (group, order, channels)."""
+    """Build the powers that still act on each chunk of a group until its end, float32 (group, order, channels)."""
     backwards = op.Slice(table, op.integers(group - 1), op.integers(FAR), op.integers(-1), op.integers(-1))
     return constant32(op, op.Transpose(backwards, perm=[2, 1, 0]))

@@ -22,7 +22,7 @@ from ssm2edge.lowering.siso_bank import FAR, Sections, chunk_constants, constant
 
 
 def states(op: Builder, plan: Plan, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """A^T x and O x of states (batch, order, channels).
+    """Build A^T x and O x of states (batch, order, channels).
 
     The second is (batch, channels) in the recurrent form and (batch, T, channels) in the elementwise one.
     """
@@ -42,7 +42,7 @@ def states(op: Builder, plan: Plan, x: ir.Value, a: ir.Value, b: ir.Value, c: ir
 def outputs(
     op: Builder, plan: Plan, u: ir.Value, seen: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
 ) -> tuple[ir.Value]:
-    """Outputs of samples, both in the shape of ``seen``.
+    """Build outputs of samples, both in the shape of ``seen``.
 
     The Toeplitz part is a depthwise convolution over time, in the 2-D spelling that onnxruntime blocks over channels.
     """
@@ -61,7 +61,7 @@ def outputs(
 def arrivals(
     op: Builder, plan: Plan, u: ir.Value, moved: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
 ) -> tuple[ir.Value]:
-    """The states after a block."""
+    """Build the states after a block."""
     samples = op.Unsqueeze(u, op.integers(1))
     if plan.form == "recurrent":
         return (op.Add(moved, samples),)
@@ -73,7 +73,7 @@ def arrivals(
 def chunk(
     op: Builder, plan: Plan, u: ir.Value, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Outputs and next states of one block (batch, channels, T), states (batch, order, channels).
+    """Build outputs and next states of one block (batch, channels, T), states (batch, order, channels).
 
     One product for everything, [y | x'] = [u | x] [Toep^T, R^T; O^T, A^T], with A^T as a full matrix of each channel.
     The n^2 multiply-adds more than sections need are paid back by half the nodes, up to orders of about 50.
@@ -95,13 +95,13 @@ def chunk(
 
 
 def flushed(op: Builder, states: ir.Value) -> ir.Value:
-    """States rounded so that none is a subnormal number."""
+    """Round states so that none is a subnormal number."""
     flush = op.numbers(FLUSH)
     return op.Sub(op.Add(states, flush), flush)
 
 
 def _moved(op: Builder, plan: Plan, x: ir.Value, sections: Sections) -> ir.Value:
-    """A^T x + f - A^T f of the sections (order, channels)."""
+    """Build A^T x + f - A^T f of the sections (order, channels)."""
     stays = op.Sub(op.Sub(op.numbers(1.0), sections.a), sections.b)
     turned = op.Add(op.Mul(sections.a, x), op.Mul(sections.b, swapped(op, plan, x, 1)))
     return op.Add(turned, op.Mul(stays, op.numbers(FLUSH)))

@@ -1,4 +1,4 @@
-"""Where the time of a graph goes: onnxruntime's own profile, by kind of node and by layer."""
+"""The time of a graph by kind of node and by layer, from onnxruntime's own profile."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def profile_graph(path: Path, layers: Sequence[str], feed: Mapping[str, NDArray[
 
 
 def _owners(nodes: Sequence[onnx.NodeProto], layers: Collection[str]) -> list[str]:
-    """The layer of every node of an optimised graph, by the names of its values.
+    """Return the layer of every node of an optimised graph, by the names of its values.
 
     A value that the optimiser made has another name, and is of the layer that reads it, or else of the one it is made from.
     """
@@ -131,7 +131,7 @@ def _owners(nodes: Sequence[onnx.NodeProto], layers: Collection[str]) -> list[st
 
 
 def _runs(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The node events of each call."""
+    """Return the node events of each call."""
     spans = [e for e in events if e.get("cat") == "Session" and e.get("name") == "model_run"]
     nodes = [e for e in events if e.get("cat") == "Node" and str(e.get("name", "")).endswith("_kernel_time")]
     return [
@@ -140,7 +140,7 @@ def _runs(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _top_level(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the nodes inside the bodies of loops, whose time the loops' own includes."""
+    """Return the events outside the bodies of loops, whose time the loops' own includes."""
     kept: list[dict[str, Any]] = []
     for event in sorted(events, key=lambda e: (e["ts"], -e["dur"])):
         if kept and kept[-1]["args"]["op_name"] in ("Scan", "Loop", "If") and event["ts"] < kept[-1]["ts"] + kept[-1]["dur"]:

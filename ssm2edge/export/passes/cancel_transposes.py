@@ -1,4 +1,4 @@
-"""Transposes that later ones undo, taken out.
+"""Take out transposes that later ones undo.
 
 A layer written for ``(batch, channels, time)`` inside a model of ``(batch, time, channels)`` turns its values forth and back,
 with elementwise operations in between.  onnxruntime removes such pairs too, but it also pulls a transpose that should stay where
@@ -30,7 +30,7 @@ def cancel_transposes(graph: ir.Graph) -> None:
 
 
 def _turned(node: ir.Node | None) -> tuple[ir.Value, tuple[int, ...]] | None:
-    """What a transpose reads, and its permutation; None for other nodes."""
+    """Return what a transpose reads, and its permutation; None for other nodes."""
     if node is None or node.op_type != "Transpose" or node.inputs[0] is None or "perm" not in node.attributes:
         return None
     return node.inputs[0], tuple(node.attributes["perm"].as_ints())
@@ -69,5 +69,5 @@ def _move_behind(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _is_number(value: ir.Value) -> bool:
-    """Whether a value is a constant of one element that has no axis to turn."""
+    """Return whether a value is a constant of one element that has no axis to turn."""
     return constant_sizes(value) in ([], [1])

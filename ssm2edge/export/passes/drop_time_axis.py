@@ -1,4 +1,4 @@
-"""Graphs that take one sample at a time, written without the time axis.
+"""Write graphs that take one sample at a time without the time axis.
 
 A value ``(batch, 1, C)`` or ``(batch, C, 1)`` holds the rows ``(batch, C)``.  Layer by layer, a model moves the axis of size one
 back and forth, for convolutions and norms, and every move is a node; at one sample a node costs as much as its arithmetic.  On
@@ -46,7 +46,7 @@ def write_single_samples_as_rows(graph: ir.Graph) -> None:
 
 
 class _Rows:
-    """The values that there are as rows, too."""
+    """Values and their rows."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
@@ -79,7 +79,7 @@ class _Rows:
             target.replace_all_uses_with(value)
 
     def _form(self, op: Builder, node: ir.Node, width: int) -> ir.Value | None:
-        """What a node computes, as rows; None if it has no such form."""
+        """Build what a node computes, as rows; None if it has no such form."""
         if node.op_type in MOVES:
             return self._row(op, node.inputs[0], width)
         if node.op_type in UNARY or (node.op_type in BINARY and len(node.inputs) == 2):
@@ -131,7 +131,7 @@ class _Rows:
         return None if rows is None else op.Gemm(rows, op.Reshape(weight, op.integers(*sizes[:2])), bias[0], transB=1)
 
     def _row(self, op: Builder, value: ir.Value | None, *widths: int) -> ir.Value | None:
-        """A value's rows, if it holds rows of one of these widths."""
+        """Return a value's rows, if it holds rows of one of these widths."""
         width = self._width(value)
         if value is None or width not in widths:
             return None
@@ -142,7 +142,7 @@ class _Rows:
         return self._rows[value]
 
     def _width(self, value: ir.Value | None) -> int | None:
-        """C of a value that holds rows (batch, C), else None."""
+        """Return C of a value that holds rows (batch, C), else None."""
         sizes = sizes_of(value)
         if sizes is None or not 2 <= len(sizes) <= 4 or sizes[0] != self._batch or sizes[0] == "" or isinstance(sizes[0], int):
             return None
@@ -153,7 +153,7 @@ class _Rows:
 
 
 def _flat(op: Builder, constant: ir.Value, sizes: list[int], channel_from_end: int | None, width: int) -> ir.Value | None:
-    """A constant as it acts on rows; None if it does not act on channels."""
+    """Return a constant as it acts on rows; None if it does not act on channels."""
     if math.prod(sizes) == 1:
         return constant if len(sizes) < 2 else op.Reshape(constant, op.integers(1))
     if channel_from_end is None or len(sizes) < channel_from_end or sizes[-channel_from_end] != width:

@@ -1,4 +1,4 @@
-"""The states of all layers, moved on together.
+"""Move the states of all layers on together.
 
 At the start of a block every layer's states are known, and what they contribute to its outputs and next states does not wait for
 the layers below; what arrives in them no layer above waits for.  Layers of the same size are then one bank of all their channels:
@@ -64,7 +64,7 @@ def join_states(graph: ir.Graph, plans: Mapping[str, Plan], operators_of: Callab
 
 
 def _groups(graph: ir.Graph, plans: Mapping[str, Plan]) -> dict[str, list[_Layer]]:
-    """Layers that can be joined, by their operator of states."""
+    """Return the layers that can be joined, by their operator of states."""
     groups: dict[str, list[_Layer]] = {}
     for node in graph:
         plan = plans.get(node.op_type)

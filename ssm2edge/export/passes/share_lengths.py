@@ -1,4 +1,4 @@
-"""Lengths asked for at the inputs, so that what follows from them is one computation for all layers.
+"""Ask for lengths at the inputs, so that what follows from them is one computation for all layers.
 
 Every layer's kernel asks for the length of its own input and derives how many chunks that makes, where to cut and what to fill.
 Where layers see sequences of one length, that is the same arithmetic again and again on single numbers, each a node that costs
@@ -50,7 +50,7 @@ def _note_together(graph: ir.Graph) -> None:
 
 
 def _asked_axis(node: ir.Node) -> int | None:
-    """The axis whose size alone a node asks for."""
+    """Return the axis whose size alone a node asks for."""
     if node.op_type != "Shape":
         return None
     start: int = node.attributes.get_int("start", 0)

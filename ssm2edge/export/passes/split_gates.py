@@ -1,4 +1,4 @@
-"""Gated pointwise convolutions as two matrix products.
+"""Write gated pointwise convolutions as two matrix products.
 
 ``Conv (k = 1), Split, Sigmoid, Mul`` on (batch, channels, time), which is how a 1 x 1 ``Conv1d`` with a ``GLU`` behind it is
 exported, becomes two ``Gemm`` over rows (batch time, channels), one for the values and one for the gates: no copy cuts a product
@@ -43,7 +43,7 @@ def write_gates_as_products(graph: ir.Graph) -> None:
 
 
 def _match(product: ir.Node) -> _Gate | None:
-    """The gated convolution that ends in ``product``, if it does."""
+    """Return the gated convolution that ends in ``product``, if it does."""
     if product.op_type != "Mul":
         return None
     for values, gates in (tuple(product.inputs), tuple(reversed(product.inputs))):
@@ -75,7 +75,7 @@ def _is_pointwise(conv: ir.Node, weight: ir.Value) -> bool:
 
 
 def _halves(split: ir.Node, channels: int) -> bool:
-    """Whether a Split gives two equal parts, as far as it says sizes."""
+    """Return whether a Split gives two equal parts, as far as it says sizes."""
     sizes = split.inputs[1] if len(split.inputs) > 1 else None
     known = None if sizes is None else ir.convenience.get_const_tensor(sizes)
     return sizes is None or (known is not None and known.numpy().tolist() == [channels // 2, channels // 2])

@@ -1,4 +1,4 @@
-"""Nodes of our domain, replaced by the nodes of their kernels.
+"""Replace the nodes of our domain by the nodes of their kernels.
 
 Requires
     every operator of our domain has a kernel.
