@@ -47,8 +47,8 @@ class Stream:
 
     Examples
     --------
-    >>> with Stream("build/digits") as stream:                  # doctest: +SKIP
-    ...     for sample in pixels:                               # float32 [1]
+    >>> with Stream("build/digits") as stream:  # doctest: +SKIP
+    ...     for sample in pixels:  # float32 [1]
     ...         scores = stream.push(sample[None, None])["output"]
     """
 
