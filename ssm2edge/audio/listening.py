@@ -1,8 +1,8 @@
-"""Words out of sound, as it comes in: a front end, a gate that waits for something louder than the background, and a stream.
+"""Words in sound as it comes in: a front end, a gate that waits for sound above the background, and a stream.
 
-A model that was trained on clips of one length answers about one clip: from a little before the sound begins, so many frames.
-The gate finds where a clip begins, the stream starts afresh there, and its running answer at the end of the clip (or of the
-sound) is the word.  Nothing looks ahead but by the few frames the gate needs.
+A model trained on clips of one length answers about one clip: so many frames, from a little before the sound begins.  The gate
+finds the start of a clip, the stream starts afresh there, and its running answer at the end of the clip (or of the sound) is the
+word.  Only the gate looks ahead, by a few frames.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Heard:
 
 @dataclass(frozen=True)
 class Gate:
-    """What counts as something to listen to.
+    """When a clip begins.
 
     Attributes
     ----------
     rise
-        How much louder than the background the mean log energy is, at least.
+        Smallest excess of the mean log energy over that of the background.
     frames
-        For how many frames on end.
+        Number of consecutive frames that exceed it.
     lead
-        Frames before that which belong to the clip.
+        Frames before these that belong to the clip.
     memory
-        Frames among which the background is the quietest; it is smoothed over ``frames``.
+        Frames whose quietest stretch is the background; it is smoothed over ``frames``.
     """
 
     rise: float = 0.7
@@ -64,25 +64,25 @@ class Gate:
 
 
 class Listener:
-    """Listens to one sound with a streaming graph.
+    """Recognises words in one sound with a streaming graph.
 
     Parameters
     ----------
     path
         Build directory.
     front_end
-        What the model was trained with.
+        The front end with which the model was trained.
     span
         Frames of a clip.
     gate
-        When to listen.
+        When a clip begins.
     threads
         Threads within an operator.
 
     Raises
     ------
     InputError
-        If the graph takes or gives something else than frames and one row of class scores.
+        If the graph does not turn frames into one row of class scores.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Listener:
         self._listening = False
 
     def push(self, samples: Array) -> list[Heard]:
-        """Take samples ``[samples]`` from -1 to 1; give what was heard to its end within them."""
+        """Take samples ``[samples]`` from -1 to 1; return the clips that end within them."""
         heard = [self._frame(frame) for frame in self._frames.push(samples)]
         return [answer for answer in heard if answer is not None]
 
     def flush(self) -> list[Heard]:
-        """End the sound: what was being heard, if anything; a fresh start."""
+        """End the sound: return the unfinished clip, if any, and start afresh."""
         answer = self._answer() if self._listening else None
         self._frames = LogMelStream(self._front_end)
         self._past, self._loudness = self._past[:0], []
@@ -115,7 +115,7 @@ class Listener:
         return [] if answer is None else [answer]
 
     def close(self) -> None:
-        """Give the session's memory back."""
+        """Release the session's memory."""
         self._stream.close()
 
     def __enter__(self) -> Self:
@@ -125,7 +125,7 @@ class Listener:
         self.close()
 
     def _frame(self, frame: NDArray[np.float32]) -> Heard | None:
-        """Take one frame; the answer, where it ends a clip."""
+        """Take one frame; return the answer if it ends a clip."""
         gate = self._gate
         self._loudness = [*self._loudness[-gate.memory - gate.frames :], float(frame.mean())]
         self._past = np.concatenate((self._past[-gate.lead - gate.frames + 1 :], frame[None]))
@@ -144,7 +144,7 @@ class Listener:
         return None
 
     def _is_loud(self) -> bool:
-        """Whether this frame is louder than the quietest stretch remembered."""
+        """Return True if this frame is louder than the background."""
         gate, loudness = self._gate, np.array(self._loudness)
         if len(loudness) < gate.frames:
             return False
@@ -157,7 +157,7 @@ class Listener:
         self._scores = next(iter(answers.values()))[0] if answers else self._scores
 
     def _answer(self) -> Heard | None:
-        """What the clip was, and the end of listening; None where no block was full yet."""
+        """Stop listening and return the answer about the clip; None if no block was full yet."""
         self._listening, self._loud = False, 0
         scores, self._scores = self._scores, None
         if scores is None:

@@ -1,6 +1,6 @@
-"""The front end of models that hear: log-mel energies of overlapping windows, of whole recordings or as the samples come in.
+"""Front end of models for sound: log-mel energies of overlapping windows, of whole recordings or as the samples come in.
 
-Frame k covers samples ``[hop k, hop k + window)``; it is there as soon as the last of them is.  Energies are those of a Hann
+Frame k covers samples ``[hop k, hop k + window)`` and is known with the last of them.  Energies are those of a Hann
 window, normalised so that a full-scale sine is near one, summed over triangles that are equally spaced on O'Shaughnessy's mel
 scale, with a floor under the logarithm.
 """
@@ -24,9 +24,9 @@ class LogMel:
     Attributes
     ----------
     sample_rate
-        Samples a second.
+        Samples per second.
     window, hop
-        Samples that a frame covers, and from one frame to the next.
+        Samples of a frame, and from one frame to the next.
     mels
         Energies of a frame, from 20 Hz to half the sample rate.
     floor
@@ -62,7 +62,7 @@ class LogMel:
         return triangles
 
     def frames(self, signal: Array) -> NDArray[np.float32]:
-        """Every whole frame of a signal; none of one that is shorter than a window."""
+        """Return every whole frame of a signal; none if it is shorter than a window."""
         signal = np.asarray(signal, np.float32)
         if len(signal) < self.window:
             return np.zeros((0, self.mels), np.float32)
@@ -75,15 +75,15 @@ class LogMel:
 
 @dataclass
 class LogMelStream:
-    """Frames as the samples come in; the same as those of the whole signal."""
+    """Frames as the samples come in, equal to those of the whole signal."""
 
     front_end: LogMel
     pending: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     skipped: int = 0
-    """Samples still to come that no frame covers, where the hop is longer than the window."""
+    """Coming samples that no frame covers, if the hop is longer than the window."""
 
     def push(self, samples: Array) -> NDArray[np.float32]:
-        """Frames ``[frames, mels]``, perhaps none, that these samples complete."""
+        """Return the frames ``[frames, mels]``, perhaps none, that these samples complete."""
         samples = np.asarray(samples, np.float32)
         dropped = min(self.skipped, len(samples))
         pending = np.concatenate((self.pending, samples[dropped:]))

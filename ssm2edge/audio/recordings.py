@@ -17,12 +17,12 @@ from ssm2edge.audio.wav import read_recording
 from ssm2edge.errors import UserError
 
 PIECE = 0.02
-"""Seconds of sound a device hands over at a time."""
+"""Seconds of sound that a device passes on at a time."""
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What the manifest says of a model's front end: its frames, how many an answer is about, and the names of the classes."""
+    """A model's front end in the manifest: its frames, the frames of one answer, and the names of the classes."""
 
     frames: LogMel
     span: int
@@ -30,19 +30,19 @@ class FrontEnd:
 
     @classmethod
     def of(cls, task: Mapping[str, Any] | None) -> FrontEnd | None:
-        """The front end of a manifest's task; None where recordings are no input."""
-        told = (task or {}).get("front_end")
-        if told is None:
+        """Return the front end of a manifest's task; None if the model does not take recordings."""
+        recorded = (task or {}).get("front_end")
+        if recorded is None:
             return None
-        frames = LogMel(told["sample_rate"], told["window"], told["hop"], told["mels"])
-        return cls(frames, told["span"], tuple((task or {}).get("classes", ())))
+        frames = LogMel(recorded["sample_rate"], recorded["window"], recorded["hop"], recorded["mels"])
+        return cls(frames, recorded["span"], tuple((task or {}).get("classes", ())))
 
     def name(self, index: int) -> str:
-        """Name of a class, or its number."""
+        """Return the name of a class, or its number."""
         return self.classes[index] if index < len(self.classes) else str(index)
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        """One channel of a recording: the mean of its channels.
+        """Return one channel of a recording: the mean of its channels.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class FrontEnd:
 
 @dataclass(frozen=True)
 class Listened:
-    """What was heard in a recording, how long it is and how long listening took, in seconds."""
+    """The answers about a recording, its duration and the time that listening took, in seconds."""
 
     heard: tuple[Heard, ...]
     audio: float
@@ -68,12 +68,12 @@ class Listened:
 
     @property
     def factor(self) -> float:
-        """How many times faster than real time."""
+        """Duration of the recording relative to the time of listening: above 1, faster than real time."""
         return self.audio / max(self.spent, 1e-9)
 
 
 def listen(directory: Path, front_end: FrontEnd, signal: NDArray[np.float32], threads: int) -> Listened:
-    """Hand a recording over piece by piece, as a microphone does, and collect what is heard."""
+    """Pass a recording on piece by piece, as a microphone does, and collect the answers."""
     rate = front_end.frames.sample_rate
     piece = max(1, round(PIECE * rate))
     with Listener(directory, front_end.frames, front_end.span, threads=threads) as listener:

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from ssm2edge.errors import UserError
 
 UNKNOWN_LENGTH = (1 << 31) - (1 << 12)
-"""Bytes of sound from which on a wav file's header does not say how long it is."""
+"""Bytes of sound from which on a wav file's header does not state the length."""
 
 
 def read_wav(path: Path) -> NDArray[np.float32]:
-    """Samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1; see `read_recording`."""
+    """Return the samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1; see `read_recording`."""
     return read_recording(path)[0]
 
 
 def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1, and how many there are a second.
+    """Return the samples of an uncompressed recording, ``[time, channels]`` float32 from -1 to 1, and their number per second.
 
     Raises
     ------
@@ -30,17 +30,17 @@ def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
     try:
         with wave.open(str(path), "rb") as recording:
             width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
-            told = recording.getnframes()
-            content = recording.readframes(told)
+            stated = recording.getnframes()
+            content = recording.readframes(stated)
     except OSError as fault:
         raise UserError(f"{path} cannot be read ({fault.strerror}).") from fault
     except (wave.Error, EOFError) as fault:
         reason = str(fault) or "it ends in its header"
         raise UserError(f"{path} is not a wav file of plain PCM samples ({reason}): convert it to 16 bits.") from fault
-    # Programs that write to a pipe cannot know the length, and say the largest one.
+    # Programs that write to a pipe cannot know the length, and state the largest one.
     held = len(content) // (width * channels)
-    if held < told and told * width * channels < UNKNOWN_LENGTH:
-        raise UserError(f"{path} is cut short: it says {told} samples and holds {held}; copy or record it again.")
+    if held < stated and stated * width * channels < UNKNOWN_LENGTH:
+        raise UserError(f"{path} is cut short: it says {stated} samples and holds {held}; copy or record it again.")
     if width == 1:
         samples = np.frombuffer(content, np.uint8).astype(np.float32) / 128.0 - 1.0
     elif width == 3:

@@ -1,4 +1,4 @@
-"""Finished stages of builds, kept beside the output, so that the next build goes on where the last one ended."""
+"""Finished stages of builds, kept beside the output, so that the next build continues where the last one ended."""
 
 from __future__ import annotations
 

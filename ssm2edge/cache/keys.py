@@ -1,4 +1,4 @@
-"""What a result depends on, as one hash: equal keys mean equal results."""
+"""Keys of results: one hash of everything that a result depends on; equal keys mean equal results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ssm2edge.cache.versions import versions
 from ssm2edge.errors import UserError
 
 Hash = Any
-"""What hashlib makes; it has no public name."""
+"""Type of hashlib's objects, which has no public name."""
 
 
 def key_of(*parts: object) -> str:
-    """SHA-256 of values: numbers, texts, arrays, tensors, dataclasses, and sequences and mappings of these, in their order.
+    """Return the SHA-256 of values: numbers, texts, arrays, tensors, dataclasses, and sequences and mappings of these, in their order.
 
     Every value is written with its type and length, so that no two different ones are written alike.
 
@@ -38,16 +38,16 @@ def key_of(*parts: object) -> str:
 
 @cache
 def tool() -> str:
-    """Hash of all versions, and of this package's own code, whose version does not change while it is worked on."""
+    """Return the hash of all versions, and of this package's own code, whose version does not change during development."""
     home = Path(__file__).resolve().parent.parent
     code = [(path.relative_to(home).as_posix(), path.read_bytes()) for path in sorted(home.rglob("*.py"))]
     return key_of(versions(), code)
 
 
 def source_code(directory: Path, classes: set[type]) -> str:
-    """Hash of the user's code: every loaded file below the directory, and every loaded file of the packages of some classes.
+    """Return the hash of the user's code: of every loaded file below the directory, and of the packages of some classes.
 
-    What a forward imports only while it runs is not seen; `--rebuild` is for that.
+    Modules that a forward imports only while it runs are not seen; `--rebuild` is for them.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def source_code(directory: Path, classes: set[type]) -> str:
     files: dict[str, bytes] = {}
     for name, module in list(sys.modules.items()):
         given = getattr(module, "__file__", None)
-        # torch.ops and its like are no files, and call themselves _ops.py: where that is nothing is read.
+        # torch.ops and similar modules are no files, but give _ops.py as theirs: such names are not read.
         if not isinstance(given, str) or not given.endswith(".py") or not Path(given).is_absolute():
             continue
         path = Path(given).resolve()
@@ -74,7 +74,7 @@ def source_code(directory: Path, classes: set[type]) -> str:
 
 
 def attributes(model: torch.nn.Module) -> list[tuple[str, str, str]]:
-    """Path, name and hash of the attributes of all modules that are no parameters: sizes, switches, tables.
+    """Return path, name and hash of all attributes of modules that are no parameters: sizes, switches, tables.
 
     Functions and other objects are left out; they follow from the code, the factory and its arguments.
     """
@@ -92,7 +92,7 @@ def attributes(model: torch.nn.Module) -> list[tuple[str, str, str]]:
 
 def _write(digest: Hash, value: object) -> None:
     if isinstance(value, torch.Tensor):
-        # As bytes: numpy does not have every precision that models are stored in.
+        # As bytes: numpy lacks some precisions of stored models.
         _mark(digest, "tensor", f"{value.dtype} {tuple(value.shape)}".encode())
         value = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy()
     if isinstance(value, np.ndarray):

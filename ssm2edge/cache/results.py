@@ -1,4 +1,4 @@
-"""The three kinds of results that are kept: outputs on samples, reductions, calibrated systems."""
+"""The three kinds of kept results: outputs on samples, reductions, calibrated systems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outputs:
     name = "outputs"
 
     def pack(self, value: dict[str, NDArray[np.float32]]) -> tuple[dict[str, Array], Any]:
-        """One array an output; the record keeps their order."""
+        """Return one array per output; the record keeps their order."""
         return {str(index): array for index, array in enumerate(value.values())}, {"names": list(value)}
 
     def unpack(self, arrays: Mapping[str, Array], record: Any) -> dict[str, NDArray[np.float32]]:
@@ -41,7 +41,7 @@ class Reductions:
     name = "reductions"
 
     def pack(self, value: dict[str, Reduction]) -> tuple[dict[str, Array], Any]:
-        """The arrays of every layer under its number."""
+        """Return the arrays of every layer under its number."""
         arrays: dict[str, Array] = {}
         for index, reduction in enumerate(value.values()):
             arrays |= _of_system(index, reduction.system)
@@ -67,12 +67,12 @@ class Reductions:
 
 
 class Calibrations:
-    """Calibrated systems by layer, and what matching did."""
+    """Calibrated systems by layer, and the record of matching."""
 
     name = "calibration"
 
     def pack(self, value: Calibrated) -> tuple[dict[str, Array], Any]:
-        """The systems under their numbers."""
+        """Return the systems under their numbers."""
         arrays: dict[str, Array] = {}
         for index, system in enumerate(value.systems.values()):
             arrays |= _of_system(index, system)
@@ -85,7 +85,7 @@ class Calibrations:
 
 
 def _of_system(index: int, system: System) -> dict[str, Array]:
-    """The matrices, and what channels share; complex ones as pairs of real numbers along a last axis."""
+    """Return the matrices and shared poles; complex ones as pairs of real numbers along a last axis."""
     arrays: dict[str, Array] = {f"{index}.{name}": _real(x) for name, x in zip(ARRAYS, system.arrays(), strict=False)}
     if system.tie is not None:
         shared = {name: getattr(system.tie, name) for name in SHARED}

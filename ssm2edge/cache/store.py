@@ -1,8 +1,8 @@
 """A folder of results, one file each, named by the hash of everything the result depends on.
 
 A file is safetensors: arrays, and in its metadata a JSON record and the SHA-256 of both.  Nothing in it can run code.  It is
-written beside its place and renamed, so that a killed build leaves whole files or none; what cannot be read back whole is removed
-and computed again.
+written beside its place and renamed, so that a killed build leaves whole files or none; a file that cannot be read back whole is
+removed and computed again.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ UNFINISHED = 3600
 
 
 class Form(Protocol[T]):
-    """How results of one kind become arrays and a JSON record, and back."""
+    """Turns results of one kind into arrays and a JSON record, and back."""
 
     name: str
 
     def pack(self, value: T) -> tuple[Mapping[str, Array], Any]:
-        """Arrays by name, and what else there is to say."""
+        """Return arrays by name, and a record of everything else."""
 
     def unpack(self, arrays: Mapping[str, Array], record: Any) -> T:
-        """The value; any ordinary exception if they do not make one."""
+        """Return the value; raise any ordinary exception if arrays and record do not make one."""
 
 
 class Store:
@@ -64,26 +64,26 @@ class Store:
 
     @classmethod
     def beside(cls, out: Path, rebuild: bool = False) -> Store:
-        """The store of builds to ``out`` and to its neighbours: they share what is the same."""
+        """Return the store of builds to ``out`` and to its neighbours, which share equal results."""
         return cls(Path(os.path.realpath(out)).parent / FOLDER, rebuild)
 
     def kept(self, form: Form[T], key: str, make: Callable[[], T]) -> T:
-        """The result kept under a key; made, and kept, if there is none."""
+        """Return the result kept under a key; make and keep it if there is none."""
         path = None if self.folder is None else self.folder / f"{form.name}-{key}.safetensors"
         if path is not None and not self.rebuild:
             found = _read(path, form)
             if found is not None:
                 return found
         arrays, record = form.pack(make())
-        # A full disk or a folder that cannot be written does not stop a build: only its next run is longer.
+        # A full disk or a folder that cannot be written does not stop a build; its next run takes longer.
         with contextlib.suppress(OSError):
             if path is not None:
                 self._write(path, arrays, record)
-        # What was made goes the same way as what was kept, so that both are the same to the last stride.
+        # A new result is read back like a kept one, so that both are equal to the last stride.
         return form.unpack({name: np.ascontiguousarray(value) for name, value in arrays.items()}, record)
 
     def clean(self) -> None:
-        """Remove results that were long not used, then the oldest until the rest is small enough, and what killed builds left."""
+        """Remove results unused for long, then the oldest until the rest is small enough, and the remains of killed builds."""
         now, entries = time.time(), []
         with contextlib.suppress(OSError):
             for path in () if self.folder is None else self.folder.iterdir():
@@ -129,7 +129,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _read(path: Path, form: Form[T]) -> T | None:
-    """The value of a file; None, and the file is gone, if it does not hold one."""
+    """Return the value of a file; remove the file and return None if it does not hold one."""
     try:
         if path.stat().st_size > 2 * LARGEST_ENTRY:
             raise ValueError("too large")

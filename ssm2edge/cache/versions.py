@@ -1,4 +1,4 @@
-"""Versions of what takes part in a build."""
+"""Versions of the packages that take part in a build."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def versions() -> dict[str, str]:
-    """By package; what is equal in all of them computes the same."""
+    """Return versions by package; builds with equal versions compute the same."""
     return {
         "ssm2edge": metadata.version("ssm2edge"),
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What runs on the device: numpy and onnxruntime, nothing else, and nothing else of this package."""
+"""Artifacts on the device, with numpy and onnxruntime alone; imports nothing else of this package."""
 
 from __future__ import annotations
 

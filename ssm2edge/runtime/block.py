@@ -1,4 +1,4 @@
-"""One block in, one block out, with the memory of inputs, outputs and states bound to the session once.
+"""Runs a streaming graph block by block; the memory of inputs, outputs and states is bound to the session once.
 
 States are double-buffered: two bindings read from one buffer and write to the other, and take turns.  Nothing is copied or
 allocated between blocks.
@@ -22,7 +22,7 @@ class BoundBlock:
     Attributes
     ----------
     inputs, outputs
-        Buffers in the order of the signature; written before, and read after, `advance`.
+        Buffers in the order of the signature; write them before `advance`, read them after it.
     """
 
     def __init__(self, graph: Graph, batch: int) -> None:
@@ -52,11 +52,11 @@ class BoundBlock:
 
     @property
     def states(self) -> tuple[Array, ...]:
-        """The states' buffers, to read or to write; valid until the next `advance`."""
+        """The buffers of the states, to read or to write; valid until the next `advance`."""
         return self._sides[self._side]
 
     def advance(self) -> None:
-        """Run the block in `inputs`, fill `outputs`, and move the states on.
+        """Run the block in `inputs`, fill `outputs`, and advance the states.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class BoundBlock:
         self._side = 1 - side
 
     def reset(self, rows: Any = slice(None)) -> None:
-        """Give the states of some rows their initial values."""
+        """Set the states of some rows to their initial values."""
         for value, initial in zip(self.states, self._initial, strict=True):
             value[rows] = initial[rows]
 

@@ -1,4 +1,4 @@
-"""What can go wrong on the device: three kinds, one root, each text one sentence for people."""
+"""Errors on the device: three kinds with one root; each text is one sentence for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Inner values of a graph as outputs, without the onnx package.
 
-A graph gets further outputs by a few bytes behind the file's own, which merge with it: a model (field 7: graph) whose graph has
-nothing but outputs (field 12), each with nothing but a name (field 1).  onnxruntime infers their types.
+A few bytes appended to the file merge with it and add outputs to its graph: a model (field 7: graph) whose graph has only outputs
+(field 12), each with only a name (field 1).  onnxruntime infers their types.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GRAPH, OUTPUT, NAME = 7, 12, 1
 
 
 def expose(content: bytes, names: Sequence[str]) -> bytes:
-    """Bytes of a model with more outputs.
+    """Return the bytes of a model with more outputs.
 
     Parameters
     ----------

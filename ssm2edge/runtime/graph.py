@@ -1,4 +1,4 @@
-"""Opening a graph file: one read of its bytes, so that what is hashed is what runs."""
+"""Opening a graph file: its bytes are read once, so that the hashed bytes are those that run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ssm2edge.runtime.ports import Signature, read_signature
 LARGEST_FILE = 2 << 30
 """Bytes; onnx itself cannot hold more in one file."""
 LARGEST_MANIFEST = 16 << 20
-"""Bytes of a manifest that are read; what is longer is none."""
+"""Bytes of a manifest that are read; a longer file is no manifest."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How onnxruntime runs a graph; nothing is left to defaults that differ between versions.
+    """Settings of onnxruntime; none is left to a default that differs between versions.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Settings:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # What goes wrong is raised; onnxruntime would write it to stderr besides.
+        # Faults are raised; onnxruntime would also write them to stderr.
         options.log_severity_level = 4
         options.add_session_config_entry("session.set_denormal_as_zero", "1" if self.flush_subnormals else "0")
         return options
@@ -86,7 +86,7 @@ def open_graph(path: str | os.PathLike[str], kind: str, settings: Settings, expo
     settings
         Threads and arithmetic.
     exposed
-        Inner values that become outputs of the session behind its own.
+        Inner values that become outputs of the session, after its own.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class Model:
     flush_subnormals
         See `Settings`.
     exposed
-        Inner values of the graph that `run` gives, too; what names them is `layers`.
+        Inner values of the graph that `run` returns as well; `layers` has their names.
 
     Raises
     ------
@@ -33,8 +33,8 @@ class Model:
 
     Examples
     --------
-    >>> with Model("build/digits") as model:                    # doctest: +SKIP
-    ...     scores = model.run(pixels)["output"]                # pixels: float32 [batch, time, 1]
+    >>> with Model("build/digits") as model:  # doctest: +SKIP
+    ...     scores = model.run(pixels)["output"]  # pixels: float32 [batch, time, 1]
     """
 
     def __init__(
@@ -45,22 +45,22 @@ class Model:
 
     @property
     def inputs(self) -> tuple[Port, ...]:
-        """What `run` takes."""
+        """The inputs of `run`."""
         return self._open().signature.inputs
 
     @property
     def outputs(self) -> tuple[Port, ...]:
-        """What `run` gives."""
+        """The outputs of `run`."""
         return self._open().signature.outputs
 
     @property
     def layers(self) -> dict[str, str]:
-        """The inner value that each reduced layer gives, by the layer's name."""
+        """The output value of each reduced layer, by the layer's name."""
         return {layer.name: layer.output for layer in self._open().signature.layers}
 
     @property
     def layer_inputs(self) -> dict[str, str]:
-        """The inner value that each reduced layer takes, by the layer's name; of those that the graph tells."""
+        """The input value of each reduced layer, by the layer's name, for layers whose input the graph names."""
         return {layer.name: layer.input for layer in self._open().signature.layers if layer.input is not None}
 
     @property
@@ -70,21 +70,21 @@ class Model:
 
     @property
     def multiple(self) -> int:
-        """What the lengths of sequences must be divisible by: one, but for models that change the rate of time."""
+        """Divisor of the lengths of sequences; above one only for models that change the rate of time."""
         return self._open().signature.frame
 
     @property
     def shortest(self) -> int:
-        """Fewest samples of a sequence."""
+        """Smallest number of samples of a sequence."""
         return self._open().signature.shortest
 
     def run(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of whole sequences, by name.
+        """Return the outputs of whole sequences, by name.
 
         Parameters
         ----------
         samples
-            ``[batch, time, ...]``, or one array per input name where the model has several.
+            ``[batch, time, ...]``, or one array per input name if the model has several.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Model:
         return dict(zip(self._names, results, strict=True))
 
     def close(self) -> None:
-        """Give the session's memory back; the model cannot run afterwards."""
+        """Release the session's memory; the model cannot run afterwards."""
         self._graph = None
 
     def __enter__(self) -> Self:

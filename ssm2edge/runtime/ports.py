@@ -1,6 +1,6 @@
-"""What goes in and out of a graph, as its own declarations and its metadata say: names, shapes, dtypes, axes.
+"""Inputs and outputs of a graph, from its declarations and metadata: names, shapes, dtypes, axes.
 
-All values here are plain data, read once when a graph is opened; the classes that run graphs only follow them.
+All values are plain data, read once when a graph is opened; the classes that run graphs follow them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Port:
     name
         Name in the graph.
     shape
-        One entry per axis: an int where the graph fixes it, else its symbol (or None).
+        One entry per axis: an int if the graph fixes it, else its symbol (or None).
     dtype
         Element type.
     time_axis
@@ -51,7 +51,7 @@ class Port:
     time_axis: int | None
 
     def along_time(self, start: int, stop: int) -> tuple[slice, ...]:
-        """Index of samples ``start`` to ``stop`` of an array of this port."""
+        """Return the index of samples ``start`` to ``stop`` of an array of this port."""
         assert self.time_axis is not None
         return (slice(None),) * self.time_axis + (slice(start, stop),)
 
@@ -70,14 +70,14 @@ class Port:
             raise InputError(f"{self.name} has shape {tuple(value.shape)}, but the model takes {self.describe()}.")
 
     def describe(self) -> str:
-        """Shape in words, ``[batch, time, 1]``."""
+        """Return the shape in words, ``[batch, time, 1]``."""
         names = ["time" if axis == self.time_axis else "batch" if axis == 0 else size for axis, size in enumerate(self.shape)]
         return "[" + ", ".join("any" if name is None else str(name) for name in names) + "]"
 
 
 @dataclass(frozen=True)
 class State:
-    """One state of a streaming graph, as its metadata pairs it.
+    """One state of a streaming graph, as its metadata declare it.
 
     Attributes
     ----------
@@ -107,9 +107,9 @@ class LayerPort:
     name
         Of the layer; ``@2`` and so on for further calls of the same one.
     output
-        The inner value that it gives.
+        Its output value.
     input
-        The inner value that it takes; None in graphs that do not tell.
+        Its input value; None in graphs that do not name it.
     """
 
     name: str
@@ -119,7 +119,7 @@ class LayerPort:
 
 @dataclass(frozen=True)
 class Signature:
-    """Everything a graph says about itself.
+    """The declarations of a graph.
 
     Attributes
     ----------
@@ -132,10 +132,10 @@ class Signature:
     states
         Empty for offline graphs.
     frame
-        Samples that belong together, because the model changes the rate of time: outputs come for whole frames. One for most.
-        The lengths that an offline graph takes are multiples of it.
+        Samples that belong together because the model changes the rate of time: outputs come for whole frames. One for most
+        models. Lengths of an offline graph are multiples of it.
     shortest
-        Fewest samples that an offline graph takes.
+        Smallest number of samples that an offline graph takes.
     layers
         The reduced layers of an offline graph.
     """
@@ -150,12 +150,12 @@ class Signature:
     layers: tuple[LayerPort, ...] = ()
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
-        """Inputs in the graph's order, checked: names, dtypes, shapes, one common batch and length.
+        """Return the inputs in the graph's order, after a check of names, dtypes, shapes, and a common batch and length.
 
         Parameters
         ----------
         samples
-            An array, where the model has one input, or one array per input name.
+            An array if the model has one input, or one array per input name.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Signature:
         return values
 
     def length(self, values: Sequence[Array]) -> int:
-        """Number of samples along time of inputs that `gather` returned."""
+        """Return the number of samples along time of inputs that `gather` returned."""
         lengths = (self._length(port, value) for port, value in zip(self.inputs, values, strict=True))
         return next((length for length in lengths if length is not None), 0)
 
@@ -206,7 +206,7 @@ def read_signature(
     metadata
         The ``ssm2edge.*`` properties.
     inputs, outputs
-        ``(name, type, shape)`` of what the graph declares, types as onnxruntime spells them.
+        ``(name, type, shape)`` as the graph declares them, with types as onnxruntime spells them.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Serialised protobuf messages as lists of fields: as much of the format as it takes to cut and to extend graphs without onnx.
+"""Serialised protobuf messages as lists of fields: the part of the format that cutting and extending graphs without onnx needs.
 
-A message is a row of fields, each a tag (its number and wire type) and a value.  A value of wire type 2 is a text, bytes or a
-message of its own, with its length before it; wire type 0 is one number in groups of seven bits; types 1 and 5 are eight and four
-bytes.  A message with another one behind it is the two merged: fields that repeat are joined.
+A message is a sequence of fields, each a tag (its number and wire type) and a value.  A value of wire type 2 is a text, bytes or a
+message, preceded by its length; wire type 0 is one number in groups of seven bits; types 1 and 5 are eight and four bytes.  Two
+messages in a row are the two merged: repeated fields are joined.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 WIDTHS = {1: 8, 5: 4}
-"""Bytes of the values of fixed width, by wire type."""
+"""Bytes of values of fixed width, by wire type."""
 LONGEST = 10
 """Bytes of a number of 64 bits."""
 
@@ -23,11 +23,11 @@ class Field:
     Attributes
     ----------
     number
-        Which field of the message it is.
+        Number of the field in the message.
     content
-        Its value without its length; of a plain number the bytes that spell it.
+        Its value without its length; for a plain number, the bytes that encode it.
     raw
-        The whole field, tag included, as it stands in the message.
+        The whole field as in the message, with its tag.
     """
 
     number: int
@@ -36,17 +36,17 @@ class Field:
 
     @property
     def text(self) -> str:
-        """The value of a field that holds a text."""
+        """The value of a text field."""
         return str(self.content, "utf-8")
 
     @property
     def value(self) -> int:
-        """The value of a field that holds a number that is not negative."""
+        """The value of a field with a number that is not negative."""
         return _number(self.content, 0)[0]
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """Fields of a message in order.
+    """Yield the fields of a message in order.
 
     Raises
     ------
@@ -73,17 +73,17 @@ def fields(message: memoryview) -> Iterator[Field]:
 
 
 def written(number: int, content: bytes) -> bytes:
-    """A field of bytes: its number and wire type 2, its length, itself."""
+    """Return a field of bytes: its number and wire type 2, its length, its content."""
     return spelt(number << 3 | 2) + spelt(len(content)) + content
 
 
 def written_number(number: int, value: int) -> bytes:
-    """A field that holds a number."""
+    """Return a field that holds a number."""
     return spelt(number << 3) + spelt(value)
 
 
 def spelt(value: int) -> bytes:
-    """A number in groups of seven bits, the lowest first, with the eighth set in all but the last."""
+    """Return a number in groups of seven bits, the lowest first; the eighth bit is set in all but the last."""
     groups = []
     while value > 127:
         groups.append(value & 127 | 128)
@@ -92,7 +92,7 @@ def spelt(value: int) -> bytes:
 
 
 def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """The number that is spelt from a place on, and the place behind it."""
+    """Return the number encoded from a position on, and the position after it."""
     value = 0
     for index, byte in enumerate(message[place : place + LONGEST]):
         value |= (byte & 127) << (7 * index)

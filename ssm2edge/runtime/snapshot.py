@@ -1,4 +1,4 @@
-"""States as bytes: what a stream must know to go on in another process.
+"""Snapshots: the states of a stream as bytes, from which another process continues.
 
 Layout, little-endian::
 
@@ -32,7 +32,7 @@ _DIGEST = 32
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What is stored.
+    """The content of a snapshot.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Snapshot:
     pending
         Samples waiting for their block to fill.
     answered
-        Whether a block was run since the last reset, that is, whether running answers exist.
+        True if a block was run since the last reset, so that running answers exist.
     arrays
         States and running answers ``[batch, ...]``, and pending inputs, by unique keys.
     """
@@ -56,7 +56,7 @@ class Snapshot:
     arrays: Mapping[str, Array]
 
     def to_bytes(self) -> bytes:
-        """The layout above."""
+        """Return the layout above."""
         arrays = {name: value.astype(value.dtype.newbyteorder("<"), copy=False) for name, value in self.arrays.items()}
         header = json.dumps(
             {
@@ -73,7 +73,7 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Snapshot:
-        """Inverse of `to_bytes`.
+        """Return the snapshot of some bytes; the inverse of `to_bytes`.
 
         Raises
         ------

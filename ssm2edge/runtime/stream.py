@@ -1,9 +1,9 @@
-"""Streams: samples in as they come, outputs out as soon as they are known.
+"""Streams: samples go in as they come, outputs come out as soon as they are known.
 
 The graph takes blocks of T samples.  `Stream.push` takes any number, runs every block that is full, and keeps the rest until
 more come.  Two kinds of output follow from this:
 
-* an output that runs along time comes back for every sample whose block was run; `flush` gives the rest at the end;
+* an output that runs along time comes back for every sample whose block was run; `flush` returns the rest at the end;
 * a running answer (the class scores of a mean-pooled classifier, say) is the answer over all whole blocks so far.  It is absent
   before the first whole block, and samples that never fill a block do not enter it.
 """
@@ -67,25 +67,25 @@ class Stream:
         self.batch = batch
         self.block = signature.block or 1
         self.frame = signature.frame
-        """Samples that belong together; a block is a multiple. One, but for models that change the rate of time."""
+        """Samples that belong together; a block is a multiple. Above one only for models that change the rate of time."""
         self.pending = 0
         """Samples that wait for their block to fill."""
         self._answered = False
         self._results = tuple(zip((port.name for port in signature.outputs), self._bound.outputs, strict=True))
         self.reset()
-        # The whole cost of a step of one sample is a few microseconds, so what `push` compares is laid out once.
+        # A step of one sample costs a few microseconds in all, so the values that `push` compares are prepared once.
         single = len(signature.inputs) == 1
         self._whole = self._bound.inputs[0].shape if single else None
         self._dtype = self._bound.inputs[0].dtype
 
     @property
     def inputs(self) -> tuple[Port, ...]:
-        """What `push` takes; the time axis there may have any length."""
+        """The inputs of `push`; their time axis may have any length."""
         return self._open().signature.inputs
 
     @property
     def outputs(self) -> tuple[Port, ...]:
-        """What `push` gives: with a time axis the part of the sequence, without one a running answer."""
+        """The outputs of `push`: with a time axis, the part of the sequence; without one, a running answer."""
         return self._open().signature.outputs
 
     @property
@@ -100,12 +100,12 @@ class Stream:
         return {state.input: value.copy() for state, value in zip(signature.states, self._bound.states, strict=True)}
 
     def push(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """Take samples, run the blocks they fill.
+        """Take samples and run the blocks that they fill.
 
         Parameters
         ----------
         samples
-            ``[batch, n, ...]`` with any n >= 0, or one such array per input name where the model has several.
+            ``[batch, n, ...]`` with any n >= 0, or one such array per input name if the model has several.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Stream:
         Raises
         ------
         InputError
-            If a name, dtype or shape does not fit; nothing was taken then.
+            If a name, dtype or shape does not fit; no sample is taken then.
         """
         if (
             self.pending == 0
@@ -132,11 +132,11 @@ class Stream:
         return self._push(samples)
 
     def flush(self) -> dict[str, Array]:
-        """End the sequences: the outputs of the pending samples, then a fresh start as by `reset`.
+        """End the sequences: return the outputs of the pending samples, then start afresh as `reset` does.
 
-        Outputs that run along time are causal, so a block filled up with zeros gives them exactly; running answers are those of
-        the last whole block, because the filling would enter them. Of models that change the rate of time, outputs come for
-        whole frames.
+        Outputs that run along time are causal, so a block filled up with zeros yields them exactly; running answers are those of
+        the last whole block, because the zeros would enter them. Models that change the rate of time yield outputs for whole
+        frames.
         """
         signature = self._open().signature
         outputs = {port.name: self._empty(port, value) for port, value in self._along_time()} | self._answers()
@@ -153,7 +153,7 @@ class Stream:
         return outputs
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Forget the past: of all rows, with pending samples and answers, or of the given rows only.
+        """Forget the past of all rows, with pending samples and answers, or of the given rows only.
 
         Running answers of single rows are NaN (integers: 0) until their next whole block.
 
@@ -170,13 +170,13 @@ class Stream:
         else:
             index = self._rows(rows, "reset")
         self._bound.reset(index)
-        # A row without an answer among others that have one says so by a value that is no number.
+        # NaN marks a row without an answer among rows that have one.
         for port, value in zip(self.outputs, self._bound.outputs, strict=True):
             if port.time_axis is None:
                 value[index] = np.nan if value.dtype.kind == "f" else 0
 
     def place(self, states: Mapping[str, Array]) -> None:
-        """Give states other values, ``[batch, ...]`` by the graph's input names; states that are not named keep theirs.
+        """Set states, ``[batch, ...]`` by the graph's input names; states that are not named keep their values.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Stream:
             buffers[name][...] = value
 
     def snapshot(self, rows: Sequence[int] | None = None) -> bytes:
-        """States, pending samples and running answers as bytes, of all rows or of the given ones in the given order.
+        """Return states, pending samples and running answers as bytes, of all rows or of the given ones in the given order.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Stream:
         return Snapshot(graph.sha256, len(index), self.block, self.pending, self._answered, arrays).to_bytes()
 
     def restore(self, data: bytes, rows: Sequence[int] | None = None) -> None:
-        """Go on where `snapshot` was taken, with all rows, or with the given rows while the others stay as they are.
+        """Continue where `snapshot` was taken, with all rows, or with the given rows while the others stay as they are.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class Stream:
         self._answered = stored.answered or (rows is not None and self._answered)
 
     def split(self, rows: Sequence[int]) -> Stream:
-        """A new stream that goes on with copies of some rows, in the given order; this one stays as it is.
+        """Return a new stream with copies of some rows, in the given order; this one stays as it is.
 
         The two share the loaded graph, not their states; closing one leaves the other open.
 
@@ -262,7 +262,7 @@ class Stream:
 
     @classmethod
     def join(cls, streams: Sequence[Stream]) -> Stream:
-        """A new stream that goes on with the rows of several streams of one model, one after the other; they stay as they are.
+        """Return a new stream with the rows of several streams of one model, one after the other; these stay as they are.
 
         Raises
         ------
@@ -289,7 +289,7 @@ class Stream:
         return joined
 
     def close(self) -> None:
-        """Give the session's memory back; the stream cannot run afterwards."""
+        """Release the session's memory; the stream cannot run afterwards."""
         if self._graph is not None:
             self._graph = None
             del self._bound, self._results
@@ -343,7 +343,7 @@ class Stream:
         return {port.name: value.copy() for port, value in pairs if port.time_axis is None} if self._answered else {}
 
     def _stored(self) -> dict[str, Array]:
-        """Views of everything a snapshot holds, batch first."""
+        """Return views of everything a snapshot holds, batch first."""
         signature = self._open().signature
         views = {f"state {state.input}": value for state, value in zip(signature.states, self._bound.states, strict=True)}
         for port, buffer in zip(signature.inputs, self._bound.inputs, strict=True):

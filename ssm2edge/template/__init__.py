@@ -1,4 +1,4 @@
-"""A model directory to start from: real code that builds as it is, for the user's own to take its place file by file."""
+"""A model directory to start from: real code that builds as it is, and that users replace file by file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model directory to start from, written whole or not at all."""
+"""Writes the model directory to start from, whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_model_directory(directory: Path) -> list[str]:
     Parameters
     ----------
     directory
-        Must not exist, or be empty.
+        New or empty.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def write_model_directory(directory: Path) -> list[str]:
     Raises
     ------
     UserError
-        If the directory holds something already, or cannot be written.
+        If the directory is not empty, or cannot be written.
     """
     try:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):

@@ -1,7 +1,7 @@
 """The model: put yours in its place.
 
-What must stay is a function, named in build.toml, that returns a ``torch.nn.Module``.  Its linear recurrent layers are found by
-their parameters at any nesting; ``ssm2edge inspect`` tells which.  This one has linear recurrent units (Orvieto et al., 2023).
+Keep a function, named in build.toml, that returns a ``torch.nn.Module``.  Its linear recurrent layers are found by
+their parameters at any nesting; ``ssm2edge inspect`` lists them.  This one has linear recurrent units (Orvieto et al., 2023).
 """
 
 from __future__ import annotations
