@@ -1,4 +1,4 @@
-"""Arrays in an npz archive: the same arrays give the same bytes, and nothing is unpickled or allocated on a file's word alone."""
+"""Arrays in an npz archive: equal arrays give equal bytes; reading never unpickles, nor allocates by a file's header alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ssm2edge.artifact.errors import ArtifactError
 Array = NDArray[Any]
 
 LARGEST_UNPACKED = 4 << 30
-"""Bytes of all arrays together; a pack that claims more is refused unread."""
+"""Bytes of all arrays together; a pack that claims more is refused before it is read."""
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write an archive."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, value in arrays.items():
-            # A ZipInfo made from a name alone carries a fixed date, and is stored unless it says otherwise.
+            # A ZipInfo made from a name alone has a fixed date and no compression.
             entry = zipfile.ZipInfo(f"{key}.npy")
             entry.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(entry, "w", force_zip64=True) as member:
@@ -31,7 +31,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, Array]:
-    """Read an archive, never unpickling and never allocating more than the file's own directory accounts for.
+    """Read an archive without unpickling, and without allocating more than the archive's directory accounts for.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def load_arrays(path: Path) -> dict[str, Array]:
 
 
 def unknown_key(path: Path, key: str) -> ArtifactError:
-    """What is said of a key that a pack cannot have."""
+    """Return the sentence about a key that a pack cannot have."""
     return ArtifactError(f"{path} has the unknown key {key[:40]!r}: build the artifact again.")
 
 
@@ -64,7 +64,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
         if dtype.kind not in "fiub":
             raise ValueError(f"{member.filename} has elements of type {dtype}")
         size = math.prod(shape) * dtype.itemsize
-        # The header's shape is believed only as far as the archive really holds the elements.
+        # The header's shape counts only as far as the archive holds the elements.
         content = stream.read(size + 1) if 0 <= size <= member.file_size else b""
         if len(content) != size or min(shape, default=0) < 0:
             raise ValueError(f"{member.filename} holds other than the {size} bytes it announces")

@@ -1,7 +1,7 @@
-"""The numbers behind the report's charts, ``report.json``: small selections and quantiles of what a build found out.
+"""The numbers behind the report's charts, ``report.json``: small selections and quantiles of the results of a build.
 
-Written by the build, drawn by ``report/``; anyone may read it as JSON.  Frequencies are in cycles per sample, times in samples,
-durations in seconds.
+The build writes it, ``report/`` draws it, and anyone may read it as JSON.  Frequencies are in cycles per sample, times in
+samples, durations in seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Response:
     Attributes
     ----------
     title
-        Which one, and why it was chosen.
+        The pair, and the reason for its choice.
     error
         Relative h2 error of a channel; relative error over the frequencies shown for a pair of a larger system.
     times
@@ -61,7 +61,7 @@ class Response:
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """What is drawn of one layer.
+    """The charts of one layer.
 
     Attributes
     ----------
@@ -70,9 +70,9 @@ class LayerFigures:
     inputs, outputs
         Of each of its systems.
     quadratic
-        Whether outputs have quadratic parts, which responses do not show.
+        True if outputs have quadratic parts, which responses do not show.
     errors
-        Relative h2 errors of the systems, ascending; an even selection where there are very many.
+        Relative h2 errors of the systems, ascending; an even selection if there are very many.
     hankel_before, hankel_after
         Hankel singular values relative to the largest of each system: smallest, median and largest over the systems, each
         ``[order]``.
@@ -107,7 +107,7 @@ class Share:
     seconds
         Of one call, all nodes together.
     nodes
-        How many.
+        Their number.
     """
 
     layer: str
@@ -118,14 +118,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of one call goes, measured by onnxruntime's profiler.
+    """The time of one call by layer and operator, measured by onnxruntime's profiler.
 
     Attributes
     ----------
     graph
         ``offline.onnx`` or ``stream.onnx``.
     calls
-        How many calls the times are medians of, node by node.
+        Number of calls over which each node's time is the median.
     steps
         Time steps of a call.
     shares
@@ -140,7 +140,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything ``report.json`` says.
+    """The content of ``report.json``.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Figures:
         Euclidean norm of the artifact's output error against the original, and of the original's outputs: root mean squares over
         held-out samples and time.
     profiles
-        One per graph; empty where it was not measured.
+        One per graph; empty if none was measured.
     schema
         Version of this layout.
     """
@@ -162,7 +162,7 @@ class Figures:
     schema: int = FIGURES_SCHEMA
 
     def save(self, folder: Path) -> None:
-        """Write ``report.json``, the same bytes for the same figures.
+        """Write ``report.json``; equal figures give equal bytes.
 
         Raises
         ------

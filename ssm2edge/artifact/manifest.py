@@ -12,7 +12,7 @@ NAME = "manifest.json"
 
 
 def to_json(manifest: Manifest) -> str:
-    """Text of a manifest, the same for the same manifest.
+    """Return the text of a manifest; equal manifests give equal texts.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def to_json(manifest: Manifest) -> str:
 
 
 def from_json(text: str | bytes, name: str = NAME) -> Manifest:
-    """Manifest of a text; errors call it by the name.
+    """Return the manifest of a text; errors call it by the name.
 
     Raises
     ------

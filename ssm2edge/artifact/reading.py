@@ -1,4 +1,4 @@
-"""Opening an artifact: nothing is used before its hash was compared."""
+"""Opening an artifact: no file is used before its hash is compared."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Artifact:
     Attributes
     ----------
     directory
-        Where it is.
+        Its path.
     manifest
-        What it says.
+        Its content, read.
     """
 
     directory: Path
     manifest: Manifest
 
     def path(self, name: str) -> Path:
-        """Path of a file the manifest lists.
+        """Return the path of a file that the manifest lists.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Artifact:
 
     @property
     def stream(self) -> Path | None:
-        """The streaming graph; None where the model cannot stream."""
+        """The streaming graph; None if the model cannot stream."""
         return self.path("stream.onnx") if self.manifest.streaming.available else None
 
     @cached_property
@@ -66,21 +66,21 @@ class Artifact:
 
     @cached_property
     def probes(self) -> Reference | None:
-        """The pack of probes, read on first use; None where there is none."""
+        """The pack of probes, read on first use; None if there is none."""
         if reference_pack.PROBES not in self.manifest.files:
             return None
         return reference_pack.load_reference(self.path(reference_pack.PROBES))
 
     @cached_property
     def responses(self) -> Responses | None:
-        """The pack of responses, read on first use; None where there is none."""
+        """The pack of responses, read on first use; None if there is none."""
         if response_pack.NAME not in self.manifest.files:
             return None
         return response_pack.load_responses(self.path(response_pack.NAME))
 
 
 def open_artifact(directory: str | os.PathLike[str]) -> Artifact:
-    """Open a build directory and check that every file is the one that was built.
+    """Open a build directory and check that every file is as built.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def open_manifest(path: Path) -> Manifest:
 
 
 def fingerprint(path: Path) -> FileRecord:
-    """Size and SHA-256 of a file."""
+    """Return the size and SHA-256 of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The manifest as values: what was built, from what, with which figures.
+"""The manifest as values: sources, layers, figures and files of a build.
 
 Every class is a JSON object with exactly these keys.  Times are in seconds, sizes in bytes, accuracies from 0 to 1.
 """
@@ -15,7 +15,7 @@ SCHEMA = 3
 
 @dataclass(frozen=True)
 class Source:
-    """What was built from.
+    """The source of a build.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class RealisedRecord:
-    """How the system of a layer was realised from its impulse response.
+    """The realisation of a layer's system from its impulse response.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class RealisedRecord:
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer that is known and not linear and time-invariant, and stays as it is: its path, what it is, and why."""
+    """A known layer that is not linear and time-invariant and stays as it is: its path, its kind, and the reason."""
 
     name: str
     library: str
@@ -69,7 +69,7 @@ class LayerRecord:
     name
         Path of the layer in the model, ``layers.0``.
     library
-        Whose layer it is.
+        Library of the layer.
     kind
         Shape of the system: ``siso`` (a bank of channels), ``mimo``, with quadratic outputs ``lqo``.
     channels
@@ -83,9 +83,9 @@ class LayerRecord:
     spectral_radius
         Largest pole magnitude after reduction.
     outcomes
-        How the reductions ended, and how many of the channels each way.
+        Outcomes of the reductions, and the number of channels with each.
     realised
-        How the system before the reduction was realised from the layer's impulse response; None where it was read exactly.
+        The realisation of the original system from the layer's impulse response; None if the system was read exactly.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Latency:
     threads
         Threads each candidate may use.
     original
-        Median of the original model, in seconds; None where it was not run.
+        Median of the original model, in seconds; None if it was not run.
     artifact
         Median of the artifact on whole sequences, in seconds.
     ratios
@@ -160,7 +160,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class GraphCost:
-    """What one call of a graph costs: one sequence of the held-out length, or one block.
+    """Cost of one call of a graph: one sequence of the held-out length, or one block.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class BatchLatency:
 
 @dataclass(frozen=True)
 class OriginalRecord:
-    """Where the original ran when its outputs were recorded, and how fast.
+    """Device and latency of the original when its outputs were recorded.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class OriginalRecord:
     threads
         Threads of torch; None on a GPU.
     latencies
-        Whole held-out sequences, by batch size; empty where they were not measured.
+        Whole held-out sequences, by batch size; empty if not measured.
     """
 
     kind: str
@@ -211,16 +211,16 @@ class OriginalRecord:
 
 @dataclass(frozen=True)
 class Streaming:
-    """Whether there is a ``stream.onnx``.
+    """The streaming graph, or the reason for its absence.
 
     Attributes
     ----------
     available
-        Whether the model can run on blocks.
+        True if the model can run on blocks.
     block
         Samples per block; None if it cannot.
     reason
-        Why it cannot; None if it can.
+        Reason why it cannot; None if it can.
     """
 
     available: bool
@@ -240,7 +240,7 @@ class StateRecord:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of the artifact, as it must be found."""
+    """A file of the artifact: its expected hash and size."""
 
     sha256: str
     bytes: int
@@ -248,16 +248,16 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything ``manifest.json`` says.
+    """The content of ``manifest.json``.
 
     Attributes
     ----------
     tool
         Versions: ``ssm2edge``, ``torch``, ``onnx``, ``onnxruntime``, ...
     source
-        What was built from.
+        The source of the build.
     options
-        Options of the build, as they can be given again.
+        Options of the build; given again, they repeat it.
     layers
         One record per reduced layer, in the model's order.
     parameters
@@ -275,17 +275,17 @@ class Manifest:
     parity
         Verdict on the graphs at build time, as `Verdict.to_json` gives it.
     latency
-        None where it was not measured.
+        None if it was not measured.
     original
-        Where the original ran, and how fast.
+        Device and latency of the original.
     costs
         By graph, ``offline`` and ``stream``: nodes and multiply-adds.
     streaming
-        Whether there is a streaming graph, and its block.
+        The streaming graph and its block, or the reason for its absence.
     states
         Of the streaming graph.
     kept_layers
-        Layers that are known and cannot be reduced.
+        Known layers that cannot be reduced.
     files
         Every file but the manifest itself; `seal` fills it.
     schema
@@ -312,6 +312,6 @@ class Manifest:
     schema: int = SCHEMA
 
     def same_model(self, other: Manifest) -> bool:
-        """Return whether both were built from a model with the same layers."""
+        """Return True if both were built from a model with the same layers."""
         mine, its = ([(x.name, x.kind, x.channels, x.order_before) for x in one.layers] for one in (self, other))
         return mine == its

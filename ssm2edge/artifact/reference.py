@@ -1,4 +1,4 @@
-"""The reference pack: held-out inputs, what the original model and the reduced one answer to them, labels.
+"""The reference pack: held-out inputs, the outputs of the original and of the reduced model, labels.
 
 Keys of the npz file: ``inputs.<name>``, ``original.<output>``, ``reduced.<output>``, ``labels`` (optional).  The first axis of
 every array counts the samples.
@@ -15,10 +15,10 @@ from ssm2edge.artifact.errors import ArtifactError
 
 NAME = "reference.npz"
 PROBES = "probes.npz"
-"""A second pack of the same form: artificial signals, and what every layer gives on the way, ``original.layer.<name>``."""
+"""A second pack of the same form: artificial signals, with the outputs of every layer, ``original.layer.<name>``."""
 
 LAYER = "layer."
-"""What the name of a layer's output begins with, in the pack of probes."""
+"""Prefix of the names of layer outputs in the pack of probes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Reference:
         return len(next(iter(self.inputs.values())))
 
     def take(self, rows: slice) -> Reference:
-        """The pack cut to some samples."""
+        """Return the pack cut to some samples."""
 
         def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:
             return {name: value[rows] for name, value in arrays.items()}
@@ -62,7 +62,7 @@ class Reference:
         return Reference(cut(self.inputs), cut(self.original), cut(self.reduced), labels)
 
     def save(self, directory: Path, name: str = NAME) -> None:
-        """Write the pack into a directory; the same arrays give the same bytes."""
+        """Write the pack into a directory; equal arrays give equal bytes."""
         save_arrays(directory / name, self._arrays())
 
     def _arrays(self) -> dict[str, Array]:

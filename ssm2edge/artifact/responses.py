@@ -1,4 +1,4 @@
-"""The pack of responses: what each layer, the original and the reduced one, answers to impulses and to sines.
+"""The pack of responses: the answers of each layer, original and reduced, to impulses and sines.
 
 Keys of the npz file: ``times``, ``frequencies``, and for every layer ``directions.<layer>`` and ``<which>.<response>.<layer>``
 where *which* is ``original`` or ``reduced``, and *response* is ``impulse``, ``frequency`` or, of layers with quadratic outputs,
@@ -25,7 +25,7 @@ PARTS = ("impulse", "frequency", "quadratic")
 
 @dataclass(frozen=True, eq=False)
 class SystemResponse:
-    """What one system answers.
+    """The responses of one system.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class SystemResponse:
         ``[directions, outputs, times]``, to an impulse in each direction.
     frequency
         ``[directions, outputs, frequencies, 2]``, real and imaginary parts of the response of a run of ``length`` samples,
-        ``sum_k h[k] exp(-i w k)``: what has settled by its last sample.
+        ``sum_k h[k] exp(-i w k)``, as settled by its last sample.
     quadratic
-        ``[directions, outputs, first times]``: what quadratic outputs add to the answer to an impulse; None without them.
+        ``[directions, outputs, first times]``: the part of quadratic outputs in the answer to an impulse; None without them.
     """
 
     impulse: Array
@@ -50,9 +50,9 @@ class LayerResponses:
     Attributes
     ----------
     directions
-        ``[directions, inputs]``: how the inputs are driven together.
+        ``[directions, inputs]``: weights with which the inputs are driven together.
     original, reduced
-        Of the original system, and of the block that was built.
+        Of the original system, and of the built block.
     """
 
     directions: Array
@@ -96,7 +96,7 @@ class Responses:
         return int(self.times[-1]) + 1
 
     def save(self, directory: Path) -> None:
-        """Write the pack into a directory; the same arrays give the same bytes."""
+        """Write the pack into a directory; equal arrays give equal bytes."""
         arrays = {"times": self.times, "frequencies": self.frequencies}
         for name, layer in self.layers.items():
             arrays[f"directions.{name}"] = layer.directions

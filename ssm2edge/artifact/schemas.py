@@ -1,7 +1,7 @@
 """JSON Schemas (draft 2020-12) of ``manifest.json`` and ``report.json``, from the annotations and docstrings of their records.
 
-The package carries them as files, ``manifest.schema.json`` and ``report.schema.json``, for tools that do not know Python; reading
-needs neither them nor a schema library, for `typed` follows the same records.
+The package has them as files, ``manifest.schema.json`` and ``report.schema.json``, for tools in other languages.  Reading needs
+neither them nor a schema library, because `typed` follows the same records.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _NARROWER: Mapping[tuple[type, str], dict[str, Any]] = {
     (FileRecord, "bytes"): {"minimum": 0, "maximum": LARGEST_FILE},
     (Manifest, "files"): {"propertyNames": {"pattern": f"^{PLAIN_NAME}$"}},
 }
-"""What opening an artifact checks beyond types."""
+"""Checks of an opened artifact beyond types."""
 
 
 def schema_of(root: type, version: int) -> dict[str, Any]:
-    """JSON Schema of a record and of all records in it."""
+    """Return the JSON Schema of a record and of all records in it."""
     kinds = records_of(root)
     definitions = {kind.__name__: _record(kind) for kind in kinds}
     definitions[root.__name__]["properties"]["schema"]["const"] = version
@@ -53,7 +53,7 @@ def schema_of(root: type, version: int) -> dict[str, Any]:
 
 
 def records_of(root: type) -> list[type]:
-    """A record and those in it, each once, outer ones first."""
+    """Return a record and those in it, each once, outer ones first."""
     found = [root]
     for kind in found:
         for hint in typing.get_type_hints(kind).values():
@@ -62,13 +62,13 @@ def records_of(root: type) -> list[type]:
 
 
 def fields_of(kind: type) -> list[tuple[str, str, str]]:
-    """Name, type in words, and meaning of every field of a record."""
+    """Return name, type in words, and meaning of every field of a record."""
     hints, meanings = typing.get_type_hints(kind), _meanings(kind)
     return [(entry.name, _words(hints[entry.name]), meanings.get(entry.name, "")) for entry in dataclasses.fields(kind)]
 
 
 def summary_of(kind: type) -> str:
-    """First paragraph of a record's docstring, on one line."""
+    """Return the first paragraph of a record's docstring, on one line."""
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
@@ -124,7 +124,7 @@ def _records_in(hint: Any) -> list[type]:
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """What the ``Attributes`` section of a docstring says of each name."""
+    """Return the meaning of each name in the ``Attributes`` section of a docstring."""
     _, _, section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
     found: dict[str, str] = {}
     for block in re.split(r"\n(?=\S)", section):

@@ -1,8 +1,8 @@
-"""Publishing an artifact: written beside its place, put there by one rename.
+"""Publishing an artifact: it is written beside its place and moved there by one rename.
 
-At every moment the place holds the whole old artifact, the whole new one, or nothing; also when the process is killed.  What a
-killed process left beside the place (``.<name>.staging-*``, ``.<name>.old-*``) is removed by the next `staging` there, which
-knows it from the files of a living process by their lock.
+At every moment the place holds the whole old artifact, the whole new one, or nothing, even if the process is killed.  The next
+`staging` there removes the files of a killed process (``.<name>.staging-*``, ``.<name>.old-*``); a lock marks the files of a
+living one.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def staging(directory: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Give a temporary directory to fill and `seal`, and put it in its place if the block ends well.
+    """Yield a temporary directory to fill and `seal`, and publish it if the block ends without an error.
 
     Parameters
     ----------
     directory
         The place. Missing parents are made.
     force
-        Replace an artifact that is there already.
+        Replace an existing artifact.
 
     Raises
     ------
     ArtifactError
         If the place is taken (and, with ``force``, by something that is not an artifact alone), cannot be written, the disk is
-        full, or the block did not seal what it wrote.
+        full, or the block did not seal its files.
     """
     place = Path(os.path.realpath(directory))
     _refuse_taken(Path(directory), place, force)
@@ -83,7 +83,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     Parameters
     ----------
     folder
-        What `staging` gave, with every file but the manifest in it.
+        The folder from `staging`, with every file but the manifest in it.
     manifest
         Everything but ``files``.
 
@@ -183,7 +183,7 @@ def _remove_leftovers(place: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A file descriptor that holds the folder's lock, which the system drops when the process dies; None if another has it."""
+    """Return a file descriptor with the folder's lock, which the system drops when the process dies; None if another has it."""
     if fcntl is None:
         return None
     try:

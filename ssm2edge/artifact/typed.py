@@ -18,7 +18,7 @@ from ssm2edge.artifact.errors import ArtifactError
 
 
 def parse(text: str | bytes, name: str) -> Any:
-    """JSON of a file.
+    """Return the JSON of a file.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def parse(text: str | bytes, name: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON of a record."""
+    """Return a record as plain JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
 
 
 def typed(kind: Any, value: Any, where: str) -> Any:
-    """Value of an annotated type from plain JSON.
+    """Return the value of an annotated type from plain JSON.
 
     Raises
     ------

@@ -22,7 +22,7 @@ Hash = Any
 
 
 def key_of(*parts: object) -> str:
-    """Return the SHA-256 of values: numbers, texts, arrays, tensors, dataclasses, and sequences and mappings of these, in their order.
+    """Return the SHA-256 of values: numbers, texts, arrays, tensors, dataclasses, ordered sequences and mappings of these.
 
     Every value is written with its type and length, so that no two different ones are written alike.
 

@@ -37,7 +37,7 @@ def bench(
 ) -> None:
     """Measure the artifact in DIRECTORY: latency (p50, p90, p99), throughput, memory, load time.
 
-    With --live the original runs, too, in turns with the artifact; that needs torch and the model's code.
+    With --live the original runs as well, in turns with the artifact; this needs torch and the model's code.
     """
     from ssm2edge.artifact import open_artifact
     from ssm2edge.verification import Subject

@@ -26,8 +26,8 @@ def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> No
     """Compress the model SOURCE and write a verified artifact.
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples.
-    Where neither an option nor build.toml says how small it becomes, an eighth of the states is kept and matched on the
-    calibration samples; without such samples, half of the states.
+    If neither an option nor build.toml sets the size, an eighth of the states is kept and matched on the calibration
+    samples; without such samples, half of the states.
     Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.
     """
     try:

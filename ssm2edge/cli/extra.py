@@ -1,4 +1,4 @@
-"""What only the build extra brings."""
+"""Imports that need the build extra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ssm2edge.errors import UserError
 
 
 def import_live() -> Any:
-    """Import what runs the original again, or say what is missing."""
+    """Import the module that runs the original again; raise an error that names a missing package."""
     try:
         from ssm2edge.original import live
     except ModuleNotFoundError as missing:

@@ -11,14 +11,14 @@ from ssm2edge.errors import UserError
 
 INTERRUPTED = 130
 JSON = "ssm2edge.json"
-"""Where the context notes that the command was asked for JSON."""
+"""Key under which the context notes a call with --json."""
 
 
 class Commands(click.Group):
-    """A group that tells faults of the input in one sentence, without a traceback; to programs in JSON, too."""
+    """A group that reports faults of the input in one sentence, without a traceback, and as JSON to programs."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and note whether its answer is for a program."""
+        """Find the command, and note a call with --json."""
         ctx.meta[JSON] = "--json" in args
         return super().resolve_command(ctx, args)
 
@@ -40,7 +40,7 @@ class Commands(click.Group):
 
 
 def _tell(ctx: click.Context, sentence: str, code: int) -> NoReturn:
-    """Say what went wrong, and leave."""
+    """Report a fault and exit."""
     if ctx.meta.get(JSON):
         print_json({"error": sentence, "exit_code": code})
     click.echo(f"ssm2edge: {sentence}", err=True)

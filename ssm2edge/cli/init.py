@@ -17,7 +17,7 @@ def init(directory: Path, as_json: bool) -> None:
     """Write a model directory to put your own model in: DIRECTORY, new or empty.
 
     It builds as it is, with `python make_samples.py` run in it first.
-    Exit code 0 if it was written, 2 if there is something already, or it cannot be written.
+    Exit code 0 if it was written, 2 if DIRECTORY is not empty or cannot be written.
     """
     from ssm2edge.template import write_model_directory
 

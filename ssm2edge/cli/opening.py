@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def open_intact(directory: Path) -> Artifact:
-    """Open an artifact; what is wrong with its files is told as the failure of the check ``integrity``.
+    """Open an artifact; report damaged files as a failure of the check ``integrity``.
 
     Raises
     ------

@@ -22,7 +22,7 @@ def print_json(value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Nested lists with None in place of numbers that JSON has no word for."""
+    """Return nested lists with None in place of numbers that JSON cannot express."""
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -30,7 +30,7 @@ def finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A call that shows the stages of a build, each with its bar, on stderr; nothing if ``quiet``."""
+    """Return a callback that shows the stages of a build, each with its bar, on stderr; nothing if ``quiet``."""
     if quiet:
         yield lambda stage, share: None
         return
@@ -39,7 +39,7 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     console = Console(stderr=True)
-    # Bars are for people who watch them: in a log they would only stand between the user and the one sentence of an error.
+    # Bars are for people who watch them; in a log they would hide the one sentence of an error.
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         running: dict[str, Any] = {}
 
@@ -58,7 +58,7 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
 @contextlib.contextmanager
 def progress_to_stderr(title: str, quiet: bool) -> Iterator[Progress]:
-    """A call that shows what is being done, on stderr where it is a terminal; nothing if ``quiet``."""
+    """Return a callback that shows the current step on stderr if it is a terminal; nothing if ``quiet``."""
     if quiet:
         yield lambda step: None
         return
@@ -74,7 +74,7 @@ def write_text(path: Path, text: str, append: bool = False) -> None:
     Raises
     ------
     UserError
-        If that is not possible.
+        If the file cannot be written.
     """
     try:
         with path.open("a" if append else "w", encoding="utf-8") as stream:

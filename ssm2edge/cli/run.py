@@ -23,7 +23,7 @@ from ssm2edge.errors import UserError
 def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
     """Run the artifact in DIRECTORY on samples from a file and print its answer.
 
-    A recording goes through the model's front end, if it has one; with --stream, every word in it is told with its time.
+    A recording goes through the model's front end, if it has one; --stream prints every word in it with its time.
     """
     from ssm2edge.artifact import open_artifact
     from ssm2edge.audio.recordings import FrontEnd
@@ -72,7 +72,7 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
 
 
 def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_json: bool) -> None:
-    """Print the words of a recording with their times, and how much faster than real time they were found."""
+    """Print the words of a recording with their times, and the speed relative to real time."""
     from ssm2edge.audio.recordings import listen
 
     listened = listen(directory, front_end, front_end.read(source), threads)
@@ -93,7 +93,7 @@ def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_j
 
 
 def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:
-    """Outputs of several pushes: along time put together, answers the last."""
+    """Return the outputs of several pushes: joined along time, or the last answer."""
     import numpy as np
 
     last = {name: value for part in parts for name, value in part.items()}

@@ -1,4 +1,4 @@
-"""Samples from files: ``.npy`` and ``.npz`` arrays, ``.wav`` recordings, fitted to what a model takes."""
+"""Samples from files: ``.npy`` and ``.npz`` arrays, ``.wav`` recordings, fitted to the inputs of a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Input(Protocol):
-    """What must be known of a model's input; the runtime's `Port` is one."""
+    """A model's input, as reading samples needs it; the runtime's `Port` is one."""
 
     @property
     def name(self) -> str: ...
@@ -28,7 +28,7 @@ class Input(Protocol):
 
 
 def read_samples(path: Path, inputs: Sequence[Input]) -> dict[str, Array]:
-    """Inputs of a model from a file.
+    """Return the inputs of a model from a file.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def read_samples(path: Path, inputs: Sequence[Input]) -> dict[str, Array]:
         ``.npy``: one sequence or a batch, for a model with one input; ``.npz``: one array per input name; ``.wav``: one sequence
         ``[time, channels]``, samples from -1 to 1.
     inputs
-        What the model takes.
+        The inputs of the model.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def _only(inputs: Sequence[Input], path: Path) -> str:
 
 
 def _fitted(value: Array, entry: Input, path: Path) -> Array:
-    """The value with a batch axis, and with a channel axis where the only channel was left out."""
+    """Return the value with a batch axis, and with a channel axis if the only channel was left out."""
     if value.dtype != entry.dtype:
         lossless = np.can_cast(value.dtype, entry.dtype, "same_kind") and value.dtype.kind == entry.dtype.kind
         if not lossless:

@@ -1,7 +1,7 @@
 """Charts as inline SVG: scales, axes and marks.
 
-Marks that have something to say carry it as ``data-tip``; lines carry their values as JSON beside the SVG, and `hover.js` shows
-both.  Colours are classes of the style sheet, so that a page follows the reader's light or dark mode and prints.
+Marks carry their text as ``data-tip``; lines carry their values as JSON beside the SVG; `hover.js` shows both.
+Colours are classes of the style sheet, so that a page follows the reader's light or dark mode and prints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 20, 12, 44
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to pixels, along one axis.
+    """Maps values to pixels along one axis.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Pixels of a value; what lies outside is drawn at the edge."""
+        """Return the pixels of a value; values outside are drawn at the edge."""
         low, high = (math.log10(self.low), math.log10(self.high)) if self.logarithmic else (self.low, self.high)
         at = math.log10(max(value, self.low)) if self.logarithmic else value
         share = (at - low) / (high - low)
         return self.start + min(1.0, max(0.0, share)) * (self.stop - self.start)
 
     def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Values to mark, with their labels."""
+        """Return the values to mark, with their labels."""
         if not self.logarithmic:
             step = _nice_step((self.high - self.low) / most)
             first = math.ceil(self.low / step - 1e-9)
@@ -59,7 +59,7 @@ class Scale:
 
 
 def linear(values: Sequence[float], start: float, stop: float, zero: bool = False) -> Scale:
-    """A scale that holds all values, ending at round numbers."""
+    """Return a scale for all values that ends at round numbers."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -71,7 +71,7 @@ def linear(values: Sequence[float], start: float, stop: float, zero: bool = Fals
 
 
 def logarithmic(values: Sequence[float], start: float, stop: float, decades: float = 8) -> Scale:
-    """A logarithmic scale over the positive values, at most so many decades below the largest."""
+    """Return a logarithmic scale over the positive values, at most so many decades below the largest."""
     positive = [value for value in values if value > 0]
     high = max(positive, default=1.0)
     low = max(min(positive, default=high / 10), high / 10**decades)
@@ -90,7 +90,7 @@ class Chart:
     name
         Identifier, unique in the page.
     label
-        What it shows, for readers who do not see it.
+        Description for readers who do not see the picture.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Chart:
         return self.height - self.bottom, TOP
 
     def axes(self, x: Scale | None, y: Scale | None, x_title: str = "", y_title: str = "", most: int = 6) -> None:
-        """Grid lines, labels and titles."""
+        """Draw grid lines, labels and titles."""
         (left, right), (bottom, top) = self.across, self.up
         if y is not None:
             for value, label in y.ticks(5):
@@ -133,7 +133,7 @@ class Chart:
             self.marks.append(f'<text class="title" text-anchor="middle" transform="{turned}">{text(y_title)}</text>')
 
     def line(self, xs: Sequence[float], ys: Sequence[float], kind: str) -> None:
-        """A line through points in pixels; one alone is a dot."""
+        """Draw a line through points in pixels; a single point is a dot."""
         if len(xs) == 1:
             self.marks.append(f'<circle class="mark dot {kind}" cx="{xs[0]:.1f}" cy="{ys[0]:.1f}" r="3.5"/>')
             return
@@ -141,41 +141,41 @@ class Chart:
         self.marks.append(f'<path class="mark line {kind}" d="M{path}"/>')
 
     def band(self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], kind: str) -> None:
-        """The area between two lines."""
+        """Draw the area between two lines."""
         there = [f"{x:.1f} {y:.1f}" for x, y in zip(xs, highs, strict=True)]
         back = [f"{x:.1f} {y:.1f}" for x, y in zip(reversed(xs), reversed(lows), strict=True)]
         self.marks.append(f'<path class="mark band {kind}" d="M{"L".join(there + back)}Z"/>')
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str) -> None:
-        """A circle."""
+        """Draw a circle."""
         self.marks.append(f'<circle class="mark dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" data-tip="{text(tip)}"/>')
 
     def cross(self, x: float, y: float, size: float, kind: str, tip: str) -> None:
-        """A cross: what is told from circles without colour."""
+        """Draw a cross, which differs from a circle without colour."""
         across, other = f"l{2 * size:.1f} {2 * size:.1f}", f"l{2 * size:.1f} {-2 * size:.1f}"
         path = f"M{x - size:.1f} {y - size:.1f}{across}M{x - size:.1f} {y + size:.1f}{other}"
         self.marks.append(f'<path class="mark cross {kind}" d="{path}" data-tip="{text(tip)}"/>')
 
     def bar(self, x: float, y: float, width: float, height: float, kind: str, tip: str) -> None:
-        """A rectangle."""
+        """Draw a rectangle."""
         self.marks.append(
             f'<rect class="mark bar {kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" '
             f'height="{max(height, 0.5):.1f}" rx="1.5" data-tip="{text(tip)}"/>'
         )
 
     def rule(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
-        """A straight line that is no mark."""
+        """Draw a straight line that is no mark."""
         self.marks.append(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
 
     def write(self, x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> None:
-        """Words in the picture."""
+        """Write words into the picture."""
         named = f' class="{kind}"' if kind else ""
         self.marks.append(f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>')
 
     def follow(
         self, xs: Sequence[float], titles: Sequence[str], series: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]
     ) -> None:
-        """Values shown where the pointer is: name, class, pixels and value of every line, at common places."""
+        """Store the values to show at the pointer: name, class, pixels and value of every line, at common places."""
         self.hover = {
             "x": [round(x, 1) for x in xs],
             "title": list(titles),
@@ -186,7 +186,7 @@ class Chart:
         }
 
     def html(self) -> str:
-        """The SVG, and what its lines say."""
+        """Return the SVG and the values of its lines."""
         data = ""
         if self.hover:
             packed = json.dumps(self.hover, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")

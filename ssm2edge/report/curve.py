@@ -1,4 +1,4 @@
-"""Accuracy against size, where several artifacts of one model were built."""
+"""Accuracy against size, for several artifacts of one model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssm2edge.report.words import count, figure, percent
 
 
 def curve(manifest: Manifest, others: Sequence[tuple[str, Manifest]]) -> str:
-    """A point for each artifact and one for the original; empty without other artifacts."""
+    """Draw a point for each artifact and one for the original; return nothing without other artifacts."""
     if manifest.accuracy is None or not others:
         return ""
     error = metric(manifest) == "nrmse"

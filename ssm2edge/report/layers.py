@@ -17,7 +17,7 @@ POLES = (("ring before", "original"), ("x after", "reduced"))
 
 
 def layer(number: int, record: LayerRecord, figures: LayerFigures, opened: bool) -> str:
-    """The section of one layer."""
+    """Return the section of one layer."""
     what = f"{count(record.channels)} {'system' if record.channels == 1 else 'channels'}"
     shape = "" if figures.inputs == figures.outputs == 1 else f", {figures.inputs} inputs, {figures.outputs} outputs"
     summary = (
@@ -46,7 +46,7 @@ def layer(number: int, record: LayerRecord, figures: LayerFigures, opened: bool)
 
 
 def errors(number: int, figures: LayerFigures) -> str:
-    """Errors of the channels, from the smallest to the largest."""
+    """Draw the errors of the channels, from the smallest to the largest."""
     chart = Chart(f"errors-{number}", f"Relative h2 error of every channel of {figures.name}, ascending")
     values = figures.errors
     y = logarithmic(values, *chart.up)
@@ -64,7 +64,7 @@ def errors(number: int, figures: LayerFigures) -> str:
 
 
 def hankel(number: int, record: LayerRecord, figures: LayerFigures) -> str:
-    """Hankel singular values before and after."""
+    """Draw the Hankel singular values before and after."""
     chart = Chart(f"hankel-{number}", f"Hankel singular values of {figures.name}, relative to the largest")
     before, after = figures.hankel_before, figures.hankel_after
     y = logarithmic([value for rows in (before, after) for row in rows for value in row], *chart.up, decades=10)
@@ -93,7 +93,7 @@ def hankel(number: int, record: LayerRecord, figures: LayerFigures) -> str:
 
 
 def disc(number: int, figures: LayerFigures) -> str:
-    """Poles in the upper half of the unit disc; the lower one is its mirror image."""
+    """Draw the poles in the upper half of the unit disc; the lower half is its mirror image."""
     chart = Chart(f"disc-{number}", f"Poles of {figures.name} in the upper half of the unit disc, before and after")
     left, right = chart.across
     radius = (right - left) / 2
@@ -123,7 +123,7 @@ def disc(number: int, figures: LayerFigures) -> str:
 
 
 def memory(number: int, figures: LayerFigures) -> str:
-    """The same poles by how long they remember and how fast they turn: what the disc crowds together at its edge."""
+    """Draw the same poles by memory and frequency, which separates those at the edge of the disc."""
     chart = Chart(f"memory-{number}", f"Poles of {figures.name} by memory and frequency, before and after")
     every = (*figures.poles_before, *figures.poles_after)
     lengths, turns = [_memory(pole) for pole in every], [_frequency(pole) for pole in every]
@@ -144,7 +144,7 @@ def memory(number: int, figures: LayerFigures) -> str:
 
 
 def responses(number: int, figures: LayerFigures) -> str:
-    """Impulse and frequency responses of a few channels, one of which is shown."""
+    """Draw impulse and frequency responses of a few channels, and show one of them."""
     tabs, panes, shown = [], [], len(figures.responses) // 2
     for index, response in enumerate(figures.responses):
         name = f"response-{number}-{index}"
@@ -159,7 +159,7 @@ def responses(number: int, figures: LayerFigures) -> str:
 
 
 def impulse(name: str, response: Response) -> str:
-    """Impulse responses overlaid."""
+    """Draw impulse responses over each other."""
     chart = Chart(name, f"Impulse responses of {response.title}, before and after")
     x = logarithmic(response.times, *chart.across)
     y = linear([*response.impulse_before, *response.impulse_after], *chart.up)
@@ -179,7 +179,7 @@ def impulse(name: str, response: Response) -> str:
 
 
 def gain(name: str, response: Response) -> str:
-    """Moduli of the frequency responses overlaid, and of their difference."""
+    """Draw the moduli of the frequency responses and of their difference."""
     chart = Chart(name, f"Frequency responses of {response.title}, before and after, and their difference")
     x = logarithmic(response.frequencies, *chart.across)
     lines = (
@@ -208,13 +208,13 @@ def gain(name: str, response: Response) -> str:
 def _draw_poles(chart: Chart, figures: LayerFigures, place: Callable[[Pole], tuple[float, float]]) -> None:
     for pole in figures.poles_before:
         x, y = place(pole)
-        chart.dot(x, y, min(6.0, 2.2 + 0.5 * math.log2(pole.count)), "before", _told("original", pole))
+        chart.dot(x, y, min(6.0, 2.2 + 0.5 * math.log2(pole.count)), "before", _tip("original", pole))
     for pole in figures.poles_after:
         x, y = place(pole)
-        chart.cross(x, y, min(5.0, 2.6 + 0.4 * math.log2(pole.count)), "after", _told("reduced", pole))
+        chart.cross(x, y, min(5.0, 2.6 + 0.4 * math.log2(pole.count)), "after", _tip("reduced", pole))
 
 
-def _told(name: str, pole: Pole) -> str:
+def _tip(name: str, pole: Pole) -> str:
     many = f"{pole.count} poles near " if pole.count > 1 else ""
     return (
         f"{name}: {many}modulus {math.hypot(pole.re, pole.im):.6g}, memory {figure(_memory(pole))} samples, "

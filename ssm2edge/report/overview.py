@@ -1,4 +1,4 @@
-"""The whole network: what became of its size, accuracy and latency, what each layer kept, and the error against its bound."""
+"""The whole network: size, accuracy and latency before and after, orders of the layers, and the error against its bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEFORE_AFTER = (("block before", "original"), ("block after", "artifact"))
 
 
 def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
-    """The figures that matter, first."""
+    """Return the most important figures."""
     parameters = manifest.parameters
     found = [
         ("SSM parameters", f"{count(parameters.ssm_before)} → {count(parameters.ssm_after)}",
@@ -60,12 +60,12 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
 
 
 def metric(manifest: Manifest) -> str:
-    """What the labels are judged by."""
+    """Return the name of the metric."""
     return str((manifest.task or {}).get("metric", "accuracy"))
 
 
 def outcome(manifest: Manifest) -> str:
-    """Accuracy and latency before and after."""
+    """Draw accuracy and latency before and after."""
     charts = []
     if manifest.accuracy is not None:
         charts.append(_accuracy(manifest))
@@ -76,7 +76,7 @@ def outcome(manifest: Manifest) -> str:
 
 
 def orders(manifest: Manifest) -> str:
-    """What each layer kept, and its error."""
+    """Draw the order and the error of each layer."""
     layers = manifest.layers
     height = max(150.0, 60.0 + 34 * len(layers))
     kept = Chart("orders", "States per system of each layer, before and after", height=height, left=112)
@@ -95,8 +95,8 @@ def orders(manifest: Manifest) -> str:
         )
         kept.bar(x(0), middle + 1, x(layer.order_after) - x(0), 9, "after", f"{layer.name}: {layer.order_after} states kept")
         lost.write(lost.left - 8, middle + 4, name, "end")
-        told = f"{layer.name}: relative {figure(layer.h2_error_relative)}, absolute {figure(layer.h2_error)}"
-        lost.bar(e(0), middle - 7, e(layer.h2_error_relative) - e(0), 14, "after", told)
+        tip = f"{layer.name}: relative {figure(layer.h2_error_relative)}, absolute {figure(layer.h2_error)}"
+        lost.bar(e(0), middle - 7, e(layer.h2_error_relative) - e(0), 14, "after", tip)
     states = [(layer.name or "model", count(layer.order_before), count(layer.order_after)) for layer in layers]
     lost_rows = [(layer.name or "model", figure(layer.h2_error), figure(layer.h2_error_relative)) for layer in layers]
     rows = [
@@ -112,41 +112,41 @@ def orders(manifest: Manifest) -> str:
     head = ("layer", "kind", "systems", "spectral radius", "how the reductions ended")
     horizon = layers[0].horizon if layers else None
     whitened = " They weigh all frequencies alike, which calibration does not." if manifest.options.get("calibrate") else ""
-    told = "h2 errors are those of the float32 blocks that run, " + (
+    note = "h2 errors are those of the float32 blocks that run, " + (
         "on the infinite horizon." if horizon is None else f"on {count(horizon)} taps."
     )
-    told += whitened
+    note += whitened
     untouched = [(layer.name or "model", layer.library, layer.reason) for layer in manifest.kept_layers]
     stays = table(("layer", "what it is", "why it stays as it is"), untouched, words=3) if untouched else ""
     return (
         '<div class="grid">'
         + drawn("States kept", kept, BEFORE_AFTER, "", table(("layer", "before", "after"), states))
-        + drawn("Error of each layer", lost, (), told, table(("layer", "absolute", "relative"), lost_rows))
+        + drawn("Error of each layer", lost, (), note, table(("layer", "absolute", "relative"), lost_rows))
         + f"</div>{table(head, rows, words=2)}{stays}"
     )
 
 
 def bound(manifest: Manifest, figures: Figures) -> str:
-    """The measured output error against its bounds and the outputs themselves."""
+    """Draw the measured output error against its bounds and the outputs themselves."""
     given: Mapping[str, Any] = manifest.bound or {"available": False, "reason": "None was computed."}
     rows = [
         ("size of the outputs", figures.output_size, "before", "what errors may be compared with"),
         ("measured error", figures.output_error, "after", "artifact against original, held-out samples"),
     ]
     if given.get("available"):
-        for key, told in (("estimated", "constants observed on samples"), ("certified", "every constant proven")):
+        for key, basis in (("estimated", "constants observed on samples"), ("certified", "every constant proven")):
             value = given.get(key, {}).get("value") if isinstance(given.get(key), Mapping) else None
             if isinstance(value, (int, float)):
-                rows.append((f"{key} bound", float(value), "limit", told))
+                rows.append((f"{key} bound", float(value), "limit", basis))
     chart = Chart("bound", "Output error against its bounds", height=60.0 + 34 * len(rows), left=132)
     x = logarithmic([value for _, value, _, _ in rows], *chart.across, decades=12)
     chart.axes(x, None, "norm of outputs")
     step = (chart.up[0] - chart.up[1]) / len(rows)
-    for index, (name, value, kind, told) in enumerate(rows):
+    for index, (name, value, kind, basis) in enumerate(rows):
         middle = chart.up[1] + (index + 0.5) * step
         chart.write(chart.left - 8, middle + 4, name, "end")
         chart.rule(chart.left, middle, x(value), middle, "stem")
-        chart.dot(x(value), middle, 6, kind, f"{name}: {figure(value)} ({told})")
+        chart.dot(x(value), middle, 6, kind, f"{name}: {figure(value)} ({basis})")
     outputs = max(figures.output_size, 1e-300)
     compared = [(name, figure(value), figure(value / outputs)) for name, value, _, _ in rows]
     numbers = table(("", "value", "ratio"), compared)
@@ -158,7 +158,7 @@ def bound(manifest: Manifest, figures: Figures) -> str:
 
 
 def _shares(given: Mapping[str, Any]) -> str:
-    """Which layer injects how much into the outputs' bound."""
+    """Return the share of each layer in the outputs' bound."""
     estimated = given.get("estimated")
     layers = estimated.get("layers") if isinstance(estimated, Mapping) else None
     if not given.get("available") or not isinstance(layers, Mapping) or not layers:
@@ -169,11 +169,11 @@ def _shares(given: Mapping[str, Any]) -> str:
         if isinstance(entry, Mapping)
         and all(isinstance(entry.get(key), (int, float)) for key in ("error", "injected", "arriving"))
     ]
-    told = (
+    caption = (
         "How the estimated bound comes about: the largest gain of each layer's error, what it injects behind the layer, and what "
         "arrives there from the layers before."
     )
-    numbers = table(("layer", "error gain", "injected", "arriving"), rows, told)
+    numbers = table(("layer", "error gain", "injected", "arriving"), rows, caption)
     return f'<div class="aside"><b>Where the bound comes from</b>{numbers}</div>'
 
 
@@ -236,7 +236,7 @@ def _parameters(manifest: Manifest) -> str:
 
 
 def _costs(manifest: Manifest) -> str:
-    """What a call costs whatever the machine, and what the original took where it was recorded."""
+    """Return the costs of a call that no machine changes, and the recorded latency of the original."""
     costs = [(f"{name}.onnx", count(cost.nodes), count(cost.multiply_adds)) for name, cost in manifest.costs.items()]
     original = manifest.original
     latencies = [
@@ -247,8 +247,8 @@ def _costs(manifest: Manifest) -> str:
         ("one call", "nodes", "multiply-adds"), costs, "Nodes that depend on the inputs, with the bodies of loops once."
     )
     if latencies:
-        told = f"Where its outputs were recorded: {original.device}, torch {original.torch}; medians, 10th to 90th percentile."
-        found += table(("original", "median", "spread"), latencies, told)
+        caption = f"Where its outputs were recorded: {original.device}, torch {original.torch}; medians, 10th to 90th percentile."
+        found += table(("original", "median", "spread"), latencies, caption)
     return f'<div class="aside"><b>Cost of a call</b>{found}</div>'
 
 
@@ -269,7 +269,7 @@ def _checks(manifest: Manifest) -> list[Mapping[str, Any]]:
 
 
 def checks(manifest: Manifest) -> str:
-    """What was verified, with figures and limits."""
+    """Return the table of checks, with figures and limits."""
     found = _checks(manifest)
     if not found:
         return ""
@@ -285,5 +285,5 @@ def checks(manifest: Manifest) -> str:
 
 
 def _measured(value: float) -> str:
-    """A figure; the last digits of what is just below one are what matters."""
+    """Return a figure, with more digits just below one, where the last ones matter."""
     return f"{value:.6f}" if 0.99 <= value < 1 else figure(value)

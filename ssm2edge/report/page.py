@@ -1,4 +1,4 @@
-"""The page: sections in the order in which they are asked for."""
+"""The page: sections in the order of readers' questions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def render(
     Parameters
     ----------
     manifest
-        What was built; its own ``files`` are not looked at, for the page is written before they are complete.
+        The artifact's; its ``files`` are ignored, because the page is written before they are complete.
     figures
-        What is drawn.
+        Figures of the charts.
     files
         Files of the artifact, to be listed.
     others
@@ -55,8 +55,8 @@ def render(
     body = "".join(f'<section id="{key}"><h2>{text(title)}</h2>{content}</section>' for key, title, content in sections)
     passed = bool((manifest.parity or {}).get("passed"))
     count = len((manifest.parity or {}).get("checks", []))
-    told = f"{'✓ verified' if passed else '✗ not verified'}, {count} check{'' if count == 1 else 's'}"
-    badge = f'<span class="badge {"good" if passed else "bad"}">{told}</span>'
+    verdict_text = f"{'✓ verified' if passed else '✗ not verified'}, {count} check{'' if count == 1 else 's'}"
+    badge = f'<span class="badge {"good" if passed else "bad"}">{verdict_text}</span>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

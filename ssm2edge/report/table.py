@@ -10,15 +10,15 @@ from ssm2edge.report.words import text
 _RIGHT = ' class="n"'
 
 Legend = Sequence[tuple[str, str]]
-"""Classes of the style sheet, and what they stand for."""
+"""Classes of the style sheet, and their meanings."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", words: int = 1) -> str:
-    """A table whose first columns (``words`` of them) are words and the others figures; cells are text."""
+    """Return a table whose first ``words`` columns are words and the others figures; cells are text."""
     heads = "".join(f'<th scope="col"{"" if i < words else _RIGHT}>{text(cell)}</th>' for i, cell in enumerate(head))
     body = "".join("<tr>" + "".join(_cell(i, cell, words) for i, cell in enumerate(row)) + "</tr>" for row in rows)
-    told = f"<caption>{text(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{told}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    below = f"<caption>{text(caption)}</caption>" if caption else ""
+    return f'<div class="scroll"><table>{below}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(index: int, cell: str, words: int) -> str:
@@ -28,12 +28,12 @@ def _cell(index: int, cell: str, words: int) -> str:
 
 
 def drawn(title: str, chart: Chart, legend: Legend = (), note: str = "", numbers: str = "", wide: bool = False) -> str:
-    """A chart with its title, legend, a note, and its table."""
+    """Return a chart with its title, legend, a note, and its table."""
     keys = "".join(f'<span class="key"><i class="{kind}"></i>{text(name)}</span>' for kind, name in legend)
-    told = f'<p class="note">{text(note)}</p>' if note else ""
+    below = f'<p class="note">{text(note)}</p>' if note else ""
     beside = f'<div class="numbers">{numbers}</div>' if numbers else ""
     return (
         f'<figure class="{"wide" if wide else ""}">'
         f'<figcaption><b>{text(title)}</b><span class="legend">{keys}</span></figcaption>'
-        f'<div class="body"><div class="plot">{chart.html()}{told}</div>{beside}</div></figure>'
+        f'<div class="body"><div class="plot">{chart.html()}{below}</div>{beside}</div></figure>'
     )

@@ -1,4 +1,4 @@
-"""Where the time goes: onnxruntime's profile by layer and by kind of node."""
+"""Time of a call: onnxruntime's profile by layer and by kind of node."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ssm2edge.report.table import drawn, table
 from ssm2edge.report.words import count, percent, seconds, short
 
 KINDS = 7
-"""Kinds of nodes with a colour of their own; the others together have one."""
+"""Kinds of nodes with a colour of their own; the others share one."""
 REST, TOGETHER = "rest of the network", "layers together"
 NAMES = {"": REST, "*": TOGETHER}
-"""Of shares that are not one layer's."""
+"""Names of shares that belong to no single layer."""
 
 
 def timing(profile: Profile, number: int) -> str:
-    """One graph: a bar for each layer, divided by kinds of nodes."""
+    """Draw one graph: a bar for each layer, divided by kinds of nodes."""
     by_kind: dict[str, float] = defaultdict(float)
     by_layer: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     nodes: dict[str, int] = defaultdict(int)

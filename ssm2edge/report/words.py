@@ -11,12 +11,12 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def text(value: object) -> str:
-    """Any value as HTML text."""
+    """Return any value as HTML text."""
     return html.escape(str(value))
 
 
 def figure(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits; very large and small ones with a power of ten."""
+    """Return a number with so many significant digits; very large and small ones with a power of ten."""
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 1e5:
@@ -28,7 +28,7 @@ def figure(value: float, digits: int = 3) -> str:
 
 
 def label(value: float) -> str:
-    """A number on an axis: as few digits as it has."""
+    """Return a number on an axis, with as few digits as possible."""
     whole, point, rest = f"{value:.10g}".partition(".")
     if "e" in whole + rest:
         return figure(value, 2)
@@ -37,22 +37,22 @@ def label(value: float) -> str:
 
 
 def short(name: str, most: int) -> str:
-    """A name for a narrow place: its end, which tells layers apart."""
+    """Return the end of a name, which distinguishes layers, for a narrow place."""
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def count(value: int) -> str:
-    """A whole number with thin spaces."""
+    """Return a whole number with thin spaces."""
     return f"{value:,}".replace(",", THIN)
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share as a percentage."""
+    """Return a share as a percentage."""
     return f"{100 * share:.{digits}f}{THIN}%"
 
 
 def seconds(value: float) -> str:
-    """A time with its unit."""
+    """Return a time with its unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size or unit == "µs":
             return f"{figure(value / size)}{THIN}{unit}"
@@ -60,7 +60,7 @@ def seconds(value: float) -> str:
 
 
 def size(value: int) -> str:
-    """Bytes with a unit."""
+    """Return bytes with a unit."""
     for unit, step in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= step:
             return f"{figure(value / step)}{THIN}{unit}"
@@ -68,13 +68,13 @@ def size(value: int) -> str:
 
 
 def times(before: float, after: float) -> str:
-    """How many times smaller something became; "larger" where it did."""
+    """Return the factor by which a quantity became smaller, or larger."""
     if after <= 0 or before <= 0:
         return ""
     return f"{figure(before / after)}{TIMES} smaller" if after <= before else f"{figure(after / before)}{TIMES} larger"
 
 
 def power_of_ten(exponent: int) -> str:
-    """A label of a logarithmic axis."""
+    """Return a label of a logarithmic axis."""
     plain = {-2: "0.01", -1: "0.1", 0: "1", 1: "10", 2: "100"}
     return plain.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPTS))

@@ -1,7 +1,7 @@
 """Serialised protobuf messages as lists of fields: the part of the format that cutting and extending graphs without onnx needs.
 
-A message is a sequence of fields, each a tag (its number and wire type) and a value.  A value of wire type 2 is a text, bytes or a
-message, preceded by its length; wire type 0 is one number in groups of seven bits; types 1 and 5 are eight and four bytes.  Two
+A message is a sequence of fields, each a tag (its number and wire type) and a value.  A value of wire type 2 is a text, bytes or
+a message, preceded by its length; wire type 0 is one number in groups of seven bits; types 1 and 5 are eight and four bytes.  Two
 messages in a row are the two merged: repeated fields are joined.
 """
 

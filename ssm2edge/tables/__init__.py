@@ -1,1 +1,1 @@
-"""What terminals and notebooks show of artifacts, layers, latencies and gates, as tables."""
+"""Tables of artifacts, layers, latencies and gates, for terminals and notebooks."""

@@ -1,4 +1,4 @@
-"""Verdicts and answers for people: rich tables, figures rounded to what can be read."""
+"""Verdicts and answers for people: rich tables with rounded figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH = 160
 
 
 class Layer(Protocol):
-    """What is printed of an inspected layer; `inspection.LayerReport` is one, and needs torch, which this module does not."""
+    """An inspected layer as it is printed; `inspection.LayerReport` is one, and needs torch, which this module does not."""
 
     @property
     def name(self) -> str: ...
@@ -56,7 +56,7 @@ class Layer(Protocol):
 
 
 class Plan(Protocol):
-    """What is printed of a kernel plan; `inspection.PlanReport` is one."""
+    """A kernel plan as it is printed; `inspection.PlanReport` is one."""
 
     @property
     def order(self) -> int: ...
@@ -69,7 +69,7 @@ class Plan(Protocol):
 
 
 class Fit(Protocol):
-    """What is printed of a realisation; `artifact.RealisedRecord` is one."""
+    """A realisation as it is printed; `artifact.RealisedRecord` is one."""
 
     @property
     def taps(self) -> int: ...
@@ -80,7 +80,7 @@ class Fit(Protocol):
 
 
 class Kept(Protocol):
-    """What is printed of a layer that cannot be reduced; `artifact.KeptLayer` is one."""
+    """A layer that cannot be reduced, as it is printed; `artifact.KeptLayer` is one."""
 
     @property
     def name(self) -> str: ...
@@ -91,12 +91,12 @@ class Kept(Protocol):
 
 
 def wide_console() -> Console:
-    """A console for stdout: as wide as the terminal, and wide enough for every table where there is none."""
+    """Return a console for stdout: as wide as the terminal, or wide enough for every table without one."""
     return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
-    """Print what an artifact is, every check with its figure, and the outcome."""
+    """Print the artifact, every check with its figure, and the outcome."""
     console.print(
         Group(
             _layers(manifest),
@@ -132,7 +132,7 @@ def _stream(manifest: Manifest) -> str:
 
 
 def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = ()) -> None:
-    """Print the layers of a model and what each order would cost, and the layers that cannot be reduced."""
+    """Print the layers of a model, the cost of each order, and the layers that cannot be reduced."""
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
         table = titled_table(
@@ -152,7 +152,7 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
 
 
 def show_plans(console: Console, reports: Sequence[Layer]) -> None:
-    """Print how the graphs would compute each layer, and what the cost model says of the runners-up."""
+    """Print the kernel form of each layer in the graphs, and the estimates of the runners-up."""
     for report in reports:
         table = titled_table(
             f"{report.name or '(the model)'}: plans", "order", "graph", "plan", "estimates, ns a sample, as --plan takes them"
@@ -165,7 +165,7 @@ def show_plans(console: Console, reports: Sequence[Layer]) -> None:
 
 
 def _fit(realised: Fit) -> str:
-    """How well the system fits the layer's response, before anything is reduced."""
+    """Return the error of the system against the layer's response, before any reduction."""
     repaired = f", {realised.repaired} systems repaired" if realised.repaired else ""
     return f"realised from {realised.taps} taps with a relative error of {realised.error:.3g}{repaired}"
 
@@ -178,7 +178,7 @@ def _kept(layers: Sequence[Kept]) -> Table:
 
 
 def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str], classes: Sequence[str] = ()) -> None:
-    """Print answers, classes by their names where they have any; of outputs along time the extent."""
+    """Print answers, classes by their names if they have any, and the extent of outputs along time."""
 
     def named(index: int) -> str:
         return classes[index] if index < len(classes) else str(index)
@@ -222,7 +222,7 @@ def _layers(manifest: Manifest) -> RenderableType:
 
 
 def _extent(channels: int) -> str:
-    """What a layer holds: a bank of channels, or one system, of however many inputs and outputs."""
+    """Return the content of a layer: a bank of channels, or one system with its inputs and outputs."""
     return "one system" if channels == 1 else f"{channels} channels"
 
 
@@ -276,7 +276,7 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
 
 
 def titled_table(title: str, *columns: str) -> Table:
-    """An empty table whose columns wrap."""
+    """Return an empty table whose columns wrap."""
     table = Table(title=title, title_justify="left", caption_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -284,7 +284,7 @@ def titled_table(title: str, *columns: str) -> Table:
 
 
 def _figure(value: float) -> str:
-    # A spectral radius is told from one by its last digits.
+    # The last digits distinguish a spectral radius from one.
     return f"{value:.6f}" if 0.99 < abs(value) < 1.01 and value != 1.0 else f"{value:.3g}"
 
 

@@ -12,7 +12,7 @@ from ssm2edge.verification.bench import Bench
 
 
 def show_bench(console: Console, directory: Path, manifest: Manifest, found: Bench) -> None:
-    """Print latencies, what starting takes, where it was measured, and what the build said of the original."""
+    """Print latencies, the cost of starting, the machine, and the original's figures in the manifest."""
     table = titled_table(f"{directory}: latency of one call", "what", "threads", "batch", "samples", "p50", "p90", "p99")
     for title in ("samples a second", "real time", "relative", "95 % interval"):
         table.add_column(title)

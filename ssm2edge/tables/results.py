@@ -71,7 +71,7 @@ class Verified(Shown):
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return self.verdict.passed
 
     @property
