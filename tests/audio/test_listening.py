@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from ssm2edge.audio import Gate, Heard, Listener, LogMel
-from ssm2edge.cli import main
 from ssm2edge.runtime import InputError
+from tests.command_line import call
 from tests.first_order import build, filtered
 
 RATE, SPAN = 8000, 40
@@ -96,10 +95,6 @@ def save(path: Path, signal: NDArray[np.float32], rate: int = RATE) -> Path:
         file.setframerate(rate)
         file.writeframes((signal * 32767).astype("<i2").tobytes())
     return path
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_run_tells_words_with_times_and_how_fast(artifact: Path, tmp_path: Path) -> None:

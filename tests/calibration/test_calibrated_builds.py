@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from ssm2edge.cli import main
 from ssm2edge.layers import find_layers
 from ssm2edge.reduction import reduce_system
+from tests.command_line import call
 from tests.model_directories import BUILD, LENGTH, model_directory, samples, tiny_model
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def manifest_of(source: Path, *options: object) -> dict[str, Any]:

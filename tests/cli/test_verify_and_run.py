@@ -13,18 +13,14 @@ from typing import IO
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from ssm2edge.audio.wav import read_wav
-from ssm2edge.cli import main
 from ssm2edge.errors import UserError
+from tests.command_line import call
 from tests.first_order import build, filtered
 
 SAMPLES = np.random.default_rng(7).standard_normal((2, 18, 1)).astype(np.float32)
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

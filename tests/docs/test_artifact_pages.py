@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.cli import main
 from ssm2edge.loading.source import KEYS
 from ssm2edge.verification import verify
+from tests.command_line import call
 from tests.model_directories import BUILD, model_directory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,7 +36,7 @@ def told(text: str, column: int = 0) -> set[str]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("built")
     source = model_directory(place / "model", BUILD + 'plan = { "layers.*" = "sequence:12+elementwise:2" }\n')
-    result = CliRunner().invoke(main, ["build", str(source), "--out", str(place / "build" / "digits")])
+    result = call("build", source, "--out", place / "build" / "digits")
     assert result.exit_code == 0, result.output
     return place / "build" / "digits"
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
 
-from ssm2edge.cli import main
 from ssm2edge.verification.gate import Policy, read_policy
+from tests.command_line import call
 from tests.model_directories import model_directory
 
 TEXT = (Path(__file__).resolve().parent.parent.parent / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -40,7 +39,7 @@ def test_commands_of_the_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if program != "ssm2edge":
             subprocess.run([program, *arguments], check=True)
             continue
-        result = CliRunner().invoke(main, arguments)
+        result = call(*arguments)
         # Latencies may come out either way on a loaded machine; everything else is the same model built twice.
         allowed = {0, 1, 3} if arguments[0] == "check" else {0}
         assert result.exit_code in allowed, (line, result.output)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from ssm2edge.cli import main
+from tests.command_line import call
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "commands.md"
 LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
@@ -31,7 +31,7 @@ def test_every_line_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             if arguments[0] == "build":
                 # What it shows does not depend on how long matching takes.
                 arguments += ["--calibration-steps", "3", "--method", "balanced"]
-            result = CliRunner().invoke(main, arguments)
+            result = call(*arguments)
             assert result.exit_code in REGRESSION.get(arguments[0], {0}), (line, result.output)
 
 

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor, nn
 
-from ssm2edge.cli import main
 from ssm2edge.layers import LayerError, find_layers, realise_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.systems.system import System, siso_bank
+from tests.command_line import call
 from tests.layer_answers import noise, relative
 from tests.layers.filters import CHANNELS, Around, DampedFilter, Mixing, at_full_order, examples
 
@@ -34,7 +33,7 @@ def test_the_pages_example_is_built_to_a_verified_artifact(tmp_path: Path) -> No
     np.savez(tmp_path / "s.npz", held_out=samples)
     out = tmp_path / "out"
     arguments = ["build", f"{tmp_path / 'model.py'}:make", "--samples", tmp_path / "s.npz", "--order", 1, "--out", out, "--json"]
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = call(*arguments)
     assert result.exit_code == 0, result.output
     manifest = json.loads((out / "manifest.json").read_text())
     (layer,) = manifest["layers"]
@@ -164,6 +163,6 @@ def test_malformed_registrations_are_refused(tmp_path: Path, value: str) -> None
     (tmp_path / "model.py").write_text(example() + f"\n\nLTI_LAYERS = {value}\n", encoding="utf-8")
     np.savez(tmp_path / "s.npz", held_out=np.zeros((1, 9, 1), np.float32))
     arguments = ["inspect", f"{tmp_path / 'model.py'}:make", "--samples", str(tmp_path / "s.npz")]
-    result = CliRunner().invoke(main, arguments)
+    result = call(*arguments)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "LTI_LAYERS must map classes" in result.stderr

@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from safetensors.torch import load_file, save_file
 
-from ssm2edge.cli import main
+from tests.command_line import call
 from tests.model_directories import BUILD, CLASSES, HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 Prepare = Callable[[Path], object]
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

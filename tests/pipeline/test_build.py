@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from ssm2edge.artifact import load_figures
 from ssm2edge.cache import FOLDER
-from ssm2edge.cli import main
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.pipeline import build
@@ -22,14 +21,11 @@ from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages import examine
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check
+from tests.command_line import call
 from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 REPORT = ("report.html", "report.json")
 PACKS = ("reference.npz", "probes.npz", "responses.npz")
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def original_answers() -> np.ndarray:

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
-from ssm2edge.cli import main
 from ssm2edge.errors import UserError
 from ssm2edge.original import devices
 from ssm2edge.original.batches import BATCHES, batch_of, measure_original
 from ssm2edge.original.devices import Cuda, Processor, open_device
 from ssm2edge.original.recording import record_outputs
+from tests.command_line import call
 
 
 @dataclass
@@ -121,7 +120,7 @@ def test_unknown_device_is_refused() -> None:
 def test_asking_for_a_gpu_where_there_is_none_takes_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
     out = tmp_path / "out"
-    result = CliRunner().invoke(main, ["build", "models/digits", "--order", "2", "--device", "cuda", "--out", str(out)])
+    result = call("build", "models/digits", "--order", "2", "--device", "cuda", "--out", out)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "cannot run on cuda" in result.stderr

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from torch import nn
 
-from ssm2edge.cli import main
 from ssm2edge.runtime import Model, Stream
 from tests import found_out_models
+from tests.command_line import call
 from tests.found_out_models import TAPS
 
 HELD_OUT = 6
@@ -32,10 +31,6 @@ keep = 1.0
 method = "balanced"
 block = 8
 """
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def pixels() -> np.ndarray[Any, np.dtype[np.float32]]:

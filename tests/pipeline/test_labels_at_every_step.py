@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from ssm2edge.artifact import Reference
-from ssm2edge.cli import main
 from ssm2edge.runtime import Model
 from ssm2edge.verification import Subject
 from ssm2edge.verification.accuracy import accuracy, measure
+from tests.command_line import call
 from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
 TAGGER = """
@@ -57,7 +56,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("size", [("--order", "1"), ("--max-drop", "10")])
 def test_accuracy_counts_every_step(directory: Path, tmp_path: Path, size: tuple[str, str]) -> None:
-    result = CliRunner().invoke(main, ["build", str(directory), "--out", str(tmp_path / "out"), "--json", *size])
+    result = call("build", directory, "--out", tmp_path / "out", "--json", *size)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)["manifest"]["accuracy"]
     with np.load(directory / "samples.npz") as given:
@@ -70,14 +69,14 @@ def test_accuracy_counts_every_step(directory: Path, tmp_path: Path, size: tuple
     assert told["artifact"] == pytest.approx(np.mean(found.argmax(-1) == labels), abs=2 / labels.size)
     if size[0] == "--max-drop":
         assert told["original"] - told["artifact"] <= 0.1
-    verified = CliRunner().invoke(main, ["verify", str(tmp_path / "out"), "--json"])
+    verified = call("verify", tmp_path / "out", "--json")
     assert verified.exit_code == 0
     assert f"on {labels.size} labels of {HELD_OUT} samples" in verified.stdout
 
 
 def test_labels_of_another_shape_are_refused(directory: Path, tmp_path: Path) -> None:
     np.savez(directory / "samples.npz", **(samples() | {"labels": np.zeros((HELD_OUT, LENGTH - 1), np.int64)}))
-    result = CliRunner().invoke(main, ["build", str(directory), "--out", str(tmp_path / "out"), "--order", "1"])
+    result = call("build", directory, "--out", tmp_path / "out", "--order", "1")
     assert result.exit_code == 2
     assert (
         f"labels are classes of shape ({LENGTH - 1},) a sample, but the model's output of shape ({LENGTH}, 10)" in result.stderr

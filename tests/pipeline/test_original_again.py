@@ -8,19 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from scripts import record_reference
 from ssm2edge.artifact import open_artifact
-from ssm2edge.cli import main
 from ssm2edge.errors import UserError
 from ssm2edge.original.live import open_original
+from tests.command_line import call
 from tests.model_directories import LENGTH, model_directory
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
 
 from ssm2edge.artifact import LAYER, PROBES, Manifest, Reference, open_artifact, seal
-from ssm2edge.cli import main
 from ssm2edge.runtime import Model
 from ssm2edge.verification import Subject, examine
+from tests.command_line import call
 from tests.model_directories import BUILD, LENGTH, model_directory, samples, tiny_model
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

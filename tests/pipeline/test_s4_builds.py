@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
 
-from ssm2edge.cli import main
 from ssm2edge.runtime import Model
 from tests import published_s4
+from tests.command_line import call
 
 LENGTH, HELD_OUT = 24, 12
 
@@ -50,9 +49,9 @@ def directory(place: Path, options: dict[str, Any]) -> Path:
 
 def built(place: Path, options: dict[str, Any], *arguments: object) -> tuple[Path, dict[str, Any]]:
     source, out = directory(place / "model", options), place / "out"
-    result = CliRunner().invoke(main, ["build", str(source), "--out", str(out), *map(str, arguments), "--json"])
+    result = call("build", source, "--out", out, *arguments, "--json")
     assert result.exit_code == 0, result.output
-    verified = CliRunner().invoke(main, ["verify", str(out)])
+    verified = call("verify", out)
     assert verified.exit_code == 0, verified.output
     return out, json.loads((out / "manifest.json").read_text())
 

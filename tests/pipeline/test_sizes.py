@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from ssm2edge.cli import main
 from ssm2edge.layers import replace_layers
 from ssm2edge.loading import open_source
 from ssm2edge.orders import Judged, choose_reductions
@@ -19,6 +17,7 @@ from ssm2edge.orders.request import Request
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.pipeline import load
 from ssm2edge.reduction import Reduction
+from tests.command_line import call
 from tests.model_directories import model_directory, samples, tiny_model
 
 
@@ -31,10 +30,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays["labels"] = tiny_model()(torch.from_numpy(arrays["held_out.pixels"])).argmax(1).numpy()
     np.savez(directory / "samples.npz", **arrays)
     return directory
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def built(source: Path, out: Path, *arguments: object) -> dict[str, Any]:

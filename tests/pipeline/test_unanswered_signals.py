@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.cli import main
 from ssm2edge.runtime import Model
 from ssm2edge.verification.signals import SIGNALS
+from tests.command_line import call
 from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples
 
 # The weights are tiny_model's; a mean over what a mask leaves, and inputs of no fixed size, have no answer to silence.
@@ -65,13 +64,13 @@ def directory_of(place: Path, factory: str) -> Path:
 @pytest.mark.parametrize("factory", ["scaled", "masked"])
 def test_signals_without_an_answer_are_left_out(tmp_path: Path, factory: str) -> None:
     directory = directory_of(tmp_path / "model", factory)
-    result = CliRunner().invoke(main, ["build", str(directory), "--out", str(tmp_path / "out"), "--json"])
+    result = call("build", directory, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
     probes = open_artifact(tmp_path / "out").probes
     assert probes is not None
     assert probes.samples == len(SIGNALS)  # a held-out sequence and all signals but silence
     assert all(np.isfinite(value).all() for value in probes.original.values())
-    told = CliRunner().invoke(main, ["verify", str(tmp_path / "out"), "--json"])
+    told = call("verify", tmp_path / "out", "--json")
     checks = {check["name"] for check in json.loads(told.stdout)["checks"]}
     assert told.exit_code == 0
     assert "offline.probes" in checks
@@ -80,7 +79,7 @@ def test_signals_without_an_answer_are_left_out(tmp_path: Path, factory: str) ->
 
 def test_lengths_without_a_finite_answer_are_not_taken(tmp_path: Path) -> None:
     directory = directory_of(tmp_path / "model", "standardised")
-    result = CliRunner().invoke(main, ["build", str(directory), "--out", str(tmp_path / "out"), "--json"])
+    result = call("build", directory, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
     with Model(tmp_path / "out") as model:
         assert model.shortest == 2  # one sample has no standard deviation

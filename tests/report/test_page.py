@@ -8,12 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from ssm2edge.cli import main
 from ssm2edge.report import render
 from ssm2edge.report.chart import Scale, linear, logarithmic
 from ssm2edge.report.words import THIN, count, figure, label, seconds, size
+from tests.command_line import call
 from tests.report_pages import FILES, large, odd
 
 
@@ -136,5 +135,5 @@ def test_the_command_refuses_to_write_into_the_artifact(tmp_path: Path) -> None:
     from tests.first_order import build
 
     directory = build(tmp_path / "build")
-    result = CliRunner().invoke(main, ["report", str(directory), "--output", str(tmp_path / "page.html")])
+    result = call("report", directory, "--output", tmp_path / "page.html")
     assert (result.exit_code, "report.json" in result.stderr) == (2, True)

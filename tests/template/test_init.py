@@ -9,14 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from ssm2edge.cli import main
+from tests.command_line import call
 from tests.model_directories import BUILD, model_directory, samples
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_directory_builds_and_verifies_as_it_is(tmp_path: Path) -> None:

@@ -10,17 +10,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from ssm2edge.artifact import Accuracy, GraphCost, Manifest, Ratio, open_artifact
 from ssm2edge.artifact.manifest import to_json
-from ssm2edge.cli import main
 from ssm2edge.errors import UserError
 from ssm2edge.verification.gate import Gate, Policy, compare, open_baseline, read_policy
 from ssm2edge.verification.gate.counted import at_most
 from ssm2edge.verification.gate.junit import to_junit
 from ssm2edge.verification.gate.markdown import to_markdown
 from ssm2edge.verification.sequential import Outcome
+from tests.command_line import call
 from tests.first_order import build, reference
 from tests.verification.test_verdicts import multiply_output, swap_states, wrong_gain
 
@@ -157,7 +156,7 @@ def test_baseline_without_latency_leaves_it_inconclusive(tmp_path: Path, base: P
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["check", *map(str, arguments)])
+    result = call("check", *arguments)
     return result.exit_code, result.stdout, result.stderr
 
 
