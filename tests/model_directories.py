@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from click.testing import Result
 from safetensors.torch import save_file
 from torch import nn
 
@@ -57,3 +59,19 @@ def model_directory(place: Path, build: str = BUILD) -> Path:
     save_file(tiny_model().state_dict(), place / "weights.safetensors")
     np.savez(place / "samples.npz", **samples())
     return place
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A model directory, the artifact built of it, and what the command said; to be read, and copied to be changed."""
+
+    place: Path
+    result: Result
+
+    @property
+    def source(self) -> Path:
+        return self.place / "model"
+
+    @property
+    def out(self) -> Path:
+        return self.place / "deep" / "out"

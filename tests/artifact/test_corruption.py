@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.model_directories import model_directory
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_damaged_copies_of_every_file_are_met_with_one_sentence(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")
     # Seven ways to damage a file, each with the hash that tells and with one that agrees.

@@ -14,6 +14,8 @@ from ssm2edge.reduction import reduce_system
 from tests.command_line import call
 from tests.model_directories import BUILD, LENGTH, model_directory, samples, tiny_model
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 
 def manifest_of(source: Path, *options: object) -> dict[str, Any]:
     out = source.parent / "out"
@@ -23,6 +25,7 @@ def manifest_of(source: Path, *options: object) -> dict[str, Any]:
     return manifest
 
 
+@pytest.mark.slow
 def test_matching_is_published_with_what_it_did(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")
     manifest = manifest_of(source, "--calibrate", "match", "--calibration-steps", 3, "--seed", 4)
@@ -36,6 +39,7 @@ def test_matching_is_published_with_what_it_did(tmp_path: Path) -> None:
     assert call("verify", tmp_path / "out").exit_code == 0
 
 
+@pytest.mark.slow
 def test_build_toml_may_ask_for_calibration(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model", BUILD + 'calibrate = "spectrum"\n')
     manifest = manifest_of(source)

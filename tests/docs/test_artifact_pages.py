@@ -15,6 +15,8 @@ from ssm2edge.verification import verify
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FORMATS, VERIFICATION = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("formats.md", "verification.md"))
 ABSENT_HERE = {"nrmse", "live.original"}
@@ -47,15 +49,18 @@ def test_every_key_of_build_toml_is_told() -> None:
     assert told(page.partition("Samples are an npz")[0], column=1) == {key for keys in KEYS.values() for key in keys}
 
 
+@pytest.mark.slow
 def test_every_file_is_told(built: Path) -> None:
     assert told(section(FORMATS, "The build directory")) == {path.name for path in built.iterdir()}
 
 
+@pytest.mark.slow
 def test_every_key_of_a_graphs_metadata_is_told(built: Path) -> None:
     keys = {entry.key for name in ("offline", "stream") for entry in onnx.load(built / f"{name}.onnx").metadata_props}
     assert keys == told(section(FORMATS, "The graphs"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference.npz", "responses.npz"])
 def test_every_key_of_an_archive_is_told(built: Path, name: str) -> None:
     layers = [layer.name for layer in open_artifact(built).manifest.layers]
@@ -69,12 +74,14 @@ def test_every_key_of_an_archive_is_told(built: Path, name: str) -> None:
     assert documented - general <= {"original.quadratic.<layer>", "reduced.quadratic.<layer>"}
 
 
+@pytest.mark.slow
 def test_every_check_is_told(built: Path) -> None:
     names = {check.name for check in verify(built).checks}
     general = {re.sub(r"^(impulse|frequency|block)\..*", r"\1.<layer>", name) for name in names}
     assert general | ABSENT_HERE == told(VERIFICATION)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_on_streaming_runs(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(built.parent.parent)
     page = "docs/streaming.md"

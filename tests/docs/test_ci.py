@@ -14,6 +14,8 @@ from ssm2edge.verification.gate import Policy, read_policy
 from tests.command_line import call
 from tests.model_directories import model_directory
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 TEXT = (Path(__file__).resolve().parent.parent.parent / "docs" / "ci.md").read_text(encoding="utf-8")
 POLICY = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 WORKFLOW = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
@@ -24,6 +26,7 @@ def test_policy_of_the_page_is_the_default(tmp_path: Path) -> None:
     assert read_policy(tmp_path / "policy.toml") == Policy()
 
 
+@pytest.mark.slow
 def test_commands_of_the_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model_directory(Path("model"))

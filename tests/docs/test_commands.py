@@ -12,12 +12,15 @@ import pytest
 from ssm2edge.cli import main
 from tests.command_line import call
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "commands.md"
 LINES = [line.strip() for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("    ")]
 REGRESSION = {"check": {0, 1, 3}}
 """Commands whose verdict depends on figures."""
 
 
+@pytest.mark.slow
 def test_every_line_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(LINES) > 10
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssm2edge.export import choose_forms, export_offline, export_stream
 from ssm2edge.traced import ExportError, TracedModel
 from tests.onnx_sessions import session
+from tests.slow_cases import slow
 from tests.small_models import CHANNELS, tail, traced
 
 Array = NDArray[np.float32]
@@ -40,14 +41,14 @@ def close(model: onnx.ModelProto, states: dict[str, Array]) -> None:
     np.testing.assert_allclose(run.run(None, {"u": u, **states})[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [5, 64])
+@pytest.mark.parametrize("chunk", [5, slow(64)])
 def test_chunks_of_whole_sequences(chunk: int) -> None:
     model = export_offline(chosen(f"sequence:{chunk}"))
     assert [0, 0, -1, chunk] in constants(model)
     close(model, {})
 
 
-@pytest.mark.parametrize(("text", "operator"), [("elementwise:8", "Conv"), ("chunked:16", "MatMul")])
+@pytest.mark.parametrize(("text", "operator"), [("elementwise:8", "Conv"), slow("chunked:16", "MatMul")])
 def test_forms_of_blocks(text: str, operator: str) -> None:
     model, states = export_stream(chosen(text, "lay*"), LENGTH)
     assert sum(node.op_type == operator for node in model.graph.node) >= LENGTH // int(text.partition(":")[2])

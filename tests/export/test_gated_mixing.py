@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ssm2edge.export import export_offline, export_stream
 from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
+from tests.slow_cases import slow
 
 CHANNELS = 6
 
@@ -67,7 +68,12 @@ def assert_equal(model: nn.Module, graph: onnx.ModelProto, lengths: tuple[int, .
 
 @pytest.mark.parametrize(
     "model",
-    [pointwise(), pointwise(bias=False), pointwise(axis=-2), nn.Sequential(pointwise(), nn.Conv1d(5, CHANNELS, 1), pointwise())],
+    [
+        slow(pointwise()),
+        slow(pointwise(bias=False)),
+        slow(pointwise(axis=-2)),
+        nn.Sequential(pointwise(), nn.Conv1d(5, CHANNELS, 1), pointwise()),
+    ],
 )
 def test_gates_become_products(model: nn.Module) -> None:
     graph = exported(model)
@@ -82,8 +88,8 @@ def test_gates_become_products(model: nn.Module) -> None:
     "model",
     [
         convolution(kernel_size=3, padding=1),
-        convolution(kernel_size=1, groups=2),
-        convolution(kernel_size=1, padding=2),
+        slow(convolution(kernel_size=1, groups=2)),
+        slow(convolution(kernel_size=1, padding=2)),
         SharedProduct(),
         SecondHalfFirst(),
     ],
@@ -97,7 +103,7 @@ def test_what_only_looks_alike_stays(model: nn.Module) -> None:
     assert_equal(model, graph)
 
 
-@pytest.mark.parametrize("block", [1, 4])
+@pytest.mark.parametrize("block", [slow(1), 4])
 def test_gates_of_streams_become_products(block: int) -> None:
     model = pointwise().eval()
     graph, states = export_stream(trace(model, [InputAxes("u", 2, torch.zeros(2, CHANNELS, 9))]), block)

@@ -209,6 +209,7 @@ def test_nothing_of_this_machine_or_of_the_exporter_stays(files: Files) -> None:
         assert model.producer_name == "ssm2edge"
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(files: Files) -> None:
     assert export_stream(files.form, 1)[0].SerializeToString() == files.streams[1].SerializeToString()
 
@@ -222,6 +223,7 @@ def test_loading_prints_nothing(files: Files, tmp_path: Path) -> None:
     assert (len(paths), done.stdout, done.stderr) == (3, "", "")
 
 
+@pytest.mark.slow
 def test_file_sizes_follow_the_parameters() -> None:
     counts = []
     # Sizes of one kernel form: the plan changes between 16 and 64 channels.

@@ -18,6 +18,7 @@ from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.traced import InputAxes, TracedModel, trace
+from tests.slow_cases import slow
 
 Array = NDArray[np.float32]
 
@@ -62,7 +63,7 @@ def test_offline_graph_is_the_model_at_every_length(tmp_path: Path, rank: int) -
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("block", [1, 6])
+@pytest.mark.parametrize("block", [slow(1), 6])
 def test_stream_is_the_model_and_names_its_states(tmp_path: Path, rank: int, block: int) -> None:
     graph, states = export_stream(traced(rank), block)
     assert [(state.input_name, state.shape) for state in states] == [
@@ -76,6 +77,7 @@ def test_stream_is_the_model_and_names_its_states(tmp_path: Path, rank: int, blo
     close(np.concatenate(parts, 1), answer(rank, u))
 
 
+@pytest.mark.slow
 def test_graphs_stay_small_and_of_standard_operators() -> None:
     offline, (stream, _) = export_offline(traced(2)), export_stream(traced(2), 1)
     parameters = 4 * sum(p.numel() for p in reduced(2).parameters())

@@ -23,6 +23,7 @@ from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
 from ssm2edge.export.passes.join_states import LARGEST_STATES
 from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
+from tests.slow_cases import slow
 from tests.small_models import replaced
 
 Array = NDArray[np.float32]
@@ -57,7 +58,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-@pytest.mark.parametrize(("layers", "block"), [(1, 1), (3, 1), (3, 16), (1, 64)])
+@pytest.mark.parametrize(("layers", "block"), [slow(1, 1), (3, 1), slow(3, 16), slow(1, 64)])
 def test_streams_of_equal_layers_are_the_model(layers: int, block: int) -> None:
     u = np.random.default_rng(0).standard_normal((2, 128, 2)).astype(np.float32)
     with torch.no_grad():
@@ -79,6 +80,7 @@ def test_states_of_equal_layers_are_moved_together() -> None:
     assert three["Squeeze"] == one["Squeeze"] == 1
 
 
+@pytest.mark.slow
 def test_large_states_are_left_apart() -> None:
     torch.manual_seed(0)
     model = Stack(2, channels=LARGEST_STATES // 4, states=6).eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,7 @@ ENDINGS: dict[str, Callable[[Tensor], Any]] = {
 CHAINS = st.lists(st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(operations=CHAINS, ending=st.sampled_from(sorted(ENDINGS)))
 def test_any_chain_is_refused_or_streams(operations: list[Operation], ending: str) -> None:

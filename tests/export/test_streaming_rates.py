@@ -14,6 +14,7 @@ from ssm2edge.export import export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.traced import ExportError, StreamingError
 from tests.block_by_block import assert_streams, streaming_form
+from tests.slow_cases import slow_but
 from tests.small_models import CHANNELS, Tail, tail, traced
 
 functional = nn.functional
@@ -69,7 +70,7 @@ RATES: dict[str, tuple[int, Callable[[Any, Tensor], Any]]] = {
 """The frame, and a function."""
 
 
-@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("name", slow_but(("average", "down, shifted and up", "two rates at once"), RATES))
 def test_blocks_of_frames_give_the_whole_answer(name: str) -> None:
     frame, function = RATES[name]
     assert assert_streams(function, tail, steps=10).frame == frame

@@ -18,6 +18,8 @@ from tests.command_line import call
 from tests.layer_answers import noise, relative
 from tests.layers.filters import CHANNELS, Around, DampedFilter, Mixing, at_full_order, examples
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 
 
@@ -27,6 +29,7 @@ def example() -> str:
     return section.partition("```python\n")[2].partition("```")[0]
 
 
+@pytest.mark.slow
 def test_the_pages_example_is_built_to_a_verified_artifact(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(example(), encoding="utf-8")
     samples = np.random.default_rng(0).standard_normal((4, 50, 1)).astype(np.float32)

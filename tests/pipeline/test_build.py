@@ -22,7 +22,9 @@ from ssm2edge.stages import examine
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check
 from tests.command_line import call
-from tests.model_directories import HELD_OUT, LENGTH, model_directory, samples, tiny_model
+from tests.model_directories import HELD_OUT, LENGTH, Built, model_directory, samples, tiny_model
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 REPORT = ("report.html", "report.json")
 PACKS = ("reference.npz", "probes.npz", "responses.npz")
@@ -33,13 +35,9 @@ def original_answers() -> np.ndarray:
         return np.asarray(tiny_model()(torch.from_numpy(samples()["held_out.pixels"])))
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    place = tmp_path_factory.mktemp("build")
-    source = model_directory(place / "model")
-    result = call("build", source, "--out", place / "deep" / "out", "--block", 4, "--json")
-    assert result.exit_code == 0, result.output
-    return place / "deep" / "out", result
+@pytest.fixture
+def built(tiny_build: Built) -> tuple[Path, Result]:
+    return tiny_build.out, tiny_build.result
 
 
 def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]) -> None:
@@ -49,6 +47,7 @@ def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_builds_run_from_the_directory_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = model_directory(tmp_path / "model")
     monkeypatch.chdir(directory)
@@ -148,6 +147,7 @@ def test_inspect_measures_every_layer(built: tuple[Path, Result]) -> None:
     assert "layers.0" in text.stdout
 
 
+@pytest.mark.slow
 def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")
     code = (source / "model.py").read_text().replace("z = self.encoder(pixels)\n", "z = self.encoder(pixels).flip(1)\n")
@@ -175,6 +175,7 @@ def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pyte
     assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
 
 
+@pytest.mark.slow
 def test_failing_exports_say_one_sentence_to_the_process(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")
     # Axis 2 has one element, which the encoder does not let vary.

@@ -16,6 +16,8 @@ from tests import found_out_models
 from tests.command_line import call
 from tests.found_out_models import TAPS
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 HELD_OUT = 6
 
 BUILD = """
@@ -69,6 +71,7 @@ def check_answers(out: Path, expected: np.ndarray[Any, np.dtype[np.float32]], li
         assert np.abs(actual - expected).max() <= limit * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factory", "library", "kind", "names", "more", "options"),
     [
@@ -105,6 +108,7 @@ def test_found_out_layers_are_built_whole_and_streaming(
     assert call("verify", tmp_path / "out", "--json").exit_code == 0
 
 
+@pytest.mark.slow
 def test_fewer_states_cost_what_the_manifest_says_beside_the_realisation(tmp_path: Path) -> None:
     manifest = built(directory_of(tmp_path / "model", "convolutions"), "--order", 4)
     for layer in manifest["layers"]:
@@ -112,6 +116,7 @@ def test_fewer_states_cost_what_the_manifest_says_beside_the_realisation(tmp_pat
         assert layer["realised"]["error"] < 1e-5 < layer["h2_error_relative"]
 
 
+@pytest.mark.slow
 def test_selective_layers_stay_and_are_named(tmp_path: Path) -> None:
     source = directory_of(tmp_path / "model", "half_selective")
     manifest = built(source)

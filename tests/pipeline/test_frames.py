@@ -15,6 +15,8 @@ from ssm2edge.pipeline import build
 from ssm2edge.runtime import InputError, Model, Stream
 from tests.model_directories import LENGTH, samples
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 FRAMED = '''
 
 class Framed(nn.Module):
@@ -50,6 +52,7 @@ metric = "accuracy"
 OPTIONS = {"order": 4, "method": "balanced"}
 
 
+@pytest.mark.slow
 def test_frames_are_built_streamed_and_asked_for(tmp_path: Path) -> None:
     source = tmp_path / "model"
     source.mkdir()

@@ -17,6 +17,8 @@ from ssm2edge.verification.accuracy import accuracy, measure
 from tests.command_line import call
 from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples, tiny_model
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 TAGGER = """
 
 
@@ -54,6 +56,7 @@ def directory(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [("--order", "1"), ("--max-drop", "10")])
 def test_accuracy_counts_every_step(directory: Path, tmp_path: Path, size: tuple[str, str]) -> None:
     result = call("build", directory, "--out", tmp_path / "out", "--json", *size)

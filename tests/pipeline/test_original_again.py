@@ -15,15 +15,14 @@ from ssm2edge.artifact import open_artifact
 from ssm2edge.errors import UserError
 from ssm2edge.original.live import open_original
 from tests.command_line import call
-from tests.model_directories import LENGTH, model_directory
+from tests.model_directories import LENGTH, Built
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("live")
-    result = call("build", model_directory(place / "model"), "--out", place / "out", "--json")
-    assert result.exit_code == 0, result.output
-    return place
+@pytest.fixture
+def place(tiny_build: Built) -> Path:
+    return tiny_build.place
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def scale_weights(model: Path, factor: float) -> None:
 
 
 def test_manifest_says_where_the_original_ran_and_what_graphs_cost(place: Path) -> None:
-    manifest = open_artifact(place / "out").manifest
+    manifest = open_artifact(place / "deep" / "out").manifest
     assert manifest.original.kind == "cpu"
     assert [entry.batch for entry in manifest.original.latencies] == [1]
     assert set(manifest.costs) == {"offline", "stream"}
@@ -51,7 +50,7 @@ def test_manifest_says_where_the_original_ran_and_what_graphs_cost(place: Path) 
 
 
 def test_live_check_passes_for_the_model_that_was_built(place: Path) -> None:
-    result = call("verify", place / "out", "--live", "--json")
+    result = call("verify", place / "deep" / "out", "--live", "--json")
     assert result.exit_code == 0, result.output
     (check,) = (entry for entry in json.loads(result.stdout)["checks"] if entry["name"] == "live.original")
     assert check["passed"]
@@ -60,7 +59,7 @@ def test_live_check_passes_for_the_model_that_was_built(place: Path) -> None:
 
 def test_live_check_fails_for_another_model_and_names_what_changed(copy: Path) -> None:
     scale_weights(copy / "model", 1.5)
-    result = call("verify", copy / "out", "--live", "--source", copy / "model", "--json")
+    result = call("verify", copy / "deep" / "out", "--live", "--source", copy / "model", "--json")
     assert result.exit_code == 1
     failed = [entry for entry in json.loads(result.stdout)["checks"] if not entry["passed"]]
     assert [entry["name"] for entry in failed] == ["live.original"]
@@ -68,26 +67,26 @@ def test_live_check_fails_for_another_model_and_names_what_changed(copy: Path) -
 
 
 def test_model_that_moved_away_takes_one_sentence(copy: Path) -> None:
-    result = call("verify", copy / "out", "--live", "--source", copy / "nowhere")
+    result = call("verify", copy / "deep" / "out", "--live", "--source", copy / "nowhere")
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
 
 
 def test_where_the_model_is_can_be_said_from_elsewhere(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = json.loads((copy / "out" / "manifest.json").read_text())
+    manifest = json.loads((copy / "deep" / "out" / "manifest.json").read_text())
     manifest["source"]["path"] = "model"
-    (copy / "out" / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "deep" / "out" / "manifest.json").write_text(json.dumps(manifest))
     (copy / "elsewhere").mkdir()
     monkeypatch.chdir(copy / "elsewhere")
-    result = call("verify", copy / "out", "--live")
+    result = call("verify", copy / "deep" / "out", "--live")
     assert result.exit_code == 2
     assert result.stderr == "ssm2edge: The model was built from model, which is not here; say with --source where it is.\n"
-    assert call("verify", copy / "out", "--live", "--source", copy / "model").exit_code == 0
+    assert call("verify", copy / "deep" / "out", "--live", "--source", copy / "model").exit_code == 0
 
 
 def test_bench_measures_everything_in_turns(place: Path, copy: Path) -> None:
-    arguments = ("--against", copy / "out", "--threads", 1, "--sample-rate", 100, "--seconds", 0.2, "--live", "--json")
-    result = call("bench", place / "out", *arguments)
+    arguments = ("--against", copy / "deep" / "out", "--threads", 1, "--sample-rate", 100, "--seconds", 0.2, "--live", "--json")
+    result = call("bench", place / "deep" / "out", *arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     timed = {(entry["name"], entry["batch"]): entry for entry in found["timed"]}
@@ -96,7 +95,7 @@ def test_bench_measures_everything_in_turns(place: Path, copy: Path) -> None:
     }  # fmt: skip
     for (name, batch), entry in timed.items():
         assert 0 < entry["p50"] <= entry["p90"] <= entry["p99"]
-        samples = 1 if "stream" in name else LENGTH
+        samples = 4 if "stream" in name else LENGTH
         assert entry["samples"] == samples
         assert entry["throughput"] == pytest.approx(batch * samples / entry["p50"])
         assert (entry["against"] is None) == (name in ("offline", "stream"))
@@ -110,7 +109,7 @@ def test_bench_measures_everything_in_turns(place: Path, copy: Path) -> None:
 
 
 def test_bench_is_a_table_for_people(place: Path) -> None:
-    result = call("bench", place / "out", "--threads", 1, "--seconds", 0.1)
+    result = call("bench", place / "deep" / "out", "--threads", 1, "--seconds", 0.1)
     assert result.exit_code == 0, result.output
     for word in ("p99", "samples a second", "peak memory", "The original, recorded on"):
         assert word in result.stdout
@@ -119,15 +118,15 @@ def test_bench_is_a_table_for_people(place: Path) -> None:
 def test_artifacts_of_other_models_are_not_timed_against(place: Path, tmp_path: Path) -> None:
     from tests.first_order import build
 
-    result = call("bench", place / "out", "--against", build(tmp_path / "other"), "--threads", 1, "--seconds", 0.1)
+    result = call("bench", place / "deep" / "out", "--against", build(tmp_path / "other"), "--threads", 1, "--seconds", 0.1)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
 
 
 def test_reference_recorded_again_keeps_the_graphs(copy: Path) -> None:
-    before = open_artifact(copy / "out")
-    verdict, record, difference = record_reference.rerecord(copy / "out", open_original(before.manifest), "cpu")
-    after = open_artifact(copy / "out")
+    before = open_artifact(copy / "deep" / "out")
+    verdict, record, difference = record_reference.rerecord(copy / "deep" / "out", open_original(before.manifest), "cpu")
+    after = open_artifact(copy / "deep" / "out")
     assert verdict.passed
     assert difference < 1e-5
     assert after.manifest.original == record
@@ -138,8 +137,8 @@ def test_reference_recorded_again_keeps_the_graphs(copy: Path) -> None:
 
 def test_reference_of_another_model_is_refused_and_nothing_is_replaced(copy: Path) -> None:
     scale_weights(copy / "model", 1.5)
-    manifest = (copy / "out" / "manifest.json").read_bytes()
-    original = open_original(open_artifact(copy / "out").manifest, str(copy / "model"))
+    manifest = (copy / "deep" / "out" / "manifest.json").read_bytes()
+    original = open_original(open_artifact(copy / "deep" / "out").manifest, str(copy / "model"))
     with pytest.raises(UserError, match=r"weights\.safetensors changed"):
-        record_reference.rerecord(copy / "out", original, "cpu")
-    assert (copy / "out" / "manifest.json").read_bytes() == manifest
+        record_reference.rerecord(copy / "deep" / "out", original, "cpu")
+    assert (copy / "deep" / "out" / "manifest.json").read_bytes() == manifest

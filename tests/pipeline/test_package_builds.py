@@ -21,6 +21,8 @@ from ssm2edge.stages.feedthrough import in_form
 from tests import flax_trees, package_models
 from tests.model_directories import samples
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 PLACE = Path(package_models.__file__)
 
 
@@ -61,6 +63,7 @@ def built(source: Path, out: Path, options: Options) -> Manifest:
     return build(open_source(str(source)), options, out, False, lambda stage, share: None).manifest
 
 
+@pytest.mark.slow
 def test_a_full_feedthrough_is_held_where_it_is_asked_for(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5"')
     own, full, fitting = (
@@ -111,6 +114,7 @@ def relative(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "order", "libraries"),
     [("s5", 8, ["s5-pytorch", "s5-pytorch"]), ("lru", 8, ["LRU", "LRU"]), ("mixed", 6, ["S4D", "s5-pytorch"])],
@@ -126,6 +130,7 @@ def test_at_full_order_both_graphs_are_the_packages_model(tmp_path: Path, networ
         assert relative(answer, expected) < 2e-5
 
 
+@pytest.mark.slow
 def test_reduced_and_matched_builds_of_two_libraries_are_verified_and_smaller(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "mixed"')
     manifest = built(source, tmp_path / "out", Options(order=4, calibrate="match", calibration_steps=4))
@@ -135,6 +140,7 @@ def test_reduced_and_matched_builds_of_two_libraries_are_verified_and_smaller(tm
     assert open_artifact(tmp_path / "out").manifest.layers == manifest.layers
 
 
+@pytest.mark.slow
 def test_bidirectional_blocks_are_built_whole_and_the_manifest_says_why(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5", bidir = true')
     manifest = built(source, tmp_path / "out", Options(order=4, method="balanced"))
@@ -152,6 +158,7 @@ def test_layers_that_are_not_lti_are_named_where_they_cannot_be_exported(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_models_from_jax_are_built_from_their_parameter_file(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", "")
     tree = flax_trees.model(1, 4, 3, 3, "half_glu2", True)

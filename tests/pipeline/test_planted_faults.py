@@ -21,6 +21,8 @@ from ssm2edge.verification import Subject, examine
 from tests.command_line import call
 from tests.model_directories import BUILD, LENGTH, model_directory, samples, tiny_model
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:

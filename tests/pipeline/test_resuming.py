@@ -24,9 +24,13 @@ from ssm2edge.stages import reduce as reducing
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
 from tests.model_directories import model_directory
+from tests.slow_cases import slow_but
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = Options(order=3, method="balanced", calibrate="match", calibration_steps=3, block=4)
+CHANGES = ("weights", "samples", "code", "seed", "order", "horizon", "rebuild", "block")
 GRAPHS = ("offline.onnx", "stream.onnx", "reference.npz", "probes.npz", "responses.npz")
 
 
@@ -61,6 +65,7 @@ def assert_same(first: Path, second: Path) -> None:
         assert one[key] == other[key], key
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_goes_on(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = undisturbed
 
@@ -76,7 +81,7 @@ def test_an_interrupted_build_goes_on(undisturbed: tuple[Path, Path], tmp_path: 
     assert_same(out, run(source, tmp_path / "out"))
 
 
-@pytest.mark.parametrize("change", ["weights", "samples", "code", "seed", "order", "horizon", "rebuild", "block"])
+@pytest.mark.parametrize("change", slow_but(("weights", "code", "block"), CHANGES))
 def test_what_a_stage_depends_on_repeats_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     source = model_directory(tmp_path / "model")
     computed: list[str] = []
@@ -188,6 +193,7 @@ def test_a_model_that_differs_in_a_switch_alone_is_another_model(tmp_path: Path,
     np.testing.assert_array_equal(first, -second)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_broken(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")
     command = [sys.executable, str(ROOT / "scripts/try_killing.py"), "--trials", "2", "--source", str(source), "--order", "3"]

@@ -16,6 +16,8 @@ from ssm2edge.runtime import Model
 from tests import published_s4
 from tests.command_line import call
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 LENGTH, HELD_OUT = 24, 12
 
 
@@ -66,6 +68,7 @@ def error_of(out: Path, options: dict[str, Any]) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_four_low_rank_layers(tmp_path: Path) -> None:
     options = {"depth": 4, "d_state": 8, "rank": 1}
     out, manifest = built(tmp_path, options, "--order", 6)
@@ -78,12 +81,14 @@ def test_four_low_rank_layers(tmp_path: Path) -> None:
     assert error_of(out, options) < 0.1
 
 
+@pytest.mark.slow
 def test_low_rank_layers_at_full_order_answer_as_the_original(tmp_path: Path) -> None:
     options = {"depth": 2, "d_state": 8, "rank": 1}
     out, _ = built(tmp_path, options, "--order", 8)
     assert error_of(out, options) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_both_directions_are_reduced_and_the_manifest_says_why_there_is_no_stream(tmp_path: Path, rank: int) -> None:
     options = {"d_state": 6, "rank": rank, "bidirectional": True}
@@ -98,12 +103,14 @@ def test_both_directions_are_reduced_and_the_manifest_says_why_there_is_no_strea
     assert error_of(out, options) < 0.2
 
 
+@pytest.mark.slow
 def test_both_directions_are_calibrated(tmp_path: Path) -> None:
     options = {"depth": 1, "d_state": 6, "bidirectional": True}
     _, manifest = built(tmp_path, options, "--order", 2, "--calibrate", "match", "--calibration-steps", 12)
     assert manifest["calibration"]["after"] <= manifest["calibration"]["before"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "shared"), [(3, False), (5, True), (6, True)])
 def test_tied_models_never_grow_and_share_poles_where_they_would(tmp_path: Path, order: int, shared: bool) -> None:
     options = {"width": 8, "depth": 1, "d_state": 6, "rank": 1, "sets": 1}
@@ -118,6 +125,7 @@ def test_tied_models_never_grow_and_share_poles_where_they_would(tmp_path: Path,
     assert error_of(out, options) < (1e-4 if order == 6 else 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_with_a_step_for_every_state_are_reduced_to_what_is_no_larger(
@@ -133,6 +141,7 @@ def test_layers_with_a_step_for_every_state_are_reduced_to_what_is_no_larger(
     assert error_of(out, options) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibrate", ["spectrum", "match"])
 def test_tied_models_are_calibrated_with_their_shared_poles(tmp_path: Path, calibrate: str) -> None:
     options = {"width": 4, "depth": 2, "d_state": 6, "sets": 1}

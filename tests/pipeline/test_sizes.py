@@ -20,6 +20,8 @@ from ssm2edge.reduction import Reduction
 from tests.command_line import call
 from tests.model_directories import model_directory, samples, tiny_model
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,6 +45,7 @@ def kept(manifest: dict[str, Any]) -> int:
     return sum(layer["order_after"] * layer["channels"] for layer in manifest["layers"])
 
 
+@pytest.mark.slow
 def test_a_share_of_the_states_is_kept(source: Path, tmp_path: Path) -> None:
     manifest = built(source, tmp_path / "out", "--keep", 0.5)
     assert kept(manifest) <= 2 * 4 * 6 / 2

@@ -14,6 +14,8 @@ from ssm2edge.verification.signals import SIGNALS
 from tests.command_line import call
 from tests.model_directories import BUILD, HELD_OUT, LENGTH, model_directory, samples
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 # The weights are tiny_model's; a mean over what a mask leaves, and inputs of no fixed size, have no answer to silence.
 MODELS = """
 
@@ -61,6 +63,7 @@ def directory_of(place: Path, factory: str) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["scaled", "masked"])
 def test_signals_without_an_answer_are_left_out(tmp_path: Path, factory: str) -> None:
     directory = directory_of(tmp_path / "model", factory)
@@ -77,6 +80,7 @@ def test_signals_without_an_answer_are_left_out(tmp_path: Path, factory: str) ->
     assert ("streaming.probes" in checks) == (factory == "masked")
 
 
+@pytest.mark.slow
 def test_lengths_without_a_finite_answer_are_not_taken(tmp_path: Path) -> None:
     directory = directory_of(tmp_path / "model", "standardised")
     result = call("build", directory, "--out", tmp_path / "out", "--json")

@@ -15,6 +15,7 @@ from ssm2edge.reduction.quasi_newton import descend
 from ssm2edge.systems.dense import DenseSystem, to_dense, to_modal
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.system import System, from_conjugate_half
+from tests.slow_cases import slow
 
 ROUNDING = 1e-9
 
@@ -104,7 +105,7 @@ def test_the_fixed_point_on_the_infinite_horizon_leaves_little_to_refine(quadrat
 
 @pytest.mark.parametrize("quadratic", [False, True])
 @pytest.mark.parametrize("horizon", [20, None])
-@pytest.mark.parametrize("order", [1, 4, 5])
+@pytest.mark.parametrize("order", [1, slow(4), slow(5)])
 def test_gradient_is_never_worse_than_any_other_method(order: int, horizon: int | None, quadratic: bool) -> None:
     system = random_systems(2, 12, 2, 2, quadratic, seed=order)
     refined = reduce_system(system, order, "gradient", horizon)
@@ -117,6 +118,7 @@ def test_gradient_is_never_worse_than_any_other_method(order: int, horizon: int 
         assert (refined.error <= other.error).all(), method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 4, 8, 16, 32])
 def test_gradient_is_best_on_trained_linear_recurrent_units(order: int) -> None:
     arrays = np.load(Path(__file__).parent / "data" / "linear_lru.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from ssm2edge.reduction import reduce_system
@@ -60,6 +61,7 @@ def test_other_channels_stay_to_the_last_bit() -> None:
         assert torch.equal(getattr(result.system, name)[:3], getattr(plain, name))
 
 
+@pytest.mark.slow
 def test_orders_below_the_own_one_are_not_won_by_what_float32_cannot_hold() -> None:
     system, responses = far_from_normal(4)
     for order in (8, 12, 15):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ssm2edge.reduction import METHODS, reduce_system
 from ssm2edge.systems.response import impulse_response
 from ssm2edge.systems.system import System, from_conjugate_half, siso_bank
+from tests.slow_cases import slow
 
 
 def s4d_lin(channels: int, states: int, seed: int = 0) -> System:
@@ -43,7 +44,7 @@ def assert_contract(original: System, order: int, method: str, horizon: int | No
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-@pytest.mark.parametrize("order", [1, 2, 3, 5, 8, 15])
+@pytest.mark.parametrize("order", [1, slow(2), 3, slow(5), 8, slow(15)])
 @pytest.mark.parametrize("horizon", [7, 300, None])
 def test_stable_in_stable_out_and_errors_are_those_of_the_impulse_responses(method: str, order: int, horizon: int | None) -> None:
     assert_contract(s4d_lin(6, 16, seed=order), order, method, horizon)
@@ -94,7 +95,7 @@ def test_a_system_with_fewer_active_modes_is_recovered() -> None:
 
 
 @pytest.mark.parametrize("horizon", [784, None])
-@pytest.mark.parametrize("order", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("order", [1, slow(2), 4, slow(8), 16])
 def test_gradient_is_never_worse_than_the_methods_it_starts_from(order: int, horizon: int | None) -> None:
     system = s4d_lin(12, 32, seed=order)
     refined = reduce_system(system, order, "gradient", horizon)

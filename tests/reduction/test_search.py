@@ -20,6 +20,7 @@ from ssm2edge.reduction.sections import SLOWEST, Sections, sections_of, slowest_
 from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.response import impulse_response, pole_sequences
 from ssm2edge.systems.system import System, from_conjugate_half
+from tests.slow_cases import slow
 
 HORIZON = 120
 
@@ -104,7 +105,7 @@ def test_ranking_puts_repeated_minima_last() -> None:
     assert (first.iterations + second.iterations + third.iterations).tolist() == [4, 4, 4]
 
 
-@pytest.mark.parametrize("order", [4, 12])
+@pytest.mark.parametrize("order", [4, slow(12)])
 def test_random_restarts_seldom_find_better_poles(order: int) -> None:
     """At least 7 of 8 channels are within 1 % of the best of 8 refinements from random picks of modes."""
     system = s4d_lin(torch.logspace(-2.5, -1, 8, dtype=torch.float64), 32, seed=order)

@@ -20,6 +20,8 @@ from ssm2edge.export import export_offline, export_stream
 from ssm2edge.runtime import Model, Stream
 from tests.verification.test_verdicts import multiply_output
 
+pytestmark = pytest.mark.slow
+
 BLOCK = 2 * FRAME
 
 

@@ -35,6 +35,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_script_makes_a_model_directory_of_the_folder(folder: Path, tmp_path: Path) -> None:
     sizes = ("--channels", 4, "--layers", 1, "--states", 4, "--length", LENGTH)
     done = run(folder, "--output", tmp_path / "imdb", "--epochs", 1, "--batch", 2, "--device", "cpu", *sizes)

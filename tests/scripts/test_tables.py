@@ -26,6 +26,7 @@ def run(results: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
     run(tmp_path, "--quick")
     file = tmp_path / "activity" / "results" / "tables.json"
@@ -48,6 +49,7 @@ def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
     assert again["cells"]["balanced 1/16"]["value"] > 0
 
 
+@pytest.mark.slow
 def test_figures_of_other_weights_are_not_kept(tmp_path: Path) -> None:
     file = tmp_path / "sysid" / "results" / "tables.json"
     arguments = ("--models", "sysid", "--ways", "balanced", "--divisors", "16")

@@ -100,6 +100,7 @@ def test_an_interrupted_training_ends_where_one_that_was_not_ends(tmp_path: Path
         assert torch.equal(found[name], values), name
 
 
+@pytest.mark.slow
 def test_an_interrupted_identification_goes_on(tmp_path: Path) -> None:
     def run(output: Path, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-u", str(SCRIPTS / "train_sysid.py"), "--steps", "200", "--output", str(output), *more]

@@ -13,7 +13,10 @@ import pytest
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory, samples
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
+
+@pytest.mark.slow
 def test_directory_builds_and_verifies_as_it_is(tmp_path: Path) -> None:
     written = call("init", tmp_path / "mine")
     assert written.exit_code == 0, written.stderr
@@ -58,6 +61,7 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
     assert (place / "build.toml").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("calibration", "said"), [(False, {"keep": 0.5}), (True, {"keep": 1 / 6, "calibrate": "spectrum"})])
 def test_size_is_decided_by_the_samples_there_are(tmp_path: Path, calibration: bool, said: dict[str, object]) -> None:
     place = model_directory(tmp_path / "mine", BUILD.partition("[build]")[0])

@@ -9,7 +9,7 @@ import pytest
 from tests.verification.response_cases import Case, case_of
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     made: dict[str, Case] = {}
 

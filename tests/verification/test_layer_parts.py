@@ -27,6 +27,7 @@ def test_part_of_a_graph_gives_what_the_whole_gives_there(case: Callable[[str], 
             close(made.layer(call).run(seen[inputs[call]]), seen[target], 1e-6)
 
 
+@pytest.mark.slow
 def test_part_of_a_graph_whose_time_comes_last_asks_for_its_own_length(tmp_path: Path) -> None:
     path = tmp_path / "offline.onnx"
     onnx.save(export_offline(traced(tail(lambda module, y: module.layer(y)[0]))), path)

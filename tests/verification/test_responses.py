@@ -25,6 +25,7 @@ from ssm2edge.verification.parts import Layer
 from ssm2edge.verification.responses import MeasuredLayer, checks, measure
 from ssm2edge.verification.verify import run_check
 from tests.random_banks import random_bank
+from tests.slow_cases import slow, slow_but
 from tests.verification.response_cases import LENGTH, MODELS, NOBODY, Case, close
 
 
@@ -72,7 +73,7 @@ def mimo(inputs: int, outputs: int) -> System:
     return from_conjugate_half(torch.tensor([0.9 + 0.1j, 0.3 + 0.5j]), B, C, D)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", slow_but(("S4D", "quadratic outputs", "called twice"), MODELS))
 def test_graph_pack_and_equations_agree(case: Callable[[str], Case], kind: str) -> None:
     made = case(kind)
     pack, calls = made.pack, list(made.subject.model.layers)
@@ -202,12 +203,12 @@ def _quicken(value: NDArray[np.float32]) -> None:
         ("S4D", "layers.0", "c", _exchange_pairs),
         ("S4D", "layers.1", "a", _quicken),
         ("S4D", "layers.0", "d", _turn_first),
-        ("S4, low rank", "blocks.1.layer", "a", _quicken),
-        ("S4, both directions", "blocks.0.layer.anticausal", "c", _turn_first),
-        ("S5", "blocks.0.s5", "output", _exchange_pairs),
-        ("LRU", "units.0", "output", _turn_first),
+        slow("S4, low rank", "blocks.1.layer", "a", _quicken),
+        slow("S4, both directions", "blocks.0.layer.anticausal", "c", _turn_first),
+        slow("S5", "blocks.0.s5", "output", _exchange_pairs),
+        slow("LRU", "units.0", "output", _turn_first),
         ("quadratic outputs", "layers.0.lru", "output", _turn_first),
-        ("long convolutions", "blocks.1.filter.conv", "c", _turn_first),
+        slow("long convolutions", "blocks.1.filter.conv", "c", _turn_first),
     ],
 )
 def test_fault_in_a_layer_fails_its_checks_and_no_others(
@@ -227,7 +228,7 @@ def test_fault_in_a_layer_fails_its_checks_and_no_others(
 
 @pytest.mark.parametrize(
     ("kind", "layer", "constant"),
-    [("S4D", "layers.1", "c"), ("S5", "blocks.1.s5", "input"), ("quadratic outputs", "layers.1.lru", "a")],
+    [("S4D", "layers.1", "c"), slow("S5", "blocks.1.s5", "input"), ("quadratic outputs", "layers.1.lru", "a")],
 )
 def test_fault_that_brings_a_layer_nearer_to_the_original_fails_its_block(
     case: Callable[[str], Case], tmp_path: Path, kind: str, layer: str, constant: str
