@@ -157,6 +157,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_there_is_a_whole_artifact_or_none(tmp_path: Path) -> None:
     place = tmp_path / "build"
     generator = random.Random(0)

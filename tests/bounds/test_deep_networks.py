@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, fx
 
@@ -35,5 +36,6 @@ def most_held(layers: int) -> int:
     return max(held)
 
 
+@pytest.mark.slow
 def test_values_are_let_go_when_nothing_needs_them() -> None:
     assert most_held(6) == most_held(2) < 10

@@ -90,6 +90,7 @@ def test_silent_channels_stay_as_they_were_reduced_and_the_others_do_not_notice(
     np.testing.assert_allclose(response_of(part, LENGTH)[others], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_inputs_of_a_single_frequency_give_finite_stable_systems() -> None:
     system = bank()
     time = np.arange(LENGTH)

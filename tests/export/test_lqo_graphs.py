@@ -53,7 +53,7 @@ def close(actual: Array, expected: Array) -> None:
     assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("rank", [slow(0), 2])
 def test_offline_graph_is_the_model_at_every_length(tmp_path: Path, rank: int) -> None:
     onnx.save(export_offline(traced(rank)), tmp_path / "offline.onnx")
     with Model(tmp_path / "offline.onnx") as model:
@@ -62,7 +62,7 @@ def test_offline_graph_is_the_model_at_every_length(tmp_path: Path, rank: int) -
             close(model.run({"voltage": u})["output"], answer(rank, u))
 
 
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("rank", [slow(0), 2])
 @pytest.mark.parametrize("block", [slow(1), 6])
 def test_stream_is_the_model_and_names_its_states(tmp_path: Path, rank: int, block: int) -> None:
     graph, states = export_stream(traced(rank), block)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssm2edge.traced import StreamingError
 from tests.block_by_block import assert_streams, streaming_form
+from tests.slow_cases import slow_but
 from tests.small_models import CHANNELS, Tail
 
 functional = nn.functional
@@ -75,7 +76,7 @@ STREAMING: dict[str, Callable[[Any, Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", slow_but(list(STREAMING)[::4], STREAMING))
 def test_blocks_give_the_whole_answer(name: str) -> None:
     assert_streams(STREAMING[name], convolutions, steps=14)
 
@@ -112,7 +113,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[Any, Tensor], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", slow_but(list(REFUSED)[::4], REFUSED))
 def test_what_looks_ahead_is_refused_where_it_first_does(name: str) -> None:
     operation, reason, function = REFUSED[name]
     with pytest.raises(StreamingError, match=reason) as caught:

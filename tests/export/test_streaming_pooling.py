@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssm2edge.export.streaming import RULES, StreamingModule, to_streaming
 from ssm2edge.traced import InputAxes, trace
 from tests.block_by_block import assert_streams, streaming_form
+from tests.slow_cases import slow_but
 
 functional = nn.functional
 
@@ -31,7 +32,7 @@ POOLINGS: dict[str, Callable[[Any, Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", slow_but(list(POOLINGS)[::3], POOLINGS))
 def test_blocks_give_the_whole_answer(name: str) -> None:
     assert_streams(POOLINGS[name], steps=12)
 

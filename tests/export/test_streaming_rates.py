@@ -76,6 +76,7 @@ def test_blocks_of_frames_give_the_whole_answer(name: str) -> None:
     assert assert_streams(function, tail, steps=10).frame == frame
 
 
+@pytest.mark.slow
 def test_pyramids_stream_as_long_as_they_are_shifted() -> None:
     form = assert_streams(lambda m, z: (z, z.mean(2)), pyramid, steps=10)
     assert form.frame == 4
@@ -89,6 +90,7 @@ def test_blocks_that_are_no_frames_are_refused() -> None:
     assert not isinstance(caught.value, StreamingError)
 
 
+@pytest.mark.slow
 def test_lengths_a_model_takes_are_found() -> None:
     assert (traced(pyramid(lambda m, z: z)).multiple, traced(pyramid(lambda m, z: z)).shortest) == (4, 4)
     form = traced(tail(lambda m, z: functional.avg_pool1d(z, 4)))

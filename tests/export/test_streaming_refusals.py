@@ -14,6 +14,7 @@ from ssm2edge.export import export_stream
 from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.traced import ExportError, StreamingError, trace
 from ssm2edge.traced.inputs import InputAxes
+from tests.slow_cases import slow
 from tests.small_models import CHANNELS, tail, traced
 
 functional = nn.functional
@@ -63,7 +64,11 @@ REFUSED: list[tuple[str, Function]] = [
 """The start of the operation's name, and a function that uses it."""
 
 
-@pytest.mark.parametrize(("operation", "function"), REFUSED, ids=[f"{i}-{name}" for i, (name, _) in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("operation", "function"),
+    [case if i % 4 == 0 else slow(*case) for i, case in enumerate(REFUSED)],
+    ids=[f"{i}-{name}" for i, (name, _) in enumerate(REFUSED)],
+)
 def test_refused_by_name(operation: str, function: Function) -> None:
     form = traced(tail(function))
     with pytest.raises(StreamingError) as caught:

@@ -13,6 +13,7 @@ from models.digits.model import DigitClassifier
 from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.traced import InputAxes, trace
 from tests.block_by_block import assert_streams, streamed
+from tests.slow_cases import slow_but
 from tests.small_models import replaced, tail, traced
 
 functional = nn.functional
@@ -49,7 +50,7 @@ ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", slow_but(list(ACCEPTED)[::4], ACCEPTED))
 def test_blocks_give_the_whole_answer(name: str) -> None:
     assert_streams(ACCEPTED[name])
 

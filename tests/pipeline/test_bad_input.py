@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.command_line import call
 from tests.model_directories import BUILD, CLASSES, HELD_OUT, LENGTH, model_directory, samples, tiny_model
+from tests.slow_cases import slow_but
 
 Prepare = Callable[[Path], object]
 
@@ -269,7 +270,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(list(CASES)[::3], CASES))
 def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
     prepare, said = CASES[name]
     prepare(directory)

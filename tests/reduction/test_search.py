@@ -141,6 +141,7 @@ def test_poles_that_all_but_meet_do_not_seem_better_than_they_are() -> None:
     assert (value >= error.square() * (1 - 1e-4)).all()
 
 
+@pytest.mark.slow
 def test_exact_outputs_are_taken_only_where_their_errors_are_known() -> None:
     system, poles = nearly_real_pairs()
     rival = System(poles, torch.ones_like(poles)[..., None], torch.full_like(poles, 0.01)[..., None, :], system.D)

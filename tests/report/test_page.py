@@ -68,6 +68,7 @@ def test_names_are_text_and_never_markup() -> None:
     assert "</script><img src=x>" in found.words
 
 
+@pytest.mark.slow
 def test_three_layers_of_64_channels_and_64_states_stay_small() -> None:
     page = render(*large(), FILES)
     assert len(page.encode()) < 1_200_000

@@ -81,6 +81,7 @@ def test_result_is_the_best_iterate_on_the_held_back_part() -> None:
     assert losses[result.best] == min(losses) < losses[0]
 
 
+@pytest.mark.slow
 def test_training_that_only_does_harm_returns_the_start() -> None:
     model = classifier()
     result = finetune(model, INPUTS, LABELS, training=replace(TRAINING, learning_rate=30.0, largest_gradient=1e3))

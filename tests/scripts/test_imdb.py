@@ -53,6 +53,7 @@ def test_script_makes_a_model_directory_of_the_folder(folder: Path, tmp_path: Pa
     assert {bytes(row.astype(np.uint8))[:5] for row in samples.calibration["text"]} == {b"train"}
 
 
+@pytest.mark.slow
 def test_folder_of_another_layout_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     done = run(folder / "train", "--output", tmp_path / "imdb")
     assert done.returncode == 1

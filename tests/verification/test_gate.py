@@ -132,6 +132,7 @@ def test_stream_that_is_gone_is_a_regression(tmp_path: Path, base: Path) -> None
     assert not_passed(build(tmp_path / "still", streams=False), base) == {"stream": Outcome.REGRESSION}
 
 
+@pytest.mark.slow
 def test_manifest_alone_is_a_baseline(tmp_path: Path, base: Path) -> None:
     def timed(ratio: float) -> Path:
         def change(manifest: Manifest) -> Manifest:

@@ -152,6 +152,7 @@ def test_directions_of_many_inputs_drive_each_of_them() -> None:
     assert np.linalg.matrix_rank(layer.directions) == 4
 
 
+@pytest.mark.slow
 def test_pack_stays_small_whatever_the_model() -> None:
     bank = random_bank(400, 4)
     names = [f"layers.{i}" for i in range(12)]
@@ -164,6 +165,7 @@ def test_pack_stays_small_whatever_the_model() -> None:
     assert len(pack.times) >= 10
 
 
+@pytest.mark.slow
 def test_wide_banks_are_run_no_longer_than_a_pack_may_ask_for() -> None:
     bank = random_bank(1, 2)[torch.zeros(5000, dtype=torch.int64)]
     pack = respond({"bank": bank}, {"bank": bank}, ["bank"], None)
