@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.digits import model as digits
+from ssm2edge.loading import Samples, load_arrays, samples_of
 
 LENGTH, HELD_OUT, CLASSES = 24, 16, 3
 
@@ -48,6 +50,11 @@ def samples() -> dict[str, Any]:
         "held_out.pixels": generator.standard_normal((HELD_OUT, LENGTH, 1)).astype(np.float32),
         "labels": generator.integers(0, CLASSES, HELD_OUT),
     }
+
+
+def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str | None = None) -> Samples:
+    """Read a samples file and check it."""
+    return samples_of(load_arrays(path), path, names, time_axis, metric)
 
 
 def model_directory(place: Path, build: str = BUILD) -> Path:

@@ -12,8 +12,9 @@ import pytest
 from ssm2edge.artifact import ArtifactError, load_reference, load_responses
 from ssm2edge.cli.samples import read_samples
 from ssm2edge.errors import UserError
-from ssm2edge.loading import load_samples, read_flax_tree
+from ssm2edge.loading import read_flax_tree
 from ssm2edge.runtime import Port
+from tests.model_directories import load_samples
 
 READERS: dict[str, Callable[[Path], object]] = {
     "reference": load_reference,

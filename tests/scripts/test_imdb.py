@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssm2edge.loading import load_model, load_samples, open_source
+from ssm2edge.loading import load_model, open_source
+from tests.model_directories import load_samples
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "train_imdb.py"
 LENGTH = 48
