@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import ssm2edge
 from ssm2edge.layers import S5, blocks
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 SAMPLES, LENGTH = 64, 24
 
 
@@ -215,6 +217,7 @@ def test_results_show_themselves(built: ssm2edge.Artifact, model: Net, samples: 
     assert str(built.directory) in repr(built)
 
 
+@pytest.mark.slow
 def test_command_line_and_api_give_the_same_bytes(model: Net, samples: Tensor, labels: Tensor, tmp_path: Path) -> None:
     from tests.model_directories import model_directory
 
@@ -238,6 +241,7 @@ def test_command_line_and_api_give_the_same_bytes(model: Net, samples: Tensor, l
         assert (tmp_path / "cli" / name).read_bytes() == (api.directory / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_compressed_model_is_built_as_it_is(
     built: ssm2edge.Artifact, model: Net, samples: Tensor, labels: Tensor, tmp_path: Path
 ) -> None:

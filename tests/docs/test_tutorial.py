@@ -11,6 +11,8 @@ import pytest
 
 from scripts.run_tutorial import NOTEBOOK, cells, executed, outputs
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 STORED: dict[str, Any] = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
 
 
@@ -23,6 +25,7 @@ def printed(notebook: dict[str, Any]) -> str:
     return "".join("".join(one["text"]) for cell in cells(notebook) for one in cell["outputs"] if one["output_type"] == "stream")
 
 
+@pytest.mark.slow
 def test_every_cell_runs_and_gives_what_is_stored(tmp_path: Path) -> None:
     done = executed(STORED, tmp_path)
     assert [kinds(cell) for cell in cells(done)] == [kinds(cell) for cell in cells(STORED)]

@@ -17,6 +17,9 @@ from models.digits.model import S4D
 from ssm2edge.runtime import Model
 from tests import published_s4
 from tests.layers_alike import WIDTH, Frozen
+from tests.slow_cases import slow_but
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 
 class Bare(nn.Module):
@@ -61,6 +64,7 @@ def built(model: nn.Module, out: Path, channels: int, time_axis: int = 1) -> lis
         return list(graph.layers)
 
 
+@pytest.mark.slow
 def test_layers_with_equal_poles_are_two(tmp_path: Path) -> None:
     torch.manual_seed(0)
     assert built(Frozen(2), tmp_path / "out", 2) == ["layers.0", "layers.1"]
@@ -68,6 +72,7 @@ def test_layers_with_equal_poles_are_two(tmp_path: Path) -> None:
     assert sum(name.endswith("block.a") for name in names) == 1  # the exporter stores them once: what the test is about
 
 
+@pytest.mark.slow
 def test_directions_with_equal_poles_are_two(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = published_s4.make(bidirectional=True, d_state=8)
@@ -85,7 +90,7 @@ ENDS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("place", ENDS)
+@pytest.mark.parametrize("place", slow_but(("a bank alone",), ENDS))
 def test_layers_at_the_ends_of_a_model(place: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     make, names = ENDS[place]

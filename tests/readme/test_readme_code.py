@@ -11,10 +11,13 @@ from torch import nn
 
 from ssm2edge.layers import blocks
 
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
 README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text(encoding="utf-8")
 (BLOCK,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_a_module_trained_here_is_compressed_built_verified_and_streamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
