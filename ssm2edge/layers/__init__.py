@@ -1,6 +1,6 @@
-"""Which layer of which library holds a System, and the block that replaces it.
+"""LTI layers of models: found as Systems, and replaced by blocks.
 
-Systems that no library can read from parameters are found out first, by :func:`realise_layers`.
+:func:`realise_layers` first realises systems that no library can read from parameters.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class ReducedBank(Block):
 
     @classmethod
     def fits(cls, system: System) -> bool:
-        """Whether the system is a bank of linear SISO channels."""
+        """Return whether the system is a bank of linear SISO channels."""
         return len(system.batch_shape) == 1 and system.is_siso and system.M is None
 
     @classmethod
@@ -94,7 +94,7 @@ class ReducedBank(Block):
         return from_real_sections(RealSections(*(x.detach().cpu() for x in (sections.a, sections.b, sections.c, sections.d))))
 
     def kernel(self, length: int) -> Tensor:
-        """Impulse responses ``(channels, length)``, float64, differentiable."""
+        """Return the impulse responses ``(channels, length)``, float64, differentiable."""
         sections = self.sections()
         block = max(1, math.isqrt(length))
         poles = torch.complex(sections.a, -sections.b)
@@ -137,7 +137,7 @@ class _KnownKernels(nn.Module):
 
 
 def _powers(base: Tensor, count: int) -> Tensor:
-    """Powers 0 .. count - 1 along a new last axis, by doubling: unlike ``base ** k`` right at zero, gradients included."""
+    """Return powers 0 .. count - 1 along a new last axis, by doubling: unlike ``base ** k`` right at zero, with gradients."""
     powers, step = torch.ones_like(base).unsqueeze(-1), base.unsqueeze(-1)
     while powers.shape[-1] < count:
         powers, step = torch.cat((powers, powers * step), dim=-1), step * step

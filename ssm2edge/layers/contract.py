@@ -1,4 +1,4 @@
-"""What every layer library and every block supplies, and what is known of a layer once it is found."""
+"""The contracts of layer libraries and blocks, and the values that describe layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECTIONS = ("causal", "anticausal")
 
 @dataclass(frozen=True)
 class Realised:
-    """How a system was realised from an impulse response.
+    """Realisation of a system from an impulse response.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class FoundLayer:
     kind
         Kind of system, for people: "SISO bank", "MIMO".
     system
-        What it computes between its inputs and its nonlinearity, float64.
+        The system between its inputs and its nonlinearity, float64.
     parameters
         Real numbers that the system is stored in, as the user stores them; what parts or layers share counts at the first one.
     frozen
-        How many of them are buffers, which a count of the model's parameters leaves out.
+        Buffers among them, which a count of the model's parameters leaves out.
     lengths
         Lengths of sequences on which the layer is this system; None for all.
     realised
-        How well the system fits the layer where it was realised from an impulse response; None where it was read.
+        Record of the realisation from an impulse response; None if the system was read.
     module
         Path of the layer, without the part.
     """
@@ -95,7 +95,7 @@ class Origin:
     h2_error
         Error of the block as it was made: h2 norm of the difference over the whole layer, relative to the original's norm.
     outcome
-        How the reduction ended, for people: ``converged``, or ``60 converged, 4 repaired`` where channels differ.
+        End of the reduction, for people: ``converged``, or ``60 converged, 4 repaired`` if channels differ.
     method
         Name of the reduction method.
     """
@@ -113,7 +113,7 @@ class Block(nn.Module, ABC):
     """The reduction that the block came from, where :func:`ssm2edge.layers.describe_blocks` recorded it."""
 
     time_last: ClassVar[bool] = False
-    """Whether time is the last axis of inputs and outputs; features are otherwise."""
+    """True if time is the last axis of inputs and outputs; features are otherwise."""
 
     dynamics: nn.Parameter
     """Parameters of the poles."""
@@ -121,7 +121,7 @@ class Block(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def fits(cls, system: System) -> bool:
-        """Whether this kind of block can hold ``system``."""
+        """Return whether this kind of block can hold ``system``."""
 
     @classmethod
     def standing_for(cls, system: System) -> Self:
@@ -162,10 +162,10 @@ class LayerLibrary(Protocol):
     name: str
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether ``module`` is one of this library's layers, by class or structure."""
+        """Return whether ``module`` is one of this library's layers, by class or structure."""
 
     def kind(self, module: nn.Module) -> str:
-        """Kind of system the layer holds, for people."""
+        """Return the kind of system that the layer holds, for people."""
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
         """Return the layer's systems, float64, by part: ``ONLY`` in an ordinary layer.
@@ -181,7 +181,7 @@ class LayerLibrary(Protocol):
         """
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Shape of an input of the layer."""
+        """Return the shape of an input of the layer."""
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """Return the parameters and buffers that each part is stored in; what parts share may be listed in each."""
@@ -196,7 +196,7 @@ class LayerLibrary(Protocol):
 
 @runtime_checkable
 class BoundLength(Protocol):
-    """What a library has besides, where its layers are one system only on sequences of some lengths."""
+    """Method of libraries whose layers are one system only on sequences of some lengths."""
 
     def lengths(self, module: nn.Module) -> range | None:
         """Return the lengths on which ``module`` is what ``read`` returns; None for all."""
@@ -204,10 +204,10 @@ class BoundLength(Protocol):
 
 @runtime_checkable
 class LengthFromSamples(Protocol):
-    """What a library has besides, where kernels depend on a length that its layers need not say."""
+    """Method of libraries whose kernels depend on a length that layers need not store."""
 
     def fix_length(self, module: nn.Module, length: int) -> None:
-        """Let ``module``, if it says no length, be what it is on ``length`` samples; what it computes there stays."""
+        """Set the length of ``module`` to ``length`` samples if it stores none; its outputs on so many stay."""
 
 
 class Refusal(Protocol):
@@ -218,10 +218,10 @@ class Refusal(Protocol):
         """Name of the kind, for people."""
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether ``module`` is such a layer, by class or structure; this is asked before any library."""
+        """Return whether ``module`` is such a layer, by class or structure; refusals come before libraries."""
 
     def reason(self, module: nn.Module) -> str:
-        """Why no system describes it and what can be done, as one sentence that follows a colon and ends with a full stop."""
+        """Return the reason and the mend, as one sentence that follows a colon and ends with a full stop."""
 
 
 class LayerError(UserError):
@@ -229,5 +229,5 @@ class LayerError(UserError):
 
 
 def path_of(layer: str, part: str) -> str:
-    """Name of a part of a layer: the layer's own for the only part."""
+    """Return the name of a part of a layer: the layer's own for the only part."""
     return ".".join(name for name in (layer, part) if name)

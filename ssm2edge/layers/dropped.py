@@ -1,4 +1,4 @@
-"""What layers return beside their output: None stays None, a state is dropped, and told when the model uses it."""
+"""Values beside a layer's output: None stays None; a state is dropped, and an error if the model uses it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DroppedState:
 
 
 def left_empty(answer: object) -> tuple[bool, ...] | None:
-    """Which values behind a layer's output are None; None where the answer is neither a tensor nor begins with one."""
+    """Return which values behind a layer's output are None; None if the answer neither is nor begins with a tensor."""
     if isinstance(answer, Tensor):
         return ()
     if type(answer) in (tuple, list) and len(answer) > 0 and isinstance(answer[0], Tensor):  # type: ignore[arg-type,index]  # just seen
@@ -49,5 +49,5 @@ def left_empty(answer: object) -> tuple[bool, ...] | None:
 
 
 def answer_like(y: Tensor, container: type | None, empty: Sequence[bool]) -> Any:
-    """An output in the form in which the layer answered: alone, or first in a tuple or list."""
+    """Return an output in the form of the layer's answer: alone, or first in a tuple or list."""
     return y if container is None else container([y, *(None if none else DroppedState() for none in empty)])

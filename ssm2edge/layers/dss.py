@@ -58,7 +58,7 @@ class DSSLibrary:
     name = "DSS"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module has the published kernel parameters and the parts around them."""
+        """Return whether the module has the published kernel parameters and the parts around them."""
         kernel, skip = getattr(module, "kernel", None), getattr(module, "D", None)
         return (
             isinstance(kernel, nn.Module)
@@ -70,13 +70,13 @@ class DSSLibrary:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """A bank, with the length it holds for where the kernel is a softmax."""
+        """Return a bank, with its length if the kernel is a softmax."""
         shared = " with shared poles" if _single_step(module.get_submodule("kernel")) or len(skip_of(module)) > 1 else ""
         longest = _longest(module)
         return f"SISO bank{shared}" + (f" (softmax over {longest:,} samples)" if longest and _is_softmax(module) else "")
 
     def lengths(self, module: nn.Module) -> range | None:
-        """Up to ``max_kernel_length`` samples; exactly so many for a softmax."""
+        """Return up to ``max_kernel_length`` samples; exactly so many for a softmax."""
         longest = _longest(module)
         return None if longest is None else range(longest if _is_softmax(module) else 1, longest + 1)
 
@@ -86,7 +86,7 @@ class DSSLibrary:
             setattr(module, "max_kernel_length", length)  # noqa: B010  (an attribute of the layer, unknown to type checkers)
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Channels before time, unless the layer says otherwise."""
+        """Return channels before time, unless the layer says otherwise."""
         return headed_shape(module, batch, length)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
@@ -102,7 +102,7 @@ class DSSLibrary:
         return systems_of(module, _heads(kernel, _version(module), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """The kernel's tensors and the skip; both directions share the kernel's."""
+        """Return the kernel's tensors and the skip; both directions share the kernel's."""
         kernel = module.get_submodule("kernel")
         return tensors_of(module, [getattr(kernel, name) for name in _stored(kernel)], skip_of(module))
 
@@ -155,7 +155,7 @@ def _heads(kernel: nn.Module, version: str, length: int | None) -> Heads:
 
 
 def _modes(values: Mapping[str, Tensor], version: str, largest: float) -> Tensor:
-    """Lambda, ``(N,)`` complex128."""
+    """Return Lambda, ``(N,)`` complex128."""
     if "Lambda" in values:
         real, imaginary = values["Lambda"].unbind(-1)
         return torch.complex(real.clamp(max=largest) if version.startswith("clip") else real, imaginary)
@@ -176,7 +176,7 @@ def _is_softmax(module: nn.Module) -> bool:
 
 
 def _single_step(kernel: nn.Module) -> bool:
-    """Whether decays and frequencies of a channel have the same step, so that all channels' poles follow from one set."""
+    """Return whether decays and frequencies of a channel have the same step, so that all channels' poles follow from one set."""
     log_dt = getattr(kernel, "log_dt").detach()  # noqa: B009  (registered at run time, unknown to type checkers)
     return bool(log_dt.ndim == 1 or (log_dt[:, :1] == log_dt).all())
 

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 LARGEST_RADIUS = 1 - 2.0**-22
-"""Poles closer to the unit circle cannot be told from it in float32."""
+"""Poles closer to the unit circle lie on it in float32."""
 
 LARGEST_NU = 32.0
 """Beyond it the modulus is zero in any arithmetic, while exp(nu) would overflow on its way to a gradient."""
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Rounding with the gradient of the identity; the sum is exact, and so is the difference."""
+    """Round with the gradient of the identity; the sum is exact, and so is the difference."""
     return values + (values.float().double() - values).detach()
 
 
 def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
-    """Free parameters and fixed signs of poles in canonical order.
+    """Return the free parameters and fixed signs of poles in canonical order.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
-    """Coefficients a and b of the sections, ``(*batch, n)`` float64, differentiable; see :func:`as_held`."""
+    """Return the coefficients a and b of the sections, ``(*batch, n)`` float64, differentiable; see :func:`as_held`."""
     order = parameters.shape[-1]
     leader = [2 * (j // 2) for j in range(order)]
     follower = [min(2 * (j // 2) + 1, order - 1) for j in range(order)]

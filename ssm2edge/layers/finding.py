@@ -66,7 +66,7 @@ def find_layers(
 
 
 def fix_lengths(model: nn.Module, length: int) -> None:
-    """Let layers whose kernel depends on a length that they do not say be what they are on ``length`` samples, in place."""
+    """Set the sequence length of layers whose kernel depends on it and which do not store one, in place."""
     for _, module, library in matches(model, LIBRARIES, REFUSALS):
         if isinstance(library, LengthFromSamples):
             library.fix_length(module, length)
@@ -187,7 +187,7 @@ def lengths_of(module: nn.Module, library: LayerLibrary) -> range | None:
 
 
 def _count(stored: Iterable[Tensor], counted: set[int]) -> tuple[int, int]:
-    """Real numbers in tensors that were not counted before, and how many of them are buffers."""
+    """Count the real numbers in tensors that were not counted before, and those of buffers among them."""
     new = [x for x in {id(x): x for x in stored}.values() if id(x) not in counted]
     counted.update(map(id, new))
     sizes = [(x.numel() * (2 if x.is_complex() else 1), isinstance(x, nn.Parameter)) for x in new]

@@ -1,4 +1,4 @@
-"""What replaces layers of several heads and directions: every head filters every channel, forth and, where it does, back."""
+"""Replacements of layers of several heads and directions: every head filters every channel, forth or both ways."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ class HeadedReplacement(Replacement):
 
 
 def skip_of(module: nn.Module) -> Tensor:
-    """The skip ``D (heads, channels)`` of a layer."""
+    """Return the skip ``D (heads, channels)`` of a layer."""
     skip = getattr(module, "D")  # noqa: B009  (D is registered at run time, unknown to type checkers)
     assert isinstance(skip, Tensor)
     return skip
 
 
 def headed_shape(module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-    """Shape of an input of a layer: channels before time, unless the layer says otherwise."""
+    """Return the shape of an input of a layer: channels before time, unless the layer says otherwise."""
     channels = skip_of(module).shape[1]
     return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
 
 
 def is_bidirectional(module: nn.Module) -> bool:
-    """Whether a layer filters both ways."""
+    """Return whether a layer filters both ways."""
     return bool(getattr(module, "bidirectional", False))
 
 

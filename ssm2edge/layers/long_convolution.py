@@ -27,12 +27,12 @@ LONG = 64
 
 @dataclass(frozen=True, eq=False)
 class ConvolutionRoute:
-    """How a block is called in the place of a depthwise convolution.
+    """The call of a block in the place of a depthwise convolution.
 
     Attributes
     ----------
     reach
-        How many samples back the convolution looks.
+        Samples that the convolution looks back.
     padding
         Zeros on both sides of its input: 0 or ``reach``.
     outputs_per_input
@@ -55,7 +55,7 @@ class ConvolutionRoute:
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether a module is a plain depthwise ``nn.Conv1d`` that can be seen as a causal filter."""
+    """Return whether a module is a plain depthwise ``nn.Conv1d`` that can be seen as a causal filter."""
     if not isinstance(module, nn.Conv1d) or type(module).forward is not nn.Conv1d.forward:
         return False
     whole = isinstance(module.padding, tuple) and module.padding[0] in (0, reach_of(module))
@@ -63,24 +63,24 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def is_long(module: nn.Module) -> bool:
-    """Whether a depthwise convolution is long enough to be taken for a state-space layer unasked."""
+    """Return whether a depthwise convolution is long enough to be taken for a state-space layer unasked."""
     return isinstance(module, nn.Conv1d) and is_depthwise(module) and module.kernel_size[0] >= LONG
 
 
 def reach_of(module: nn.Conv1d) -> int:
-    """How many samples back a convolution looks."""
+    """Return the samples that a convolution looks back."""
     return (module.kernel_size[0] - 1) * module.dilation[0]
 
 
 def route_of(module: nn.Conv1d) -> ConvolutionRoute:
-    """How a block is called in the convolution's place."""
+    """Return the call of a block in the convolution's place."""
     padding = module.padding[0]
     assert isinstance(padding, int)
     return ConvolutionRoute(reach_of(module), padding, module.out_channels // module.in_channels)
 
 
 def response_of(path: str, module: nn.Conv1d, length: int) -> Tensor:
-    """Impulse responses ``(channels, 1, 1, length)`` float64 of the causal filters, zero beyond their taps.
+    """Return the impulse responses ``(channels, 1, 1, length)`` float64 of the causal filters, zero beyond their taps.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class LrnnxS5Library:
     name = "lrnnx S5"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module itself has the parameters, in one of the two ways."""
+        """Return whether the module itself has the parameters, in one of the two ways."""
         own = module._parameters
         values = {name: own.get(name) for name in ("A", "B", "C", "D", "log_dt")}
         shapes = [value.ndim if value is not None else 0 for value in values.values()]
@@ -45,11 +45,11 @@ class LrnnxS5Library:
         return len(pairs) == 2 and (invariant or (shapes == [2, 3, 3, 1, 1] and hasattr(module, "discretization")))
 
     def kind(self, module: nn.Module) -> str:
-        """One system of many inputs and outputs."""
+        """Return MIMO."""
         return "MIMO"
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Time before the features."""
+        """Return time before the features."""
         return (batch, length, len(module.get_parameter("D")))
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
@@ -82,7 +82,7 @@ class LrnnxS5Library:
         return {ONLY: reading_after(from_real_part(poles, B, C, D))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """All of the layer's own."""
+        """Return all of the layer's own."""
         return {ONLY: list(module.parameters(recurse=False))}
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
@@ -98,7 +98,7 @@ class LrnnxS5Library:
 
 @dataclass(eq=False)
 class Filter:
-    """What an S4 layer calls in place of its convolution: the block, which the layer itself holds."""
+    """Stands in place of an S4 layer's convolution, and calls the block that the layer itself holds."""
 
     layer: nn.Module
     heads: int
@@ -117,7 +117,7 @@ class LrnnxS4Library:
     name = "lrnnx S4"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the layer and the kernel of its convolution have the same parameters, and the skip stands outside."""
+        """Return whether the layer and the kernel of its convolution have the same parameters, and the skip stands outside."""
         convolution = module._modules.get("layer")
         kernel = getattr(convolution, "kernel", None)
         return (
@@ -129,21 +129,21 @@ class LrnnxS4Library:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """A bank of independent channels."""
+        """Return a bank of independent channels."""
         return "SISO bank"
 
     def lengths(self, module: nn.Module) -> range | None:
-        """Up to ``l_max`` samples, where the layer cuts its kernel there."""
+        """Return up to ``l_max`` samples, if the layer cuts its kernel there."""
         longest = getattr(module.get_submodule("layer"), "l_max", None)
         return range(1, longest + 1) if isinstance(longest, int) and longest > 0 else None
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Channels before time, unless the layer says otherwise."""
+        """Return channels before time, unless the layer says otherwise."""
         channels = module.get_parameter("D").shape[1]
         return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Discretise in float64; the skip stays outside.
+        """Return the discrete systems, float64; the skip stays outside.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class LrnnxS4Library:
         return {ONLY: heads.bank(slice(None), torch.zeros(heads.system.batch_shape, dtype=torch.float64))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """The kernel's tensors."""
+        """Return the kernel's tensors."""
         return {ONLY: stored(module)}
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:

@@ -40,17 +40,17 @@ class LRULibrary:
     name = "LRU"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module itself has the published parameters."""
+        """Return whether the module itself has the published parameters."""
         if _logarithm(module, "nu") is None or _logarithm(module, "theta") is None:
             return False
         return all(_stored(module, name) is not None for name in MATRICES)
 
     def kind(self, module: nn.Module) -> str:
-        """MIMO, or MIMO with quadratic outputs."""
+        """Return MIMO, or MIMO with quadratic outputs."""
         return "MIMO" if _quadratic(module) is None else "MIMO with quadratic outputs"
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Time before the features."""
+        """Return time before the features."""
         return (batch, length, _complex(module, "B").shape[-1])
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
@@ -87,7 +87,7 @@ class LRULibrary:
         return {ONLY: _that_answers_as(module, self.input_shape(module, 1, 32), candidates)}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """All of the layer's own."""
+        """Return all of the layer's own."""
         return {ONLY: list(module.parameters(recurse=False))}
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
@@ -102,7 +102,7 @@ class LRULibrary:
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The module's own parameters and buffers."""
+    """Return the module's own parameters and buffers."""
     return {name: x for name, x in (*module._parameters.items(), *module._buffers.items()) if x is not None}
 
 
@@ -129,7 +129,7 @@ def _with_squares(system: System, poles: Tensor, V: Tensor, W: Tensor) -> System
 
 
 def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequence[System]) -> System:
-    """The system that answers to noise as the layer does.
+    """Return the system that answers to noise as the layer does.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequ
 
 
 def _quadratic(module: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Squared directions V ``(q, 2 modes)`` and their mixing W ``(p, q)``, where the layer has any."""
+    """Return squared directions V ``(q, 2 modes)`` and their mixing W ``(p, q)``, if the layer has any."""
     V, W = module._parameters.get("V"), module._parameters.get("W")
     modes = len(_exponential(module, "nu"))
     if V is None or W is None or V.ndim != 2 or W.ndim != 2 or len(V) == 0 or V.shape[1] != 2 * modes:
@@ -161,7 +161,7 @@ def _quadratic(module: nn.Module) -> tuple[Tensor, Tensor] | None:
 
 
 def _stored(module: nn.Module, name: str) -> Callable[[], Tensor] | None:
-    """How a complex matrix of the layer is stored, as a call that puts it together; None if it is not there."""
+    """Return a call that puts a complex matrix together from its stored form; None if it is not there."""
     own = _tensors(module)
     whole = own.get(name)
     if whole is not None and whole.ndim == (2 if whole.is_complex() else 3) and (whole.is_complex() or whole.shape[-1] == 2):

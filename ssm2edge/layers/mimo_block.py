@@ -55,7 +55,7 @@ class ReducedMimo(Block):
 
     @classmethod
     def fits(cls, system: System) -> bool:
-        """Whether it is one system, not a batch."""
+        """Return whether it is one system, not a batch."""
         return not system.batch_shape
 
     @property
@@ -76,15 +76,15 @@ class ReducedMimo(Block):
 
     @property
     def skip(self) -> nn.Parameter | None:
-        """What each output has of the input of its own number, ``(p,)``: the feedthrough where it is a diagonal."""
+        """Weight of each output's own input, ``(p,)``: the feedthrough if it is a diagonal, else None."""
         return None if self.feedthrough is None or self.feedthrough.ndim == 2 else self.feedthrough
 
     def mixed(self) -> list[Tensor]:
-        """Coefficients of the features that all outputs share: of states, of inputs where the feedthrough is full, of squares."""
+        """Return the coefficients of features that all outputs share: states, inputs if the feedthrough is full, squares."""
         return [x for x in (self.output, self.feedthrough, self.mixing) if x is not None and x is not self.skip]
 
     def features(self, u: Tensor) -> Tensor:
-        """What all outputs mix: states, inputs where the feedthrough is full, and squares, ``(batch, time, features)``."""
+        """Return what all outputs mix: states, inputs if the feedthrough is full, squares, ``(batch, time, features)``."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
         after = _scan(a, b, u @ self.input.mT.to(u.dtype))
         before = nn.functional.pad(after[:, :-1], (0, 0, 1, 0))
@@ -93,7 +93,7 @@ class ReducedMimo(Block):
         return torch.cat([*((before, u) if full else (after,)), *squares], dim=-1)
 
     def coefficients(self) -> Tensor:
-        """Coefficients ``(p, features)`` of :meth:`features` in the outputs."""
+        """Return the coefficients ``(p, features)`` of :meth:`features` in the outputs."""
         return torch.cat(self.mixed(), dim=-1)
 
     def set_coefficients(self, values: Tensor, skip: Tensor | None = None) -> None:
@@ -115,7 +115,7 @@ class ReducedMimo(Block):
 
 
 def _scan(a: Tensor, b: Tensor, drive: Tensor) -> Tensor:
-    """States after each sample, ``x[k] = A x[k - 1] + drive[k]``, in log2(time) passes over the sequence.
+    """Return the states after each sample, ``x[k] = A x[k - 1] + drive[k]``, in log2(time) passes over the sequence.
 
     After the pass with step s, x[k] holds what the last 2 s samples contributed; powers of A are made in float64.
     """

@@ -1,4 +1,4 @@
-"""What replaces a layer that is nothing but a system of many inputs and outputs, in one direction of time or both."""
+"""Replacement of a layer that is nothing but a system of many inputs and outputs, in one direction of time or both."""
 
 from __future__ import annotations
 

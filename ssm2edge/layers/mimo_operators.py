@@ -1,4 +1,4 @@
-"""The operators of our own torch domain for systems of many inputs and outputs; what they are for is told in ``operators.py``."""
+"""The operators of our own torch domain for systems of many inputs and outputs; see ``operators.py``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ what a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`)
 same."""
 
 MATRICES = 7
-"""How many of them are the system's."""
+"""Number of those that are the system's."""
 
 
 def _run(u: Tensor, state: Tensor, system: MimoSections) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def _(u: Tensor, *coefficients: Tensor) -> Tensor:
 
 @mimo.register_vmap
 def _(info: object, in_dims: tuple[int | None, ...], u: Tensor, *coefficients: Tensor) -> tuple[Tensor, int]:
-    """A layer that its user maps over sequences: they are a batch."""
+    """Filter sequences that the user maps a layer over: they are a batch."""
     if in_dims[0] is None or any(axis is not None for axis in in_dims[1:]):
         raise NotImplementedError("a system is mapped over sequences only.")
     sequences = u.movedim(in_dims[0], 0)

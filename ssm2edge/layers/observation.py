@@ -1,4 +1,4 @@
-"""How a model calls one of its modules: seen while it runs on samples, so that nobody has to say it.
+"""The calls of a module in its model, observed while the model runs on samples.
 
 What changes from sample to sample is the module's signal; what does not are settings, and stay as they were seen.  The axis that
 shrinks with the sequence is time.
@@ -17,12 +17,12 @@ from ssm2edge.layers.contract import LayerError
 from ssm2edge.layers.dropped import answer_like, left_empty
 
 Key = int | str
-"""Where an argument stands in a call: its position, or its name."""
+"""Place of an argument in a call: its position, or its name."""
 
 Arguments = dict[Key, Any]
 
 THE_MODEL = "(the model)"
-"""What sentences call a module that is the whole model and so has no path."""
+"""Name, in sentences, of a module that is the whole model and so has no path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """How a signal gets into a module and out of it.
+    """The way of a signal into a module and out of it.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Passage:
     container
         None where the module returns the tensor itself; else tuple or list, the tensor first.
     empty
-        What follows the tensor, and whether it is None; what is not is a state, which a reduced layer drops.
+        For each value behind the tensor, whether it is None; others are states, which a reduced layer drops.
     """
 
     key: Key
@@ -84,12 +84,12 @@ class Passage:
     empty: tuple[bool, ...]
 
     def signal(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-        """The signal of a call, as the module gets it."""
+        """Return the signal of a call, as the module gets it."""
         value: Tensor = args[self.key] if isinstance(self.key, int) else kwargs[self.key]
         return value
 
     def answer(self, y: Tensor) -> Any:
-        """An output in the form in which the module answers."""
+        """Return an output in the form in which the module answers."""
         return answer_like(y, self.container, self.empty)
 
     def call(self, module: nn.Module, u: Tensor, others: Arguments) -> Tensor:
@@ -157,7 +157,7 @@ def observe(model: nn.Module, modules: Mapping[str, nn.Module], inputs: Sequence
 
 
 def _kept(value: Any) -> Any:
-    """A value as it is now, whatever the model does to it later."""
+    """Return a copy of a value, whatever the model does to it later."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if type(value) in (tuple, list):

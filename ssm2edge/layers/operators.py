@@ -53,7 +53,7 @@ def siso_bank(u: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str =
     d
         ``(channels,)``.
     form
-        What a user says about how a graph computes it (:mod:`ssm2edge.lowering.choice`); the values are the same.
+        The user's choice of the graph's kernel form (:mod:`ssm2edge.lowering.choice`); the values are the same.
     layer
         Name of the layer that calls it.
 

@@ -38,7 +38,7 @@ class Response:
     taps
         ``(channels, 1, 1, time)`` of a bank whose channels do not mix, or ``(outputs, inputs, time)``; float64.
     offset
-        What it adds to every sample, ``(outputs,)`` float64; None for nothing.
+        Offset of every sample, ``(outputs,)`` float64; None for none.
     """
 
     taps: Tensor
@@ -55,9 +55,9 @@ def probe(path: str, module: nn.Module, passage: Passage, signal: Tensor) -> Res
     module
         Left as it is.
     passage
-        How it is called.
+        Its call.
     signal
-        What it got in its model, ``(1, inputs, time)``: the length to measure, and the level of the tests.
+        Its input in the model, ``(1, inputs, time)``: the length to measure, and the level of the tests.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _refuse(violation: float, sentence: str) -> None:
 
 
 def _most_precise(module: nn.Module, passage: Passage, signal: Tensor) -> tuple[Apply, Tensor]:
-    """The module as a function, in float64 where it computes the same there, with a tensor of the right dtype."""
+    """Return the module as a function, in float64 if it computes the same there, with a tensor of the right dtype."""
 
     def function(one: nn.Module, others: Arguments) -> Apply:
         def apply(u: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def _most_precise(module: nn.Module, passage: Passage, signal: Tensor) -> tuple[
 
 
 def _measured(path: str, apply: Apply, u: Tensor, y: Tensor, rest: Tensor, level: float) -> Response:
-    """Impulses into every channel: all at once where channels do not mix, one after the other where they do."""
+    """Return the responses to impulses in every channel: all at once if channels do not mix, else one after the other."""
     inputs, length, outputs = u.shape[1], u.shape[2], y.shape[1]
     constant = rest[0, :, -1].double()
     offset = constant if float(constant.abs().max()) > VIOLATION * float(y.abs().max()) * 1e-3 else None
@@ -213,7 +213,7 @@ def _measured(path: str, apply: Apply, u: Tensor, y: Tensor, rest: Tensor, level
 
 
 def _mixes(apply: Apply, u: Tensor, y: Tensor) -> bool:
-    """Whether an output depends on another channel's input.
+    """Return whether an output depends on another channel's input.
 
     For every two channels there is a bit in which their numbers differ: changing the channels of one bit's value, then those of
     the other, shows every dependence in twice the logarithm of their count.
@@ -229,7 +229,7 @@ def _mixes(apply: Apply, u: Tensor, y: Tensor) -> bool:
 
 
 def _takes_batches(apply: Apply, u: Tensor, y: Tensor) -> bool:
-    """Whether sequences of a batch are answered each by itself: an argument may hold something for one sequence only."""
+    """Return whether sequences of a batch are answered each by itself: an argument may hold something for one sequence only."""
     try:
         both = apply(torch.cat((torch.zeros_like(u), u)))
     except Exception:  # the user's own code may raise anything

@@ -23,7 +23,7 @@ from ssm2edge.systems.system import System
 
 
 class Route(Protocol):
-    """How a block is called in a layer's place."""
+    """The call of a block in a layer's place."""
 
     def through(self, reduced: ReducedRealised, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Answer a call of the layer."""
@@ -48,17 +48,17 @@ class RealisedLayer(nn.Module):
     original
         The module.
     library
-        What kind of layer it is, for people.
+        Kind of layer, for people.
     system
-        What the module computes, its offset aside.
+        System of the module, its offset aside.
     offset
         ``(outputs,)``, added to every sample, or None.
     stored
         Parameters of the module, or buffers, that the system is stored in.
     route
-        How a block is called in its place.
+        Call of a block in its place.
     realised
-        How well the system fits the module; None where it is exact.
+        Record of the realisation; None if the system is exact.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RealisedLayer(nn.Module):
         keep_hooks(original, self)
 
     def stored(self) -> list[Tensor]:
-        """The tensors that the system is stored in."""
+        """Return the tensors that the system is stored in."""
         named: dict[str, Tensor] = {**dict(self.original.named_parameters()), **dict(self.original.named_buffers())}
         return [named[name] for name in self._stored]
 
@@ -96,7 +96,7 @@ class RealisedLayer(nn.Module):
 
 
 class ReducedRealised(nn.Module):
-    """What stands in a realised layer's place: its block, what it adds, and the way it is called."""
+    """Stands in a realised layer's place: its block, its offset, and its call."""
 
     offset: nn.Parameter | None
 
@@ -141,24 +141,24 @@ class RealisedLibrary:
         self.name = name
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether it is a realised layer of this kind."""
+        """Return whether it is a realised layer of this kind."""
         return isinstance(module, RealisedLayer) and module.library == self.name
 
     def kind(self, module: nn.Module) -> str:
-        """What the system looks like."""
+        """Return the kind of system."""
         return "SISO bank" if _layer(module).system.batch_shape else "MIMO"
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """The system that was found out."""
+        """Return the realised system."""
         return {ONLY: _layer(module).system}
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Channels before time: the form in which systems take signals, whatever the module's own."""
+        """Return channels before time: the form in which systems take signals, whatever the module's own."""
         system = _layer(module).system
         return batch, system.batch_shape.numel() * system.inputs, length
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """The tensors that the system is stored in."""
+        """Return the tensors that the system is stored in."""
         return {ONLY: _layer(module).stored()}
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:

@@ -92,7 +92,7 @@ def realised_model(
 
 
 def named_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Paths of the modules that patterns name, the outermost ones where some are inside of others.
+    """Return the paths of the modules that patterns name, the outermost ones where some are inside of others.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _what(value: object) -> str:
 
 
 def _check_reader(path: str, module: nn.Module, system: System, passage: Passage, signal: Tensor) -> Tensor | None:
-    """Compare a registered layer with the system that its reader returns; return what it adds to every sample."""
+    """Compare a registered layer with the system that its reader returns; return its offset of every sample."""
     bank = bool(system.batch_shape)
     inputs = system.batch_shape.numel() if bank else system.inputs
     if inputs != signal.shape[1] or (bank and not system.is_siso):
@@ -216,7 +216,7 @@ def _check_reader(path: str, module: nn.Module, system: System, passage: Passage
 
 
 def _signal(passage: Passage, call: Call) -> Tensor:
-    """What a module got in a call, ``(1, channels, time)``."""
+    """Return the input of a module in a call, ``(1, channels, time)``."""
     value: Tensor = call.arguments[passage.key]
     return (value if passage.time_axis == 2 else value.transpose(1, 2))[:1]
 
@@ -234,7 +234,7 @@ def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
 
 
 def _check_runs(wrapped: nn.Module, examples: Examples) -> None:
-    """See whether the model uses a layer in another way than calling it, before a block without that stands in its place."""
+    """Check whether the model uses a layer in another way than calling it, which a block would not have."""
     try:
         with torch.no_grad():
             wrapped(*examples.first)

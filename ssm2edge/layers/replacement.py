@@ -1,4 +1,4 @@
-"""What every replaced layer keeps of the original, whatever its library: how it is called, what it returns, hooks, attributes.
+"""The parts that every replaced layer keeps of the original, whatever its library: call, form of answer, hooks, attributes.
 
 A library's replacement is a :class:`Replacement` with a ``compute`` of its own.
 """
@@ -26,7 +26,7 @@ HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
-"""Where a module keeps the hooks of its calls."""
+"""Attributes in which a module keeps the hooks of its calls."""
 
 PLAIN = (bool, int, float, str, type(None), torch.dtype)
 
@@ -63,7 +63,7 @@ def input_like(module: nn.Module, shape: tuple[int, ...], seed: int | None = Non
 
 @dataclass(frozen=True, eq=False)
 class CallForm:
-    """How a layer is called and in what form it answers.
+    """The call of a layer, and the form of its answer.
 
     Attributes
     ----------
@@ -72,9 +72,9 @@ class CallForm:
     container
         None where it returns the tensor itself; else tuple or list, the tensor first.
     empty
-        What follows the tensor, and whether it is None; what is not is a state, which a reduced layer drops.
+        For each value behind the tensor, whether it is None; others are states, which a reduced layer drops.
     ignores
-        Whether it ignores what ``*args`` and ``**kwargs`` catch, as far as its library knows.
+        True if it ignores what ``*args`` and ``**kwargs`` catch, as far as its library knows.
     """
 
     signature: inspect.Signature
@@ -182,7 +182,7 @@ class Part(nn.Module):
 
 
 class Replacement(nn.Module, ABC):
-    """What stands in a layer's place: called as the layer was, answering in its form, with its hooks and plain attributes.
+    """Stands in a layer's place: called as the layer was, answering in its form, with its hooks and plain attributes.
 
     Parameters
     ----------
@@ -193,13 +193,13 @@ class Replacement(nn.Module, ABC):
     shape
         Of an input of the layer.
     ignores
-        Whether the original ignores what its ``*args`` and ``**kwargs`` catch.
+        True if the original ignores what its ``*args`` and ``**kwargs`` catch.
     """
 
     block: nn.Module
     place: str
     mends: ClassVar[Mapping[str, str]] = {}
-    """What to do in place of calling the layer with an argument, by its name."""
+    """Mend for a call with an argument, by the argument's name."""
 
     def __init__(
         self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], ignores: bool = False
@@ -215,7 +215,7 @@ class Replacement(nn.Module, ABC):
                 self.add_module(part, Part(block))
 
     def part(self, name: str) -> Part:
-        """The holder of one part of several."""
+        """Return the holder of one part of several."""
         part = self.get_submodule(name)
         assert isinstance(part, Part)
         return part

@@ -77,7 +77,7 @@ def exportable(model: nn.Module) -> nn.Module:
 
 
 def blocks(model: nn.Module) -> dict[str, Block]:
-    """The reduced blocks of a replaced model, by the name of the layer each stands in."""
+    """Return the reduced blocks of a replaced model, by the name of the layer each stands in."""
     suffix = ".block"
     return {
         name.removesuffix(suffix) if name != "block" else "": module
@@ -129,9 +129,9 @@ def _rebuilt(module: nn.Module, library: LayerLibrary, systems: Mapping[str, Sys
 
 
 def _check_replacement(module: nn.Module, library: LayerLibrary, systems: Mapping[str, System]) -> None:
-    """A layer may look like a library's and compute something else: compare it with its own full-order replacement."""
+    """Compare a layer with its own full-order replacement: it may look like a library's and compute something else."""
     if isinstance(module, RealisedLayer):
-        # It was measured, or compared with what its reader returned; how well the system fits is told.
+        # It was measured, or compared with its reader's system, and the record of that is kept.
         return
     lengths = lengths_of(module, library)
     length = CHECKED_LENGTH if lengths is None else min(max(CHECKED_LENGTH, lengths[0]), lengths[-1])

@@ -50,7 +50,7 @@ class S4Library:
     name = "S4"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module has such a kernel, a skip of (heads, channels), and the parts around them."""
+        """Return whether the module has such a kernel, a skip of (heads, channels), and the parts around them."""
         skip = getattr(module, "D", None)
         return (
             isinstance(skip, Tensor)
@@ -60,13 +60,13 @@ class S4Library:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """A bank of channels, independent or with shared poles."""
+        """Return a bank of channels, independent or with shared poles."""
         kernel, heads = module.get_submodule("kernel"), len(skip_of(module))
         shared = heads > 1 or read_kernel(kernel).shares_state_matrix
         return "SISO bank with shared poles" if shared else "SISO bank"
 
     def lengths(self, module: nn.Module) -> range | None:
-        """Up to ``l_max`` samples; exactly so many where the discretisation depends on it."""
+        """Return up to ``l_max`` samples; exactly so many if the discretisation depends on it."""
         longest = _longest(module)
         if longest is None:
             return None
@@ -80,11 +80,11 @@ class S4Library:
                 setattr(module, name, length)
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Channels before time, unless the layer says otherwise."""
+        """Return channels before time, unless the layer says otherwise."""
         return headed_shape(module, batch, length)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Discretise in float64; a bidirectional layer has the parts of ``DIRECTIONS``.
+        """Return the discrete systems, float64; a bidirectional layer has the parts of ``DIRECTIONS``.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class S4Library:
         return systems_of(module, heads_of(module.get_submodule("kernel"), _longest(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """The kernel's tensors and the skip; both directions share the kernel's."""
+        """Return the kernel's tensors and the skip; both directions share the kernel's."""
         return tensors_of(module, stored(module.get_submodule("kernel")), skip_of(module))
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:

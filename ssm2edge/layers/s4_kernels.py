@@ -35,7 +35,7 @@ TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "softplus": nn.functional.softplus,
 }
-"""How a stored parameter becomes a positive number, by the names that the kernels' options have."""
+"""Transforms of stored parameters to positive numbers, by the names of the kernels' options."""
 
 RULES = {"zoh": (zero_order_hold, "power"), "bilinear": (bilinear, "bilinear"), "dss": (zero_order_hold, "power")}
 """By the names of discretisations: poles and gains, and the rule by which poles follow steps (:mod:`ssm2edge.systems.tie`).
@@ -74,25 +74,25 @@ class Kernel:
 
     @property
     def shares_state_matrix(self) -> bool:
-        """Whether several channels have one state matrix, each with a step of its own."""
+        """True if several channels have one state matrix, each with a step of its own."""
         return self.sets < len(self.A) and self.dt.shape[-1] == 1
 
     def reference(self, rule: str) -> float:
-        """The step that is called one: what the others' poles lose least from."""
+        """Return the step that counts as one: the others' poles lose least from it."""
         return float(self.dt.min() if rule == "power" else self.dt.max())
 
     def tie(self, generator: Tensor, reference: float, rule: str) -> Tie:
-        """What the channels of one head share, ``generator`` being the poles ``(sets, 2 N)`` at the reference step."""
+        """Return the tie of the channels of one head; ``generator`` holds the poles ``(sets, 2 N)`` at the reference step."""
         return Tie(generator, torch.arange(len(self.A)) % self.sets, self.dt[:, 0] / reference, rule)
 
 
 def is_kernel(module: object) -> bool:
-    """Whether a module has the parameters (or buffers, where they are not trained) of such a kernel."""
+    """Return whether a module has the parameters (or buffers, where they are not trained) of such a kernel."""
     return isinstance(module, nn.Module) and all(isinstance(getattr(module, name, None), Tensor) for name in SHARED)
 
 
 def stored(kernel: nn.Module) -> list[Tensor]:
-    """The tensors that the kernel's system is stored in."""
+    """Return the tensors that the kernel's system is stored in."""
     names = (*SHARED, *COMPLEX, LOW_RANK)
     return [value for name in names if isinstance(value := getattr(kernel, name, None), Tensor)]
 
@@ -155,7 +155,7 @@ class Heads:
         Parameters
         ----------
         heads
-            Which.
+            Chosen heads.
         causal
             ``(C, H)`` skip of a kernel that starts at the present sample; None for one that starts at the next.
         """
@@ -216,7 +216,7 @@ def heads_of(kernel: nn.Module, length: int | None) -> Heads:
 
 
 def diagonal(poles: Tensor, residues: Tensor) -> System:
-    """Systems with ``K[k] = Re sum_j residue_j pole_j^k``; poles ``(H, N)``, residues ``(C, H, N)``."""
+    """Return the systems with ``K[k] = Re sum_j residue_j pole_j^k``; poles ``(H, N)``, residues ``(C, H, N)``."""
     poles = poles.expand_as(residues)
     silent = torch.zeros(residues.shape[:-1], dtype=torch.float64)
     if residues.is_complex():
@@ -227,7 +227,7 @@ def diagonal(poles: Tensor, residues: Tensor) -> System:
 
 
 def normalised(step: Tensor, A: Tensor, weights: Tensor, length: int, floor: float = DSS_FLOOR) -> Tensor:
-    """Residues of a softmax-like kernel: each mode is divided by its own sum over ``length`` samples, and by A.
+    """Return the residues of a softmax-like kernel: each mode divided by its own sum over ``length`` samples, and by A.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def normalised(step: Tensor, A: Tensor, weights: Tensor, length: int, floor: flo
 
 
 def _low_rank(values: Kernel, length: int) -> Heads:
-    """Diagonal plus low rank, bilinear; C is stored as ``C (I - dA^length)`` once the layer has run (length > 0)."""
+    """Read diagonal plus low rank, bilinear; C is stored as ``C (I - dA^length)`` once the layer has run (length > 0)."""
     P = values.P
     assert P is not None
     # On (Re z, Im z) of the stored modes the matrix is real: z' = F z + G conj(z).
@@ -269,7 +269,7 @@ def _low_rank(values: Kernel, length: int) -> Heads:
 
 
 def _low_rank_shared(values: Kernel, A: Tensor, B: Tensor, C: Tensor, length: int) -> Heads:
-    """The same for channels that share a state matrix: all its bilinear forms have its eigenvectors, one set for all steps."""
+    """Read channels that share a state matrix: all its bilinear forms have its eigenvectors, one set for all steps."""
     reference = values.reference("bilinear")
     group = torch.arange(len(C)) % values.sets
     matrix, inputs = _bilinear(reference * A, reference * B)
@@ -288,14 +288,14 @@ def _low_rank_shared(values: Kernel, A: Tensor, B: Tensor, C: Tensor, length: in
 
 
 def _bilinear(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Discrete state and input matrices of ``dt A`` and ``dt B``."""
+    """Return the discrete state and input matrices of ``dt A`` and ``dt B``."""
     eye = torch.eye(A.shape[-1], dtype=A.dtype)
     backward = torch.linalg.lu_factor(eye - A / 2)
     return torch.linalg.lu_solve(*backward, eye + A / 2), torch.linalg.lu_solve(*backward, B)
 
 
 def _by_head(system: System) -> System:
-    """One system of one input and an output for each head, ``(H,)``, as one for each head, ``(C, H)``."""
+    """Write one system of one input and an output for each head, ``(H,)``, as one for each head, ``(C, H)``."""
     heads = system.outputs
     poles, B = system.poles.expand(heads, -1, -1), system.B.expand(heads, -1, -1, -1)
     return System(poles, B, system.C.transpose(0, 1)[..., None, :], system.D.transpose(0, 1)[..., None])

@@ -46,7 +46,7 @@ class S4DLibrary:
     name = "S4D"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module has the published kernel parameters and the parts around them."""
+        """Return whether the module has the published kernel parameters and the parts around them."""
         kernel = getattr(module, "kernel", None)
         return (
             isinstance(kernel, nn.Module)
@@ -55,16 +55,16 @@ class S4DLibrary:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """A bank of independent channels."""
+        """Return a bank of independent channels."""
         return "SISO bank"
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Channels before time, unless the layer says otherwise."""
+        """Return channels before time, unless the layer says otherwise."""
         channels = int(getattr(module, "D").shape[-1])  # noqa: B009  (D is registered at run time, unknown to type checkers)
         return (batch, channels, length) if getattr(module, "transposed", True) else (batch, length, channels)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Discretise by zero-order hold in float64.
+        """Return the system, discretised by zero-order hold in float64.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class S4DLibrary:
         return {ONLY: reading_after(from_conjugate_half(poles, gains[..., None], C[:, None, :], skip[:, None, None]))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """The kernel's tensors and the skip."""
+        """Return the kernel's tensors and the skip."""
         kernel = module.get_submodule("kernel")
         skip = getattr(module, "D")  # noqa: B009  (as above)
         return {ONLY: [*(getattr(kernel, name) for name in KERNEL_PARAMETERS), skip]}

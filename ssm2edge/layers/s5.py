@@ -25,7 +25,7 @@ from ssm2edge.systems.discretisation import DISCRETISATIONS
 from ssm2edge.systems.system import System, from_real_part, reading_after
 
 LARGEST_REAL_PART = -1e-4
-"""What ``clip_eigs`` leaves of the modes' real parts."""
+"""Largest real part of the modes with ``clip_eigs``."""
 
 VECTORS = ("Lambda_re", "Lambda_im", "D", "log_step")
 
@@ -40,11 +40,11 @@ class S5(nn.Module):
     states
         P, stored modes.
     conj_sym
-        Whether one mode of each conjugate pair is stored.
+        True if one mode of each conjugate pair is stored.
     clip_eigs
-        Whether the modes' real parts are kept below zero.
+        True if the modes' real parts are kept below zero.
     bidirectional
-        Whether a second output matrix reads the modes run over the reversed sequence.
+        True if a second output matrix reads the modes run over the reversed sequence.
     discretization
         ``zoh`` or ``bilinear``.
     step_rescale
@@ -100,7 +100,7 @@ class S5Library:
     name = "S5"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module itself has the parameters."""
+        """Return whether the module itself has the parameters."""
         own = module._parameters
         pairs = [own.get("B"), *_output_matrices(module)]
         return (
@@ -110,11 +110,11 @@ class S5Library:
         )
 
     def kind(self, module: nn.Module) -> str:
-        """MIMO, in both directions or one."""
+        """Return MIMO, in both directions or one."""
         return "MIMO" if _parts(module) == (ONLY,) else "bidirectional MIMO"
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Time before the features."""
+        """Return time before the features."""
         return (batch, length, len(module.get_parameter("D")))
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
@@ -145,7 +145,7 @@ class S5Library:
         return dict(zip(_parts(module), systems, strict=True))
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """All of the layer's own; the directions of a bidirectional one share them."""
+        """Return all of the layer's own; the directions of a bidirectional one share them."""
         return {part: list(module.parameters(recurse=False)) for part in _parts(module)}
 
     def rebuild(self, module: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
@@ -160,7 +160,7 @@ class S5Library:
 
 
 def _output_matrices(module: nn.Module) -> list[Tensor]:
-    """Stored C, or C1 and C2."""
+    """Return the stored C, or C1 and C2."""
     own = module._parameters
     names = ("C",) if own.get("C") is not None else ("C1", "C2")
     return [x for name in names if (x := own.get(name)) is not None]
@@ -172,7 +172,7 @@ def _parts(module: nn.Module) -> tuple[str, ...]:
 
 
 def _discrete(module: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Poles, input matrix and output matrix (or both, side by side) of the recurrence, complex128.
+    """Return poles, input matrix and output matrix (or both, side by side) of the recurrence, complex128.
 
     In float32 the gain of a slow mode, ``exp(lambda dt) - 1`` over lambda, would lose all that dt is smaller than 1.
     """
@@ -191,7 +191,7 @@ def _discrete(module: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _scan(poles: Tensor, drive: Tensor) -> Tensor:
-    """States after each sample, ``x[k] = poles x[k - 1] + drive[k]``, in log2(time) passes over the sequence."""
+    """Return the states after each sample, ``x[k] = poles x[k - 1] + drive[k]``, in log2(time) passes over the sequence."""
     step, x = 1, drive
     while step < drive.shape[1]:
         x = torch.cat((x[:, :step], x[:, step:] + poles * x[:, :-step]), dim=1)

@@ -37,7 +37,7 @@ def s5_from_flax(
     tree
         Nested mappings of arrays; float32 or float64, which the layer keeps.
     path
-        Where in the tree the layer's parameters are, ``params/encoder/layers_0/seq``.
+        Path of the layer's parameters in the tree, ``params/encoder/layers_0/seq``.
     conj_sym, clip_eigs, discretization, step_rescale
         As the model was trained; see :class:`~ssm2edge.layers.s5.S5`.
 

@@ -31,7 +31,7 @@ class S5SequenceLayer(nn.Module):
     activation
         One of ``ACTIVATIONS``.
     prenorm
-        Whether the norm comes before the layer or after the residual.
+        True if the norm comes before the layer or after the residual.
     batchnorm
         Batch normalisation instead of layer normalisation.
     dropout
@@ -79,9 +79,9 @@ class S5Model(nn.Module):
     layers
         In their order.
     mode
-        What the decoder reads: ``pool`` (the mean over time), ``last`` (the last sample), ``none`` (every sample).
+        Input of the decoder: ``pool`` (the mean over time), ``last`` (the last sample), ``none`` (every sample).
     log_softmax
-        Whether the answers are logarithms of probabilities, as the original's are, or the decoder's own.
+        True if the answers are logarithms of probabilities, as the original's are, or the decoder's own.
 
     Raises
     ------

@@ -52,15 +52,15 @@ class S5PytorchLibrary:
     name = "s5-pytorch"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module is an ``S5SSM``, or holds one under the name seq and nothing else."""
+        """Return whether the module is an ``S5SSM``, or holds one under the name seq and nothing else."""
         return _is_ssm(module) or (_is_ssm(getattr(module, "seq", None)) and not module._parameters and len(module._modules) == 1)
 
     def kind(self, module: nn.Module) -> str:
-        """MIMO, in both directions or one."""
+        """Return MIMO, in both directions or one."""
         return "bidirectional MIMO" if _ssm(module).bidir else "MIMO"
 
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
-        """Time before the features; an ``S5SSM`` takes one sequence."""
+        """Return time before the features; an ``S5SSM`` takes one sequence."""
         features = len(_ssm(module).get_parameter("D"))
         return (length, features) if _is_ssm(module) else (batch, length, features)
 
@@ -99,7 +99,7 @@ class S5PytorchLibrary:
         return dict(zip(DIRECTIONS if ssm.bidir else (ONLY,), systems, strict=True))
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
-        """All of the layer's own; the directions of a bidirectional one share them."""
+        """Return all of the layer's own; the directions of a bidirectional one share them."""
         stored = list(module.parameters())
         return dict.fromkeys(DIRECTIONS if _ssm(module).bidir else (ONLY,), stored)
 
@@ -115,16 +115,16 @@ class S5PytorchLibrary:
 
 
 class LiquidS5:
-    """The same modules made with ``liquid=True``."""
+    """Refuses the same modules made with ``liquid=True``."""
 
     name = "liquid S5"
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether it is such a layer and its poles depend on its input."""
+        """Return whether it is such a layer and its poles depend on its input."""
         return S5PytorchLibrary().matches(module) and bool(_ssm(module).liquid)
 
     def reason(self, module: nn.Module) -> str:
-        """The poles move."""
+        """Return that the poles move."""
         return (
             "its poles move with its input, so that no linear time-invariant system describes it; train it with liquid=False to "
             "have it reduced."
@@ -141,7 +141,7 @@ def _is_ssm(module: object) -> bool:
 
 
 def _ssm(module: nn.Module) -> Any:
-    """The ``S5SSM``: the module itself, or what it holds."""
+    """Return the ``S5SSM``: the module itself, or the one inside."""
     return module if _is_ssm(module) else module.get_submodule("seq")
 
 

@@ -20,9 +20,9 @@ class Selective:
     name
         For people.
     what
-        What follows from the input, as the subject of a sentence.
+        Parameters that follow from the input, as the subject of a sentence.
     mend
-        What can be done.
+        Mend.
     classes
         Names of classes, of the module's own or of one that it inherits from.
     parts
@@ -36,13 +36,13 @@ class Selective:
     parts: tuple[frozenset[str], ...]
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether the module is such a layer."""
+        """Return whether the module is such a layer."""
         own = {name for name, x in (*module._parameters.items(), *module._modules.items()) if x is not None}
         by_name = any(kind.__name__ in self.classes for kind in type(module).__mro__)
         return by_name or any(parts <= own for parts in self.parts)
 
     def reason(self, module: nn.Module) -> str:
-        """Why no system describes it, and what can be done."""
+        """Return the reason and the mend."""
         return f"{self.what} from its input, so that no linear time-invariant system describes it; {self.mend}."
 
 

@@ -64,7 +64,7 @@ class TiedBank(ReducedBank):
 
     @classmethod
     def fits(cls, system: System) -> bool:
-        """Whether the system is a bank of linear SISO channels with a tie."""
+        """Return whether the system is a bank of linear SISO channels with a tie."""
         return system.tie is not None and super().fits(system)
 
     def sections(self) -> RealSections:
