@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from models.digits.model import S4D
 from models.sysid.model import LRU
-from ssm2edge.layers import LIBRARIES, S5, blocks, exportable, find_layers
+from ssm2edge.layers import LIBRARIES, S5, ReducedBank, ReducedMimo, blocks, exportable, find_layers
 from ssm2edge.layers.realised import RealisedLibrary
 from tests.layer_answers import full_order, relative
 from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
 from tests.published_s4 import FFTConv
+from tests.random_banks import random_bank
+from tests.random_mimo import random_mimo
 
 FEATURES, LENGTH = 4, 30
 
@@ -40,6 +42,8 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lrnnx S5": (InvariantS5, TIME_FIRST),
     "lrnnx S5, of the varying kind": (VaryingS5, TIME_FIRST),
     "lrnnx S4": (OuterS4, TIME_LAST),
+    "a bank that is reduced already": (lambda: ReducedBank(random_bank(FEATURES, 5)), TIME_LAST),
+    "a system that is reduced already": (lambda: ReducedMimo(random_mimo(5, FEATURES, FEATURES, quadratic=1)), TIME_FIRST),
 }
 SINGLE = {"LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS"}
 """Not to be had in double precision: complex weights stay as they are when a module is made double, which the forwards cannot mix
