@@ -11,9 +11,9 @@ from ssm2edge.layers.contract import LayerError
 
 
 class DroppedState:
-    """Stands where a layer returned its state, or anything else behind its output; the model may carry it, and not use it.
+    """Takes the place of a layer's state, or of another value after its output; the model may pass it on, but not use it.
 
-    The states of a reduced layer are other ones than the original's, and the streaming graph carries them.
+    The states of a reduced layer differ from the original's, and the streaming graph carries them.
     """
 
     def _used(self) -> NoReturn:
@@ -24,7 +24,7 @@ class DroppedState:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # Copying and printing look for names that may be missing.
+            # Copying and printing ask for names that may be missing.
             raise AttributeError(name)
         self._used()
 

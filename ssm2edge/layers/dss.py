@@ -7,7 +7,7 @@ parts, the kernels are, after ``dt Lambda`` has become ``Re Lambda dt_0 + i Im L
     softmax:  K[k] = Re sum_n W_n / Lambda_n  e^(dt Lambda_n k) / sum_(j < L) e^(dt Lambda_n j)
 
 Indexing: the kernel starts at the present sample, ``C x[k+1]`` in paper form.  The softmax depends on the length L of the kernel:
-the layer is the system that is read on sequences of exactly L samples.  Skip, heads and directions are those of ``s4.py``.
+layer and system are equal on sequences of exactly L samples.  Skip, heads and directions are those of ``s4.py``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class DSSLibrary:
         return None if longest is None else range(longest if _is_softmax(module) else 1, longest + 1)
 
     def fix_length(self, module: nn.Module, length: int) -> None:
-        """Let a softmax over no stated length be that over ``length`` samples."""
+        """Set the length of a softmax that does not store one."""
         if _is_softmax(module) and _longest(module) is None:
             setattr(module, "max_kernel_length", length)  # noqa: B010  (an attribute of the layer, unknown to type checkers)
 
@@ -112,7 +112,7 @@ class DSSLibrary:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedDSS(module, blocks, self.input_shape(module, 1, _longest(module) or 2))
 

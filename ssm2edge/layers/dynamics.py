@@ -1,9 +1,9 @@
-"""Poles as a block trains and runs them: stable by construction, and the same numbers in PyTorch and on the device.
+"""Poles of a block in training and at run time: stable by construction, and the same numbers in PyTorch and on the device.
 
 A pole is ``exp(-exp(nu) + i theta)`` with free real ``nu`` and ``theta`` (Orvieto et al., "Resurrecting Recurrent Neural
-Networks", 2023), so that no step of training can leave the unit disc.  The poles are then rounded to float32 rotation-scaling
+Networks", 2023), so that no training step leaves the unit disc.  The poles are then rounded to float32 rotation-scaling
 coefficients, and everything else is computed from the rounded ones in float64: the recurrence on a device, whose coefficients are
-float32, is the same system to the last bit, however slow a mode is.
+float32, is the same system to the last bit, even for very slow modes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LARGEST_RADIUS = 1 - 2.0**-22
 """Poles closer to the unit circle lie on it in float32."""
 
 LARGEST_NU = 32.0
-"""Beyond it the modulus is zero in any arithmetic, while exp(nu) would overflow on its way to a gradient."""
+"""Above it the modulus is zero in any arithmetic, and exp(nu) would overflow in the gradient."""
 
 
 def _rounded(values: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
     poles
         ``(*batch, n)`` complex128, inside the unit circle.
     paired
-        ``(*batch, n)`` bool, whether a state belongs to a conjugate pair.
+        ``(*batch, n)`` bool, True if a state belongs to a conjugate pair.
 
     Returns
     -------
@@ -71,5 +71,5 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
 
 
 def as_held(coefficients: Tensor, parameters: Tensor) -> Tensor:
-    """Round coefficients to the float32 of devices, unless the parameters are held in float64."""
+    """Round coefficients to the float32 of devices, unless the parameters are float64."""
     return coefficients if parameters.dtype == torch.float64 else _rounded(coefficients)

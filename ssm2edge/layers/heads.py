@@ -93,7 +93,7 @@ def systems_of(module: nn.Module, heads: Heads, skip: Tensor) -> Mapping[str, Sy
 
 
 def tensors_of(module: nn.Module, kernel: Sequence[Tensor], skip: Tensor) -> Mapping[str, Sequence[Tensor]]:
-    """Return the tensors that each part is stored in: both directions share the kernel's, the forward one has the skip."""
+    """Return the tensors that store each part: both directions share the kernel's, the forward one has the skip."""
     if is_bidirectional(module):
         return {DIRECTIONS[0]: [*kernel, skip], DIRECTIONS[1]: kernel}
     return {ONLY: [*kernel, skip]}

@@ -1,10 +1,10 @@
-"""Long convolutions: a depthwise ``nn.Conv1d`` as long as its sequences, which is a bank of channels in all but name.
+"""Long convolutions: a depthwise ``nn.Conv1d`` as long as its sequences is a bank of channels.
 
     y[t] = sum_j w[j] x[t + (j - k + 1) d + p]      impulse response of the causal filter: w reversed, d - 1 zeros between its
     taps
 
 Padded by p = k - 1 on both sides, its output is that of the causal filter, with a tail that the model cuts off; without padding
-it is the causal filter's from the k-th sample on, the model having padded on the left.
+it is the causal filter's from the k-th sample on, because the model has padded on the left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ssm2edge.layers.realised import ReducedRealised
 
 LONG = 64
-"""Taps from which on a convolution is looked upon as a state-space layer; shorter ones are quicker as they are."""
+"""Taps from which on a convolution counts as a state-space layer; shorter ones are quicker as convolutions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class ConvolutionRoute:
     outputs_per_input: int
 
     def through(self, reduced: ReducedRealised, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-        """Filter, with as many samples more or less as the convolution gives."""
+        """Filter, and return as many samples as the convolution does."""
         u: Tensor = args[0] if args else kwargs["input"]
         if self.outputs_per_input > 1:
             u = u.repeat_interleave(self.outputs_per_input, dim=1)
@@ -87,7 +87,7 @@ def response_of(path: str, module: nn.Conv1d, length: int) -> Tensor:
     path
         Name for the sentences.
     length
-        Samples that the model gives it.
+        Samples of its input in the model.
 
     Raises
     ------

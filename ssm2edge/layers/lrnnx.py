@@ -1,15 +1,15 @@
 """The S5 and S4 layers of the PyPI package lrnnx; its LRU is read as any other (``lru.py``).
 
-Read in lrnnx 1.0.0, which imports only where its CUDA parts are built, so the layers are known by their parameters.
+Read in lrnnx 1.0.0, which imports only where its CUDA parts are built; the layers are recognised by their parameters.
 
 S5 is stored in two ways.  ``models.lti.S5`` has modes ``-softplus(A[:, 0]) + i A[:, 1]``, a real B, a skip matrix that multiplies
-from the right, and calls its own function for the discretisation (whose bilinear rule has the sign of the step turned round: it
-makes stable modes unstable, and such layers are refused for that).  ``models.ltv.S5`` has modes ``A[:, 0] + i A[:, 1]``, a
-complex B, a skip vector, and is time-invariant where it is called without integration timesteps.  Both read the state
-after the sample, ``C x[k+1]``; the first has a full D, which takes the difference to paper form up.
+from the right, and calls its own function for the discretisation (whose bilinear rule has the wrong sign of the step: it makes
+stable modes unstable, and such layers are refused).  ``models.ltv.S5`` has modes ``A[:, 0] + i A[:, 1]``, a
+complex B, a skip vector, and is time-invariant if it is called without integration timesteps.  Both read the state
+after the sample, ``C x[k+1]``; the first has a full D, which absorbs the difference to paper form.
 
 S4 and S4D hold the parameters of state-spaces/s4 (``s4_kernels.py``) beside a convolution ``layer`` that computes with them.  The
-convolution emits ``C x[k+1]``; the skip D, gates and mixing stand outside of it, in the forward of the layer, and stay.
+convolution emits ``C x[k+1]``; the skip D, gates and mixing are outside of it, in the forward of the layer, and stay.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LrnnxS5Library:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedMimoLayer(module, blocks, self.input_shape(module, 1, 2))
 
@@ -148,7 +148,7 @@ class LrnnxS4Library:
         Raises
         ------
         LayerError
-            If a parameter is at fault, or the layer has an option that is not known.
+            If a parameter is at fault, or the layer has an unknown option.
         """
         convolution: Any = module.get_submodule("layer")
         length = getattr(convolution, "l_max", None)

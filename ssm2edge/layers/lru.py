@@ -1,15 +1,15 @@
 """The linear recurrent unit (LRU; Orvieto et al. 2023), as published or extended by quadratic outputs.
 
     x[k] = exp(-exp(nu_log) + i exp(theta_log)) x[k - 1] + exp(gamma_log) B u[k]
-    y[k] = Re(C x[k]) + D u[k]  (+ W (V s[k - 1])^2 with s = (Re x, Im x), where the layer has V and W)
+    y[k] = Re(C x[k]) + D u[k]  (+ W (V s[k - 1])^2 with s = (Re x, Im x), if the layer has V and W)
 
 Spellings: nu_log or log_nu, and so on; B and C complex, or real with a last axis of (real, imaginary), or split in two (B_re and
 B_im, B_real and B_imag); D a matrix, a vector or a number, or none.  A layer without gamma_log normalises by sqrt(1 - |pole|^2),
-or not at all: its own forward says which.  This covers the PyPI package lru-pytorch (read in 0.1.3: B and C complex, D a matrix,
+or not at all: its own forward decides.  This covers the PyPI package lru-pytorch (read in 0.1.3: B and C complex, D a matrix,
 one sequence or a batch, no states returned) and the LRU of the package lrnnx (read in 1.0.0: B and C split, D a vector).
 
 Indexing: the linear output reads the state after the sample, ``C x[k+1]``, and so does the system unless D is a full matrix,
-which takes the difference to paper form up.  The quadratic one reads the state before it, as every system's does.
+which absorbs the difference to paper form.  The quadratic one reads the state before it, as in every system.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ssm2edge.systems.system import System, from_real_part, reading_after
 MATRICES = ("B", "C")
 
 TOLERANCE = 1e-3
-"""Relative difference up to which a layer's answer to noise shows how it normalises."""
+"""Largest relative difference between a layer's answer to noise and that of its normalisation."""
 
 
 class LRULibrary:
@@ -96,7 +96,7 @@ class LRULibrary:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedMimoLayer(module, blocks, self.input_shape(module, 1, 2))
 

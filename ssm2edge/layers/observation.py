@@ -1,7 +1,7 @@
 """The calls of a module in its model, observed while the model runs on samples.
 
-What changes from sample to sample is the module's signal; what does not are settings, and stay as they were seen.  The axis that
-shrinks with the sequence is time.
+The argument that changes from sample to sample is the module's signal; the others are settings and keep their observed values.
+The axis that shrinks with the sequence is time.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Examples:
     Attributes
     ----------
     first, second
-        Two unlike sequences of one length.
+        Two different sequences of one length.
     shorter
-        The beginning of the first; None if the model has to be spared.
+        The beginning of the first; None to skip the run on it.
     """
 
     first: Sequence[Tensor]
@@ -53,7 +53,7 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a module: its arguments, and what it answered."""
+    """One call of a module: its arguments and its answer."""
 
     arguments: Arguments
     answer: object
@@ -68,11 +68,11 @@ class Passage:
     key
         Argument that is the signal.
     others
-        The other arguments, alike in every call.
+        The other arguments, equal in every call.
     time_axis
         Of the signal and of the output: 1 or 2 of three axes, the batch being the first.
     container
-        None where the module returns the tensor itself; else tuple or list, the tensor first.
+        None if the module returns the tensor itself; else tuple or list, the tensor first.
     empty
         For each value behind the tensor, whether it is None; others are states, which a reduced layer drops.
     """
@@ -115,7 +115,7 @@ def passages(model: nn.Module, modules: Mapping[str, nn.Module], examples: Examp
     Returns
     -------
     dict
-        By path: the passage, and a call it was seen in.
+        By path: the passage, and an observed call.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def _passage(path: str, first: list[Call], second: list[Call], shorter: list[Cal
 
 def _time_axis(path: str, signal: Tensor, shorter: Tensor | None) -> int:
     if shorter is None:
-        # The longer axis is time, as a rule; the tests of linearity and time-invariance will say if it is not.
+        # The longer axis is time, as a rule; the tests of linearity and time-invariance find exceptions.
         return 2 if signal.shape[2] >= signal.shape[1] else 1
     changed = [axis for axis in (1, 2) if signal.shape[axis] != shorter.shape[axis]]
     if len(changed) != 1:

@@ -1,7 +1,7 @@
-"""Any module as a system: tested for being linear, time-invariant and causal, and its impulse response measured.
+"""Any module as a system: tests of linearity, time-invariance and causality, and the measured impulse response.
 
-The tests feed noise of the level that the module gets in its model.  What passes them is a convolution, and the last test says
-so: its answer to noise is that noise convolved with the measured response.
+The tests feed noise of the level that the module gets in its model.  A module that passes them is a convolution; the last test
+compares its answer to noise with that noise convolved with the measured response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssm2edge.layers.observation import Arguments, Passage
 VIOLATION = 1e-4
 """Largest violation of a property, relative to the largest answer, that counts as rounding."""
 NUMBERS_AT_ONCE = 1 << 22
-"""Samples of all channels of all impulses that one call is given."""
+"""Samples of all channels of all impulses in one call."""
 LARGEST_RESPONSE = 1 << 27
 """Numbers of a measured response: one gigabyte."""
 SEED = 0
@@ -53,7 +53,7 @@ def probe(path: str, module: nn.Module, passage: Passage, signal: Tensor) -> Res
     path
         Name for the sentences.
     module
-        Left as it is.
+        It is not changed.
     passage
         Its call.
     signal

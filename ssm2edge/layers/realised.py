@@ -1,9 +1,7 @@
-"""Layers whose systems are not read from parameters but found out: realised from an impulse response, or given by the user's
-code.
+"""Layers whose systems are not read from parameters: realised from an impulse response, or returned by the user's code.
 
-Finding out needs samples and takes time, so it is done once, by :func:`ssm2edge.layers.realise_layers`: each such module of the
-model is put into a :class:`RealisedLayer`, which computes what it did and knows its system.  From there on it is a layer like any
-other.
+Realisation needs samples and takes time, so :func:`ssm2edge.layers.realise_layers` does it once: it wraps each such module of the
+model into a :class:`RealisedLayer`, which computes the same and holds its system.  It is then a layer like any other.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ class Route(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PassageRoute:
-    """Route of a module that was seen in its model."""
+    """Route of a module that was observed in its model."""
 
     passage: Passage
 
@@ -41,7 +39,7 @@ class PassageRoute:
 
 
 class RealisedLayer(nn.Module):
-    """A module of the user's model together with its system; computes what the module does.
+    """A module of the user's model together with its system; computes the same as the module.
 
     Parameters
     ----------
@@ -54,7 +52,7 @@ class RealisedLayer(nn.Module):
     offset
         ``(outputs,)``, added to every sample, or None.
     stored
-        Parameters of the module, or buffers, that the system is stored in.
+        Parameters or buffers of the module that store the system.
     route
         Call of a block in its place.
     realised
@@ -78,7 +76,7 @@ class RealisedLayer(nn.Module):
         self.offset = offset
         self.route = route
         self.realised = realised
-        # By name, so that copies of the layer know their own.
+        # By name, so that copies of the layer have tensors of their own.
         ids = {id(x) for x in stored}
         named = (*original.named_parameters(), *original.named_buffers())
         self._stored = [name for name, x in named if id(x) in ids]
@@ -91,7 +89,7 @@ class RealisedLayer(nn.Module):
         return [named[name] for name in self._stored]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        # The hooks are this module's now.
+        # The hooks now belong to this module.
         return self.original.forward(*args, **kwargs)
 
 
@@ -118,7 +116,7 @@ class ReducedRealised(nn.Module):
         return next(chain(self.block.parameters(), self.block.buffers())).dtype
 
     def filtered(self, u: Tensor, time_axis: int) -> Tensor:
-        """Run the block on a signal whose time stands on axis 1 or 2, and add the offset."""
+        """Run the block on a signal with time on axis 1 or 2, and add the offset."""
         dtype = u.dtype
         turned = time_axis != self.block_time_axis
         u = u.transpose(1, 2) if turned else u

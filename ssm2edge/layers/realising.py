@@ -1,6 +1,6 @@
-"""Finding out systems: of modules that the user names, of classes that the user registers, and of long convolutions.
+"""Realises systems of modules that the user names, of classes that the user registers, and of long convolutions.
 
-Each gets a :class:`~ssm2edge.layers.realised.RealisedLayer` around it, which the rest of the package finds like any other layer.
+It wraps each into a :class:`~ssm2edge.layers.realised.RealisedLayer`, which the rest of the package finds like any other layer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONG_CONVOLUTION, PROBED, REGISTERED = "long convolution", "probed", "registered
 """Kinds of realised layers."""
 
 NAMES_SHOWN = 400
-"""Letters of the modules' names that a sentence lists."""
+"""Letters of the names that a sentence lists."""
 
 REGISTERED_TOLERANCE = 1e-3
 """Largest relative difference between a registered layer's answer to noise and that of the system its reader returns."""
@@ -38,7 +38,7 @@ REGISTERED_TOLERANCE = 1e-3
 def realised_model(
     model: nn.Module, examples: Examples, lti: Sequence[str], registered: Mapping[type[nn.Module], Reader], taken: Collection[str]
 ) -> nn.Module:
-    """Return a copy of a model whose realised layers know their systems.
+    """Return a copy of a model whose realised layers hold their systems.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def realised_model(
     examples
         Inputs of the model.
     lti
-        Patterns of the paths of modules that the user says are linear and time-invariant, as ``blocks.*.ssm``.
+        Patterns of the paths of modules that the user declares linear and time-invariant, as ``blocks.*.ssm``.
     registered
         Readers of the user's own layers, by class.
     taken
-        Paths of layers that a library reads or refuses: nothing inside them is taken for a long convolution.
+        Paths of layers that a library reads or refuses: no module inside them counts as a long convolution.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def realised_model(
     seen = passages(wrapped, {path: wrapped.get_submodule(path) for path in (*probed, *readers)}, examples)
     layers: dict[str, RealisedLayer] = {}
     for path in convolutions:
-        # A convolution whose weights the model uses without calling it is a part of something else.
+        # A convolution whose weights the model uses without a call is a part of another operation.
         if calls[path]:
             layers[path] = _convolution(path or THE_MODEL, wrapped.get_submodule(path), calls[path][0])
         elif path in named:

@@ -1,6 +1,6 @@
-"""Layers that are known and not linear and time-invariant: named with the reason, and left as they are.
+"""Known layers that are not linear and time-invariant: named with the reason, and left as they are.
 
-A new one is a :class:`~ssm2edge.layers.contract.Refusal` and one line in ``REFUSALS``; it is asked before any library is.
+A new one is a :class:`~ssm2edge.layers.contract.Refusal` and one line in ``REFUSALS``; refusals come before libraries.
 """
 
 from __future__ import annotations

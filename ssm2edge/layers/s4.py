@@ -1,7 +1,7 @@
 """S4 and S4D of the repository state-spaces/s4: the convolution layer ``FFTConv`` inside an ``S4Block``.
 
 The layer is a bank: channel h of head c convolves input h with its own kernel and adds ``D[c, h]`` times it; dropout and an
-activation follow inside the same module.  Gate, bottleneck and mixing of an ``S4Block`` stand outside of it and stay.
+activation follow inside the same module.  Gate, bottleneck and mixing of an ``S4Block`` are outside of it and stay.
 
 Indexing: the causal kernel starts at ``C dB``, that is, the layer emits ``C x[k+1]``.  The second half of a bidirectional layer's
 heads runs backwards in time from the sample after the current one: ``y[k] += sum_(j >= 1) K[j-1] u[k+j]``, which on the
@@ -74,7 +74,7 @@ class S4Library:
         return range(longest if exact else 1, longest + 1)
 
     def fix_length(self, module: nn.Module, length: int) -> None:
-        """Let a kernel that is normalised over no stated length be that of ``length`` samples."""
+        """Set the length of a kernel whose normalisation depends on it and which does not store one."""
         if getattr(module.get_submodule("kernel"), "disc", None) == "dss" and _longest(module) is None:
             for name in ("l_max", "L"):
                 setattr(module, name, length)
@@ -89,7 +89,7 @@ class S4Library:
         Raises
         ------
         LayerError
-            If a parameter is at fault, or the layer has an option that is not known.
+            If a parameter is at fault, or the layer has an unknown option.
         """
         skip = skip_of(module).detach().cpu().double()
         check_finite([("D", skip)])
@@ -105,7 +105,7 @@ class S4Library:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedS4(module, blocks, self.input_shape(module, 1, 2))
 

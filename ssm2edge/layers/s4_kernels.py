@@ -1,10 +1,10 @@
-"""The kernels of state-spaces/s4 as systems: diagonal (S4D) and diagonal plus low rank (S4), every discretisation they offer.
+"""The kernels of state-spaces/s4 as systems: diagonal (S4D) and diagonal plus low rank (S4), with all their discretisations.
 
 With H channels, C heads and N stored modes (half of the states), a kernel module holds
 
     inv_dt (H, 1) or (H, N)    A_real, A_imag (S, N)    B (1, S, N, 2)    C (C, H, N, 2)    P (R, S, N, 2)
 
-with S sets of A, B and P, repeated until there is one for every channel, each in the form that its ``*_transform`` names:
+with S sets of A, B and P, repeated until every channel has one, each in the form that its ``*_transform`` names:
 ``A = -f(A_real) - i g(A_imag)``, ``dt = h(inv_dt)``.  Its kernels are ``K[k] = C dA^k dB`` (twice the real part of the stored
 modes), so that a layer emits ``C x[k+1]`` in paper form.
 """
@@ -38,7 +38,7 @@ TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Transforms of stored parameters to positive numbers, by the names of the kernels' options."""
 
 RULES = {"zoh": (zero_order_hold, "power"), "bilinear": (bilinear, "bilinear"), "dss": (zero_order_hold, "power")}
-"""By the names of discretisations: poles and gains, and the rule by which poles follow steps (:mod:`ssm2edge.systems.tie`).
+"""By discretisation: poles and gains, and the rule by which poles depend on steps (:mod:`ssm2edge.systems.tie`).
 
 The kernels of ``dss`` have the poles of ``zoh``, and residues of their own.
 """
@@ -56,7 +56,7 @@ class Kernel:
     dt
         ``(H, 1)`` or ``(H, N)``.
     A, B
-        ``(H, N)``, complex, or real where the kernel is real.
+        ``(H, N)``, complex, or real if the kernel is real.
     C
         ``(C, H, N)``.
     P
@@ -136,14 +136,14 @@ def read_kernel(kernel: nn.Module) -> Kernel:
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """A kernel's systems, and what their channels share.
+    """A kernel's systems, and the tie of their channels.
 
     Attributes
     ----------
     system
         Strictly proper, its response at k >= 1 is ``K[k - 1]``; batch shape ``(C, H)``.
     tie
-        Of one head; None where every channel has its own poles.
+        Of one head; None if every channel has its own poles.
     """
 
     system: System

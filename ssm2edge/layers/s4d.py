@@ -25,7 +25,7 @@ class ReducedS4D(Replacement):
     """An S4D layer whose long convolution is a reduced block; activation, dropout and gated mixing are the original modules."""
 
     def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], transposed: bool) -> None:
-        # The published forward takes any keyword and looks at none.
+        # The published forward takes any keyword and ignores all of them.
         super().__init__(original, blocks, shape, ignores=True)
         self.activation = copy.deepcopy(original.get_submodule("activation"))
         self.dropout = copy.deepcopy(original.get_submodule("dropout"))
@@ -92,6 +92,6 @@ class S4DLibrary:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedS4D(module, blocks, self.input_shape(module, 1, 2), bool(getattr(module, "transposed", True)))

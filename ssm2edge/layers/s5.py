@@ -2,12 +2,12 @@
 
     x[k] = pole x[k - 1] + gain B u[k]        y[k] = w Re(C x[k]) + D u[k]
 
-w is 2 where one mode of each conjugate pair is stored (``conj_sym``) and 1 where all are.  B and C have a last axis of (real,
+w is 2 if one mode of each conjugate pair is stored (``conj_sym``) and 1 if all are.  B and C have a last axis of (real,
 imaginary); log_step is ``(P, 1)`` or ``(P,)``.  With ``clip_eigs`` the real parts of the modes are at most -1e-4.
 
 Indexing: the output reads the state after the sample, ``C x[k+1]``, and so does the system.  A bidirectional layer runs
 the same modes over the reversed sequence as well: C1 reads the one run and C2 the reversed one (in one matrix C, the first P
-columns and the others), both counting the sample itself.
+columns and the others); both include the sample itself.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class S5Library:
         return (batch, length, len(module.get_parameter("D")))
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Return the system of order twice the number of stored modes, or two of them where the layer is bidirectional.
+        """Return the system of order twice the number of stored modes, or two of them if the layer is bidirectional.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class S5Library:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedMimoLayer(module, blocks, self.input_shape(module, 1, 2))
 
@@ -174,7 +174,7 @@ def _parts(module: nn.Module) -> tuple[str, ...]:
 def _discrete(module: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return poles, input matrix and output matrix (or both, side by side) of the recurrence, complex128.
 
-    In float32 the gain of a slow mode, ``exp(lambda dt) - 1`` over lambda, would lose all that dt is smaller than 1.
+    In float32 the gain of a slow mode, ``exp(lambda dt) - 1`` over lambda, would lose as many digits as dt is below 1.
     """
     rule = DISCRETISATIONS.get(getattr(module, "discretization", "zoh"))
     if rule is None:

@@ -1,7 +1,7 @@
-"""From the parameter tree of a JAX S5 model to PyTorch modules that compute the same.
+"""PyTorch modules from the parameter tree of a JAX S5 model; they compute the same.
 
-The tree says how many layers there are, their sizes and directions, their kind of norm and most of their activation; the rest the
-caller says, with the defaults of the original's training script.  Trees are nested mappings of numpy arrays;
+The tree determines the number of layers, their sizes and directions, their kind of norm and most of their activation.  The caller
+passes the rest; the defaults are those of the original's training script.  Trees are nested mappings of numpy arrays;
 ``ssm2edge.loading.read_flax_tree`` reads them from files.
 """
 
@@ -44,7 +44,7 @@ def s5_from_flax(
     Returns
     -------
     S5
-        In eval mode; bidirectional where the tree has output matrices for both directions.
+        In eval mode; bidirectional if the tree has output matrices for both directions.
 
     Raises
     ------
@@ -87,13 +87,13 @@ def s5_model_from_flax(
     Parameters
     ----------
     tree
-        The variables: ``params`` with ``encoder`` and ``decoder``, and ``batch_stats`` where the norms are batch norms.
+        The variables: ``params`` with ``encoder`` and ``decoder``, and ``batch_stats`` if the norms are batch norms.
     activation
-        ``full_glu``, ``half_glu1``, ``half_glu2`` or ``gelu``; None takes what the tree says, half_glu1 where it leaves open
-        which half.
+        ``full_glu``, ``half_glu1``, ``half_glu2`` or ``gelu``; None follows the tree, and takes half_glu1 if the tree
+        does not determine the half.
     batchnorm
-        Whether the norms are batch norms; None takes them for such where the tree has their statistics, and asks where it has
-        none, since layer norms have the same parameters.
+        True for batch norms.  None takes batch norms if the tree has their statistics, and refuses a tree without any, since
+        layer norms have the same parameters.
     prenorm, mode, log_softmax
         See :class:`~ssm2edge.layers.s5_model.S5SequenceLayer` and :class:`~ssm2edge.layers.s5_model.S5Model`.
     conj_sym, clip_eigs, discretization, step_rescale
@@ -196,7 +196,7 @@ def _norm(given: Tree, running: Tree | None, place: str) -> dict[str, Tensor]:
 
 
 def _load(module: nn.Module, values: Mapping[str, Tensor], place: str) -> None:
-    """Give a module all of its values, of their own precision."""
+    """Load all values of a module, in their own precision."""
     wanted = module.state_dict()
     for name in sorted(set(wanted) ^ set(values)):
         raise LayerError(f"{place} does not fit: {name} is {'missing' if name in wanted else 'unknown'}.")

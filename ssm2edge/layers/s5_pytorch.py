@@ -8,11 +8,11 @@ element.  B and C are stored whole, or as products of two thin factors (BP BH^T,
 
 Indexing: the output reads the state after the sample, ``C x[k+1]``, and so does the system.  A bidirectional layer runs
 the same modes over the reversed sequence as well: the first P columns of C read the one run, the others the reversed one, whose
-output at k counts the sample k, too.  D goes with the first.
+output at k also includes the sample k.  D belongs to the first.
 
-Read in s5-pytorch 0.2.1 and 0.1.9.  Release 0.2.0 pads the poles of its scan with zeros, so that its forward has no memory at
-all: its layers are refused because they compute something else.  Releases before 0.1.9 compile their discretisation, which cannot
-be copied.  ``S5SSM`` takes one sequence ``(time, features)``; ``S5`` takes batches of them.
+Read in s5-pytorch 0.2.1 and 0.1.9.  Release 0.2.0 pads the poles of its scan with zeros, so that its forward has no memory: its
+layers are refused because they do not compute the system of their parameters.  Releases before 0.1.9 compile their
+discretisation, which cannot be copied.  ``S5SSM`` takes one sequence ``(time, features)``; ``S5`` takes batches of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SETTINGS = ("discretize", "bidir", "liquid", "degree")
 
 
 class ReducedS5(ReducedMimoLayer):
-    """An S5 layer that is nothing but its blocks."""
+    """An S5 layer that consists of its blocks."""
 
     mends = MappingProxyType(
         {
@@ -65,7 +65,7 @@ class S5PytorchLibrary:
         return (length, features) if _is_ssm(module) else (batch, length, features)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
-        """Return the system of order twice the number of stored modes, or two of them where the layer is bidirectional.
+        """Return the system of order twice the number of stored modes, or two of them if the layer is bidirectional.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class S5PytorchLibrary:
                 f"its parameters have the names of an S5 layer but not the shapes: B {tuple(B.shape)}, C {tuple(C.shape)}, "
                 f"D {tuple(D.shape)}, log_step {tuple(step.shape)} for {count} modes."
             )
-        # In the layer's own precision: in float32, exp(lambda dt) - 1 of a slow mode is what rounding leaves of it.
+        # In the layer's own precision: its float32 rounds exp(lambda dt) - 1 of a slow mode.
         poles, gains = (x.to(torch.complex128) for x in rule(modes, step.exp()))
         B = (gains[:, None] * B) ** ssm.degree
         skips = (torch.diag(D.double()), torch.zeros(len(D), len(D), dtype=torch.float64))
@@ -109,7 +109,7 @@ class S5PytorchLibrary:
         Raises
         ------
         LayerError
-            If the layer's forward fails, or returns something that a reduced layer cannot.
+            If the layer's forward fails, or returns a form that a reduced layer cannot.
         """
         return ReducedS5(module, blocks, self.input_shape(module, 1, 2))
 

@@ -1,7 +1,6 @@
-"""Layers whose recurrence follows their input: selective and gated ones, recognised by class name or by the names of their parts.
+"""Layers whose recurrence depends on their input: selective and gated ones, recognised by class name or by names of parts.
 
-None of the packages that bring them is imported.  ``--lti`` asks for a measurement all the same; it will say how far from linear
-such a layer is.
+None of their packages is imported.  ``--lti`` measures such a layer all the same, and shows how far from linear it is.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Selective:
     classes
         Names of classes, of the module's own or of one that it inherits from.
     parts
-        Sets of names; a module that has all of one set as parameters or modules of its own is such a layer.
+        Sets of names; a module with all names of one set among its own parameters and modules is such a layer.
     """
 
     name: str

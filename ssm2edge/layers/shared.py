@@ -1,6 +1,6 @@
 """Layers that several parts of a model share, under one name while the model is exported.
 
-The exporter names the constants of a shared layer by the last of its places, everything else here by the first.
+The exporter names the constants of a shared layer by the last of its places; this package uses the first.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import nn
 
 
 class Again(nn.Module):
-    """Stands in a further place of a shared module and calls it; the module is registered in its first place alone."""
+    """Calls a shared module from a further place; the module is registered in its first place alone."""
 
     def __init__(self, shared: nn.Module) -> None:
         super().__init__()
-        # In a tuple, for modules register the modules that are their attributes.
+        # In a tuple, because modules register the modules that are their attributes.
         self._shared = (shared,)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -27,7 +27,7 @@ class Again(nn.Module):
 
 
 def name_shared_once(model: nn.Module, of: Callable[[nn.Module], bool]) -> None:
-    """Let shared modules that ``of`` picks have one name, the first, in place."""
+    """Give shared modules that ``of`` picks one name, the first, in place."""
     seen: set[int] = set()
 
     def visit(module: nn.Module) -> None:

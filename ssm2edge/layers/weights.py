@@ -1,4 +1,4 @@
-"""Weights as layers store them, in the precision of systems."""
+"""Stored weights of layers, in the precision of systems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_complex(stored: Tensor) -> Tensor:
 
 
 def check_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Check what a layer stores, name by name.
+    """Check the stored tensors of a layer, name by name.
 
     Raises
     ------
