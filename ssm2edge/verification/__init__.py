@@ -1,4 +1,4 @@
-"""Whether an artifact computes what it should, how well and how fast."""
+"""Checks of an artifact: correctness, accuracy and speed."""
 
 from __future__ import annotations
 

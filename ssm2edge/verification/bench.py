@@ -1,4 +1,4 @@
-"""How fast an artifact is here: distributions, throughput, real-time factor, memory, start, against others in turns."""
+"""Speed of an artifact on this machine: latency distributions, throughput, real-time factor, memory, start, comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 300
 """Timings of each candidate; the 99th percentile of fewer is hardly more than the largest."""
 
 WALL_SLICE = 1e-4
-"""Seconds of one timing: near one call, so that percentiles are those of calls and not of means."""
+"""Seconds of one timing: about one call, so that percentiles are those of calls and not of means."""
 
 BATCHES = (1, 8, 32)
 
@@ -35,7 +35,7 @@ class Timed:
     Attributes
     ----------
     name
-        ``offline``, ``stream``, ``original``, ...; of others with their directory's name before it.
+        ``offline``, ``stream``, ``original``, ...; for other artifacts, preceded by their directory's name.
     threads
         Threads within an operator.
     batch, samples
@@ -67,7 +67,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Bench:
-    """Everything measured in one run.
+    """All measurements of one run.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Bench:
     starts
         By graph: load time and memory.
     environment
-        Where.
+        Machine and libraries.
     """
 
     timed: tuple[Timed, ...]
@@ -84,7 +84,7 @@ class Bench:
     environment: Environment
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "timed": [asdict(entry) for entry in self.timed],
             "starts": {name: asdict(start) for name, start in self.starts.items()},
@@ -120,7 +120,7 @@ def bench(
     rounds, budget
         Timings of each candidate, and seconds after which a comparison takes no further round.
     progress
-        Called with what is being measured.
+        Called with the name of each measurement.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def _compared(
 def _original(
     subject: Subject, original: Callable[[Mapping[str, Array]], Call], sample_rate: float | None, rounds: int, budget: float
 ) -> Timed:
-    """In a comparison of its own: it may take a hundred times longer, and would leave the others few rounds."""
+    """Time the original in a comparison of its own: it may take a hundred times longer, and would leave the others few rounds."""
     inputs = subject.held_out(1)
     calls: dict[str, Call] = {"offline": lambda: subject.model.run(inputs), "original": original(inputs)}
     compared = interleaved(calls, baseline="offline", rounds=rounds, budget=budget, shortest=WALL_SLICE)

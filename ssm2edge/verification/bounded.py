@@ -12,7 +12,7 @@ from ssm2edge.verification.subject import Subject
 
 
 def certified(subject: Subject) -> Check | None:
-    """No held-out sample's error is above the bound; None without one that covers their length."""
+    """Check that no held-out sample's error exceeds the bound; None without a bound for their length."""
     stated: Any = (subject.bound or {}).get("certified")
     proof: Mapping[str, Any] = stated if isinstance(stated, Mapping) else {}
     limit, horizon = proof.get("value"), proof.get("horizon")
@@ -22,7 +22,7 @@ def certified(subject: Subject) -> Check | None:
     squares = sum((_squares(subject, name, subject.outputs[name]) for name in names), np.zeros(subject.reference.samples))
     sizes = sum((_squares(subject, name, None) for name in names), np.zeros(subject.reference.samples))
     error = float(np.sqrt(squares.max()))
-    # The bound holds in exact arithmetic; the graph may differ from that by what parity allows.
+    # The bound holds in exact arithmetic; the graph may differ from it by the limit of parity.
     slack = subject.limits.parity * float(np.sqrt(sizes.max()))
     detail = (
         f"largest error of {subject.reference.samples} held-out samples, root mean square over time, against the certified bound"
@@ -31,7 +31,7 @@ def certified(subject: Subject) -> Check | None:
 
 
 def _squares(subject: Subject, name: str, found: Array | None) -> Array:
-    """Squared norm of each sample's error, or of the original itself: its mean over time for outputs along time."""
+    """Return the squared norm of each sample's error, or of the original itself: its mean over time for outputs along time."""
     original = subject.reference.original[name].astype(np.float64)
     difference = original if found is None else found.astype(np.float64) - original
     axis = subject.time_axes[name]

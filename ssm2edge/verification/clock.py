@@ -1,7 +1,7 @@
-"""Which clock a latency is read from.
+"""Clocks for latencies.
 
 With one thread onnxruntime computes in the calling thread and waits for nothing, so on an idle machine the processor time of
-that thread is the latency; on a machine that other processes load it still is, where wall time holds their share, too.  With
+that thread is the latency; on a loaded machine it still is, while wall time includes the share of other processes.  With
 several threads, or where the system counts processor time coarsely, there is only wall time.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FINE = 1e-6
-"""Seconds; a clock that ticks more slowly than this is no use for slices of a fraction of a millisecond."""
+"""Seconds; a clock with longer ticks cannot time slices of a fraction of a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Clock:
 
 
 def clock_for(threads: int) -> Clock:
-    """The clock for calls that use so many threads."""
+    """Return the clock for calls that use so many threads."""
     if threads == 1:
         try:
             if time.get_clock_info("thread_time").resolution <= FINE:

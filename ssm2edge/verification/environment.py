@@ -1,4 +1,4 @@
-"""Where something was measured."""
+"""Machine and libraries of a measurement."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Environment:
     Attributes
     ----------
     processor
-        What it calls itself.
+        Its name.
     flags
-        Its instruction sets that matter here; empty where the system does not tell.
+        Its relevant instruction sets; empty if the system does not report them.
     cores
         Logical cores this process may use.
     threads
@@ -47,7 +47,7 @@ class Environment:
 
 
 def environment(threads: int) -> Environment:
-    """Describe the machine this runs on."""
+    """Describe this machine."""
     return Environment(
         processor=processor_name(),
         flags=_flags(),
@@ -61,7 +61,7 @@ def environment(threads: int) -> Environment:
 
 
 def available_cores() -> int:
-    """Logical cores this process may use."""
+    """Return the number of logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

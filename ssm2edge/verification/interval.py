@@ -1,4 +1,4 @@
-"""A confidence interval for the mean of few independent figures, without assuming how they are distributed."""
+"""A confidence interval for the mean of few independent figures, without an assumption about their distribution."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Interval:
 
 
 def bootstrap_t(values: NDArray[np.float64], confidence: float, seed: int = 0) -> Interval:
-    """Studentised bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5).
+    """Return the studentised bootstrap interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5).
 
-    The percentile bootstrap of ten figures is too narrow by a third in the tails; here every resample is judged by its own
+    The percentile bootstrap of ten figures is too narrow by a third in the tails; here every resample is scaled by its own
     standard error, as in Student's t.
 
     Parameters
@@ -50,7 +50,7 @@ def bootstrap_t(values: NDArray[np.float64], confidence: float, seed: int = 0) -
     picks = np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, count))
     drawn = values[picks]
     errors = np.std(drawn, axis=1, ddof=1) / math.sqrt(count)
-    # A resample of one figure only has no spread of its own: it counts as infinitely far on its side.
+    # A resample of a single figure has no spread: it counts as infinitely far on its side.
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.nan_to_num((drawn.mean(axis=1) - mean) / errors, nan=0.0, posinf=np.inf, neginf=-np.inf)
     tail = (1.0 - confidence) / 2.0

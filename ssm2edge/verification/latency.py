@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ssm2edge.artifact import Ratio
 
 SHORTEST = 1e-3
-"""Seconds a single timing lasts at least; calls are repeated within it, so that the clock's own cost does not count."""
+"""Shortest single timing in seconds; calls are repeated within it, so that the clock's own cost does not count."""
 
 RESAMPLES = 2000
 
@@ -33,7 +33,7 @@ class Comparison:
     Attributes
     ----------
     baseline
-        Whom the ratios are relative to.
+        Candidate that the ratios are relative to.
     seconds
         By candidate, ``[rounds]`` float64: time of one call in each round.
     """
@@ -47,15 +47,15 @@ class Comparison:
         return len(self.seconds[self.baseline])
 
     def median(self, name: str) -> float:
-        """Median time of one call, in seconds."""
+        """Return the median time of one call, in seconds."""
         return float(np.median(self.seconds[name]))
 
     def percentile(self, name: str, percent: float) -> float:
-        """Percentile of the time of one call, in seconds."""
+        """Return a percentile of the time of one call, in seconds."""
         return float(np.percentile(self.seconds[name], percent))
 
     def ratio(self, name: str, confidence: float = 0.95) -> Ratio:
-        """Time of a candidate relative to the baseline's, with a bootstrap interval over the rounds."""
+        """Return the time of a candidate relative to the baseline's, with a bootstrap interval over the rounds."""
         logarithms = np.log(self.seconds[name] / self.seconds[self.baseline])
         generator = np.random.default_rng(0)
         picks = generator.integers(0, self.rounds, size=(RESAMPLES, self.rounds))
@@ -64,7 +64,7 @@ class Comparison:
         return Ratio(float(np.exp(np.median(logarithms))), float(np.exp(low)), float(np.exp(high)))
 
     def ratios(self) -> dict[str, Ratio]:
-        """The ratio of every candidate but the baseline."""
+        """Return the ratio of every candidate but the baseline."""
         return {name: self.ratio(name) for name in self.seconds if name != self.baseline}
 
 
@@ -95,8 +95,8 @@ def interleaved(
     seed
         Of the order within the rounds.
     shortest
-        Seconds a timing lasts at least; calls are repeated within it. Longer timings see warm caches, shorter ones what the other
-        candidates left in them.
+        Shortest timing in seconds; calls are repeated within it. Longer timings see warm caches, shorter ones the caches that the
+        other candidates left.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def interleaved(
 
 
 def processor_name() -> str:
-    """What the processor calls itself, with the number of logical cores left out."""
+    """Return the processor's name without the number of logical cores."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.lower().startswith(("model name", "hardware")):

@@ -1,4 +1,4 @@
-"""Errors layer by layer: where a graph leaves the torch model, and what each reduction costs by the time it gets there."""
+"""Errors layer by layer: the first difference of a graph from the torch model, and the error of reduction so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssm2edge.verification.subject import Subject
 
 
 def probes(subject: Subject) -> Check | None:
-    """Outputs on artificial signals are those of the reduced torch model; None without a pack of probes."""
+    """Compare outputs on artificial signals with those of the reduced torch model; None without a pack of probes."""
     pack = subject.probes
     if pack is None:
         return None
@@ -23,7 +23,7 @@ def probes(subject: Subject) -> Check | None:
 
 
 def parity(subject: Subject) -> Check | None:
-    """Every layer's output is that of the reduced torch model; None where the graph does not tell its layers."""
+    """Compare every layer's output with the reduced torch model's; None if the graph does not name its layers."""
     errors = layer_errors(subject)
     if not errors:
         return None
@@ -37,7 +37,7 @@ def parity(subject: Subject) -> Check | None:
 
 
 def layer_errors(subject: Subject) -> tuple[LayerErrors, ...]:
-    """Errors of every layer that both the graph and the pack of probes tell, in the graph's order."""
+    """Return the errors of every layer that both the graph and the pack of probes name, in the graph's order."""
     pack = subject.probes
     if pack is None:
         return ()
@@ -48,7 +48,7 @@ def layer_errors(subject: Subject) -> tuple[LayerErrors, ...]:
 def _errors(name: str, found: Array, reduced: Array, original: Array) -> LayerErrors:
     if found.ndim != 3 or reduced.ndim != 3 or reduced.shape != original.shape:
         return LayerErrors(name, None, None)
-    # Graphs hold time before channels or behind them, whichever is faster there.
+    # Graphs hold time before or after channels, whichever is faster.
     turned = found if found.shape[2] == reduced.shape[2] else np.swapaxes(found, 1, 2)
     turned = turned[:, spread(turned.shape[1], reduced.shape[1])]
     difference = relative_error({"": turned}, {"": reduced})

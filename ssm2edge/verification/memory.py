@@ -1,4 +1,4 @@
-"""Load time and peak memory of a graph, each in a fresh process: nothing that this one holds counts."""
+"""Load time and peak memory of a graph, each in a fresh process, so that this one's memory does not count."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ print(json.dumps({"before": before, "peak": peak(), "load": loaded - start, "fir
 
 @dataclass(frozen=True)
 class Start:
-    """What starting a graph takes.
+    """Cost of starting a graph.
 
     Attributes
     ----------
     load
         Seconds until it is ready.
     first_call
-        Seconds of the first call, which allocates what later ones reuse.
+        Seconds of the first call, which allocates memory that later ones reuse.
     peak_memory
-        Bytes resident at most, of the whole process, numpy and onnxruntime included; None where the system does not tell.
+        Peak resident bytes of the whole process, with numpy and onnxruntime; None if the system does not report them.
     added_memory
-        Of these, what came on top after the imports.
+        Of these, the bytes added after the imports.
     """
 
     load: float

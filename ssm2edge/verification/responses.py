@@ -1,8 +1,8 @@
-"""Each reduced layer by itself: its impulse and frequency response, as its part of the graph gives them, against the original's.
+"""Each reduced layer by itself: impulse and frequency response of its part of the graph, against the original's.
 
-The nodes of one layer are cut out of ``offline.onnx`` and fed with impulses and with sines: what is compared is what runs.  How
-far a reduced layer is from the original is no fault; being farther than when it was built is one, and so is another response than
-that of the block that was built, even where it is no farther.
+The nodes of one layer are cut out of ``offline.onnx`` and fed with impulses and sines, so that the checks measure the graph
+that runs.  The distance of a reduced layer from the original is no fault.  A larger distance than at build time is one, and so
+is another response than that of the built block, even at the same distance.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ssm2edge.verification.parts import Layer
 from ssm2edge.verification.subject import Subject
 
 SMALL = 2.0**-10
-"""Amplitude at which the linear part of layers with quadratic outputs is measured: what is odd in the signal's sign."""
+"""Amplitude at which the linear part of layers with quadratic outputs is measured: the part odd in the signal's sign."""
 SAMPLES_AT_ONCE = 1 << 22
 """Samples of all channels of the sequences that run together."""
 
 
 def checks(subject: Subject) -> Iterator[tuple[str, Callable[[Subject], Check]]]:
-    """The checks of every layer that the pack of responses knows; of every call of it, where it is called several times."""
+    """Return the checks of every layer in the pack of responses, one set per call if it is called several times."""
     pack = subject.responses
     if pack is None:
         return
@@ -43,18 +43,18 @@ def checks(subject: Subject) -> Iterator[tuple[str, Callable[[Subject], Check]]]
 
 
 class MeasuredLayer:
-    """One call of a layer, measured when the first check asks.
+    """One call of a layer, measured on first use.
 
     Parameters
     ----------
     subject
-        Whose graph is measured.
+        Artifact whose graph is measured.
     call
         Name of the layer in the graph.
     layer
-        What it should answer.
+        Its expected responses.
     pack
-        At which times and frequencies.
+        Times and frequencies.
     """
 
     def __init__(self, subject: Subject, call: str, layer: LayerResponses, pack: Responses) -> None:
@@ -63,12 +63,12 @@ class MeasuredLayer:
 
     @cached_property
     def found(self) -> SystemResponse:
-        """What the layer's part of the graph answers.
+        """Return the responses of the layer's part of the graph.
 
         Raises
         ------
         EdgeError
-            If the graph does not tell where the layer is, or its part cannot be cut out or run.
+            If the graph does not name the layer's values, or its part cannot be cut out or run.
         """
         source, target = self._subject.model.layer_inputs.get(self._call), self._subject.model.layers.get(self._call)
         if source is None or target is None:
@@ -76,18 +76,18 @@ class MeasuredLayer:
         return measure(Layer(self._subject.offline, source, target, threads=self._subject.threads), self._layer, self._pack)
 
     def impulse(self, subject: Subject) -> Check:
-        """The impulse response is no farther from the original's than when it was built."""
+        """Check that the impulse response is no farther from the original's than at build time."""
         spans = np.diff(self._pack.times, append=self._pack.length).astype(np.float64)
         what = f"impulse response at {len(self._pack.times)} of {self._pack.length} samples"
         return self._against_original("impulse", np.sqrt(spans), what)
 
     def frequency(self, subject: Subject) -> Check:
-        """The frequency response is no farther from the original's than when it was built."""
+        """Check that the frequency response is no farther from the original's than at build time."""
         what = f"response to {len(self._pack.frequencies)} sines of {self._pack.length} samples"
         return self._against_original("frequency", np.ones(1), what)
 
     def block(self, subject: Subject) -> Check:
-        """The responses are those of the block that was built."""
+        """Compare the responses with those of the built block."""
         limit = self._subject.limits.parity
         built, found = _joined(self._layer.reduced), _joined(self.found)
         errors = {name: relative_error({name: found[name]}, {name: value}) for name, value in built.items()}
@@ -114,7 +114,7 @@ def measure(layer: Layer, wanted: LayerResponses, pack: Responses) -> SystemResp
     layer
         The layer's part of a graph.
     wanted
-        Its directions, and whether it has quadratic outputs.
+        Its directions, and its quadratic responses if it has any.
     pack
         Times and frequencies.
     """
@@ -154,13 +154,13 @@ def measure(layer: Layer, wanted: LayerResponses, pack: Responses) -> SystemResp
 
 
 def _joined(response: SystemResponse) -> Mapping[str, Array]:
-    """Responses to impulses together, for their linear and quadratic parts are rounded together."""
+    """Return the responses to impulses in one array, because their linear and quadratic parts are rounded together."""
     parts = [response.impulse, *([] if response.quadratic is None else [response.quadratic])]
     return {"impulse response": np.concatenate(parts, axis=-1), "frequency response": response.frequency}
 
 
 def _distance(found: Array, original: Array, weights: Array) -> float:
-    """Root mean square difference relative to the original's own size."""
+    """Return the root mean square difference relative to the original's size."""
     weighted = weights if original.ndim == 3 else weights[:, None]
     size = float(np.linalg.norm(original.astype(np.float64) * weighted))
     error = float(np.linalg.norm((found.astype(np.float64) - original) * weighted))

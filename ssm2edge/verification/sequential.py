@@ -1,9 +1,9 @@
-"""Deciding whether a ratio is above a threshold, while looking at the data more than once.
+"""Sequential decisions on a ratio and a threshold, with several looks at the data.
 
 After so many pairs of sessions, and again after more of them, the interval of the ratio is compared with the threshold: wholly
-above is a regression, wholly below is none, else more pairs are measured.  Every look is a chance to err; Bonferroni's
-correction shares the probability of error out evenly over all looks and all graphs, so that all verdicts of one run together are
-wrong with at most that probability, however they depend on each other.
+above is a regression, wholly below is none, else more pairs are measured.  Every look may err.  Bonferroni's correction divides
+the probability of error evenly over all looks and graphs, so that all verdicts of one run together are wrong with at most that
+probability, whatever their dependence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssm2edge.verification.sessions import PairOfSessions
 
 
 class Outcome(Enum):
-    """What a gate says."""
+    """Outcome of a gate."""
 
     PASSED = "passed"
     REGRESSION = "regression"
@@ -29,7 +29,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the pairs of sessions of one graph showed.
+    """Result of the pairs of sessions of one graph.
 
     Attributes
     ----------
@@ -73,9 +73,9 @@ def decide(
     confidence
         Probability that no verdict of this call errs.
     widening
-        By graph: logarithms added to the lower and upper end of its interval, where the baseline's own figure is uncertain.
+        By graph: logarithms added to the lower and upper end of its interval if the baseline's own figure is uncertain.
     progress
-        Called with what is being measured.
+        Called with the name of each measurement.
     """
     level = 1.0 - (1.0 - confidence) / (len(looks) * len(measure))
     pairs: dict[str, list[PairOfSessions]] = {name: [] for name in measure}
@@ -114,5 +114,5 @@ def _decision(interval: Interval, widening: tuple[float, float], threshold: floa
 
 
 def _exponential(logarithm: float) -> float:
-    # An interval without end is told as one that no ratio reaches, since JSON has no word for infinity.
+    # An unbounded interval gets an end that no ratio reaches, since JSON cannot express infinity.
     return math.exp(min(max(logarithm, -20.0), 20.0))

@@ -1,8 +1,8 @@
 """Ratios of latencies between two artifacts, over sessions that are built anew each time.
 
-Two sessions of one and the same file differ by one to several percent for as long as they live, because their weights and
-buffers lie elsewhere in memory; no number of runs of one pair of sessions averages that out.  So the figure of this module is one
-log ratio for each pair of fresh sessions, and what is averaged are those.  Within a pair the two take turns in random order in
+Two sessions of the same file differ by one to several per cent for their whole life, because their weights and buffers lie at
+different places in memory; no number of runs of one pair of sessions averages this out.  This module therefore averages one log
+ratio for each pair of fresh sessions.  Within a pair the two take turns in random order in
 slices of a fraction of a millisecond, so that both see the same machine.
 """
 
@@ -24,26 +24,26 @@ from ssm2edge.verification.clock import Clock
 from ssm2edge.verification.subject import Subject
 
 Opener = Callable[[], AbstractContextManager[Callable[[], object]]]
-"""Builds a fresh session and gives the call to be timed."""
+"""Builds a fresh session and returns the call to time."""
 
 SLICE = 3e-4
-"""Seconds that a slice lasts at least: short beside a scheduler's turn, long beside reading the clock."""
+"""Shortest slice in seconds: short beside a scheduler's turn, long beside reading the clock."""
 
 TURNS = 60
 """Slices of each of a pair."""
 
 SESSION_TIME = 0.25
-"""Seconds of slices per pair of sessions, after which slow models take fewer turns, but never less than `FEWEST`."""
+"""Seconds of slices per pair of sessions, above which slow models take fewer turns, but never fewer than `FEWEST`."""
 
 FEWEST = 5
 
 LARGEST_BALLAST = 1 << 18
-"""Bytes; memory of random size is held while sessions are built, so that they do not all lie alike."""
+"""Bytes; memory of random size is held while sessions are built, so that their places differ."""
 
 
 @dataclass(frozen=True)
 class PairOfSessions:
-    """What one pair of fresh sessions showed.
+    """Result of one pair of fresh sessions.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def compare_sessions(baseline: Opener, candidate: Opener, clock: Clock, generato
 
 
 def openers(subject: Subject, inputs: Mapping[str, Array]) -> dict[str, Opener]:
-    """What can be timed of a subject: ``offline`` on whole inputs, ``stream`` on their first block.
+    """Return the calls of a subject that can be timed: ``offline`` on whole inputs, ``stream`` on their first block.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def openers(subject: Subject, inputs: Mapping[str, Array]) -> dict[str, Opener]:
 
 
 def time_calls(call: Callable[[], object], count: int, clock: Clock) -> float:
-    """Seconds of one call, measured over ``count`` of them."""
+    """Return the seconds of one call, measured over ``count`` calls."""
     start = clock.read()
     for _ in range(count):
         call()
@@ -116,7 +116,7 @@ def time_calls(call: Callable[[], object], count: int, clock: Clock) -> float:
 
 
 def _once(call: Callable[[], object], clock: Clock) -> float:
-    """Seconds of one call when warm."""
+    """Return the seconds of one warm call."""
     for _ in range(2):
         call()
     return max(1e-7, min(time_calls(call, 1, clock) for _ in range(3)))

@@ -1,4 +1,4 @@
-"""What must hold however long a stream runs: poles inside the unit circle, states finite, and none left subnormal."""
+"""Checks for streams of any length: poles inside the unit circle, finite states, no subnormal numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY_BLOCKS = 64
 
 
 def poles(subject: Subject) -> Check:
-    """Every reduced layer is stable."""
+    """Check that every reduced layer is stable."""
     name, radius = max(subject.spectral_radii.items(), key=lambda item: item[1], default=("", 0.0))
     detail = f"largest spectral radius, in {name}" if name else "no layer was reduced"
     # The limit is strict: a pole on the circle does not decay.
@@ -25,9 +25,9 @@ def poles(subject: Subject) -> Check:
 
 
 def silence(subject: Subject) -> Check | None:
-    """Full-scale noise, then zeros for as long as the slowest pole needs to underflow; None if no input is a signal.
+    """Check the states after full-scale noise and zeros until the slowest pole underflows; None if no input is a signal.
 
-    The processor's own flushing of subnormals is off here, so that what is seen is the graph's doing.
+    The processor's own flushing of subnormals is off here, so that the check sees the graph alone.
     """
     held_out = subject.held_out(1)
     if all(value.dtype.kind != "f" or subject.time_axes[name] is None for name, value in held_out.items()):
@@ -59,10 +59,10 @@ def silence(subject: Subject) -> Check | None:
 
 
 def _left_tiny(stream: Stream, after_burst: bytes, quiet: Inputs, generator: np.random.Generator) -> dict[str, int]:
-    """Subnormal elements of each state after it alone was put just above the smallest normal number.
+    """Return the subnormal elements of each state after it alone was set just above the smallest normal number.
 
-    The slowest poles would take millions of samples to decay that far; a graph that lets any state become subnormal does it
-    from there within a few.  Only the changed state is looked at: what it adds to others never occurs by itself.
+    The slowest poles would take millions of samples to decay that far; a graph that lets a state become subnormal does so from
+    there within a few samples.  Only the changed state counts: its share in other states never occurs by itself.
     """
     counts = {}
     for name, value in stream.states.items():
@@ -80,7 +80,7 @@ def _left_tiny(stream: Stream, after_burst: bytes, quiet: Inputs, generator: np.
 
 
 def count_subnormal(value: Array) -> int:
-    """Number of subnormal elements, read from the bits: comparisons would see zeros on a processor set to flush them."""
+    """Count subnormal elements by their bits: comparisons would see zeros on a processor set to flush them."""
     if value.dtype.kind != "f":
         return 0
     bits = np.ascontiguousarray(value).view(f"u{value.dtype.itemsize}")
@@ -90,7 +90,7 @@ def count_subnormal(value: Array) -> int:
 
 
 def _samples(subject: Subject, held_out: Inputs, length: int, generator: np.random.Generator | None) -> dict[str, Array]:
-    """Noise at full scale, or zeros; inputs that are no signals keep their first held-out sample."""
+    """Return noise at full scale, or zeros; inputs that are no signals keep their first held-out sample."""
     inputs = {}
     for name, value in held_out.items():
         axis = subject.time_axes[name]

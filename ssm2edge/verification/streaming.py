@@ -21,7 +21,7 @@ ROWS = 4
 
 
 def fresh(subject: Subject) -> Check:
-    """From the initial states, one block a push, over whole held-out sequences; running answers also on the way."""
+    """Check whole held-out sequences from the initial states, one block per push; running answers also on the way."""
     inputs = subject.held_out(16)
     length = subject.length(inputs)
     with subject.open_stream(_rows(inputs)) as stream:
@@ -45,13 +45,13 @@ def fresh(subject: Subject) -> Check:
 
 
 def carried(subject: Subject) -> Check:
-    """States carried from one held-out sequence into the next, compared with the offline graph on all of them in a row."""
+    """Check states carried from one held-out sequence into the next against the offline graph on all of them in a row."""
     available = subject.held_out(16)
     rows = min(ROWS, _rows(available))
     inputs = _in_a_row(subject, available, rows)
     with subject.open_stream(rows) as stream:
         error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
-        # After a reset nothing of that may be left.
+        # A reset must remove all of it.
         again = subject.cut(inputs, 0, min(subject.length(inputs), 8 * stream.block))
         error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream))
     detail = f"{rows} streams of {subject.length(inputs)} samples, held-out sequences in a row, then reset and run again"
@@ -59,7 +59,7 @@ def carried(subject: Subject) -> Check:
 
 
 def ragged(subject: Subject) -> Check:
-    """Pushes of random sizes give what whole blocks give."""
+    """Compare pushes of random sizes with whole blocks."""
     inputs = subject.held_out(2)
     length = subject.length(inputs)
     generator = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def ragged(subject: Subject) -> Check:
 
 
 def rows(subject: Subject) -> Check:
-    """Several streams in one batch give what each gives alone, from different states."""
+    """Compare several streams in one batch with each alone, from different states."""
     inputs = subject.held_out(ROWS)
     count = _rows(inputs)
     error = 0.0
@@ -85,7 +85,7 @@ def rows(subject: Subject) -> Check:
 
 
 def restored(subject: Subject) -> Check:
-    """A snapshot taken within a sequence, and within a block, goes on in another stream with the same bits."""
+    """Check that a snapshot within a sequence and a block continues in another stream with the same bits."""
     inputs = subject.held_out(2)
     length = subject.length(inputs)
     middle = length // 2
@@ -100,7 +100,7 @@ def restored(subject: Subject) -> Check:
 
 
 def lengths(subject: Subject) -> Check:
-    """Sequences of 1, 2, T - 1, T, T + 1 and 2 T + 1 samples."""
+    """Check sequences of 1, 2, T - 1, T, T + 1 and 2 T + 1 samples."""
     inputs = subject.held_out(2)
     error = 0.0
     with subject.open_stream(_rows(inputs)) as stream:
@@ -115,7 +115,7 @@ def lengths(subject: Subject) -> Check:
 
 
 def probes(subject: Subject) -> Check | None:
-    """Artificial signals at full scale, each as one row beside a held-out sequence; None if no input is a signal."""
+    """Check artificial signals at full scale, each as one row beside a held-out sequence; None if no input is a signal."""
     held_out = subject.reference.inputs
     if not any(value.dtype.kind == "f" and subject.time_axes[name] is not None for name, value in held_out.items()):
         return None
@@ -123,7 +123,7 @@ def probes(subject: Subject) -> Check | None:
     inputs = with_signals(held_out, subject.time_axes, length)
     answers = subject.model.run(inputs).values()
     answered = np.all([np.isfinite(value).all(tuple(range(1, value.ndim))) for value in answers], axis=0)
-    # Models that have no answer to silence, say, need not stream one; but no more rows than the original has none to.
+    # A model without an answer to silence, say, need not stream one; other rows must have one.
     if subject.probes is not None and 0 < np.sum(~answered) <= _rows(inputs) - subject.probes.samples:
         inputs = {name: value[answered] for name, value in inputs.items()}
     with subject.open_stream(_rows(inputs)) as stream:
@@ -133,7 +133,7 @@ def probes(subject: Subject) -> Check | None:
 
 
 def _stream(subject: Subject, stream: Stream, inputs: Inputs, sizes: Iterable[int] | None = None) -> dict[str, Array]:
-    """All outputs of a whole sequence from fresh states: along time in full, answers as of the last whole block."""
+    """Return all outputs of a whole sequence from fresh states: along time in full, answers as of the last whole block."""
     stream.reset()
     length = subject.length(inputs)
     spans = _spans(0, length, stream.block) if sizes is None else _random_spans(length, sizes)
@@ -165,7 +165,7 @@ def _join(subject: Subject, parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 
 def _against_offline(subject: Subject, inputs: Inputs, outputs: dict[str, Array], stream: Stream) -> float:
-    """Error of streamed outputs; along time up to the last whole frame, answers at the last whole block."""
+    """Return the error of streamed outputs; along time up to the last whole frame, answers at the last whole block."""
     length, error = subject.length(inputs), 0.0
     timed = {name: value for name, value in outputs.items() if subject.time_axes[name] is not None}
     answers = {name: value for name, value in outputs.items() if subject.time_axes[name] is None}
@@ -178,7 +178,7 @@ def _against_offline(subject: Subject, inputs: Inputs, outputs: dict[str, Array]
 
 
 def _in_a_row(subject: Subject, inputs: Inputs, rows: int) -> dict[str, Array]:
-    """Held-out sequences one after the other in each row, starting with a different one in each."""
+    """Return held-out sequences one after the other in each row, starting with a different one in each."""
     count = _rows(inputs)
     times = max(2, min(count // rows, 4))
     joined = {}

@@ -1,4 +1,4 @@
-"""How fast the graphs of an artifact are on this machine, one sequence at a time."""
+"""Latency of the graphs of an artifact on this machine, one sequence at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssm2edge.verification.subject import Subject
 
 
 def time_graphs(subject: Subject, rounds: int = 20, budget: float = 2.0) -> Comparison:
-    """Time ``offline`` on one held-out sequence, and ``stream`` on one block where there is a streaming graph.
+    """Time ``offline`` on one held-out sequence, and ``stream`` on one block if there is a streaming graph.
 
     Parameters
     ----------

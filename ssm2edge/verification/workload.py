@@ -1,7 +1,7 @@
 """A fixed workload, so that latencies measured on different machines can be compared.
 
-A latency relative to that of this workload, both measured in one run, says how much work a graph is; the speed of the machine
-drops out, as far as the two share what limits them.  Made by ``scripts/make_workload.py``, and never changed.
+A latency relative to that of this workload, both measured in one run, measures the work of a graph; the speed of the machine
+cancels as far as the same limits apply to both.  ``scripts/make_workload.py`` made it; it never changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SESSIONS = 8
 
 
 def workload(threads: int) -> Opener:
-    """Opens the workload for timing."""
+    """Return the opener of the workload for timing."""
     samples = np.random.default_rng(0).standard_normal((1, LENGTH, CHANNELS)).astype(np.float32)
 
     @contextlib.contextmanager
@@ -43,12 +43,12 @@ def workload(threads: int) -> Opener:
 
 
 def relative_latencies(subject: Subject) -> dict[str, Ratio]:
-    """Latency of each graph of a subject relative to the workload's, with its 95 % interval.
+    """Return the latency of each graph of a subject relative to the workload's, with its 95 % interval.
 
     Parameters
     ----------
     subject
-        Graphs; the first held-out sequence is what they run on.
+        Graphs; they run on the first held-out sequence.
     """
     clock, generator = clock_for(subject.threads), np.random.default_rng(0)
     ratios = {}

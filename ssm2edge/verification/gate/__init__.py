@@ -1,4 +1,4 @@
-"""The regression gate: whether an artifact is worse than another."""
+"""The regression gate: compares an artifact with a baseline."""
 
 from __future__ import annotations
 

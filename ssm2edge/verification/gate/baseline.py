@@ -1,4 +1,4 @@
-"""What a candidate is compared with: an artifact, or the manifest of one that is elsewhere."""
+"""Baseline of a comparison: an artifact, or the manifest of one that is elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Baseline:
     manifest
         Its figures.
     artifact
-        Its files; None where only the manifest is here.
+        Its files; None if only the manifest is here.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Figures that are the same every time: nodes, multiply-adds, bytes, parameters, orders."""
+"""Figures without noise: nodes, multiply-adds, bytes, parameters, orders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssm2edge.verification.sequential import Outcome
 
 
 def counted(candidate: Manifest, baseline: Manifest, policy: Policy) -> Iterator[Gate]:
-    """Compare what the manifests say."""
+    """Compare the figures of the manifests."""
     for name, key, figure, before in _figures(candidate, baseline):
         percent = policy.increase[key]
         if percent is not None:
@@ -21,7 +21,7 @@ def counted(candidate: Manifest, baseline: Manifest, policy: Policy) -> Iterator
 
 
 def at_most(name: str, figure: float, before: float, percent: float, slack: float = 0.0) -> Gate:
-    """A gate that passes while the figure is not more than ``percent`` and ``slack`` above the one before."""
+    """Return a gate that passes while the figure is not more than ``percent`` and ``slack`` above the one before."""
     limit = before * (1.0 + percent / 100.0) + slack
     passed = figure <= limit
     allowed = f"at most {percent:g} % more allowed" if percent > 0 else "no more allowed"
@@ -30,7 +30,7 @@ def at_most(name: str, figure: float, before: float, percent: float, slack: floa
 
 
 def _change(figure: float, before: float) -> str:
-    """Return the difference in the figure's own unit and in per cent, where it shows; empty where there is none."""
+    """Return the difference in the figure's own unit and in per cent, if it shows; empty without one."""
     if figure == before:
         return ""
     percent = 100.0 * (figure / before - 1.0) if before > 0 else 0.0
@@ -39,7 +39,7 @@ def _change(figure: float, before: float) -> str:
 
 
 def _figures(candidate: Manifest, baseline: Manifest) -> Iterator[tuple[str, str, float, float]]:
-    """Name of the gate, key of its limit, the candidate's figure and the baseline's."""
+    """Return the name of each gate, the key of its limit, the candidate's figure and the baseline's."""
     for graph in ("offline", "stream"):
         if graph in candidate.costs and graph in baseline.costs:
             now, before = candidate.costs[graph], baseline.costs[graph]

@@ -9,7 +9,7 @@ from ssm2edge.verification.sequential import Outcome
 
 
 def to_junit(report: GateReport) -> str:
-    """One test case per gate: a regression is a failure, an inconclusive gate an error."""
+    """Return one test case per gate: a regression is a failure, an inconclusive gate an error."""
     outcomes = [gate.outcome for gate in report.gates]
     suite = ElementTree.Element(
         "testsuite",

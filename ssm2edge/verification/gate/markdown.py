@@ -15,7 +15,7 @@ HEADLINES = {
 
 
 def to_markdown(report: GateReport) -> str:
-    """One headline, one table, one line on where it was measured."""
+    """Return one headline, one table, and one line on the machine."""
     lines = [
         f"### {HEADLINES[report.outcome]}",
         "",

@@ -1,4 +1,4 @@
-"""How much worse an artifact may be than its baseline; read from a TOML file.
+"""Limits of the difference between an artifact and its baseline, read from a TOML file.
 
 ::
 
@@ -59,9 +59,9 @@ class Policy:
     confidence
         Probability that no latency verdict of a run errs.
     sessions
-        Pairs of sessions after which the latencies are looked at.
+        Pairs of sessions after which the latencies are compared.
     graphs
-        Whose latency is compared.
+        Graphs whose latency is compared.
     """
 
     increase: Mapping[str, float | None] = field(default_factory=lambda: _INCREASE)
@@ -74,7 +74,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy; what it does not say keeps its default.
+    """Read a policy; absent keys keep their defaults.
 
     Raises
     ------

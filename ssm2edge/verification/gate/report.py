@@ -1,4 +1,4 @@
-"""What the gate says: every comparison with its figures, limit and outcome, and the outcome of all."""
+"""Report of the gate: every comparison with its figures, limit and outcome, and the outcome of all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Gate:
     Attributes
     ----------
     name
-        What is compared, such as ``offline.nodes`` or ``stream.latency``.
+        Compared quantity, such as ``offline.nodes`` or ``stream.latency``.
     baseline, candidate
-        The figures; None where one is not finite or was never recorded.
+        The figures; None if one is not finite or was never recorded.
     limit
         Largest figure of the candidate that passes (``accuracy``: smallest).
     outcome
-        What that means.
+        Result of the comparison.
     detail
         One sentence for people.
     measured
@@ -46,7 +46,7 @@ class Gate:
 
     @property
     def figures(self) -> tuple[str, str, str]:
-        """Baseline, candidate and limit for people."""
+        """Return baseline, candidate and limit for people."""
         baseline, candidate, limit = (figure_text(value, self.unit) for value in (self.baseline, self.candidate, self.limit))
         return baseline, candidate, limit
 
@@ -70,13 +70,13 @@ class GateReport:
     gates
         In the order they ran.
     candidate, baseline
-        What was compared, as it was given.
+        The artifacts, as given.
     environment
-        Where.
+        Machine and libraries.
     clock
         ``processor`` or ``wall``.
     seconds
-        How long it took.
+        Duration of the run.
     """
 
     gates: tuple[Gate, ...]
@@ -88,17 +88,17 @@ class GateReport:
 
     @property
     def outcome(self) -> Outcome:
-        """A regression if any gate says so, else inconclusive if any does."""
+        """A regression if any gate has one, else inconclusive if any is."""
         outcomes = {gate.outcome for gate in self.gates}
         return next((worst for worst in (Outcome.REGRESSION, Outcome.INCONCLUSIVE) if worst in outcomes), Outcome.PASSED)
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 a regression, 3 inconclusive."""
+        """Exit code: 0 passed, 1 a regression, 3 inconclusive."""
         return EXIT_CODES[self.outcome]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, every number finite."""
+        """Return plain values, every number finite."""
         return {
             "outcome": self.outcome.value,
             "candidate": self.candidate,

@@ -1,8 +1,8 @@
 """The part of a graph between two inner values as a graph of its own, without the onnx package.
 
-The nodes are found by walking back from the output to the input; they, and the constants that they read, are copied byte by byte.
-What runs is therefore what the file says, and nothing that was computed from it.  Only the question for a length is put to
-another value: graphs ask their own input for the batch and the length of all layers, and the part has an input of its own.
+A walk back from the output to the input finds the nodes; they and the constants that they read are copied byte by byte, so that
+the part runs the content of the file.  Only queries of lengths change: graphs take the batch and the length of all layers from
+their own input, and the part has another input.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Node:
 
 
 def extract(content: bytes, source: str, target: str) -> bytes:
-    """Bytes of a model that computes one inner value from another.
+    """Return the bytes of a model that computes one inner value from another.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def extract(content: bytes, source: str, target: str) -> bytes:
 
 
 def _walk_back(nodes: list[_Node], constants: set[str], source: str, target: str) -> tuple[list[_Node], set[str]]:
-    """The nodes that are needed, in the graph's order, and all values that these read."""
+    """Return the needed nodes, in the graph's order, and all values that they read."""
     giving = {name: index for index, node in enumerate(nodes) for name in node.gives}
     needed, waiting, chosen = {target}, [target], set()
     while waiting:
@@ -99,7 +99,7 @@ def _node(field: Field, inputs: set[str], source: str) -> _Node:
 
 
 def _asked_axis(node: memoryview) -> int | None:
-    """The axis whose size alone a node asks for."""
+    """Return the axis whose size a node queries, if it queries nothing else."""
     if _name(node, OPERATOR) != "Shape":
         return None
     asked = {}
@@ -112,7 +112,7 @@ def _asked_axis(node: memoryview) -> int | None:
 
 
 def _question(source: str, axis: int, target: str) -> bytes:
-    """A node that gives the size of one axis."""
+    """Return a node that computes the size of one axis."""
     attributes = [
         written(ATTRIBUTE_NAME, name.encode()) + written_number(INTEGER, value) + written_number(ATTRIBUTE_TYPE, IS_INTEGER)
         for name, value in (("start", axis), ("end", axis + 1))
@@ -122,7 +122,7 @@ def _question(source: str, axis: int, target: str) -> bytes:
 
 
 def _read(node: memoryview) -> Iterator[str]:
-    """Every outer value that a node reads, also in the bodies of its loops."""
+    """Return every outer value that a node reads, also in the bodies of its loops."""
     for part in fields(node):
         if part.number == NODE_INPUT:
             yield part.text
@@ -140,7 +140,7 @@ def _captured(body: memoryview) -> Iterator[str]:
             own |= {entry.text for entry in fields(part.content) if entry.number == NODE_OUTPUT}
         elif part.number in (INPUT, INITIALIZER):
             own.add(_name(part.content, NAME if part.number == INPUT else TENSOR_NAME))
-    # A loop may give a value of the outside as it is.
+    # A loop may return an outer value unchanged.
     read |= {_name(part.content, NAME) for part in fields(body) if part.number == OUTPUT}
     yield from read - own
 
@@ -150,6 +150,6 @@ def _name(content: memoryview, number: int) -> str:
 
 
 def _sequences() -> bytes:
-    """The type of float32 tensors with three axes."""
+    """Return the type of float32 tensors with three axes."""
     shape = written(SHAPE, 3 * written(DIMENSION, b""))
     return written(TENSOR_TYPE, written_number(ELEMENT_TYPE, FLOAT) + shape)

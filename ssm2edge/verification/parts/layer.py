@@ -14,21 +14,21 @@ from ssm2edge.verification.parts.extracting import extract
 
 
 class Layer:
-    """The nodes of one layer, cut out of an ``offline.onnx``: what it makes of signals of its own.
+    """The nodes of one layer, cut out of an ``offline.onnx``, to run on other signals.
 
     Parameters
     ----------
     path
         The ONNX file.
     source, target
-        The inner values that the layer takes and gives: what ``Model.layer_inputs`` and ``Model.layers`` call them.
+        The layer's input and output among the inner values, by the names of ``Model.layer_inputs`` and ``Model.layers``.
     threads
         Threads within an operator.
 
     Raises
     ------
     GraphError
-        If the file cannot be read, or the one value does not follow from the other alone.
+        If the file cannot be read, or the output does not depend on the input alone.
     """
 
     def __init__(self, path: str | os.PathLike[str], source: str, target: str, *, threads: int = 1) -> None:
@@ -43,7 +43,7 @@ class Layer:
             raise GraphError(unloadable(self._path, fault)) from fault
 
     def run(self, samples: Array) -> Array:
-        """What the layer gives.
+        """Return the layer's outputs.
 
         Parameters
         ----------
