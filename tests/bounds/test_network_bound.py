@@ -26,6 +26,7 @@ from ssm2edge.traced.network import filtered
 from tests.package_models import S5Network
 from tests.random_banks import random_bank
 from tests.random_mimo import random_mimo
+from tests.slow_cases import slow
 from tests.small_models import CHANNELS, tail, traced
 
 LENGTH = 40
@@ -176,7 +177,7 @@ def test_convolution_of_one_system_is_its_recurrence(order: int, quadratic: bool
     torch.testing.assert_close(filtered(system, u), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", [1, slow(2), slow(3), 4])
 @pytest.mark.parametrize("norm", ["hinf", "h2"])
 def test_measured_errors_stay_below_the_certified_bound(
     subject: tuple[Network, dict[str, System]], order: int, norm: str

@@ -58,6 +58,7 @@ def test_output_error_on_coloured_inputs_is_smaller_than_the_h2_reductions() -> 
     assert errors[0] < 0.7 * errors[1]
 
 
+@pytest.mark.slow
 def test_what_the_layers_below_changed_is_corrected() -> None:
     system = bank(2)
     original = coloured(64, CHANNELS, LENGTH)

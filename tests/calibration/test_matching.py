@@ -184,6 +184,7 @@ def output_error(model: nn.Module, systems: dict[str, System]) -> float:
     return float(np.linalg.norm(answers(replace_layers(model, systems), inputs) - wanted) / np.linalg.norm(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [classifier, lambda: follower(2)])
 def test_matching_does_better_than_every_other_kind_on_fresh_samples(make: Callable[[], nn.Module]) -> None:
     model = make()

@@ -104,6 +104,7 @@ def test_refusal_comes_before_any_graph() -> None:
         export_stream(traced(tail(lambda m, z: z.flip(-1))), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function",
     [

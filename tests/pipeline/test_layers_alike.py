@@ -17,7 +17,6 @@ from models.digits.model import S4D
 from ssm2edge.runtime import Model
 from tests import published_s4
 from tests.layers_alike import WIDTH, Frozen
-from tests.slow_cases import slow_but
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -90,7 +89,8 @@ ENDS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("place", slow_but(("a bank alone",), ENDS))
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ENDS)
 def test_layers_at_the_ends_of_a_model(place: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     make, names = ENDS[place]

@@ -21,7 +21,7 @@ from ssm2edge.verification import Subject, examine
 from tests.command_line import call
 from tests.model_directories import BUILD, LENGTH, model_directory, samples, tiny_model
 
-pytestmark = pytest.mark.usefixtures("brief_latencies")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief_latencies")]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ def test_full_place_of_temporary_files_is_told(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_time_is_told_by_layers_that_share_their_poles(tmp_path: Path) -> None:
     torch.manual_seed(0)
     form = trace(replaced(Frozen(3).eval()), [InputAxes("u", 1, torch.zeros(1, 5, 2))])

@@ -62,6 +62,7 @@ def spectrally_normalised() -> Net:
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [parametrized, spectrally_normalised])
 def test_parametrizations_are_read_as_their_values(make: Any, samples: Tensor, tmp_path: Path) -> None:
     net = make().eval()

@@ -31,6 +31,7 @@ def distance(one: System, other: System, lags: int) -> float:
     return float((impulse_response(one, lags) - impulse_response(other, lags)).norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("horizon", [20, None])
 def test_every_method_keeps_the_form_and_tells_its_error_on_all_lags(method: str, horizon: int | None) -> None:

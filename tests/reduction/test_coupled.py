@@ -104,7 +104,7 @@ def test_the_fixed_point_on_the_infinite_horizon_leaves_little_to_refine(quadrat
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
-@pytest.mark.parametrize("horizon", [20, None])
+@pytest.mark.parametrize("horizon", [20, slow(None)])
 @pytest.mark.parametrize("order", [1, slow(4), slow(5)])
 def test_gradient_is_never_worse_than_any_other_method(order: int, horizon: int | None, quadratic: bool) -> None:
     system = random_systems(2, 12, 2, 2, quadratic, seed=order)

@@ -12,6 +12,7 @@ from ssm2edge.reduction.tied import reduce_tied, shares_poles
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.tie import Tie, pairs_upright
 from tests.random_banks import random_bank, response_of
+from tests.slow_cases import slow
 
 CHANNELS, ORDER, TAPS = 5, 9, 50
 
@@ -38,7 +39,7 @@ BANKS = [
 
 @pytest.mark.parametrize(("steps", "options"), BANKS, ids=str)
 @pytest.mark.parametrize("method", ["gradient", "balanced", "tlh2", "aire"])
-@pytest.mark.parametrize("order", [1, 4, 5, ORDER])
+@pytest.mark.parametrize("order", [1, slow(4), 5, slow(ORDER)])
 def test_reduced_banks_follow_from_shared_poles_and_errors_are_those_of_the_kernels(
     steps: tuple[float, ...], options: dict[str, object], order: int, method: str
 ) -> None:

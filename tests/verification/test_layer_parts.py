@@ -16,6 +16,7 @@ from tests.small_models import CHANNELS, tail, traced
 from tests.verification.response_cases import MODELS, Case, close
 
 
+@pytest.mark.slow
 def test_part_of_a_graph_gives_what_the_whole_gives_there(case: Callable[[str], Case]) -> None:
     for kind in ("S4D", "quadratic outputs", "S4, both directions"):
         made = case(kind)
