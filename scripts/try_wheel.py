@@ -35,6 +35,21 @@ directory, target = sys.argv[1:]
 inputs = load_reference(directory + "/reference.npz").inputs
 np.savez(target, **{name: value[:2] for name, value in inputs.items()})
 """
+OPENED = """
+import sys
+import numpy as np
+import ssm2edge
+
+directory, inputs = sys.argv[1:]
+artifact = ssm2edge.open(directory)
+with np.load(inputs) as stored:
+    given = {name: stored[name] for name in stored.files}
+assert artifact.verify().passed
+whole = artifact.run(given)
+with artifact.stream(batch=2) as stream:
+    assert set(stream.push(given)) == set(whole)
+assert "torch" not in sys.modules
+"""
 
 
 def called(command: Iterable[object], place: Path) -> str:
@@ -99,6 +114,7 @@ def try_artifact(python: Path, artifact: Path, place: Path) -> None:
     called([python, "-c", INPUTS, directory, inputs], place)
     for form in ((), ("--stream",)):
         called([command, "run", directory, "--input", inputs, *form], place)
+    called([python, "-c", OPENED, directory, inputs], place)
 
 
 @click.command()
