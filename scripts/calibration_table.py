@@ -35,7 +35,7 @@ METHODS = ("balanced", "singular_perturbation", "modal", "last", "aire", "tlh2",
 def accuracy(task: Task, systems: dict[str, System]) -> float:
     """Share of right answers on the held-out digits."""
     answers = record_outputs(replace_layers(task.model, systems), task.held_out, task.time_axis)
-    return float((next(iter(answers.values())).argmax(1) == task.samples.labels).mean())
+    return float((next(iter(answers.values())).argmax(1) == next(iter(task.samples.labels.values()))).mean())
 
 
 class Calibrations:
@@ -51,7 +51,7 @@ class Calibrations:
         task = self._task
         orders = dict.fromkeys(task.systems, order)
         samples = {name: value[:sequences] for name, value in task.samples.calibration.items()}
-        signals = signals_of(samples, task.time_axis, task.length, task.systems, orders)
+        signals = signals_of(samples, task.samples.axes, task.length, task.systems, orders)
         if (order, sequences) not in self._spectra:
             reduced = {name: r.system for name, r in reduce_layers(task.systems, orders, "gradient", task.length).items()}
             better = calibrate_spectrum(self._teacher, task.model, task.systems, reduced, signals)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ssm2edge.bounds import BoundError
 from ssm2edge.layers import exportable, find_layers, replace_layers
-from ssm2edge.loading import input_names, load_arrays, load_model, open_source, samples_of
+from ssm2edge.loading import Signature, load_arrays, load_model, open_source, samples_of
 from ssm2edge.orders import RULES, Choice, Study, study
 from ssm2edge.orders.distribution import CostCurve, distribute, uniform_orders
 from ssm2edge.orders.search import PROPOSALS
@@ -164,7 +164,7 @@ def main(methods: str, steps: int, threads: int, models: str, out: Path | None) 
         if name in models.split(","):
             source = open_source(f"models/{name}")
             model = load_model(source)
-            given = samples_of(load_arrays(source.samples), source.samples, input_names(model), source.time_axis, source.metric)
+            given = samples_of(load_arrays(source.samples), source.samples, Signature.of(model), source.time_axis, source.metrics)
             (samples,) = (torch.from_numpy(value) for value in given.calibration.values())
             rows += compare(name, model, samples[:40], samples[40:240], averages, chosen)
     best = {(r["model"], r["average"], r["method"]): min((o["error"], o["rule"]) for o in rows if _like(o, r)) for r in rows}

@@ -63,7 +63,7 @@ def start(task: Task, initialisation: str, orders: dict[str, int]) -> nn.Module:
     reductions = reduce_layers(task.systems, orders, method, task.length)
     systems = {name: reduction.system for name, reduction in reductions.items()}
     if initialisation == "calibrated":
-        signals = signals_of(task.samples.calibration, task.time_axis, task.length, task.systems, orders)
+        signals = signals_of(task.samples.calibration, task.samples.axes, task.length, task.systems, orders)
         systems = calibrate(task.model, task.systems, systems, signals, "match", task.source.metric).systems
     return task.replaced(systems)
 

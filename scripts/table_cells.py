@@ -155,10 +155,10 @@ class Cells:
         return made
 
     def _judge(self, outputs: Mapping[str, NDArray[np.float32]]) -> float:
-        labels = self._task.samples.labels
-        if labels is None:
+        if not self._task.samples.labels:
             raise SystemExit(f"{self._task.source.given} has no labels: there is nothing to put in a table.")
-        answers = next(iter(outputs.values()))
+        ((name, labels),) = self._task.samples.labels.items()
+        answers = outputs[name]
         if self._task.source.metric == "nrmse":
             return float(normalised_error(answers, labels))
         return float((answers.argmax(1) == labels).mean())

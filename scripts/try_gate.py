@@ -97,9 +97,9 @@ def cut(artifact: Artifact, directory: Path) -> None:
     """Write the artifact with fewer held-out samples."""
     pack = artifact.reference.take(slice(SAMPLES))
     manifest = artifact.manifest
-    if manifest.accuracy is not None and pack.labels is not None and pack.labels.dtype.kind != "f":
-        name = next(iter(pack.original))
-        before, after = (float(np.mean(x[name].argmax(axis=1) == pack.labels)) for x in (pack.original, pack.reduced))
+    name, labels = next(iter(pack.labels.items()), ("", None))
+    if manifest.accuracy is not None and labels is not None and labels.dtype.kind != "f":
+        before, after = (float(np.mean(x[name].argmax(axis=1) == labels)) for x in (pack.original, pack.reduced))
         manifest = replace(manifest, accuracy=Accuracy(before, after, pack.samples))
     error = max(float(np.abs(pack.reduced[n] - x).max() / np.abs(x).max()) for n, x in pack.original.items())
     manifest = replace(manifest, parity={"checks": [{"name": "offline.error", "figure": error}]})

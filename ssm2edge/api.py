@@ -40,8 +40,9 @@ def compress(
     labels: Any = None,
     held_out: Samples = None,
     time_axis: int = 1,
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     lti: Sequence[str] = (),
+    static: Sequence[str] = (),
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     progress: Progress | None = None,
     **options: Unpack[BuildOptions],
@@ -63,9 +64,11 @@ def compress(
     time_axis
         Position of time in the inputs; the batch is axis 0.
     metric
-        Metric of the labels: ``accuracy`` or ``nrmse``.
+        Metric of the labels: ``accuracy`` or ``nrmse``; by output name in a dictionary.
     lti
         Patterns of the paths of modules that are linear and time-invariant, as ``blocks.*.ssm``.
+    static
+        Inputs without a time axis that have as many axes as a sequence, such as an embedding.
     readers
         Functions that return the system of a layer of your own, by the layer's class.
     progress
@@ -83,6 +86,7 @@ def compress(
     >>> small = ssm2edge.compress(model, samples, order=8, calibrate="match")  # doctest: +SKIP
     """
     _pipeline()
+    from ssm2edge.loading import metrics_of
     from ssm2edge.options import options_from
     from ssm2edge.stages.in_memory import compressed_copy, task_in_memory
     from ssm2edge.stages.progress import silent
@@ -90,7 +94,7 @@ def compress(
     report = silent if progress is None else progress
     _check_names(options)
     report("load", 0.0)
-    described = {"time_axis": time_axis, "metric": metric, "lti": tuple(lti)}
+    described = {"time_axis": time_axis, "metrics": metrics_of(metric), "lti": tuple(lti), "static": tuple(static)}
     task = task_in_memory(model, samples, held_out, labels, readers, described)
     return compressed_copy(model, task, options_from({}, options), report)
 
@@ -105,9 +109,10 @@ def build(
     original: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     time_axis: int | None = None,
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     lti: Sequence[str] = (),
+    static: Sequence[str] = (),
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     trust_pickle: bool = False,
     force: bool = False,
@@ -137,10 +142,10 @@ def build(
     time_axis
         Position of time in the inputs; the batch is axis 0.
     metric
-        Metric of the labels: ``accuracy`` or ``nrmse``.
+        Metric of the labels: ``accuracy`` or ``nrmse``; by output name in a dictionary.
     classes
         Names of the classes.
-    lti, readers
+    lti, static, readers
         As for `compress`.
     trust_pickle
         Load weights files that can run code.
@@ -170,7 +175,7 @@ def build(
     >>> built = ssm2edge.build(model, samples, "build/mine", order=8, calibrate="match")  # doctest: +SKIP
     """
     pipeline = _pipeline()
-    from ssm2edge.loading import open_source
+    from ssm2edge.loading import metrics_of, open_source
     from ssm2edge.options import options_from
     from ssm2edge.stages.in_memory import processed, task_in_memory
     from ssm2edge.stages.progress import silent
@@ -183,11 +188,12 @@ def build(
         if any(value is not None for value in (labels, held_out, original, readers)) or classes:
             raise UserError("A model directory or factory brings labels, classes and readers itself; leave these arguments out.")
         source = open_source(
-            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle=trust_pickle
+            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static)
         )
         built = pipeline.build(source, options_from(source.defaults, options), Path(out), force, report, rebuild)
         return Artifact._of(built)
-    described = {"time_axis": time_axis or 1, "metric": metric, "classes": tuple(classes), "lti": tuple(lti)}
+    named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static)}
+    described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
     held = processed(model) if original is not None or _is_compressed(model) else None
     task = partial(task_in_memory, model if original is None else original, samples, held_out, labels, readers, described)
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
@@ -199,8 +205,9 @@ def inspect(
     *,
     weights: str | os.PathLike[str] | None = None,
     time_axis: int | None = None,
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     lti: Sequence[str] = (),
+    static: Sequence[str] = (),
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     trust_pickle: bool = False,
     horizon: int | str = "samples",
@@ -210,7 +217,7 @@ def inspect(
 
     Parameters
     ----------
-    model, samples, weights, time_axis, metric, lti, readers, trust_pickle
+    model, samples, weights, time_axis, metric, lti, static, readers, trust_pickle
         As for `build`; samples may be left out.
     horizon
         Taps on which errors count, or ``inf``.
@@ -223,17 +230,18 @@ def inspect(
         If anything given cannot be used; the sentence names the mend.
     """
     pipeline = _pipeline()
-    from ssm2edge.loading import open_source
+    from ssm2edge.loading import metrics_of, open_source
     from ssm2edge.stages.in_memory import task_in_memory
     from ssm2edge.tables.results import Inspected
 
     source: Any
     if isinstance(model, str | os.PathLike):
         source = open_source(
-            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle=trust_pickle
+            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static)
         )
     else:
-        described = {"time_axis": time_axis or 1, "metric": metric, "lti": tuple(lti)}
+        named = {"lti": tuple(lti), "static": tuple(static)}
+        described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
         source = partial(task_in_memory, model, samples, None, None, readers, described)
     found = pipeline.inspect(source, horizon, progress or (lambda layer: None))
     return Inspected(found.layers, found.kept_layers)

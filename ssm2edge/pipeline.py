@@ -11,6 +11,7 @@ from torch import nn
 
 from ssm2edge.artifact import Manifest, seal, staging
 from ssm2edge.cache import Store
+from ssm2edge.layers import around
 from ssm2edge.loading import Source
 from ssm2edge.options import Options
 from ssm2edge.original.devices import open_device
@@ -105,7 +106,7 @@ def build(
         if compressed is None:
             found = compress(task, options, original, store, progress)
         else:
-            task, found = compressed_already(task, compressed)
+            task, found = compressed_already(task, around(task.model, compressed))
         reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
         bound = output_bound(task, reduced, progress)

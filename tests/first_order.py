@@ -115,17 +115,17 @@ def reference(mean: bool, samples: int = 12, length: int = 40) -> Reference:
     """A pack whose original and reduced outputs are the oracle's; labels are its answers, but for one in four."""
     inputs = np.random.default_rng(0).standard_normal((samples, length, 1)).astype(np.float32)
     outputs = filtered(inputs, mean)
-    labels = None
+    labels = {}
     if mean:
-        labels = outputs.argmax(axis=1)
-        labels[::4] = (labels[::4] + 1) % 3
+        labels["output"] = outputs.argmax(axis=1)
+        labels["output"][::4] = (labels["output"][::4] + 1) % 3
     return Reference({"u": inputs}, {"output": outputs}, {"output": outputs}, labels)
 
 
 def manifest(pack: Reference, stream: onnx.ModelProto | None, block: int, task: Mapping[str, Any] | None = None) -> Manifest:
     """What a build of these graphs would say."""
     layer = LayerRecord("filter", "tests", "siso", 3, 1, 1, None, 0.0, 0.0, float(np.abs(POLES).max()), {"converged": 3})
-    right = None if pack.labels is None else float(np.mean(pack.original["output"].argmax(axis=1) == pack.labels))
+    right = None if not pack.labels else float(np.mean(pack.original["output"].argmax(axis=1) == pack.labels["output"]))
     return Manifest(
         tool={"ssm2edge": "0"},
         source=Source("tests", "first_order:offline_graph", {"first_order.py": hashlib.sha256(b"").hexdigest()}),

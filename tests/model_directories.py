@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.digits import model as digits
-from ssm2edge.loading import Samples, load_arrays, samples_of
+from ssm2edge.loading import Samples, Signature, load_arrays, samples_of
 
 LENGTH, HELD_OUT, CLASSES = 24, 16, 3
 
@@ -52,9 +52,11 @@ def samples() -> dict[str, Any]:
     }
 
 
-def load_samples(path: Path, names: Sequence[str], time_axis: int, metric: str | None = None) -> Samples:
+def load_samples(
+    path: Path, takes: Signature, time_axis: int, metrics: Mapping[str, str] | None = None, static: Sequence[str] = ()
+) -> Samples:
     """Read a samples file and check it."""
-    return samples_of(load_arrays(path), path, names, time_axis, metric)
+    return samples_of(load_arrays(path), path, takes, time_axis, metrics, static)
 
 
 def model_directory(place: Path, build: str = BUILD) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 3
-"""Version of the manifest; raised whenever a key is added, removed or changes its meaning."""
+"""Version of the manifest; raised whenever a key that must be there is added, or one is removed or changes its meaning."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The task's metric on the held-out samples that carry labels: share of right answers, or NRMSE of predictions."""
+    """The metric of one output on the held-out samples: share of right answers, or NRMSE of predictions."""
 
     original: float
     artifact: float
@@ -268,10 +268,10 @@ class Manifest:
     bound
         Bound on the output error with what it rests on; None if none was computed.
     task
-        ``metric`` (``accuracy`` or ``nrmse``), ``classes`` (names), ``front_end`` (what turns recordings into inputs), each where
-        there is one; None without a task.
+        ``metric`` (``accuracy`` or ``nrmse``), ``metrics`` (by output, where several are judged), ``classes`` (names),
+        ``front_end`` (what turns recordings into inputs), each where there is one; None without a task.
     accuracy
-        None without labels.
+        Of the first output with labels; None without labels.
     parity
         Verdict on the graphs at build time, as `Verdict.to_json` gives it.
     latency
@@ -290,6 +290,8 @@ class Manifest:
         Every file but the manifest itself; `seal` fills it.
     schema
         Version of this layout.
+    heads
+        By output, where more than the first one are judged; left out otherwise.
     """
 
     tool: Mapping[str, str]
@@ -310,6 +312,19 @@ class Manifest:
     kept_layers: tuple[KeptLayer, ...] = ()
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema: int = SCHEMA
+    heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
+
+    @property
+    def judged(self) -> dict[str, Accuracy]:
+        """What was measured on labels, by output; the name is empty where only the first output has labels."""
+        return dict(self.heads) or ({} if self.accuracy is None else {"": self.accuracy})
+
+    def metric(self, head: str = "") -> str | None:
+        """Return what an output is judged by; the empty name stands for the first one."""
+        task = self.task or {}
+        named = task.get("metrics")
+        found = named.get(head) if isinstance(named, Mapping) else None
+        return found or task.get("metric")
 
     def same_model(self, other: Manifest) -> bool:
         """Return True if both were built from a model with the same layers."""

@@ -1,13 +1,13 @@
 """The reference pack: held-out inputs, the outputs of the original and of the reduced model, labels.
 
-Keys of the npz file: ``inputs.<name>``, ``original.<output>``, ``reduced.<output>``, ``labels`` (optional).  The first axis of
-every array counts the samples.
+Keys of the npz file: ``inputs.<name>``, ``original.<output>``, ``reduced.<output>``, and the labels, if there are any: ``labels``
+of the first output alone, or ``labels.<output>``.  The first axis of every array counts the samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssm2edge.artifact.arrays import Array, load_arrays, save_arrays, unknown_key
@@ -28,24 +28,32 @@ class Reference:
     Attributes
     ----------
     inputs
-        By input name, ``[samples, time, ...]``.
+        By input name, ``[samples, time, ...]``, or ``[samples, ...]`` where an input is given once for the whole sequence.
     original, reduced
         By output name, ``[samples, ...]``, float32: of the original and of the reduced torch model.
     labels
-        ``[samples]`` or ``[samples, time]`` integers (classes), numbers of the first output's shape (its true values), or None.
+        By output name: integers ``[samples]`` or ``[samples, time]`` (classes), or numbers of the output's shape (true values).
     """
 
     inputs: Mapping[str, Array]
     original: Mapping[str, Array]
     reduced: Mapping[str, Array]
-    labels: Array | None = None
+    labels: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = {len(value) if value.ndim else 0 for value in self._arrays().values()}
         if not self.inputs or not self.reduced or set(self.original) != set(self.reduced):
             raise ArtifactError(f"{NAME} must hold inputs, and original and reduced outputs of the same names.")
+        foreign = [name for name in self.labels if name not in self.original]
+        if foreign:
+            raise ArtifactError(f"{NAME} has labels of {foreign[0]}, which is no output.")
         if len(counts) != 1 or counts == {0}:
             raise ArtifactError(f"{NAME} must hold the same number of samples, at least 1, in every array.")
+
+    @property
+    def one_head(self) -> bool:
+        """Whether labels are those of the first output, and of no other."""
+        return all(name == first_output(self.original) for name in self.labels)
 
     @property
     def samples(self) -> int:
@@ -58,8 +66,7 @@ class Reference:
         def cut(arrays: Mapping[str, Array]) -> dict[str, Array]:
             return {name: value[rows] for name, value in arrays.items()}
 
-        labels = None if self.labels is None else self.labels[rows]
-        return Reference(cut(self.inputs), cut(self.original), cut(self.reduced), labels)
+        return Reference(cut(self.inputs), cut(self.original), cut(self.reduced), cut(self.labels))
 
     def save(self, directory: Path, name: str = NAME) -> None:
         """Write the pack into a directory; equal arrays give equal bytes."""
@@ -68,7 +75,12 @@ class Reference:
     def _arrays(self) -> dict[str, Array]:
         groups = {"inputs": self.inputs, "original": self.original, "reduced": self.reduced}
         arrays = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
-        return arrays if self.labels is None else arrays | {"labels": self.labels}
+        return arrays | {"labels" if self.one_head else f"labels.{name}": value for name, value in self.labels.items()}
+
+
+def first_output(outputs: Iterable[str]) -> str:
+    """Return the output that labels without a name judge."""
+    return next(iter(outputs))
 
 
 def load_reference(path: Path) -> Reference:
@@ -80,14 +92,16 @@ def load_reference(path: Path) -> Reference:
         If the file is no archive of plain arrays (see :func:`ssm2edge.artifact.arrays.load_arrays`), or keys or sample counts
         do not fit.
     """
-    groups: dict[str, dict[str, Array]] = {"inputs": {}, "original": {}, "reduced": {}}
-    labels = None
+    groups: dict[str, dict[str, Array]] = {"inputs": {}, "original": {}, "reduced": {}, "labels": {}}
+    plain = None
     for key, value in load_arrays(path).items():
         group, _, name = key.partition(".")
         if key == "labels":
-            labels = value
+            plain = value
         elif group in groups and name:
             groups[group][name] = value
         else:
             raise unknown_key(path, key)
-    return Reference(groups["inputs"], groups["original"], groups["reduced"], labels)
+    if plain is not None and groups["original"]:
+        groups["labels"][first_output(groups["original"])] = plain
+    return Reference(**groups)

@@ -17,6 +17,7 @@ from typing import Any
 from ssm2edge.artifact.figures import FIGURES_SCHEMA, Figures
 from ssm2edge.artifact.reading import LARGEST_FILE, PLAIN_NAME
 from ssm2edge.artifact.records import SCHEMA, FileRecord, Manifest
+from ssm2edge.artifact.typed import is_optional
 
 SCHEMAS: Mapping[str, tuple[type, int]] = {
     "manifest.schema.json": (Manifest, SCHEMA),
@@ -82,7 +83,7 @@ def _record(kind: type) -> dict[str, Any]:
         "type": "object",
         "description": summary_of(kind),
         "properties": properties,
-        "required": sorted(hints),
+        "required": sorted(entry.name for entry in dataclasses.fields(kind) if not is_optional(entry)),
         "additionalProperties": False,
     }
 

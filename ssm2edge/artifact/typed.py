@@ -34,7 +34,8 @@ def parse(text: str | bytes, name: str) -> Any:
 def plain(value: Any) -> Any:
     """Return a record as plain JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        entries = {entry: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+        return {entry.name: plain(item) for entry, item in entries.items() if item or not is_optional(entry)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -75,12 +76,18 @@ def typed(kind: Any, value: Any, where: str) -> Any:
 
 def _record(kind: Any, value: dict[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(kind)
-    unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
+    needed = {entry.name for entry in dataclasses.fields(kind) if not is_optional(entry)}
+    unknown, missing = sorted(set(value) - set(hints)), sorted(needed - set(value))
     if unknown:
         raise ArtifactError(f"{where} has the unknown key {unknown[0][:40]!r}: build the artifact again with this version.")
     if missing:
         raise ArtifactError(f"{where} lacks the key {missing[0]!r}: build the artifact again with this version.")
-    return kind(**{name: typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+    return kind(**{name: typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value})
+
+
+def is_optional(entry: dataclasses.Field[Any]) -> bool:
+    """Return whether a record's field is left out where it is empty."""
+    return bool(entry.metadata.get("optional"))
 
 
 def _expect(kind: type, value: Any, where: str) -> Any:

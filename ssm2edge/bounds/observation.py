@@ -79,7 +79,7 @@ def observe(network: Network, systems: Sequence[Mapping[str, System]], batches: 
             peaks[node.name] = max(peaks.get(node.name, 0.0), float(gated.abs().max()))
         elif kind == "mul" and all(isinstance(factor, Tensor) and factor.ndim == value.ndim for factor in args):
             rest = [axis for axis in range(value.ndim) if axis != channel_axis(node)]
-            one, other = (factor.abs().amax(rest).double() for factor in args)
+            one, other = (factor.double().abs().amax(rest) for factor in args)
             known = factors.get(node.name, (one, other))
             factors[node.name] = (torch.maximum(known[0], one), torch.maximum(known[1], other))
         elif kind == BANK:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm2edge.calibration.kinds import KINDS
-from ssm2edge.calibration.matching import Matched, Matching, match
+from ssm2edge.calibration.matching import Matched, Matching, Metric, match
 from ssm2edge.calibration.signals import Place, Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
@@ -34,7 +34,7 @@ def calibrate(
     reduced: Mapping[str, System],
     signals: Signals,
     kind: str,
-    metric: str | None = None,
+    metric: Metric = None,
     matching: Matching | None = None,
     method: str = "gradient",
     progress: Progress = lambda what, share: None,
@@ -52,7 +52,7 @@ def calibrate(
     kind
         One of ``CALIBRATIONS``.
     metric
-        Metric of the model: ``accuracy`` (its outputs are logits), ``nrmse``, or None.
+        Metric of the model, or of each output: ``accuracy`` (they are logits), ``nrmse``, or None.
     matching
         Budget, rate and seed of ``match``.
     method

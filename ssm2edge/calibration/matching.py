@@ -73,30 +73,45 @@ class Matched:
     best_step: int
 
 
+Metric = str | None | tuple[str | None, ...]
+"""What a model is judged by, or each of its outputs."""
+
 Distance = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """Mean over a batch, from the outputs of the reduced network and of the original."""
 
 
-def squared_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
-    """Return the mean square of the difference, over outputs and time steps."""
-    return torch.stack([(y - t).float().square().mean() for y, t in zip(answers, wanted, strict=True)]).sum()
+def squared_distance(difference: Tensor) -> Tensor:
+    """Return the mean square of the difference of an output, over all time steps."""
+    return difference.square().mean()
 
 
-def logit_distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+def logit_distance(difference: Tensor) -> Tensor:
     """Return the mean square of the difference of logits, without their common part: a softmax does not see it."""
-    parts = [(y - t).float() for y, t in zip(answers, wanted, strict=True)]
-    return torch.stack([(d - d.mean(-1, keepdim=True)).square().mean() for d in parts]).sum()
+    return (difference - difference.mean(-1, keepdim=True)).square().mean()
 
 
-DISTANCES: Mapping[str | None, Distance] = {None: squared_distance, "nrmse": squared_distance, "accuracy": logit_distance}
-"""By the metric of the model."""
+DISTANCES: Mapping[str | None, Callable[[Tensor], Tensor]] = {
+    None: squared_distance, "nrmse": squared_distance, "accuracy": logit_distance,
+}  # fmt: skip
+"""By the metric of an output."""
+
+
+def distance_of(metric: Metric) -> Distance:
+    """Return the sum over the outputs of their distances; one metric holds for all of them."""
+
+    def distance(answers: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> Tensor:
+        metrics = metric if isinstance(metric, tuple) else (metric,) * len(answers)
+        parts = zip(metrics, answers, wanted, strict=True)
+        return torch.stack([DISTANCES[of]((y - t).float()) for of, y, t in parts]).sum()
+
+    return distance
 
 
 def match(
     teacher: Teacher,
     reduced: nn.Module,
     signals: Signals,
-    metric: str | None,
+    metric: Metric,
     matching: Matching,
     progress: Progress = lambda share: None,
 ) -> Matched:
@@ -111,7 +126,7 @@ def match(
     signals
         Unlabelled samples.
     metric
-        Chooses the distance of the outputs; see ``DISTANCES``.
+        What the outputs are judged by: chooses their distances, see ``DISTANCES``.
     matching
         Budget, rate, seed.
     progress
@@ -122,7 +137,7 @@ def match(
     Matched
         ``after <= before``: the blocks are left at the best iterate.
     """
-    distance = DISTANCES[metric]
+    distance = distance_of(metric)
     reduced.eval().requires_grad_(False)
     tuned = blocks(reduced)
     training, judging = signals.split(matching.held_back, matching.seed)

@@ -58,7 +58,7 @@ class Signals:
 
 def signals_of(
     samples: Mapping[str, NDArray[np.generic]],
-    time_axis: int,
+    axes: Mapping[str, int | None],
     length: int,
     systems: Mapping[str, System],
     orders: Mapping[str, int],
@@ -69,8 +69,8 @@ def signals_of(
     ----------
     samples
         By the network's inputs, in their order, ``(samples, ...)``.
-    time_axis
-        Position of time.
+    axes
+        Time axis of each input; None where it has none.
     length
         Time steps that the model is used on.
     systems, orders
@@ -89,7 +89,8 @@ def signals_of(
     for name, value in samples.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise UserError(f"The calibration samples of {name} hold NaN or infinite values; leave those samples out.")
-        steps = value.shape[time_axis]
+        axis = axes[name]
+        steps = length if axis is None else value.shape[axis]
         if steps != length:
             raise UserError(
                 f"The calibration samples of {name} have {steps:,} time steps, the held-out ones {length:,}; give calibration "

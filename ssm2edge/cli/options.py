@@ -37,6 +37,21 @@ def plan_of(texts: tuple[str, ...]) -> dict[str, str] | None:
     return plan or None
 
 
+def metrics_of(texts: tuple[str, ...]) -> dict[str, str]:
+    """Read --metric: METRIC, or OUTPUT=METRIC any number of times."""
+    metrics = {}
+    for text in texts:
+        output, equals, metric = text.rpartition("=")
+        if metric not in METRICS or (equals and not output):
+            raise click.BadParameter(f"{text!r} is none of {', '.join(METRICS)}, nor OUTPUT={METRICS[0]}.", param_hint="--metric")
+        metrics[output] = metric
+    return metrics
+
+
+METRICS = ("accuracy", "nrmse")
+"""Metrics by which labels can judge."""
+
+
 def build_option(name: str) -> Callable[[Command], Command]:
     """Make the command-line option of one row of the table."""
     row = TABLE[name]
@@ -57,7 +72,19 @@ SOURCE = (
     click.option(
         "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
     ),
-    click.option("--metric", type=click.Choice(["accuracy", "nrmse"]), help="Metric by which the labels judge the answers."),
+    click.option(
+        "--static",
+        multiple=True,
+        metavar="INPUT",
+        help="An input without a time axis, such as an embedding for the whole sequence; may be given several times.",
+    ),
+    click.option(
+        "--metric",
+        multiple=True,
+        metavar="[OUTPUT=]METRIC",
+        callback=lambda _, __, texts: metrics_of(texts),
+        help="Metric by which the labels judge the answers, or one output: accuracy or nrmse; may be given several times.",
+    ),
     build_option("horizon"),
     click.option(
         "--lti",

@@ -7,13 +7,14 @@ import onnx
 from ssm2edge.export.onnx_graph import to_onnx
 from ssm2edge.export.ownership import name_layers
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
+from ssm2edge.traced.inputs import time_of
 from ssm2edge.traced.program import TracedModel
 
 
 def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.ModelProto:
     """Write a traced model as offline.onnx, for sequences of any length, fastest at about ``length`` samples."""
     name_layers(traced.program)
-    outputs = []
+    outputs, (place, axis) = [], time_of(traced.inputs)
     for name, value in zip(traced.outputs, traced.output_values(), strict=True):
         axes = traced.time_axes(value)
         outputs.append({"name": name, "time_axis": axes[0] if axes else None, "batch_axis": 0})
@@ -28,6 +29,6 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
             "outputs": outputs,
         },
-        {"batch": 0, "time": traced.inputs[0].time_axis},
+        {"batch": (place, 0), "time": (place, axis)},
         length,
     )

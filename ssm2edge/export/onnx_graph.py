@@ -46,7 +46,7 @@ def to_onnx(
     input_names: Sequence[str],
     output_names: Sequence[str],
     metadata: Mapping[str, object],
-    symbols: Mapping[str, int],
+    symbols: Mapping[str, tuple[int, int]],
     length: int = TYPICAL_LENGTH,
 ) -> onnx.ModelProto:
     """Translate a program whose LTI parts are our operators into a self-contained ONNX model of standard operators.
@@ -60,7 +60,7 @@ def to_onnx(
     metadata
         Values written as ``ssm2edge.<key>``; anything but a string is written as JSON.
     symbols
-        Names of symbolic sizes, by the axis of the first input that has them.
+        Names of symbolic sizes, each with an input and an axis that have it.
     length
         Samples of whole sequences that kernel forms are chosen for.
 
@@ -88,6 +88,11 @@ def to_onnx(
         raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
     assert exported is not None
     model = exported.model
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for made in node.outputs:
+            if made.name in output_names and not made.is_graph_output():
+                # An operation may be called as an output is.
+                made.name = f"{made.name}.inner"
     passes.InlinePass()(model)
     join_states(model.graph, siso.states, siso.joint)
     write_gates_as_products(model.graph)
@@ -165,9 +170,8 @@ def _tidy(model: ir.Model, output_names: Sequence[str]) -> None:
         raise ExportError(f"The exported graph does not compute {', '.join(missing)}; this is a defect of the exporter.")
 
 
-def _name_symbols(graph: ir.Graph, symbols: Mapping[str, int]) -> None:
+def _name_symbols(graph: ir.Graph, symbols: Mapping[str, tuple[int, int]]) -> None:
     """Give symbolic sizes of inputs and outputs their field's names (batch, time)."""
-    first = sizes_of(graph.inputs[0]) or []
-    names = {first[axis]: name for name, axis in symbols.items()}
+    names = {(sizes_of(graph.inputs[place]) or [])[axis]: name for name, (place, axis) in symbols.items()}
     for value in (*graph.inputs, *graph.outputs):
         value.shape = ir.Shape([names.get(size, size) for size in sizes_of(value) or ()])

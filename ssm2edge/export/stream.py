@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import onnx
 import torch
-from torch import Tensor
 from torch.export import Dim
 
 from ssm2edge.export.onnx_graph import to_onnx
@@ -51,7 +50,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
                 for state in states
             ],
         },
-        {"batch": 0},
+        {"batch": (0, 0)},
     )
     return model, states
 
@@ -76,11 +75,7 @@ def streaming_module(traced: TracedModel, block: int) -> StreamingModule:
 
 
 def _trace_block(module: StreamingModule, traced: TracedModel, block: int) -> torch.export.ExportedProgram:
-    examples: list[Tensor] = []
-    for entry in traced.inputs:
-        shape = list(entry.example.shape)
-        shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, block
-        examples.append(torch.zeros(shape, dtype=entry.example.dtype))
+    examples = [torch.zeros(entry.resized(EXAMPLE_BATCH, block), dtype=entry.example.dtype) for entry in traced.inputs]
     arguments = (*examples, *module.initial_states(EXAMPLE_BATCH))
     batch = Dim("batch")
     try:

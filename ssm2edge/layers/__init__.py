@@ -6,7 +6,18 @@
 from __future__ import annotations
 
 from ssm2edge.layers.block import ReducedBank
-from ssm2edge.layers.contract import Block, FoundLayer, LayerError, LayerLibrary, Origin, Realised, Refusal, RefusedLayer
+from ssm2edge.layers.contract import (
+    Block,
+    FoundLayer,
+    LayerError,
+    LayerLibrary,
+    Origin,
+    Realised,
+    Refusal,
+    RefusedLayer,
+    Wrapper,
+    around,
+)
 from ssm2edge.layers.finding import check_lengths, find_layers, find_refused, fix_lengths, realise_layers
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
@@ -36,6 +47,8 @@ __all__ = [
     "Refusal",
     "RefusedLayer",
     "TiedBank",
+    "Wrapper",
+    "around",
     "block_of",
     "blocks",
     "check_lengths",

@@ -19,6 +19,19 @@ DIRECTIONS = ("causal", "anticausal")
 """Parts of a bidirectional layer: the second runs from the end of the sequence to its start."""
 
 
+class Wrapper(nn.Module, ABC):
+    """A module that calls a user's model, whose modules it shows as its own."""
+
+    @abstractmethod
+    def around(self, model: nn.Module) -> nn.Module:
+        """Return another model, called in the same way."""
+
+
+def around(model: nn.Module, part: nn.Module) -> nn.Module:
+    """Return what takes the place of a whole model: a part of it, called as the model is."""
+    return model.around(part) if isinstance(model, Wrapper) else part
+
+
 @dataclass(frozen=True)
 class Realised:
     """Realisation of a system from an impulse response.

@@ -42,12 +42,17 @@ class Examples:
     shorter: Sequence[Tensor] | None
 
     @staticmethod
-    def of(inputs: Sequence[Tensor], time_axis: int) -> Examples:
-        """Take them from samples ``(samples, ...)``; a single one serves twice, once rolled in time."""
+    def of(inputs: Sequence[Tensor], time_axes: Sequence[int | None]) -> Examples:
+        """Take them from samples ``(samples, ...)``; a single one serves twice, once rolled in time.
+
+        What is given once for a whole sequence is the same in all of them.
+        """
+        pairs = list(zip(inputs, time_axes, strict=True))
         first = [x[:1] for x in inputs]
-        second = [x[1:2] if len(x) > 1 else x[:1].roll(1, time_axis) for x in inputs]
-        length = inputs[0].shape[time_axis]
-        shorter = [x.narrow(time_axis, 0, length - length // 3) for x in first] if length > 2 else None
+        second = [x[:1] if axis is None else x[1:2] if len(x) > 1 else x[:1].roll(1, axis) for x, axis in pairs]
+        length = next(x.shape[axis] for x, axis in pairs if axis is not None)
+        kept = length - length // 3
+        shorter = [x[:1] if axis is None else x[:1].narrow(axis, 0, kept) for x, axis in pairs] if length > 2 else None
         return Examples(first, second, shorter)
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import LayerError, Realised
+from ssm2edge.layers.contract import LayerError, Realised, around
 from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
 from ssm2edge.layers.observation import THE_MODEL, Call, Examples, Passage, observe, passages
 from ssm2edge.layers.probe import Response, convolved, probe
@@ -224,7 +224,7 @@ def _signal(passage: Passage, call: Call) -> Tensor:
 def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
     for path, layer in layers.items():
         if path == "":
-            return layer
+            return around(model, layer)
         # A layer that several parts of the model share stays shared.
         original = layer.original
         for place in [place for place, other in model.named_modules(remove_duplicate=False) if other is original]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, Origin
+from ssm2edge.layers.contract import Block, LayerError, LayerLibrary, Origin, around
 from ssm2edge.layers.finding import lengths_of, matches, name_of, read_systems
 from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.refusals import REFUSALS
@@ -55,7 +55,7 @@ def replace_layers(model: nn.Module, systems: Mapping[str, System], libraries: t
         if isinstance(rebuilt, Replacement):
             rebuilt.place = f"Layer {path or '(the model)'} ({library.name})"
         if path == "":
-            return rebuilt
+            return around(replaced, rebuilt)
         # A layer that several parts of the model share stays shared.
         for place in [place for place, other in replaced.named_modules(remove_duplicate=False) if other is module]:
             parent, _, attribute = place.rpartition(".")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from ssm2edge.loading.arguments import Arguments, Signature
 from ssm2edge.loading.baking import copied
 from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
-from ssm2edge.loading.model import UserModel, input_names, load_model, load_user_model, ready
+from ssm2edge.loading.model import UserModel, load_model, load_user_model, ready
 from ssm2edge.loading.samples import Samples, load_arrays, samples_of
-from ssm2edge.loading.source import Source, open_source
+from ssm2edge.loading.source import Source, metrics_of, open_source
 
 __all__ = [
+    "Arguments",
     "Samples",
+    "Signature",
     "Source",
     "UserModel",
     "arrays_in_memory",
     "copied",
-    "input_names",
     "load_arrays",
     "load_model",
     "load_user_model",
+    "metrics_of",
     "open_source",
     "read_flax_tree",
     "ready",

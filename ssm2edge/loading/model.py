@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -108,27 +107,6 @@ def _readers(source: Source, module: ModuleType) -> Mapping[type[nn.Module], Cal
     if not right:
         raise UserError(f"{source.factory}: {READERS} must map classes of layers to functions that return their systems.")
     return readers
-
-
-def input_names(model: nn.Module) -> list[str]:
-    """Names of the arguments of the model's forward that have no default.
-
-    Raises
-    ------
-    UserError
-        If forward takes a variable number of arguments, or inputs by keyword only.
-    """
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        raise UserError("The model's forward takes a variable number of arguments; give it named ones.")
-    inputs = [p for p in parameters if p.default is p.empty]
-    by_name = [p.name for p in inputs if p.kind is p.KEYWORD_ONLY]
-    if by_name:
-        raise UserError(
-            f"The model's forward takes {', '.join(by_name)} by keyword only, and a model is called by position; let the factory "
-            "return a module whose forward takes its inputs so."
-        )
-    return [p.name for p in inputs]
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,14 +1,15 @@
 """The user's samples: unlabelled calibration inputs, held-out inputs and, where there are any, their labels.
 
-Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments (a model of one
-input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out ones: classes, or true outputs where these are
-judged by their error.  The first axis counts the samples.
+Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments, or of the entries
+of the dictionary that it takes (a model of one input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out
+ones, or ``labels.<output>`` for each output that has some: classes, or true outputs where these are judged by their error.  The
+first axis counts the samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm2edge.errors import UserError
+from ssm2edge.loading.arguments import Arguments, Signature
 
 Array = NDArray[Any]
+
+PARTS = ("calibration", "held_out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,17 +31,28 @@ class Samples:
     Attributes
     ----------
     calibration
-        Unlabelled inputs by name, ``[samples, ...]``, in the order of the model's arguments; empty if the file has none.
+        Unlabelled inputs by name, ``[samples, ...]``, in the order of ``arguments``; empty if the file has none.
     held_out
         Held-out inputs by name, ``[samples, ...]``, in the same order.
     labels
-        Of the held-out part: integer classes ``[samples]`` or ``[samples, time]``, true outputs ``[samples, ...]`` float32, or
-        None.
+        Of the held-out part, by output, and by the empty name for the first output: integer classes ``[samples]`` or
+        ``[samples, time]``, or true outputs ``[samples, ...]`` float32.
+    arguments
+        How the inputs enter the model.
+    axes
+        Time axis of each input; None for an input that is given once for the whole sequence.
     """
 
     calibration: Mapping[str, Array]
     held_out: Mapping[str, Array]
-    labels: Array | None
+    labels: Mapping[str, Array]
+    arguments: Arguments
+    axes: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Time steps of the held-out samples."""
+        return int(next(self.held_out[name].shape[axis] for name, axis in self.axes.items() if axis is not None))
 
 
 def load_arrays(path: Path) -> dict[str, Array]:
@@ -60,22 +75,30 @@ def load_arrays(path: Path) -> dict[str, Array]:
 
 
 def samples_of(
-    given: Mapping[str, Array], path: Path, names: Sequence[str], time_axis: int, metric: str | None = None
+    arrays: Mapping[str, Array],
+    place: Path,
+    takes: Signature,
+    time_axis: int,
+    metrics: Mapping[str, str] | None = None,
+    static: Collection[str] = (),
 ) -> Samples:
     """Check the arrays of a samples file.
 
     Parameters
     ----------
-    given
+    arrays
         Under the keys of the file.
-    path
+    place
         Place of the arrays, for sentences.
-    names
-        The model's inputs.
+    takes
+        Arguments of the model's forward.
     time_axis
-        Position of time in each.
-    metric
-        Metric by which the labels judge: true outputs by ``nrmse``, classes otherwise.
+        Position of time in each input that runs along it.
+    metrics
+        Metric by which the labels of each output judge, and by the empty name those of all others: true outputs by ``nrmse``,
+        classes otherwise.
+    static
+        Inputs that have no time axis, though their arrays have as many axes.
 
     Raises
     ------
@@ -83,89 +106,140 @@ def samples_of(
         If they lack an input, hold other keys, NaN, no samples or no time axis, or sizes do not agree; if labels are no integer
         classes, or no finite true outputs.
     """
-    arrays = dict(given)
-    parts: dict[str, dict[str, Array]] = {"calibration": {}, "held_out": {}}
-    labels = arrays.pop("labels", None)
+    metrics = metrics or {}
+    labels = {key.partition(".")[2]: value for key, value in arrays.items() if key.partition(".")[0] == "labels"}
+    parts: dict[str, dict[str, Array]] = {part: {} for part in PARTS}
+    keys: dict[str, str] = {}
     for key, value in arrays.items():
         part, _, name = key.partition(".")
-        name = name or (names[0] if len(names) == 1 else "")
-        if part not in parts or name not in names:
-            expected = ", ".join(f"{p}.{n}" for p in parts for n in names)
-            raise UserError(
-                f"{path} has the key {key!r}; expected are {expected} and labels, for inputs are the arguments of the model's "
-                "forward that have no default."
-            )
-        parts[part][name] = _checked(path, key, value, time_axis)
-    missing = [name for name in names if name not in parts["held_out"]]
+        name = name or takes.only or ""
+        if part != "labels" and (part not in parts or not name):
+            raise _unknown(place, key, takes)
+        if part != "labels":
+            parts[part][name] = value
+            keys[name] = key
+    if not parts["held_out"]:
+        name = next(iter((*takes.needed, *takes.optional)), "<input>")
+        raise UserError(f"{place} lacks held_out.{name}; a build is checked on held-out samples of every input.")
+    given = tuple(dict.fromkeys((*parts["held_out"], *parts["calibration"])))
+    try:
+        arguments = takes.fill(given)
+    except UserError as fault:
+        raise UserError(f"{place} {fault}") from fault
+    if arguments is None:
+        raise _unknown(place, next(keys[name] for name in given if name not in (*takes.needed, *takes.optional)), takes)
+    missing = [name for name in arguments.names if name not in parts["held_out"]]
     if missing:
-        raise UserError(f"{path} lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")
-    for part, values in parts.items():
-        if values and (set(values) != set(names) or len({len(v) for v in values.values()}) != 1):
-            raise UserError(f"{path}: the part {part} must hold the same number of samples of every input.")
-        steps = [(f"{part}.{name}", value.shape[time_axis]) for name, value in values.items()]
+        raise UserError(f"{place} lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")
+    axes = _axes(place, parts["held_out"], time_axis, static)
+    # The model gets its inputs in the order of its arguments, whatever that of the file.
+    calibration, held_out = (
+        {
+            name: _checked(place, f"{part}.{name}" if f"{part}.{name}" in arrays else part, values[name], axes[name])
+            for name in arguments.names
+            if name in values
+        }
+        for part, values in parts.items()
+    )
+    for part, values in zip(PARTS, (calibration, held_out), strict=True):
+        if values and (set(values) != set(held_out) or len({len(v) for v in values.values()}) != 1):
+            raise UserError(f"{place}: the part {part} must hold the same number of samples of every input.")
+        steps = [(name, values[name].shape[axis]) for name, axis in axes.items() if axis is not None and name in values]
         for name, count in steps[1:]:
             if count != steps[0][1]:
                 raise UserError(
-                    f"{path}: {name} has {count} steps along the time axis {time_axis}, {steps[0][0]} has {steps[0][1]}; every "
-                    "input runs along time: repeat at every step what does not change."
+                    f"{place}: {part}.{name} has {count} steps along the time axis {time_axis}, {part}.{steps[0][0]} has "
+                    f"{steps[0][1]}; repeat at every step what does not change, or say with --static {name} that it does not run "
+                    "along time."
                 )
-    for name, value in parts["calibration"].items():
-        other = parts["held_out"][name]
-        sizes = [(x.dtype.kind, *x.shape[1:time_axis], *x.shape[time_axis + 1 :]) for x in (value, other)]
-        if sizes[0] != sizes[1]:
+    for name, value in calibration.items():
+        sizes = [[size for i, size in enumerate(x.shape) if i not in (0, axes[name])] for x in (value, held_out[name])]
+        if sizes[0] != sizes[1] or value.dtype.kind != held_out[name].dtype.kind:
             raise UserError(
-                f"{path}: the calibration part of {name} holds {_described(value)} a sample, the held-out part "
-                f"{_described(other)}; both must be what the model takes."
+                f"{place}: the calibration part of {name} holds {_described(value)} a sample, the held-out part "
+                f"{_described(held_out[name])}; both must be what the model takes."
             )
-    count = len(next(iter(parts["held_out"].values())))
-    if labels is not None and metric == "nrmse":
-        labels = _true_outputs(path, labels, count)
-    elif labels is not None and labels.dtype.kind == "f" and metric is None:
+    count = len(next(iter(held_out.values())))
+    judged = {
+        name: _labels(place, f"labels.{name}" if name else "labels", value, count, metrics.get(name, metrics.get("")))
+        for name, value in labels.items()
+    }
+    return Samples(calibration, held_out, judged, arguments, {name: axes[name] for name in arguments.names})
+
+
+def _unknown(place: Path, key: str, takes: Signature) -> UserError:
+    names = takes.needed or takes.optional
+    expected = ", ".join(f"{part}.{name}" for part in PARTS for name in names)
+    others = f" (and of {', '.join(takes.optional)}, where they are given)" if takes.needed and takes.optional else ""
+    return UserError(
+        f"{place} has the key {key!r}; expected are {expected}{others} and labels, for inputs are the arguments of the model's "
+        "forward."
+    )
+
+
+def _axes(place: Path, values: Mapping[str, Array], time_axis: int, static: Collection[str]) -> dict[str, int | None]:
+    """Return the time axis of each input: an input of fewer axes has none, nor has one that is said to be static."""
+    absent = [name for name in static if name not in values]
+    if absent:
+        raise UserError(f"{place} has no input {absent[0]} that could be static; its inputs are {', '.join(values)}.")
+    axes = {name: None if name in static or value.ndim <= time_axis else time_axis for name, value in values.items()}
+    if all(axis is None for axis in axes.values()):
+        name, value = next(iter(values.items()))
         raise UserError(
-            f"{path}: labels are floating-point numbers of shape {labels.shape}; if they are true outputs, say so with --metric "
-            f"nrmse (task.metric in build.toml), if classes, give one integer for each of the {count} held-out samples."
+            f"{place}: held_out.{name} has shape {value.shape}, which has no time axis {time_axis}; at least one input runs "
+            "along time: say with --time-axis where it stands."
         )
-    elif labels is not None and (labels.dtype.kind not in "iu" or labels.shape[:1] != (count,)):
-        raise UserError(
-            f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
-            f"the {count} held-out samples."
-        )
-    # The model is called by position: in the order of its arguments, whatever that of the file.
-    calibration, held_out = ({name: values[name] for name in names if name in values} for values in parts.values())
-    return Samples(calibration, held_out, labels)
+    return axes
 
 
 def _described(value: Array) -> str:
     return f"{value.dtype} of shape {value.shape[1:]}"
 
 
-def _true_outputs(path: Path, labels: Array, count: int) -> Array:
+def _labels(place: Path, key: str, labels: Array, count: int, metric: str | None) -> Array:
+    if metric == "nrmse":
+        return _true_outputs(place, key, labels, count)
+    if labels.dtype.kind == "f" and metric is None:
+        head = f"{key.removeprefix('labels.')}=" if "." in key else ""
+        raise UserError(
+            f"{place}: {key} are floating-point numbers of shape {labels.shape}; if they are true outputs, say so with --metric "
+            f"{head}nrmse ({'task.metrics' if head else 'task.metric'} in build.toml), if classes, give one integer for each of "
+            f"the {count} held-out samples."
+        )
+    if labels.dtype.kind not in "iu" or labels.shape[:1] != (count,):
+        raise UserError(
+            f"{place}: {key} has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
+            f"the {count} held-out samples."
+        )
+    return labels
+
+
+def _true_outputs(place: Path, key: str, labels: Array, count: int) -> Array:
     if labels.dtype.kind != "f" or labels.ndim < 2 or len(labels) != count:
         raise UserError(
-            f"{path}: labels has shape {labels.shape} and elements of type {labels.dtype}; nrmse needs the true outputs "
+            f"{place}: {key} has shape {labels.shape} and elements of type {labels.dtype}; nrmse needs the true outputs "
             f"of the {count} held-out samples, in floating-point numbers."
         )
     if not np.isfinite(labels).all():
-        raise UserError(f"{path}: labels holds NaN or infinite values; give the true outputs of every sample.")
+        raise UserError(f"{place}: {key} holds NaN or infinite values; give the true outputs of every sample.")
     return labels.astype(np.float32)
 
 
-def _checked(path: Path, key: str, value: Array, time_axis: int) -> Array:
+def _checked(place: Path, key: str, value: Array, axis: int | None) -> Array:
     if value.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # refused below
             value = value.astype(np.float32)
     elif value.dtype.kind in "iu":
         value = value.astype(np.int64)
-    else:
-        raise UserError(f"{path}: {key} has elements of type {value.dtype}; give floating-point numbers, or integers for tokens.")
-    if value.ndim <= time_axis:
+    elif value.dtype.kind != "b":
         raise UserError(
-            f"{path}: {key} has shape {value.shape}, which has no time axis {time_axis}; every input runs along time: give a "
-            "mask in place of lengths, and repeat at every step what does not change."
+            f"{place}: {key} has elements of type {value.dtype}; give floating-point numbers, or integers for tokens."
         )
-    if 0 in value.shape:
-        raise UserError(f"{path}: {key} has shape {value.shape}; it must hold at least one sample of at least one time step.")
+    if axis is not None and value.ndim <= axis:
+        raise UserError(f"{place}: {key} has shape {value.shape}, which has no time axis {axis}; the held-out part has one.")
+    if value.ndim == 0 or 0 in value.shape:
+        raise UserError(f"{place}: {key} has shape {value.shape}; it must hold at least one sample of at least one time step.")
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         first = int(np.argwhere(~np.isfinite(value))[0][0])
-        raise UserError(f"{path}: {key} holds NaN or infinite values, or some too large for float32 (first in sample {first}).")
+        raise UserError(f"{place}: {key} holds NaN or infinite values, or some too large for float32 (first in sample {first}).")
     return value

@@ -19,8 +19,8 @@ METRICS = ("accuracy", "nrmse")
 
 KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
-    "samples": frozenset({"file", "time_axis"}),
-    "task": frozenset({"metric", "classes"}),
+    "samples": frozenset({"file", "time_axis", "static"}),
+    "task": frozenset({"metric", "metrics", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
     "build": frozenset(TABLE),
 }
@@ -47,8 +47,8 @@ class Source:
         npz file of samples.
     time_axis
         Position of time in the inputs' shapes; the batch is axis 0.
-    metric
-        What the labels are judged by, or None.
+    metrics
+        What the labels are judged by: by output, and by the empty name for all outputs that are not named.
     defaults
         Build options the model directory asks for.
     classes
@@ -58,6 +58,8 @@ class Source:
         frames of one answer; None where recordings are no input.
     lti
         Patterns of the paths of modules that are linear and time-invariant.
+    static
+        Inputs without a time axis, whose arrays have as many axes as if they had one.
     trust_pickle
         Load weights files that can run code.
     in_memory
@@ -71,18 +73,26 @@ class Source:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     time_axis: int = 1
-    metric: str | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     front_end: Mapping[str, Any] | None = None
     lti: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
     trust_pickle: bool = False
     in_memory: bool = False
+
+    @property
+    def metric(self) -> str | None:
+        """What labels without a name are judged by, or None."""
+        return self.metrics.get("")
 
     @property
     def task(self) -> dict[str, Any] | None:
         """What the model is for, as the manifest says it."""
         told: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
+        if named := {name: metric for name, metric in self.metrics.items() if name}:
+            told["metrics"] = named
         if self.classes:
             told["classes"] = list(self.classes)
         if self.front_end is not None:
@@ -102,9 +112,10 @@ def open_source(
     weights: Path | None = None,
     samples: Path | None = None,
     time_axis: int | None = None,
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     lti: tuple[str, ...] = (),
     trust_pickle: bool = False,
+    static: tuple[str, ...] = (),
 ) -> Source:
     """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
 
@@ -113,7 +124,7 @@ def open_source(
     UserError
         If SOURCE is neither, build.toml cannot be read, has unknown keys or lacks some, or no samples are named.
     """
-    path = Path(given)
+    path, metrics = Path(given), metrics_of(metric)
     if path.is_dir():
         source = _from_directory(given, path)
         return replace(
@@ -121,8 +132,9 @@ def open_source(
             samples=samples or source.samples,
             weights=weights or source.weights,
             time_axis=source.time_axis if time_axis is None else time_axis,
-            metric=metric or source.metric,
+            metrics={**source.metrics, **metrics},
             lti=lti or source.lti,
+            static=static or source.static,
             trust_pickle=trust_pickle,
         )
     if ":" not in given:
@@ -136,7 +148,22 @@ def open_source(
     named = f"{code.name}:{function}" if file.endswith(".py") else given
     directory = code.parent if file.endswith(".py") else Path(".")
     axis = 1 if time_axis is None else time_axis
-    return Source(given, directory, named, samples, {}, weights, axis, metric, lti=lti, trust_pickle=trust_pickle)
+    return Source(given, directory, named, samples, {}, weights, axis, metrics, lti=lti, static=static, trust_pickle=trust_pickle)
+
+
+def metrics_of(metric: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return metrics by output; the empty name stands for all outputs that are not named.
+
+    Raises
+    ------
+    UserError
+        If there is no such metric.
+    """
+    metrics = {"": metric} if isinstance(metric, str) else dict(metric or {})
+    unknown = [name for name in metrics.values() if name not in METRICS]
+    if unknown:
+        raise UserError(f"There is no metric {unknown[0]!r}; choose one of {', '.join(METRICS)}.")
+    return metrics
 
 
 def _from_directory(given: str, directory: Path) -> Source:
@@ -165,12 +192,18 @@ def _from_directory(given: str, directory: Path) -> Source:
     if time_axis < 1:
         raise UserError(f"{file} gives samples.time_axis as {time_axis}; it must be at least 1, for the batch is axis 0.")
     task = content.get("task", {})
-    metric = _entry(file, content, "task", "metric", str) if task else None
+    metrics = {"": _entry(file, content, "task", "metric", str)} if (task and "metrics" not in task) or "metric" in task else {}
+    metrics |= _entry(file, content, "task", "metrics", dict) if "metrics" in task else {}
     classes = _entry(file, content, "task", "classes", list) if "classes" in task else []
     if any(type(name) is not str for name in classes) or len(set(classes)) != len(classes):
         raise UserError(f"{file} must give task.classes as different names.")
-    if metric is not None and metric not in METRICS:
-        raise UserError(f"{file} gives task.metric as {metric!r}; known are {', '.join(METRICS)}.")
+    for name, metric in metrics.items():
+        if metric not in METRICS:
+            key = f"task.metrics.{name}" if name else "task.metric"
+            raise UserError(f"{file} gives {key} as {metric!r}; known are {', '.join(METRICS)}.")
+    static = _entry(file, content, "samples", "static", list) if "static" in content["samples"] else []
+    if not all(isinstance(name, str) for name in static):
+        raise UserError(f"{file} must give samples.static as a list of names of inputs.")
     return Source(
         given,
         directory,
@@ -179,11 +212,12 @@ def _from_directory(given: str, directory: Path) -> Source:
         arguments,
         None if weights is None else directory / weights,
         time_axis,
-        metric,
+        metrics,
         content.get("build", {}),
         tuple(classes),
         _front_end(file, content) if "front_end" in content else None,
         tuple(patterns),
+        tuple(static),
     )
 
 

@@ -94,7 +94,7 @@ def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float
 
 
 def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: float) -> bool:
-    """Return whether the accuracy on the held-out samples, or the fit to true outputs, falls by at most so many points.
+    """Return whether accuracy, or fit, on the held-out samples falls by at most so many points, for each output with labels.
 
     Stop as soon as right answers to all other samples could no longer mend the drop.
 
@@ -103,30 +103,43 @@ def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: floa
     UserError
         If there are no labels, or the model neither scores classes nor predicts what they are.
     """
-    task, labels = judged.task, judged.task.samples.labels
-    if labels is None:
+    task, judging = judged.task, judged.task.samples.labels
+    if not judging:
         raise UserError("A largest drop needs labels of the held-out samples; add them, or ask for --max-error.")
-    name = next(iter(judged.original))
-    if labels.dtype.kind == "f" and labels.shape == judged.original[name].shape:
-        answers = record_outputs(task.replaced(_systems(reductions)), task.held_out, task.time_axis)[name]
-        rise = normalised_error(answers, labels) - normalised_error(judged.original[name], labels)
-        return 100 * rise <= points + 1e-9
-    if judged.original[name].shape[:-1] != labels.shape:
-        raise UserError(
-            "A largest drop needs a model that scores the classes of its labels, or true outputs as labels; ask for --max-error."
-        )
-    right = judged.original[name].argmax(-1) == labels
+    truths, classes = {}, {}
+    for name, labels in judging.items():
+        original = judged.original[name]
+        if labels.dtype.kind == "f" and labels.shape == original.shape:
+            truths[name] = labels
+        elif original.shape[:-1] == labels.shape:
+            classes[name] = original.argmax(-1) == labels
+        else:
+            raise UserError(
+                "A largest drop needs a model that scores the classes of its labels, or true outputs as labels; ask for "
+                "--max-error."
+            )
     reduced_model = task.replaced(_systems(reductions))
-    allowed, lost = points / 100 * right.size + 1e-9, 0
-    for start in range(0, len(right), AT_ONCE):
+    if truths:
+        answers = record_outputs(reduced_model, task.held_out, task.time_axis)
+        rises = (
+            normalised_error(answers[name], labels) - normalised_error(judged.original[name], labels)
+            for name, labels in truths.items()
+        )
+        return all(100 * rise <= points + 1e-9 for rise in rises) and all(
+            int(right.sum()) - int((answers[name].argmax(-1) == judging[name]).sum()) <= points / 100 * right.size + 1e-9
+            for name, right in classes.items()
+        )
+    lost = dict.fromkeys(classes, 0)
+    for start in range(0, len(next(iter(judging.values()))), AT_ONCE):
         part = {key: value[start : start + AT_ONCE] for key, value in task.held_out.items()}
-        answers = record_outputs(reduced_model, part, task.time_axis)[name].argmax(-1)
-        here = answers == labels[start : start + AT_ONCE]
-        lost += int(right[start : start + AT_ONCE].sum()) - int(here.sum())
-        gainable = int((~right[start + AT_ONCE :]).sum())
-        if lost - gainable > allowed:
-            return False
-    return bool(lost <= allowed)
+        answers = record_outputs(reduced_model, part, task.time_axis)
+        for name, right in classes.items():
+            here = answers[name].argmax(-1) == judging[name][start : start + AT_ONCE]
+            lost[name] += int(right[start : start + AT_ONCE].sum()) - int(here.sum())
+            gainable = int((~right[start + AT_ONCE :]).sum())
+            if lost[name] - gainable > points / 100 * right.size + 1e-9:
+                return False
+    return True
 
 
 def _systems(reductions: Mapping[str, Reduction]) -> dict[str, System]:

@@ -14,7 +14,8 @@ from torch import nn
 
 from ssm2edge.artifact import Manifest, Reference
 from ssm2edge.errors import UserError
-from ssm2edge.loading import Source, load_model, open_source
+from ssm2edge.loading import Arguments, Signature, Source, load_model, open_source
+from ssm2edge.original.calling import called
 from ssm2edge.original.devices import Device, Processor
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.verification import Check
@@ -46,18 +47,26 @@ class Original:
 
     def call(self, inputs: Inputs) -> Callable[[], object]:
         """A call on inputs, with one thread and without gradients, for timing."""
-        tensors = [torch.tensor(value) for value in inputs.values()]
+        args, kwargs = self._arguments(inputs).filled([torch.tensor(value) for value in inputs.values()])
         torch.set_num_threads(1)
 
         def run() -> object:
             with torch.no_grad():
-                return self.model(*tensors)
+                return self.model(*args, **kwargs)
 
         return run
 
     def outputs(self, inputs: Inputs, device: Device | None = None) -> dict[str, NDArray[np.float32]]:
         """What it answers on samples."""
-        return record_outputs(self.model, inputs, self.source.time_axis, device=device)
+        first = [torch.tensor(value[:1]) for value in inputs.values()]
+        model, _ = called(self.model, self._arguments(inputs), first)
+        return record_outputs(model, inputs, self.source.time_axis, device=device)
+
+    def _arguments(self, inputs: Inputs) -> Arguments:
+        arguments = Signature.of(self.model).fill(list(inputs))
+        if arguments is None:
+            raise UserError(f"The model's forward does not take {', '.join(inputs)} any more; it has changed since the build.")
+        return arguments
 
 
 def open_original(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
+from ssm2edge.original.calling import answer_of, output_names
 from ssm2edge.original.devices import Device, Processor
 
 Array = NDArray[np.float32]
@@ -31,7 +32,7 @@ def record_outputs(
     Parameters
     ----------
     model
-        Takes the inputs as positional arguments in their order.
+        Takes the inputs by position, see :func:`ssm2edge.original.calling.called`.
     inputs
         By name, ``(samples, ...)``.
     time_axis
@@ -44,14 +45,14 @@ def record_outputs(
     Returns
     -------
     dict
-        Outputs by name (``output``, or ``output.0``, ...), float32, one row per sample.
+        Outputs by name, see :func:`ssm2edge.original.calling.output_names`, float32, one row per sample.
 
     Raises
     ------
     UserError
-        If the model cannot take the samples, or its outputs are no tensors or not finite.
+        If the model cannot take the samples, or its outputs are not finite or not one for each sample.
     """
-    rows = max(1, SAMPLES_AT_ONCE // next(iter(inputs.values())).shape[time_axis])
+    rows = max(1, SAMPLES_AT_ONCE // _steps(inputs, time_axis))
     device = Processor() if device is None else device
     model.eval().to(device.torch_device)
     try:
@@ -59,7 +60,7 @@ def record_outputs(
             outputs = _run(model, inputs, rows, device.torch_device, progress)
     finally:
         model.to("cpu")
-    names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
+    names = output_names(model, len(outputs))
     for name, value in zip(names, outputs, strict=True):
         if not np.isfinite(value).all():
             raise UserError(f"The model's {name} is not finite on the samples; check its weights and the samples' scale.")
@@ -74,24 +75,8 @@ def _run(
     collected: list[tuple[Array, ...]] = []
     for start in range(0, count, rows):
         batch = [torch.tensor(x[start : start + rows], device=device) for x in arrays]
-        try:
-            with torch.no_grad():
-                answer = model(*batch)
-        except UserError:
-            raise
-        except Exception as error:  # the user's own code may raise anything
-            shapes = ", ".join(f"{name} {x.shape[1:]}" for name, x in inputs.items())
-            first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise UserError(
-                f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model)}."
-            ) from error
+        answer = answer_of(model, batch, {}, inputs)
         values = answer if isinstance(answer, tuple | list) else (answer,)
-        if not all(isinstance(value, Tensor) for value in values):
-            kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values if not isinstance(value, Tensor)))
-            raise UserError(
-                f"The model's forward must return a tensor or a tuple of tensors, not {kinds}; let the factory return a module "
-                "that calls the model and returns the tensors of its answer."
-            )
         wrong = next((value for value in values if value.ndim == 0 or len(value) != len(batch[0])), None)
         if wrong is not None:
             raise UserError(
@@ -104,20 +89,16 @@ def _run(
     return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
 
-def _mend(model: nn.Module) -> str:
-    """What to do about a model that fails on its samples, which are float32 or integers."""
-    found = dict.fromkeys(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    if found and torch.float32 not in found:
-        precisions = ", ".join(str(dtype).removeprefix("torch.") for dtype in found)
-        return f"its weights are {precisions}, samples and graphs are float32: let the factory return model.float()"
-    return "give samples of the shape and type it was trained on"
-
-
 def first_samples(inputs: Mapping[str, NDArray[np.generic]], time_axis: int, steps: int) -> list[Tensor]:
     """Samples of so many time steps together, at least one."""
     arrays = list(inputs.values())
-    rows = max(1, steps // arrays[0].shape[time_axis])
+    rows = max(1, steps // _steps(inputs, time_axis))
     return [torch.from_numpy(np.ascontiguousarray(x[:rows])) for x in arrays]
+
+
+def _steps(inputs: Mapping[str, NDArray[np.generic]], time_axis: int) -> int:
+    """Return the time steps of a sample; an input without time is not longer than those that have it, as a rule."""
+    return max(int(x.shape[time_axis]) for x in inputs.values() if x.ndim > time_axis)
 
 
 def count_parameters(model: nn.Module) -> int:

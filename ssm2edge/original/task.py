@@ -20,7 +20,7 @@ from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, exportable, fi
 from ssm2edge.loading import Samples, Source
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.systems.system import System
-from ssm2edge.traced import ExportError, InputAxes, Network, TracedModel, trace
+from ssm2edge.traced import ExportError, InputAxes, Network, TracedModel, beginning, trace
 
 SHORTEST_TRIED = 8
 """Lengths, from the shortest on, at which the model is asked for a finite answer."""
@@ -35,15 +35,17 @@ class Task:
     source
         The user's description of the model.
     model
-        The user's model, on the CPU, in eval mode.
+        The user's model, on the CPU, in eval mode, called by position; see :func:`ssm2edge.original.calling.called`.
     samples
-        Calibration and held-out samples, and labels.
+        Calibration and held-out samples, and labels by output.
     layers
         The LTI layers by name.
     refused
         Layers that are known and not LTI.
     horizon
         Taps on which errors count; None for the infinite horizon.
+    outputs
+        Names of the outputs.
     """
 
     source: Source
@@ -52,6 +54,7 @@ class Task:
     layers: Mapping[str, FoundLayer]
     refused: tuple[RefusedLayer, ...]
     horizon: int | None
+    outputs: tuple[str, ...]
 
     @property
     def time_axis(self) -> int:
@@ -71,7 +74,13 @@ class Task:
     @property
     def length(self) -> int:
         """Time steps of the held-out samples."""
-        return int(next(iter(self.samples.held_out.values())).shape[self.time_axis])
+        return self.samples.length
+
+    @property
+    def metrics(self) -> tuple[str | None, ...]:
+        """The metric of each output, or None."""
+        given = self.source.metrics
+        return tuple(given.get(name, given.get("")) for name in self.outputs)
 
     @cached_property
     def systems(self) -> dict[str, System]:
@@ -99,7 +108,7 @@ class Task:
     def samples_key(self) -> str:
         """Hash of the samples, and of how they are read."""
         samples = self.samples
-        return key_of(samples.calibration, samples.held_out, samples.labels, self.time_axis, self.source.metric)
+        return key_of(samples.calibration, samples.held_out, samples.labels, samples.axes, self.source.metrics)
 
     @cached_property
     def full(self) -> nn.Module:
@@ -137,9 +146,10 @@ class Task:
         UserError
             If it cannot be exported; the sentence names layers that were left as they are.
         """
-        inputs = [InputAxes(name, self.time_axis, torch.from_numpy(value)) for name, value in self.first.items()]
+        axes = self.samples.axes
+        inputs = [InputAxes(name, axes[name], torch.from_numpy(value)) for name, value in self.first.items()]
         try:
-            traced = trace(exportable(replaced), inputs)
+            traced = trace(exportable(replaced), inputs, self.outputs)
         except ExportError as error:
             raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
         for name, value in zip(traced.outputs, traced.output_values(), strict=True):
@@ -152,13 +162,13 @@ class Task:
 
     def _from_finite_lengths(self, traced: TracedModel, replaced: nn.Module) -> TracedModel:
         """Begin at the first length at which the model has a finite answer: one sample has no standard deviation."""
-        samples = [torch.from_numpy(value) for value in self.first.values()]
+        samples = [(torch.from_numpy(value), self.samples.axes[name]) for name, value in self.first.items()]
         most = min(self.length, traced.shortest + SHORTEST_TRIED * traced.multiple)
         for length in range(traced.shortest, most, traced.multiple):
             try:
                 with torch.no_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    answer = replaced(*(value.narrow(self.time_axis, 0, length) for value in samples))
+                    answer = replaced(*(beginning(value, axis, length) for value, axis in samples))
             except Exception:  # the user's own code may raise anything; the graph does not run it
                 return traced
             if all(bool(value.isfinite().all()) for value in (answer if isinstance(answer, tuple | list) else (answer,))):

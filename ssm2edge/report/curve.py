@@ -15,13 +15,14 @@ def curve(manifest: Manifest, others: Sequence[tuple[str, Manifest]]) -> str:
     """Draw a point for each artifact and one for the original; return nothing without other artifacts."""
     if manifest.accuracy is None or not others:
         return ""
-    error = metric(manifest) == "nrmse"
+    first = next(iter(manifest.heads), "")
+    error = metric(manifest, first) == "nrmse"
     scale = 1.0 if error else 100.0
     made = [("this artifact", manifest), *others]
     points = [
         (name, other.parameters.ssm_after, scale * other.accuracy.artifact)
         for name, other in made
-        if other.accuracy is not None and metric(other) == metric(manifest)
+        if other.accuracy is not None and metric(other, first) == metric(manifest, first)
     ]
     original = ("original", manifest.parameters.ssm_before, scale * manifest.accuracy.original)
     every = [original, *points]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm2edge.artifact import Figures, FileRecord, Manifest
+from ssm2edge.artifact import Accuracy, Figures, FileRecord, Manifest
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
 from ssm2edge.report.words import ENSPACE, MINUS, TIMES, count, figure, percent, seconds, short, size, text, times
@@ -22,12 +22,12 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
         ("Model parameters", f"{count(parameters.model_before)} → {count(parameters.model_after)}",
          times(parameters.model_before, parameters.model_after)),
     ]  # fmt: skip
-    accuracy = manifest.accuracy
-    if accuracy is not None:
-        if metric(manifest) == "nrmse":
+    for head, accuracy in manifest.judged.items():
+        of = f" of {head}" if head else ""
+        if metric(manifest, head) == "nrmse":
             found.append(
                 (
-                    "NRMSE",
+                    f"NRMSE{of}",
                     f"{figure(accuracy.original)} → {figure(accuracy.artifact)}",
                     f"on {count(accuracy.samples)} held-out samples",
                 )
@@ -36,7 +36,7 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
             points = 100 * (accuracy.artifact - accuracy.original)
             sign = "+" if points > 0 else MINUS if points < 0 else "±"
             found.append(
-                ("Accuracy", f"{percent(accuracy.original)} → {percent(accuracy.artifact)}",
+                (f"Accuracy{of}", f"{percent(accuracy.original)} → {percent(accuracy.artifact)}",
                  f"{sign}{abs(points):.2f} points on {count(accuracy.samples)} held-out samples")
             )  # fmt: skip
     latency = manifest.latency
@@ -59,16 +59,14 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
     ) + "</div>"  # fmt: skip
 
 
-def metric(manifest: Manifest) -> str:
-    """Return the name of the metric."""
-    return str((manifest.task or {}).get("metric", "accuracy"))
+def metric(manifest: Manifest, head: str = "") -> str:
+    """Return what the labels of an output are judged by; the empty name stands for the first one."""
+    return manifest.metric(head) or "accuracy"
 
 
 def outcome(manifest: Manifest) -> str:
     """Draw accuracy and latency before and after."""
-    charts = []
-    if manifest.accuracy is not None:
-        charts.append(_accuracy(manifest))
+    charts = [_accuracy(manifest, head, accuracy) for head, accuracy in manifest.judged.items()]
     if manifest.latency is not None and manifest.latency.original is not None:
         charts.append(_latency(manifest))
     charts += [_parameters(manifest), _costs(manifest)]
@@ -177,19 +175,25 @@ def _shares(given: Mapping[str, Any]) -> str:
     return f'<div class="aside"><b>Where the bound comes from</b>{numbers}</div>'
 
 
-def _accuracy(manifest: Manifest) -> str:
-    accuracy = manifest.accuracy
-    assert accuracy is not None
-    error = metric(manifest) == "nrmse"
+def _accuracy(manifest: Manifest, head: str, accuracy: Accuracy) -> str:
+    error = metric(manifest, head) == "nrmse"
     values = (accuracy.original, accuracy.artifact)
     unit = "NRMSE" if error else "accuracy, %"
     scaled = values if error else tuple(100 * value for value in values)
     shown = tuple(figure(value, 4) if error else percent(value) for value in values)
-    title = "NRMSE on held-out samples" if error else "Accuracy on held-out samples"
-    chart = _two_bars("accuracy", f"{title}, before and after", scaled, shown, unit, full=None if error else 100.0)
+    title = f"{'NRMSE' if error else 'Accuracy'}{f' of {head}' if head else ''} on held-out samples"
+    chart = _two_bars(
+        f"accuracy-{head}" if head else "accuracy",
+        f"{title}, before and after",
+        scaled,
+        shown,
+        unit,
+        full=None if error else 100.0,
+    )
     change = figure(values[1] - values[0]) if error else f"{100 * (values[1] - values[0]):+.2f} points".replace("-", MINUS)
     rows = [("original", shown[0]), ("artifact", shown[1]), ("change", change), ("samples", count(accuracy.samples))]
-    note = next((c["detail"] for c in _checks(manifest) if str(c.get("name")).startswith(("accuracy", "nrmse", "task"))), "")
+    names = {f"{kind}.{head}" if head else kind for kind in ("accuracy", "nrmse")}
+    note = next((c["detail"] for c in _checks(manifest) if str(c.get("name")) in names), "")
     return drawn(title, chart, BEFORE_AFTER, str(note), table(("", unit.partition(",")[0]), rows))
 
 

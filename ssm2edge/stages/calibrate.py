@@ -28,7 +28,7 @@ def calibrate_reductions(
         return Calibrated(reduced, None)
     orders = {name: reduction.order for name, reduction in reductions.items()}
     signals = calibration_signals(task, orders)
-    metric, method = task.source.metric, options.method
+    metric, method = task.metrics, options.method
     matching = Matching(steps=options.calibration_steps, seed=options.seed) if kind == "match" else None
     key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method)
     return store.kept(Calibrations(), key, lambda: calibrate(
@@ -39,7 +39,7 @@ def calibrate_reductions(
 
 def calibration_signals(task: Task, orders: Mapping[str, int]) -> Signals:
     """The calibration samples, checked."""
-    return signals_of(task.samples.calibration, task.time_axis, task.length, task.systems, orders)
+    return signals_of(task.samples.calibration, task.samples.axes, task.length, task.systems, orders)
 
 
 def judged_after_calibration(

@@ -54,7 +54,8 @@ def describe(
     return Manifest(
         tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
         source=Source(source.given, source.factory, source.hashes()),
-        options=described(options, task.horizon) | ({"lti": list(source.lti)} if source.lti else {}),
+        options=described(options, task.horizon)
+        | {key: list(named) for key, named in (("lti", source.lti), ("static", source.static)) if named},
         layers=layers,
         parameters=Parameters(
             ssm_before=sum(layer.parameters for layer in task.layers.values()),
@@ -72,6 +73,7 @@ def describe(
         costs=costs,
         streaming=graphs.streaming,
         states=graphs.states,
+        heads=verdict.heads,
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ssm2edge.cache import Store
-from ssm2edge.loading import UserModel, arrays_in_memory, copied, input_names, ready, source_in_memory
+from ssm2edge.loading import Signature, UserModel, arrays_in_memory, copied, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
@@ -46,7 +46,7 @@ def task_in_memory(
     if samples is None and held_out is None:
         return task_without_samples(source, user)
     samples, held_out = (held_out, None) if samples is None else (samples, held_out)
-    return task_of(source, user, arrays_in_memory(samples, held_out, labels, input_names(user.model)))
+    return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main))
 
 
 def processed(model: nn.Module) -> nn.Module:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from ssm2edge.cache import Outputs, Store, key_of
 from ssm2edge.errors import UserError
 from ssm2edge.layers import Examples, check_lengths, find_layers, find_refused, fix_lengths, realise_layers
-from ssm2edge.loading import Samples, Source, UserModel, input_names, load_arrays, load_user_model, samples_of
+from ssm2edge.loading import Arguments, Samples, Signature, Source, UserModel, load_arrays, load_user_model, samples_of
+from ssm2edge.original.calling import called
 from ssm2edge.original.devices import Device
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
@@ -32,7 +34,7 @@ def load(source: Source) -> Task:
 
 
 def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]]) -> Task:
-    """Check samples and find the layers of a model; errors count on the length of the held-out samples.
+    """Check samples, find the outputs and the layers of a model; errors count on the length of the held-out samples.
 
     Parameters
     ----------
@@ -46,16 +48,17 @@ def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]])
     Raises
     ------
     UserError
-        If the samples cannot be used, a layer cannot be read, or there is none.
+        If the samples cannot be used, labels judge no output of the model, a layer cannot be read, or there is none.
     """
-    samples = samples_of(arrays, source.samples, input_names(user.model), source.time_axis, source.metric)
+    samples = samples_of(arrays, source.samples, Signature.of(user.model), source.time_axis, source.metrics, source.static)
     inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
-    model = realise_layers(user.model, Examples.of(inputs, source.time_axis), source.lti, user.readers)
-    length = int(inputs[0].shape[source.time_axis])
-    fix_lengths(model, length)
+    model, outputs = called(user.model, samples.arguments, [value[:1] for value in inputs])
+    samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(source.samples)))
+    model = realise_layers(model, Examples.of(inputs, list(samples.axes.values())), source.lti, user.readers)
+    fix_lengths(model, samples.length)
     layers = {layer.name: layer for layer in find_layers(model)}
-    check_lengths(layers.values(), length)
-    return Task(source, model, samples, layers, tuple(find_refused(model)), length)
+    check_lengths(layers.values(), samples.length)
+    return Task(source, model, samples, layers, tuple(find_refused(model)), samples.length, outputs)
 
 
 def task_without_samples(source: Source, user: UserModel) -> Task:
@@ -73,39 +76,61 @@ def task_without_samples(source: Source, user: UserModel) -> Task:
     horizon = min(lengths, default=None)
     if horizon is not None:
         check_lengths(layers.values(), horizon)
-    return Task(source, user.model, Samples({}, {}, None), layers, tuple(find_refused(user.model)), horizon)
+    return Task(source, user.model, Samples({}, {}, {}, Arguments((), ())), layers, tuple(find_refused(user.model)), horizon, ())
 
 
-def check_labels(task: Task, answer: Mapping[str, NDArray[np.float32]]) -> None:
-    """Refuse labels that the model cannot be judged by; ``answer`` is its own on a sample.
+def labels_by_output(labels: Mapping[str, NDArray[Any]], outputs: Sequence[str], place: str) -> dict[str, NDArray[Any]]:
+    """Return labels in the order of the outputs that they judge; those without a name judge the first output.
+
+    Raises
+    ------
+    UserError
+        If they name an output that there is not, or name the first one that has labels already.
+    """
+    named = {name or outputs[0]: value for name, value in labels.items()}
+    if len(named) < len(labels):
+        raise UserError(f"{place}: labels and labels.{outputs[0]} judge the same output; leave one of them out.")
+    unknown = [name for name in named if name not in outputs]
+    if unknown:
+        raise UserError(
+            f"{place} has labels.{unknown[0]}, but the model has no output {unknown[0]}; its outputs are {', '.join(outputs)}."
+        )
+    return {name: named[name] for name in outputs if name in named}
+
+
+def check_labels(task: Task, answers: Mapping[str, NDArray[np.float32]]) -> None:
+    """Refuse labels that the model cannot be judged by; ``answers`` are its own on a sample.
 
     Raises
     ------
     UserError
         If there are classes that the model does not tell apart, or true outputs of another shape than its own.
     """
-    labels, (name, scores) = task.samples.labels, next(iter(answer.items()))
-    if labels is None:
-        return
-    file = task.source.samples
+    judging = task.samples.labels
+    for name, labels in judging.items():
+        key = "labels" if list(judging) == list(task.outputs[:1]) else f"labels.{name}"
+        _check_labels(f"{task.source.samples}: {key}", labels, name, answers[name])
+
+
+def _check_labels(place: str, labels: NDArray[Any], name: str, scores: NDArray[np.float32]) -> None:
     if labels.dtype.kind == "f":
         if labels.shape[1:] != scores.shape[1:]:
             raise UserError(
-                f"{file}: labels are true outputs of shape {labels.shape[1:]} a sample, the model's {name} is "
-                f"{scores.shape[1:]}; give them in its shape."
+                f"{place} are true outputs of shape {labels.shape[1:]} a sample, the model's {name} is {scores.shape[1:]}; give "
+                "them in its shape."
             )
         return
     if scores.shape[1:-1] != labels.shape[1:]:
         wanted = "one class a sample" if labels.ndim == 1 else f"classes of shape {labels.shape[1:]} a sample"
         raise UserError(
-            f"{file}: labels are {wanted}, but the model's {name} of shape {scores.shape[1:]} a sample does not score them; give "
-            "one class for each row of scores, or leave the labels out."
+            f"{place} are {wanted}, but the model's {name} of shape {scores.shape[1:]} a sample does not score them; give one "
+            "class for each row of scores, or leave the labels out."
         )
     least, most, classes = int(labels.min()), int(labels.max()), scores.shape[-1]
     if least < 0 or most >= classes:
         raise UserError(
-            f"{file}: labels reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 "
-            f"to {classes - 1}; count them as the model does."
+            f"{place} reach from {least} to {most}, but the model's {name} has {classes} classes, from 0 to {classes - 1}; count "
+            "them as the model does."
         )
 
 

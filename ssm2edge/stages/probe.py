@@ -46,7 +46,7 @@ def probe(task: Task, reduced: Reduced) -> Reference:
     if length in widths and length - multiple >= shortest:
         # Time and channels are told apart by their sizes.
         length -= multiple
-    inputs = with_signals(task.held_out, dict.fromkeys(task.held_out, axis), length)
+    inputs = with_signals(task.held_out, task.samples.axes, length)
     # Not every model has an answer to silence: one that divides by its input's size, or by the number of samples in a mask.
     answered = _answered(task.model, inputs) & _answered(reduced.model, inputs)
     if answered.any():

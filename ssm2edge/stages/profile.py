@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ssm2edge.artifact import Profile, Share, StateRecord
 from ssm2edge.errors import UserError
 from ssm2edge.export.ownership import SEPARATOR, TOGETHER
+from ssm2edge.verification.subject import along
 
 CALLS, WARMUP = 21, 3
 MADE = "_token_"
@@ -27,7 +28,7 @@ def profile_graphs(
     folder: Path,
     layers: Sequence[str],
     inputs: Mapping[str, NDArray[Any]],
-    time_axis: int,
+    axes: Mapping[str, int | None],
     block: int | None,
     states: Sequence[StateRecord],
 ) -> tuple[Profile, ...]:
@@ -41,15 +42,15 @@ def profile_graphs(
         Names of the reduced layers.
     inputs
         By name, ``(1, ...)``.
-    time_axis
-        Position of time in the inputs.
+    axes
+        Time axis of each input; None where it has none.
     block, states
         Of the streaming graph.
     """
-    steps = next(iter(inputs.values())).shape[time_axis]
+    steps = next(inputs[name].shape[axis] for name, axis in axes.items() if axis is not None)
     profiles = [profile_graph(folder / "offline.onnx", layers, inputs, steps)]
     if block is not None and block <= steps:
-        first = {name: value[(slice(None),) * time_axis + (slice(block),)] for name, value in inputs.items()}
+        first = {name: value[along(axes[name], 0, block)] for name, value in inputs.items()}
         before = {state.input: np.full((1, *state.shape), state.initial, np.float32) for state in states}
         profiles.append(profile_graph(folder / "stream.onnx", layers, first | before, block))
     return tuple(profiles)

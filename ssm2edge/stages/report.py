@@ -27,7 +27,7 @@ MOST = 24
 def draw_up(task: Task, reduced: Reduced, reference: Reference, graphs: Graphs, folder: Path) -> Figures:
     """Measure what the report shows, and write ``report.json``."""
     deployed = reduced.systems
-    profiles = profile_graphs(folder, list(deployed), task.first, task.time_axis, graphs.streaming.block, graphs.states)
+    profiles = profile_graphs(folder, list(deployed), task.first, task.samples.axes, graphs.streaming.block, graphs.states)
     figures = portray(task.systems, deployed, task.horizon, reference, profiles)
     figures.save(folder)
     return figures

@@ -102,7 +102,7 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
             _layers(manifest),
             _checks(verdict),
             *_layer_errors(verdict),
-            _accuracy(manifest, verdict.accuracy),
+            _accuracy(manifest, verdict.accuracy, verdict.heads),
             _latency(manifest, timing),
         )
     )
@@ -115,14 +115,14 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
 
 def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
     """Print a finished build: layers, accuracy, latency, and the number of checks."""
-    console.print(Group(_layers(manifest), _accuracy(manifest, verdict.accuracy), _latency(manifest, None)))
+    console.print(Group(_layers(manifest), _accuracy(manifest, verdict.accuracy, verdict.heads), _latency(manifest, None)))
     line = f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}"
     console.print(Text(line, style="bold green"))
 
 
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:
     """Print an artifact as its manifest describes it."""
-    console.print(Group(_layers(manifest), _accuracy(manifest, manifest.accuracy), _latency(manifest, None)))
+    console.print(Group(_layers(manifest), _accuracy(manifest, manifest.accuracy, manifest.heads), _latency(manifest, None)))
     console.print(Text(f"{directory}: {_stream(manifest)}", style="bold"))
 
 
@@ -248,11 +248,20 @@ def _layer_errors(verdict: Verdict) -> list[RenderableType]:
     return [table]
 
 
-def _accuracy(manifest: Manifest, found: Accuracy | None) -> RenderableType:
+def _accuracy(manifest: Manifest, found: Accuracy | None, heads: Mapping[str, Accuracy]) -> RenderableType:
     if found is None:
         return Text("No labels: accuracy was not measured.")
-    metric = {"nrmse": "NRMSE"}.get(str((manifest.task or {}).get("metric")), "Accuracy")
-    table = titled_table(f"{metric} on {found.samples} held-out samples", "original", "artifact")
+
+    def metric(head: str) -> str:
+        return {"nrmse": "NRMSE"}.get(str(manifest.metric(head)), "Accuracy")
+
+    samples = f"{found.samples} held-out samples"
+    if heads:
+        table = titled_table(f"Outputs on {samples}", "output", "", "original", "artifact")
+        for head, one in heads.items():
+            table.add_row(head, metric(head), f"{one.original:.4f}", f"{one.artifact:.4f}")
+        return table
+    table = titled_table(f"{metric('')} on {samples}", "original", "artifact")
     table.add_row(f"{found.original:.4f}", f"{found.artifact:.4f}")
     return table
 

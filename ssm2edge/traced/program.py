@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind
 from ssm2edge.errors import UserError
 from ssm2edge.traced.causal_padding import drop_causal_padding
 from ssm2edge.traced.errors import ExportError
-from ssm2edge.traced.inputs import InputAxes, noise
+from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
@@ -99,8 +99,8 @@ def quiet_exporter() -> Iterator[None]:
             logging.disable(before)
 
 
-def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
-    """Export ``model`` with one symbol for the batch and one for time.
+def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] | None = None) -> TracedModel:
+    """Export ``model`` with one symbol for the batch and one for time; ``outputs`` are names where they have any.
 
     A model that groups its samples (frames of 4, say) holds for lengths that are multiples of that only; which ones is found by
     trying what the exporter's report names.
@@ -111,9 +111,11 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
         If the model cannot be traced, or fixes its batch or length.
     """
     batch, lengths = Dim("batch"), Lengths()
+    first, axis = time_of(inputs)
     for attempt in itertools.count(1):
         examples = tuple(_resized(entry, lengths) for entry in inputs)
-        shapes = tuple({0: batch, entry.time_axis: lengths.dimension()} for entry in inputs)
+        time = lengths.dimension()
+        shapes = tuple({0: batch} | ({} if entry.time_axis is None else {entry.time_axis: time}) for entry in inputs)
         try:
             with quiet_exporter(), torch.no_grad():
                 program = torch.export.export(model, examples, dynamic_shapes=shapes)
@@ -124,25 +126,26 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
             if narrower is None or attempt == ATTEMPTS:
                 text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"
                 if GUARD.search(str(error)) is None and "specialized" not in str(error):
-                    axis = inputs[0].time_axis
                     text = (
                         f"{text.rstrip('.')}; write it so that it holds for every size, with time on axis {axis} of "
-                        f"{inputs[0].name}, or say another axis with --time-axis."
+                        f"{inputs[first].name}, or say another axis with --time-axis."
                     )
                 raise ExportError(text) from error
             lengths = narrower
         else:
             break
+    # What the user's code computes and does not answer with, such as a loss.
+    program.graph.eliminate_dead_code()
     check_precision(program)
     drop_causal_padding(program)
-    first_input = next(
+    given = [
         node
         for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)
         if spec.kind == InputKind.USER_INPUT
-    )
+    ]
     symbols = []
-    for axis in (0, inputs[0].time_axis):
-        size = first_input.meta["val"].shape[axis]
+    for place in (0, axis):
+        size = given[first].meta["val"].shape[place]
         if not isinstance(size, torch.SymInt):
             raise ExportError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
         (symbol,) = size.node.expr.free_symbols
@@ -151,8 +154,8 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
     if lengths != Lengths():
         _check_lengths(model, program, inputs, lengths, shortest)
     count = len(program.graph_signature.user_outputs)
-    names = ("output",) if count == 1 else tuple(f"output.{i}" for i in range(count))
-    return TracedModel(program, tuple(inputs), names, symbols[0], symbols[1], lengths.multiple, shortest)
+    names = outputs or (("output",) if count == 1 else [f"output.{i}" for i in range(count)])
+    return TracedModel(program, tuple(inputs), tuple(names), symbols[0], symbols[1], lengths.multiple, shortest)
 
 
 def _check_lengths(
@@ -237,6 +240,7 @@ def _reason(error: Exception) -> str:
 
 
 def _resized(entry: InputAxes, lengths: Lengths) -> Tensor:
-    shape = list(entry.example.shape)
-    shape[0], shape[entry.time_axis] = EXAMPLE_BATCH, lengths.example()
-    return torch.zeros(shape, dtype=entry.example.dtype)
+    length = lengths.example()
+    if entry.time_axis is None:
+        return repeated(entry, EXAMPLE_BATCH, length)
+    return torch.zeros(entry.resized(EXAMPLE_BATCH, length), dtype=entry.example.dtype)

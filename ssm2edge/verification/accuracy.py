@@ -11,27 +11,25 @@ from ssm2edge.verification.check import Array, Check
 from ssm2edge.verification.subject import Subject
 
 
-def measure(subject: Subject) -> Accuracy | None:
-    """Accuracies, from the first output as class scores behind the labels' axes; None without classes or such an output.
+def measure(subject: Subject, name: str) -> Accuracy | None:
+    """Return accuracies, from an output as class scores behind its labels' axes; None without classes or such an output.
 
     Labels are one class a sample ``[samples]``, or one at each of its steps ``[samples, time]``.
     """
-    labels, name = subject.reference.labels, next(iter(subject.reference.original))
-    scores = subject.reference.original[name]
-    if labels is None or labels.dtype.kind == "f" or scores.shape[:-1] != labels.shape:
+    labels, scores = subject.reference.labels[name], subject.reference.original[name]
+    if labels.dtype.kind == "f" or scores.shape[:-1] != labels.shape:
         return None
     original, artifact = (float(np.mean(right)) for right in _right(subject, labels, name))
     return Accuracy(original, artifact, len(labels))
 
 
-def accuracy(subject: Subject, measured: Accuracy) -> Check:
-    """The loss is within its limit, and the accuracies are the ones the manifest tells.
+def accuracy(subject: Subject, name: str, measured: Accuracy) -> Check:
+    """Check that the loss is within its limit, and that the accuracies are those in the manifest.
 
     The interval is for paired samples, whose steps are not independent of each other: the loss is the mean over the samples of
     what each loses.
     """
-    labels, name = subject.reference.labels, next(iter(subject.reference.original))
-    assert labels is not None
+    labels = subject.reference.labels[name]
     before, after = _right(subject, labels, name)
     count = len(labels)
     losses = (before.astype(np.float64) - after).reshape(count, -1).mean(axis=1)
@@ -43,7 +41,7 @@ def accuracy(subject: Subject, measured: Accuracy) -> Check:
         f"original {measured.original:.4f}, artifact {measured.artifact:.4f} on {counted}: a loss of {drop:.2f} points, "
         f"95 % interval {drop - margin:.2f} to {drop + margin:.2f}; {same} predictions are the original's"
     )
-    limit, recorded = subject.limits.drop, subject.recorded
+    limit, recorded = subject.limits.drop, subject.recorded.get(name)
     passed = limit is None or drop <= limit
     if recorded is not None:
         # The original's answers are in the pack; the artifact's may turn on rounding, which differs between processors.
@@ -56,7 +54,7 @@ def accuracy(subject: Subject, measured: Accuracy) -> Check:
         if not agrees:
             passed = False
             detail += f"; the manifest says {recorded.original:.4f} and {recorded.artifact:.4f} on {recorded.samples}"
-    return Check("accuracy", drop, limit, passed, detail)
+    return Check(subject.check_name("accuracy", name), drop, limit, passed, detail)
 
 
 def _right(subject: Subject, labels: Array, name: str) -> tuple[Array, Array]:

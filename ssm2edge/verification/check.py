@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,14 +68,17 @@ class Verdict:
     checks
         In the order they ran.
     accuracy
-        Of the original and of the artifact on the held-out samples; None without labels.
+        Of the original and of the artifact on the held-out samples, for the first output with labels; None without labels.
     layers
         Errors layer by layer, in the graph's order; empty where they were not recorded.
+    heads
+        By output, where more than the first one are judged; empty otherwise.
     """
 
     checks: tuple[Check, ...]
     accuracy: Accuracy | None = None
     layers: tuple[LayerErrors, ...] = ()
+    heads: Mapping[str, Accuracy] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -98,6 +101,7 @@ class Verdict:
             "checks": [asdict(check) for check in self.checks],
             "accuracy": None if self.accuracy is None else asdict(self.accuracy),
             "layers": [asdict(layer) for layer in self.layers],
+            **({"heads": {name: asdict(value) for name, value in self.heads.items()}} if self.heads else {}),
         }
 
 

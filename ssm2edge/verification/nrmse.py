@@ -12,17 +12,16 @@ AGREEMENT = 1e-3
 """Largest relative difference between the error in the manifest and the one measured: answers turn on rounding."""
 
 
-def measure(subject: Subject) -> Accuracy | None:
-    """NRMSE of the first output; None unless labels are numbers of its shape ``[samples, ...]``."""
-    labels, name = subject.reference.labels, next(iter(subject.reference.original))
-    original = subject.reference.original[name]
-    if labels is None or labels.dtype.kind != "f" or labels.shape != original.shape:
+def measure(subject: Subject, name: str) -> Accuracy | None:
+    """Return the NRMSE of an output; None unless its labels are numbers of its shape ``[samples, ...]``."""
+    labels, original = subject.reference.labels[name], subject.reference.original[name]
+    if labels.dtype.kind != "f" or labels.shape != original.shape:
         return None
     return Accuracy(normalised_error(original, labels), normalised_error(subject.outputs[name], labels), len(labels))
 
 
-def nrmse(subject: Subject, measured: Accuracy) -> Check:
-    """The rise is within the limit, and the errors are the ones the manifest tells.
+def nrmse(subject: Subject, name: str, measured: Accuracy) -> Check:
+    """Check that the rise is within its limit, and that the errors are those in the manifest.
 
     The figure is the loss of fit in points, 100 times the rise of the NRMSE.
     """
@@ -31,14 +30,14 @@ def nrmse(subject: Subject, measured: Accuracy) -> Check:
         f"NRMSE of the original {measured.original:.4f}, of the artifact {measured.artifact:.4f} on {measured.samples} samples: "
         f"a loss of {drop:.2f} points of fit"
     )
-    limit, recorded = subject.limits.drop, subject.recorded
+    limit, recorded = subject.limits.drop, subject.recorded.get(name)
     passed = limit is None or drop <= limit
     if recorded is not None:
         pairs = ((recorded.original, measured.original), (recorded.artifact, measured.artifact))
         if recorded.samples != measured.samples or any(abs(told - found) > AGREEMENT * found for told, found in pairs):
             passed = False
             detail += f"; the manifest says {recorded.original:.4f} and {recorded.artifact:.4f} on {recorded.samples}"
-    return Check("nrmse", drop, limit, passed, detail)
+    return Check(subject.check_name("nrmse", name), drop, limit, passed, detail)
 
 
 def normalised_error(predicted: Array, true: Array) -> float:

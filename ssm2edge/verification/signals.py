@@ -41,7 +41,7 @@ def with_signals(held_out: Mapping[str, Array], time_axes: Mapping[str, int | No
     inputs = {}
     for name, value in held_out.items():
         axis = time_axes[name]
-        part = value if axis is None else value[(slice(None),) * axis + (slice(0, length),)]
+        part = shortened(value, length) if axis is None else value[(slice(None),) * axis + (slice(0, length),)]
         rows = np.array(part[np.arange(len(signals) + 1) % len(part)])
         if axis is not None and value.dtype.kind == "f":
             scale = float(np.abs(value).max()) or 1.0
@@ -50,3 +50,8 @@ def with_signals(held_out: Mapping[str, Array], time_axes: Mapping[str, int | No
             rows[1:] = (scale * signals.reshape(shape)).astype(value.dtype)
         inputs[name] = rows
     return inputs
+
+
+def shortened(value: Array, length: int) -> Array:
+    """Return an input that is given once, for sequences cut to a length: whole numbers may be lengths, and are then no longer."""
+    return np.minimum(value, length) if value.ndim == 1 and value.dtype.kind in "iu" else value

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference, Responses
+from ssm2edge.artifact.reference import first_output
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification.check import Array
 
@@ -43,7 +44,7 @@ class Subject:
     spectral_radii
         By layer, the largest pole magnitude after reduction.
     recorded
-        The accuracy in the manifest, to be found again; None before there is one.
+        By output, the accuracies in the manifest, to be found again; empty before there are any.
     limits
         What passes.
     threads
@@ -60,7 +61,7 @@ class Subject:
     stream: Path | None
     reference: Reference
     spectral_radii: Mapping[str, float] = field(default_factory=dict)
-    recorded: Accuracy | None = None
+    recorded: Mapping[str, Accuracy] = field(default_factory=dict)
     limits: Limits = LIMITS
     threads: int = 1
     probes: Reference | None = None
@@ -72,8 +73,10 @@ class Subject:
         """The subject of an opened artifact."""
         manifest = artifact.manifest
         radii = {layer.name: layer.spectral_radius for layer in manifest.layers}
+        reference = artifact.reference
+        recorded = {name or first_output(reference.original): value for name, value in manifest.judged.items()}
         return cls(
-            artifact.offline, artifact.stream, artifact.reference, radii, manifest.accuracy, limits, threads,
+            artifact.offline, artifact.stream, reference, radii, recorded, limits, threads,
             artifact.probes, manifest.bound, artifact.responses,
         )  # fmt: skip
 
@@ -83,7 +86,7 @@ class Subject:
     ) -> Subject:
         """The subject of a folder that is still being filled; its streaming graph is tested if it is there."""
         stream = folder / "stream.onnx"
-        return cls(folder / "offline.onnx", stream if stream.exists() else None, reference, spectral_radii, None, limits, threads)
+        return cls(folder / "offline.onnx", stream if stream.exists() else None, reference, spectral_radii, {}, limits, threads)
 
     @cached_property
     def model(self) -> Model:
@@ -120,6 +123,10 @@ class Subject:
         """A fresh stream; only where there is a streaming graph."""
         assert self.stream is not None
         return Stream(self.stream, batch, threads=self.threads)
+
+    def check_name(self, metric: str, output: str) -> str:
+        """Return the name of the check that judges an output: the metric alone, where only the first output has labels."""
+        return metric if self.reference.one_head else f"{metric}.{output}"
 
     def held_out(self, rows: int) -> dict[str, Array]:
         """The first held-out inputs, at most ``rows``."""

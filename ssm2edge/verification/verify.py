@@ -35,11 +35,13 @@ STREAMING: tuple[Named, ...] = (
     ("stability.silence", stability.silence),
 )
 
-METRICS: tuple[tuple[Callable[[Subject], Accuracy | None], Callable[[Subject, Accuracy], Check]], ...] = (
+Judge = Callable[[Subject, str, Accuracy], Check]
+
+METRICS: tuple[tuple[Callable[[Subject, str], Accuracy | None], Judge], ...] = (
     (accuracy.measure, accuracy.accuracy),
     (nrmse.measure, nrmse.nrmse),
 )
-"""How held-out samples are judged: the first that the labels and outputs allow."""
+"""How the outputs are judged on held-out samples: each by the first that its labels allow."""
 
 
 def verify(
@@ -73,19 +75,32 @@ def verify(
 def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
     """Run every check that applies to a subject; a check that cannot run, runs into an error or is not finite, fails."""
     checks: list[Check] = []
-    measured = None
+    measured: dict[str, Accuracy] = {}
     for name, check in _applicable(subject):
         if progress is not None:
             progress(name)
         checks += run_check(name, check, subject)
     if all(check.passed for check in checks if check.name == "offline.error"):
-        for measure, judge in METRICS:
-            measured = measure(subject)
-            if measured is not None:
-                checks.append(judge(subject, measured))
-                break
+        for output in subject.reference.labels:
+            found = judged(subject, output)
+            if found is not None:
+                measured[output], judge = found
+                checks.append(judge(subject, output, measured[output]))
     told = any(check.name == "layers.parity" for check in checks)
-    return Verdict(tuple(checks), measured, layers.layer_errors(subject) if told else ())
+    return Verdict(
+        tuple(checks),
+        next(iter(measured.values()), None),
+        layers.layer_errors(subject) if told else (),
+        {} if subject.reference.one_head else measured,
+    )
+
+
+def judged(subject: Subject, output: str) -> tuple[Accuracy, Judge] | None:
+    """Return what an output's labels say of it, and what judges that; None if no metric takes such labels."""
+    for measure, judge in METRICS:
+        if (found := measure(subject, output)) is not None:
+            return found, judge
+    return None
 
 
 def _applicable(subject: Subject) -> Iterator[Named]:

@@ -48,7 +48,7 @@ def with_nan() -> np.ndarray[Any, Any]:
 def test_useless_samples_are_refused_in_one_sentence(samples: dict[str, Any], order: int, said: list[str]) -> None:
     length = next((x.shape[1] for x in samples.values() if x.shape[1] < 3), LENGTH)
     with pytest.raises(UserError) as refusal:
-        signals_of(samples, 1, length, SYSTEMS, {"layers.3": order})
+        signals_of(samples, dict.fromkeys(samples, 1), length, SYSTEMS, {"layers.3": order})
     sentence = str(refusal.value)
     assert all(words in sentence for words in said), sentence
     assert sentence.endswith(".")
@@ -56,19 +56,23 @@ def test_useless_samples_are_refused_in_one_sentence(samples: dict[str, Any], or
 
 
 def test_fewest_samples_and_steps_are_enough() -> None:
-    signals = signals_of({"pixels": noise(6, 2, 1)}, 1, 2, SYSTEMS, {"layers.3": 5})
+    signals = signals_of({"pixels": noise(6, 2, 1)}, {"pixels": 1}, 2, SYSTEMS, {"layers.3": 5})
     assert len(signals) == 6
 
 
 def test_batches_hold_a_bounded_number_of_steps_and_tokens_stay_integers() -> None:
     length = STEPS_AT_ONCE // 3
     tokens = np.zeros((7, length), np.int64)
-    signals = signals_of({"tokens": tokens, "pixels": noise(7, length)}, 1, length, SYSTEMS, {"layers.3": 2})
+    signals = signals_of(
+        {"tokens": tokens, "pixels": noise(7, length)}, {"tokens": 1, "pixels": 1}, length, SYSTEMS, {"layers.3": 2}
+    )
     batches = list(signals)
     assert [len(batch[0]) for batch in batches] == [3, 3, 1]
     assert batches[0][0].dtype == torch.int64
     assert all(len(batch) == 2 and len(batch[0]) == len(batch[1]) for batch in batches)
-    long = signals_of({"pixels": np.zeros((5, 2 * STEPS_AT_ONCE), np.float32)}, 1, 2 * STEPS_AT_ONCE, SYSTEMS, {"layers.3": 2})
+    long = signals_of(
+        {"pixels": np.zeros((5, 2 * STEPS_AT_ONCE), np.float32)}, {"pixels": 1}, 2 * STEPS_AT_ONCE, SYSTEMS, {"layers.3": 2}
+    )
     assert long.at_once == 1
 
 

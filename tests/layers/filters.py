@@ -107,7 +107,7 @@ class Around(nn.Module):
 
 def examples(length: int = LENGTH) -> Examples:
     """Two sequences of two features."""
-    return Examples.of([torch.randn((2, length, 2), generator=torch.Generator().manual_seed(1))], 1)
+    return Examples.of([torch.randn((2, length, 2), generator=torch.Generator().manual_seed(1))], [1])
 
 
 def at_full_order(model: nn.Module, **options: Any) -> tuple[nn.Module, nn.Module]:

@@ -44,7 +44,7 @@ def replaced(kind: type[nn.Module], use: Callable[[Tensor, Any], Tensor]) -> tup
     model: nn.Module = Model(kind(4, 6) if kind is Carrying else kind(), use).eval()
     if kind is CarryingFilter:
         inputs = [torch.randn(2, 4, 64)]
-        model = realise_layers(model, Examples.of(inputs, 2), lti=["layer"])
+        model = realise_layers(model, Examples.of(inputs, [2]), lti=["layer"])
     return model, replace_layers(model, {layer.name: layer.system for layer in find_layers(model)})
 
 

@@ -12,14 +12,14 @@ import pytest
 from ssm2edge.artifact import ArtifactError, load_reference, load_responses
 from ssm2edge.cli.samples import read_samples
 from ssm2edge.errors import UserError
-from ssm2edge.loading import read_flax_tree
+from ssm2edge.loading import Signature, read_flax_tree
 from ssm2edge.runtime import Port
 from tests.model_directories import load_samples
 
 READERS: dict[str, Callable[[Path], object]] = {
     "reference": load_reference,
     "responses": load_responses,
-    "samples": lambda path: load_samples(path, ["u"], 1, None),
+    "samples": lambda path: load_samples(path, Signature(("u",)), 1),
     "parameters": read_flax_tree,
     "inputs": lambda path: read_samples(path, [Port("u", ("batch", "time", 1), np.dtype(np.float32), 1)]),
 }

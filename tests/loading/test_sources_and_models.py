@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
-from ssm2edge.loading import input_names, load_model, open_source
+from ssm2edge.loading import Signature, load_model, open_source
 from tests.model_directories import load_samples, model_directory, samples, tiny_model
 
 
@@ -87,7 +87,7 @@ def test_model_has_its_weights_and_is_in_eval_mode(directory: Path) -> None:
     expected = tiny_model().state_dict()
     assert list(model.state_dict()) == list(expected)
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
-    assert input_names(model) == ["pixels"]
+    assert Signature.of(model).needed == ("pixels",)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -137,9 +137,9 @@ def test_inputs_are_the_arguments_without_default() -> None:
         def forward(self, *values: Tensor) -> Tensor:
             return values[0]
 
-    assert input_names(Two()) == ["left", "right"]
+    assert Signature.of(Two()).needed == ("left", "right")
     with pytest.raises(UserError, match="variable number"):
-        input_names(Any_())
+        Signature.of(Any_())
 
 
 def test_samples_are_read_and_cast(tmp_path: Path) -> None:
@@ -147,19 +147,18 @@ def test_samples_are_read_and_cast(tmp_path: Path) -> None:
     values = samples()
     values["held_out.pixels"] = values["held_out.pixels"].astype(np.float64)
     np.savez(path, **values)
-    read = load_samples(path, ["pixels"], 1)
+    read = load_samples(path, Signature(("pixels",)), 1)
     assert (read.calibration["pixels"].dtype, read.held_out["pixels"].dtype) == (np.float32, np.float32)
     np.testing.assert_array_equal(read.held_out["pixels"], values["held_out.pixels"].astype(np.float32))
-    assert read.labels is not None
-    np.testing.assert_array_equal(read.labels, values["labels"])
+    np.testing.assert_array_equal(read.labels[""], values["labels"])
 
 
 def test_one_input_needs_no_name_and_tokens_stay_integers(tmp_path: Path) -> None:
     path = tmp_path / "samples.npz"
     np.savez(path, held_out=np.ones((2, 5), np.uint8))
-    read = load_samples(path, ["tokens"], 1)
+    read = load_samples(path, Signature(("tokens",)), 1)
     assert read.held_out["tokens"].dtype == np.int64
-    assert (dict(read.calibration), read.labels) == ({}, None)
+    assert (dict(read.calibration), dict(read.labels)) == ({}, {})
 
 
 def test_inputs_come_in_the_order_of_the_arguments_whatever_that_of_the_file(tmp_path: Path) -> None:
@@ -168,21 +167,87 @@ def test_inputs_come_in_the_order_of_the_arguments_whatever_that_of_the_file(tmp
         f"{part}.{name}": np.full((2, 5), value) for part in ("held_out", "calibration") for name, value in (("b", 2), ("a", 1))
     }
     np.savez(path, **parts)
-    read = load_samples(path, ["a", "b"], 1)
+    read = load_samples(path, Signature(("a", "b")), 1)
     for values in (read.held_out, read.calibration):
         assert [(name, int(value[0, 0])) for name, value in values.items()] == [("a", 1), ("b", 2)]
 
 
+def test_inputs_of_another_length_are_refused_unless_they_are_said_to_be_static(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, **{"held_out.signal": np.ones((2, 5, 1)), "held_out.subject": np.ones((2, 3))})
+    takes = Signature(("signal", "subject"))
+    with pytest.raises(UserError, match=r"held_out\.subject has 3 steps along the time axis 1, held_out.signal has 5") as told:
+        load_samples(path, takes, 1)
+    assert "repeat at every step what does not change" in str(told.value)
+    assert dict(load_samples(path, takes, 1, static=["subject"]).axes) == {"signal": 1, "subject": None}
+    with pytest.raises(UserError, match="no input speaker"):
+        load_samples(path, takes, 1, static=["speaker"])
+
+
+def test_inputs_of_fewer_axes_do_not_run_along_time(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, **{"held_out.lengths": np.array([5, 3]), "held_out.signal": np.ones((2, 5, 1))})
+    read = load_samples(path, Signature(("lengths", "signal")), 1)
+    assert dict(read.axes) == {"lengths": None, "signal": 1}
+    assert read.length == 5
+
+
+class Spelled(nn.Module):
+    """A forward of every kind of argument."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, lengths: Tensor, scale: float = 1.0, **others: Tensor) -> Tensor:
+        return x
+
+
+class OfABatch(nn.Module):
+    """A forward of a dictionary, and of an option."""
+
+    def forward(self, batch: dict[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        return batch["x"]
+
+
 @pytest.mark.parametrize(
-    ("subject", "said"),
+    ("model", "given", "args", "kwargs"),
     [
-        (np.ones((2, 3)), "held_out.subject has 3 steps along the time axis 1, held_out.signal has 5"),
-        (np.ones(2), "no time axis 1"),
+        (Spelled(), ("lengths", "x"), ["x"], {"lengths": "lengths"}),
+        (Spelled(), ("x", "lengths", "mask"), ["x"], {"lengths": "lengths", "mask": "mask"}),
+        (Spelled(), ("speaker", "x", "lengths"), ["x"], {"lengths": "lengths", "speaker": "speaker"}),
+        (OfABatch(), ("x", "y"), [{"x": "x", "y": "y"}], {}),
+        (OfABatch(), ("y", "mask", "x"), [{"y": "y", "x": "x"}, "mask"], {}),
     ],
 )
-def test_inputs_that_do_not_run_along_time_are_told(tmp_path: Path, subject: np.ndarray, said: str) -> None:
+def test_samples_fill_the_arguments_of_their_names(
+    model: nn.Module, given: tuple[str, ...], args: list[object], kwargs: dict[str, object]
+) -> None:
+    arguments = Signature.of(model).fill(given)
+    assert arguments is not None
+    assert arguments.filled(arguments.names) == (args, kwargs)
+
+
+def test_samples_that_no_argument_takes_are_refused(tmp_path: Path) -> None:
+    class OfATensor(nn.Module):
+        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+            return x
+
     path = tmp_path / "samples.npz"
-    np.savez(path, **{"held_out.signal": np.ones((2, 5, 1)), "held_out.subject": subject})
-    with pytest.raises(UserError, match=said) as told:
-        load_samples(path, ["signal", "subject"], 1)
-    assert "repeat at every step what does not change" in str(told.value)
+    for names, said in (
+        (("x", "y"), "has the key 'held_out.y'; expected are"),
+        (("y",), "has the key 'held_out.y'"),
+        (("mask",), "lacks held_out.x"),
+    ):
+        np.savez(path, **{f"held_out.{name}": np.ones((2, 5, 1)) for name in names})
+        with pytest.raises(UserError, match=said):
+            load_samples(path, Signature.of(OfATensor()), 1)
+
+
+def test_labels_are_of_the_outputs_that_they_name(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    arrays = {"held_out.u": np.ones((2, 5, 1)), "labels.digit": np.array([0, 1]), "labels.power": np.ones((2, 5, 1))}
+    np.savez(path, **arrays)
+    read = load_samples(path, Signature(("u",)), 1, {"power": "nrmse"})
+    assert {name: value.dtype.kind for name, value in read.labels.items()} == {"digit": "i", "power": "f"}
+    with pytest.raises(UserError, match=r"labels\.power are floating-point numbers .* say so with --metric power=nrmse"):
+        load_samples(path, Signature(("u",)), 1)
+    np.savez(path, **(arrays | {"labels.digit": np.array([0, 1, 1])}))
+    with pytest.raises(UserError, match=r"labels\.digit has shape \(3,\)"):
+        load_samples(path, Signature(("u",)), 1, {"power": "nrmse"})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ssm2edge.errors import UserError
-from ssm2edge.loading import input_names, load_model, open_source
+from ssm2edge.loading import Signature, load_model, open_source
 from ssm2edge.loading.weights import load_weights
 from ssm2edge.loading.wrappers import unwrapped
 
@@ -130,5 +130,5 @@ def test_the_factory_may_return_a_wrapped_model(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(1, 2), "bias": torch.ones(1)}, tmp_path / "w.safetensors")
     model = load_model(open_source(f"{tmp_path}/code.py:make", tmp_path / "w.safetensors", tmp_path / "samples.npz"))
     assert type(model) is nn.Linear
-    assert input_names(model) == ["input"]
+    assert Signature.of(model).needed == ("input",)
     assert torch.equal(model.weight, torch.ones(1, 2))

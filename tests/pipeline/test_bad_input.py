@@ -105,14 +105,14 @@ def make(**sizes):
     plain = model.forward
 
     def forward(pixels):
-        return {"scores": plain(pixels)}
+        return {"scores": str(plain(pixels))}
 
     model.forward = forward
     return model
 """
-BY_KEYWORD = NAMED_ANSWERS.replace("forward(pixels):", "forward(*, pixels):")
+BY_ANOTHER_KEYWORD = NAMED_ANSWERS.replace("forward(pixels):", "forward(pixels, *, mask):")
 
-SCORES_AT_EVERY_STEP = NAMED_ANSWERS.replace('{"scores": plain(pixels)}', "pixels * plain(pixels)[:, None]")
+SCORES_AT_EVERY_STEP = NAMED_ANSWERS.replace('{"scores": str(plain(pixels))}', "pixels * plain(pixels)[:, None]")
 CHANNELS_FIRST = """
 made = make
 
@@ -233,8 +233,11 @@ CASES: dict[str, tuple[Prepare, str]] = {
         append_code("made = make\n\ndef make(**sizes):\n    return made(**sizes).double()\n"),
         "its weights are float64, samples and graphs are float32: let the factory return model.float()",
     ),
-    "factory: named answers": (append_code(NAMED_ANSWERS), "must return a tensor or a tuple of tensors, not dict"),
-    "factory: inputs by keyword": (append_code(BY_KEYWORD), "takes pixels by keyword only"),
+    "factory: named answers": (
+        append_code(NAMED_ANSWERS),
+        "must return a tensor, or tensors in a tuple, a dictionary or a dataclass",
+    ),
+    "factory: an input without samples": (append_code(BY_ANOTHER_KEYWORD), "lacks held_out.mask"),
     "factory: absent file": (change_build("model.py:make", "absent.py:make"), "absent.py does not exist"),
     "factory: absent module": (
         change_build("model.py:make", "absent_module_of_nobody:make"),

@@ -88,12 +88,12 @@ def test_labels_of_another_shape_are_refused(directory: Path, tmp_path: Path) ->
 
 def interval(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """What the check tells of score arrays."""
-    pack = Reference({"u": np.zeros((len(labels), 2, 1), np.float32)}, {"output": before}, {"output": after}, labels)
+    pack = Reference({"u": np.zeros((len(labels), 2, 1), np.float32)}, {"output": before}, {"output": after}, {"output": labels})
     subject = Subject(Path("offline.onnx"), None, pack)
     subject.__dict__["outputs"] = {"output": after}
-    measured = measure(subject)
+    measured = measure(subject, "output")
     assert measured is not None
-    low, high = re.findall(r"interval (-?[\d.]+) to (-?[\d.]+)", accuracy(subject, measured).detail)[0]
+    low, high = re.findall(r"interval (-?[\d.]+) to (-?[\d.]+)", accuracy(subject, "output", measured).detail)[0]
     return float(low), float(high)
 
 

@@ -95,8 +95,7 @@ def test_an_error_held_by_the_bound_takes_more_states_than_a_measured_one(judged
 
 
 def test_the_metric_falls_by_at_most_the_points_allowed(judged: Judged) -> None:
-    labels = judged.task.samples.labels
-    assert labels is not None
+    labels = judged.task.samples.labels["output"]
     sizes = []
     for points in (0.0, 20.0, 100.0):
         reductions = chosen(judged, Request(max_drop=points))

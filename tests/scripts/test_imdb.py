@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssm2edge.loading import load_model, open_source
+from ssm2edge.loading import Signature, load_model, open_source
 from tests.model_directories import load_samples
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "train_imdb.py"
@@ -44,9 +44,8 @@ def test_script_makes_a_model_directory_of_the_folder(folder: Path, tmp_path: Pa
     assert "held-out accuracy" in done.stdout
     source = open_source(str(tmp_path / "imdb"))
     load_model(source)
-    samples = load_samples(source.samples, ["text"], 1, source.metric)
-    assert samples.labels is not None
-    assert samples.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    samples = load_samples(source.samples, Signature(("text",)), 1, source.metrics)
+    assert samples.labels[""].tolist() == [0, 0, 0, 1, 1, 1]
     for row, (name, number) in enumerate([(name, number) for name in ("neg", "pos") for number in range(3)]):
         expected = text("test", name, number).encode("utf-8")[:LENGTH].ljust(LENGTH, b"\0")
         assert bytes(samples.held_out["text"][row].astype(np.uint8)) == expected

@@ -91,7 +91,7 @@ def case_of(kind: str, place: Path) -> Case:
     torch.manual_seed(0)
     model = make().eval()
     signal = torch.randn(2, found_out_models.TAPS, width)
-    model = realise_layers(model, Examples.of([signal], 1))
+    model = realise_layers(model, Examples.of([signal], [1]))
     before = {layer.name: layer.system for layer in find_layers(model)}
     reductions = reduce_layers(before, dict.fromkeys(before, ORDER), "balanced", LENGTH)
     reduced = replace_layers(model, {name: reduction.system for name, reduction in reductions.items()})

@@ -18,12 +18,12 @@ def pack_with_truth(scale: float) -> Reference:
     pack = reference(False)
     answers = pack.reduced["output"]
     truth = answers + 0.1 * np.random.default_rng(3).standard_normal(answers.shape).astype(np.float32)
-    return Reference(pack.inputs, {"output": scale * answers}, pack.reduced, truth)
+    return Reference(pack.inputs, {"output": scale * answers}, pack.reduced, {"output": truth})
 
 
 def test_errors_are_those_of_the_labels(tmp_path: Path) -> None:
     pack = pack_with_truth(1.1)
-    truth = np.asarray(pack.labels, np.float64)
+    truth = np.asarray(pack.labels["output"], np.float64)
     errors = [np.sqrt(np.square(pack_of["output"] - truth).mean()) / truth.std() for pack_of in (pack.original, pack.reduced)]
     verdict = examine(Subject.staged(build(tmp_path / "build", mean=False), pack, {}))
     assert verdict.passed
@@ -35,9 +35,8 @@ def test_errors_are_those_of_the_labels(tmp_path: Path) -> None:
 
 def test_loss_of_fit_has_its_limit(tmp_path: Path) -> None:
     pack = pack_with_truth(1.0)
-    assert pack.labels is not None
     # The original is taken to know the truth.
-    perfect = dataclasses.replace(pack, original={"output": pack.labels})
+    perfect = dataclasses.replace(pack, original=pack.labels)
     directory = build(tmp_path / "build", mean=False)
     rise = examine(Subject.staged(directory, perfect, {})).accuracy
     assert rise is not None
@@ -54,12 +53,11 @@ def test_other_errors_than_the_manifest_tells_fail(tmp_path: Path) -> None:
     assert measured is not None
     told = dataclasses.replace(measured, artifact=1.01 * measured.artifact)
     for recorded, names in ((measured, set()), (told, {"nrmse"})):
-        subject = Subject(directory / "offline.onnx", directory / "stream.onnx", pack, {}, recorded)
+        subject = Subject(directory / "offline.onnx", directory / "stream.onnx", pack, {}, {"output": recorded})
         assert {check.name for check in examine(subject).failures} == names
 
 
 def test_labels_that_are_no_outputs_are_not_judged(tmp_path: Path) -> None:
     pack = pack_with_truth(1.0)
-    assert pack.labels is not None
-    other = dataclasses.replace(pack, labels=pack.labels[..., :1])
+    other = dataclasses.replace(pack, labels={"output": pack.labels["output"][..., :1]})
     assert examine(Subject.staged(build(tmp_path / "build", mean=False), other, {})).accuracy is None

@@ -160,17 +160,15 @@ def test_shuffled_labels_fail_accuracy(tmp_path: Path) -> None:
     directory = build(tmp_path / "build")
     pack = open_artifact(directory).reference
     recorded = open_artifact(directory).manifest.accuracy
-    assert pack.labels is not None
-    shuffled = dataclasses.replace(pack, labels=np.random.default_rng(1).permutation(pack.labels))
+    shuffled = dataclasses.replace(pack, labels={"output": np.random.default_rng(1).permutation(pack.labels["output"])})
     subject = Subject(directory / "offline.onnx", None, shuffled, {}, recorded)
     assert {check.name for check in examine(subject).failures} == {"accuracy"}
 
 
 def test_loss_of_accuracy_is_in_points_and_has_its_limit(tmp_path: Path) -> None:
     original = reference(True, samples=100)
-    assert original.labels is not None
     # The original answers all of 100 samples right, the artifact answers the oracle's: 75 of them.
-    better = np.eye(3, dtype=np.float32)[original.labels]
+    better = np.eye(3, dtype=np.float32)[original.labels["output"]]
     pack = Reference(original.inputs, {"output": better}, original.reduced, original.labels)
     directory = build(tmp_path / "build", pack=pack)
     subject = Subject.staged(directory, pack, {}, Limits(drop=24.9))

@@ -44,4 +44,7 @@ class LeadIn:
         self._length = length
         generator = torch.Generator().manual_seed(0)
         inputs = [noise(entry, BATCH, length, generator) for entry in self._traced.inputs]
-        self._values = tuple(run_program(self._traced.program, x) for x in (inputs, [torch.zeros_like(u) for u in inputs]))
+        others = [
+            u if entry.time_axis is None else torch.zeros_like(u) for entry, u in zip(self._traced.inputs, inputs, strict=True)
+        ]
+        self._values = tuple(run_program(self._traced.program, x) for x in (inputs, others))

@@ -15,9 +15,13 @@ import torch
 from torch import Tensor, fx
 
 from ssm2edge.export.streaming.pooled import Pooled, pooled_over_time
+from ssm2edge.export.streaming.rounding import rounded
 from ssm2edge.export.streaming.steps import BlockStep, StateSpec, state_name
 from ssm2edge.export.streaming.walk import Walk
-from ssm2edge.traced.nodes import argument_of, aten
+from ssm2edge.traced.nodes import argument_of, aten, operator_name
+
+OFTEN_ZERO = frozenset({"clamp", "clamp_min", "masked_fill", "mul", "relu", "relu6", "where"})
+"""Operators whose values may be exactly zero for long, as behind a mask: means of other values do not fade."""
 
 
 class RunningMeanRule:
@@ -28,7 +32,7 @@ class RunningMeanRule:
         pooled = _pooled(node, walk)
         if pooled is None:
             return None
-        width = pooled.width
+        width, fades = pooled.width, operator_name(cast(fx.Node, node.args[0])) in OFTEN_ZERO
 
         def compute(args: tuple[object, ...], kwargs: dict[str, object], state: Tensor | None) -> tuple[object, Tensor | None]:
             block = cast(Tensor, args[0])
@@ -38,7 +42,8 @@ class RunningMeanRule:
             count, before, cut_off = state[:, :1] + samples, state[:, 1 : 1 + width], state[:, 1 + width :]
             step = (here.to(state.dtype) - before) * (samples / count) + cut_off
             mean = before + step
-            return pooled.shaped(mean.to(block.dtype)), torch.cat((count, mean, step - (mean - before)), dim=1)
+            after = torch.cat((count, mean, step - (mean - before)), dim=1)
+            return pooled.shaped(mean.to(block.dtype)), rounded(after) if fades else after
 
         return BlockStep(compute, StateSpec(state_name(node, "mean"), (1 + 2 * width,)), final=True, delays=pooled.delays)
 

@@ -50,12 +50,13 @@ def compare(
         If the two are not versions of one model.
     """
     start = time.monotonic()
-    metrics = [(manifest.task or {}).get("metric") for manifest in (candidate.manifest, baseline.manifest)]
-    if None not in metrics and metrics[0] != metrics[1]:
-        raise UserError(
-            f"{candidate.directory} is judged by {metrics[0]}, {baseline.name} by {metrics[1]}: they are no versions of one "
-            "model, so there is nothing to compare."
-        )
+    for head in ("", *baseline.manifest.heads):
+        metrics = [manifest.metric(head) for manifest in (candidate.manifest, baseline.manifest)]
+        if None not in metrics and metrics[0] != metrics[1]:
+            raise UserError(
+                f"{candidate.directory} is judged by {metrics[0]}, {baseline.name} by {metrics[1]}: they are no versions of one "
+                "model, so there is nothing to compare."
+            )
     layers = [{layer.name for layer in manifest.layers} for manifest in (candidate.manifest, baseline.manifest)]
     if all(layers) and layers[0].isdisjoint(layers[1]):
         raise UserError(

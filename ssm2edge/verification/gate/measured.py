@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ssm2edge.artifact import Manifest
+from ssm2edge.artifact.reference import first_output
 from ssm2edge.verification import nrmse, offline, streaming
 from ssm2edge.verification.check import Check
 from ssm2edge.verification.gate.counted import at_most
@@ -12,7 +13,7 @@ from ssm2edge.verification.gate.policy import Policy
 from ssm2edge.verification.gate.report import Gate
 from ssm2edge.verification.sequential import Outcome
 from ssm2edge.verification.subject import Subject
-from ssm2edge.verification.verify import METRICS, run_check
+from ssm2edge.verification.verify import judged, run_check
 
 PROMISES: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
     ("offline.parity", offline.parity),
@@ -53,22 +54,24 @@ def _error(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterator[G
 
 
 def _accuracy(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterator[Gate]:
-    if baseline.accuracy is None or policy.points is None:
+    if policy.points is None:
         return
-    for measure, judge in METRICS:
-        found = measure(candidate)
+    for head, recorded in baseline.judged.items():
+        output = head or first_output(candidate.reference.original)
+        found = judged(candidate, output) if output in candidate.reference.labels else None
+        before = recorded.artifact
         if found is None:
+            detail = "the baseline has an accuracy, but the candidate's pack has no labels to measure it by"
+            name = f"accuracy.{head}" if head else "accuracy"
+            yield Gate(name, before, None, None, Outcome.REGRESSION, detail)
             continue
-        check = judge(candidate, found)
+        measured, judge = found
+        check = judge(candidate, output, measured)
         # An answer may turn on rounding, which differs between processors: one sample is no regression.
-        rise = measure is nrmse.measure
-        slack = policy.points / 100.0 + (0.0 if rise else 1.0 / found.samples)
-        before, now = baseline.accuracy.artifact, found.artifact
+        rise = judge is nrmse.nrmse
+        slack = policy.points / 100.0 + (0.0 if rise else 1.0 / measured.samples)
+        now = measured.artifact
         limit = before + slack if rise else before - slack
         passed = check.passed and (now <= limit if rise else now >= limit)
         detail = f"{before:.4f} before, {now:.4f} now, {policy.points:g} points of loss allowed; {check.detail}"
-        name = "nrmse" if rise else "accuracy"
-        yield Gate(name, before, now, limit, Outcome.PASSED if passed else Outcome.REGRESSION, detail)
-        return
-    outcome, detail = Outcome.REGRESSION, "the baseline has an accuracy, but the candidate's pack has no labels to measure it by"
-    yield Gate("accuracy", baseline.accuracy.artifact, None, None, outcome, detail)
+        yield Gate(check.name, before, now, limit, Outcome.PASSED if passed else Outcome.REGRESSION, detail)
