@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
+import ssm2edge
 from ssm2edge.artifact import open_artifact
 from ssm2edge.cli import main
 from ssm2edge.runtime import Model, Stream
@@ -283,3 +284,29 @@ def test_answers_that_are_no_tensors_of_the_sequences_are_refused(
     assert made.exit_code == 2
     assert said in made.stderr
     assert made.stderr.count("\n") == 1
+
+
+def test_models_in_memory_keep_their_way_of_being_called(tmp_path: Path) -> None:
+    model = models.OfABatch().eval()
+    given = {key.partition(".")[2]: value for key, value in samples(signal="signal", mask="mask").items() if "calib" in key}
+    small = ssm2edge.compress(model, given, order=4, method="balanced")
+    batch = {key: torch.from_numpy(value) for key, value in given.items()}
+    with torch.no_grad():
+        wanted, found = model(batch), small(batch)
+    assert isinstance(small, models.OfABatch)
+    assert list(found) == list(wanted)
+    torch.testing.assert_close(found["masked mean"], wanted["masked mean"], rtol=1e-3, atol=1e-4)
+    built = ssm2edge.build(small, given, tmp_path / "built", original=model)
+    np.testing.assert_allclose(built.run(given)["masked_mean"], wanted["masked mean"].numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_heads_of_a_model_in_memory_are_judged(tmp_path: Path) -> None:
+    arrays, labels = heads()
+    named = {key.partition(".")[2]: value for key, value in labels.items()}
+    built = ssm2edge.build(
+        models.Heads().eval(), arrays["calibration.signal"], tmp_path / "built", held_out=arrays["held_out.signal"], labels=named,
+        metric={"": "accuracy", "power": "nrmse"}, order=4, method="balanced",
+    )  # fmt: skip
+    assert {head: found.original for head, found in built.manifest.heads.items()} == pytest.approx(
+        {"digit": 5 / 6, "speaker": 20 / 24, "power": built.manifest.heads["power"].original}
+    )
