@@ -167,6 +167,13 @@ class Heads(Core):
         return {"digit": self.digit(z.mean(1)), "speaker": self.speaker(z), "power": z}
 
 
+class Masked(Core):
+    """A mask of bits."""
+
+    def forward(self, signal: Tensor, mask: Tensor) -> Tensor:
+        return self.digit(self.states(signal).masked_fill(~mask[..., None], 0.0).mean(1))
+
+
 class MeanOfLengths(Core):
     """The mean over as many samples as each sequence has."""
 
@@ -193,12 +200,13 @@ class OfASpeaker(Core):
 
 
 def samples(**shapes: str) -> dict[str, np.ndarray]:
-    """Held-out and calibration samples by input: "signal", "steps" (one number a step), "mask", "lengths" or "vector"."""
+    """Held-out and calibration samples by input, of the kinds below; "steps" is one number a step."""
     generator = np.random.default_rng(0)
     made = {
         "signal": lambda count: generator.standard_normal((count, LENGTH, FEATURES)).astype(np.float32),
         "steps": lambda count: generator.standard_normal((count, LENGTH, 1)).astype(np.float32),
         "mask": lambda count: (np.arange(LENGTH) < generator.integers(LENGTH // 2, LENGTH + 1, (count, 1))).astype(np.float32),
+        "bits": lambda count: generator.random((count, LENGTH)) < 0.7,
         "lengths": lambda count: generator.integers(LENGTH // 2, LENGTH + 1, count),
         "vector": lambda count: generator.standard_normal((count, DIMENSIONS)).astype(np.float32),
     }

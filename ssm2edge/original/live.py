@@ -47,7 +47,8 @@ class Original:
 
     def call(self, inputs: Inputs) -> Callable[[], object]:
         """A call on inputs, with one thread and without gradients, for timing."""
-        args, kwargs = self._arguments(inputs).filled([torch.tensor(value) for value in inputs.values()])
+        arguments = self._arguments(inputs)
+        args, kwargs = arguments.filled([torch.tensor(inputs[name]) for name in arguments.names])
         torch.set_num_threads(1)
 
         def run() -> object:
@@ -58,9 +59,10 @@ class Original:
 
     def outputs(self, inputs: Inputs, device: Device | None = None) -> dict[str, NDArray[np.float32]]:
         """What it answers on samples."""
-        first = [torch.tensor(value[:1]) for value in inputs.values()]
-        model, _ = called(self.model, self._arguments(inputs), first)
-        return record_outputs(model, inputs, self.source.time_axis, device=device)
+        arguments = self._arguments(inputs)
+        model, _ = called(self.model, arguments, [torch.tensor(inputs[name][:1]) for name in arguments.names])
+        given = {name: inputs[name] for name in arguments.names}
+        return record_outputs(model, given, self.source.time_axis, device=device)
 
     def _arguments(self, inputs: Inputs) -> Arguments:
         arguments = Signature.of(self.model).fill(list(inputs))

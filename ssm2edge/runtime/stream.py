@@ -105,7 +105,8 @@ class Stream:
         Parameters
         ----------
         samples
-            ``[batch, n, ...]`` with any n >= 0, or one such array per input name if the model has several.
+            ``[batch, n, ...]`` with any n >= 0, or one such array per input name if the model has several; an input without a
+            time axis is given whole with every push, and holds for the blocks that the push fills.
 
         Returns
         -------

@@ -39,6 +39,8 @@ class InputAxes:
 def noise(entry: InputAxes, batch: int, length: int, generator: torch.Generator) -> Tensor:
     """Return samples for an input: noise, or zeros where it takes whole numbers, such as tokens; what is given once stays."""
     shape = entry.resized(batch, length)
+    if entry.example.dtype == torch.bool:
+        return torch.rand(shape, generator=generator) < 0.5
     if not entry.example.dtype.is_floating_point:
         return torch.zeros(shape, dtype=entry.example.dtype) if entry.time_axis is not None else repeated(entry, batch, length)
     return torch.randn(shape, generator=generator, dtype=entry.example.dtype)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.digits.model import S4D
 from ssm2edge.calibration import CALIBRATIONS, Calibrated, Matching, Signals, calibrate
-from ssm2edge.calibration.matching import Matched, match
+from ssm2edge.calibration.matching import Matched, distance_of, match
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.errors import UserError
 from ssm2edge.layers import ReducedMimo, blocks, replace_layers
@@ -238,3 +238,11 @@ def test_quadratic_outputs_are_still_there_after_matching() -> None:
     for block in blocks(after).values():
         assert isinstance(block, ReducedMimo)
         assert block.system().M is not None
+
+
+def test_what_all_scores_have_in_common_counts_in_outputs_that_are_no_scores() -> None:
+    scores, values = torch.randn(5, 3), torch.randn(5, 7, 2)
+    shifted = (scores + 2.0, values + 3.0)
+    wanted = {"accuracy": 0.0, None: 4.0 + 9.0, ("accuracy", "nrmse"): 9.0, ("nrmse", "accuracy"): 4.0, (None, "nrmse"): 13.0}
+    for metric, distance in wanted.items():
+        assert float(distance_of(metric)(shifted, (scores, values))) == pytest.approx(distance, abs=1e-4)

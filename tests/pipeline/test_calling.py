@@ -92,6 +92,7 @@ IDIOMS = {
     "a named tuple": Idiom(models.Named, {"signal": "signal"}, lambda m, x: m(x["signal"])._asdict()),
     "nested": Idiom(models.Nested, {"signal": "signal"}, nested),
     "a state": Idiom(models.WithState, {"signal": "signal"}, lambda m, x: {"output": m(x["signal"])[0]}),
+    "bits": Idiom(models.Masked, {"mask": "bits", "signal": "signal"}, lambda m, x: {"output": m(**x)}),
     "lengths, mean": Idiom(
         models.MeanOfLengths, {"signal": "signal", "lengths": "lengths"}, lambda m, x: {"output": m(**x)}, streams=False
     ),
