@@ -160,8 +160,9 @@ def test_shuffled_labels_fail_accuracy(tmp_path: Path) -> None:
     directory = build(tmp_path / "build")
     pack = open_artifact(directory).reference
     recorded = open_artifact(directory).manifest.accuracy
+    assert recorded is not None
     shuffled = dataclasses.replace(pack, labels={"output": np.random.default_rng(1).permutation(pack.labels["output"])})
-    subject = Subject(directory / "offline.onnx", None, shuffled, {}, recorded)
+    subject = Subject(directory / "offline.onnx", None, shuffled, {}, {"output": recorded})
     assert {check.name for check in examine(subject).failures} == {"accuracy"}
 
 
