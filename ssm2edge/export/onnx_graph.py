@@ -13,10 +13,9 @@ from onnx_ir.passes import common as passes
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from ssm2edge.export.layer_values import layer_values
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.near_neutral import near_neutral_decompositions
-from ssm2edge.export.ownership import name_values
+from ssm2edge.export.ownership import layer_values, name_values
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
 from ssm2edge.export.passes.join_states import join_states

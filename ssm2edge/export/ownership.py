@@ -22,16 +22,26 @@ LAYER = "ssm2edge.layer"
 TOGETHER = "*"
 """In place of a layer's name: nodes that compute for several layers at once."""
 
+AGAIN = "@"
+"""Between a layer's name and the number of its call."""
+
 SEPARATOR = "/"
 """Between a layer's name and a number, in the names of values."""
 
 
 def name_layers(program: ExportedProgram) -> None:
-    """Let each of our operators say which layer calls it, in place."""
+    """Let each of our operators say which call of which layer it is, in place."""
+    calls: dict[str, int] = {}
     for node in program.graph.nodes:
         if node.target in COEFFICIENTS:
             constants, form = node.args[: 1 + COEFFICIENTS[node.target]], node.args[1 + COEFFICIENTS[node.target] :][:1]
-            node.args = (*constants, *(form or ("",)), layer_name(node))
+            node.args = (*constants, *(form or ("",)), numbered(layer_name(node), calls))
+
+
+def numbered(name: str, calls: dict[str, int]) -> str:
+    """Return the name of this call of a layer, with a number from its second call on, and count it in ``calls``."""
+    calls[name] = calls.get(name, 0) + 1
+    return name if calls[name] == 1 else f"{name}{AGAIN}{calls[name]}"
 
 
 def as_node(operator: str, layer: str, inputs: Sequence[Tensor], *like: Tensor) -> tuple[Tensor, ...]:
@@ -48,7 +58,7 @@ def as_node(operator: str, layer: str, inputs: Sequence[Tensor], *like: Tensor) 
 
 
 def layer_of(node: ir.Node) -> str | None:
-    """Return the layer that a node computes for, `TOGETHER`, or None."""
+    """Return the call of a layer that a node computes for, `TOGETHER`, or None."""
     return node.metadata_props.get(LAYER)
 
 
@@ -57,6 +67,18 @@ def note_layer(nodes: Iterable[ir.Node], layer: str | None) -> None:
     if layer is not None:
         for node in nodes:
             node.metadata_props[LAYER] = layer
+
+
+def layer_values(graph: ir.Graph) -> list[dict[str, str]]:
+    """Return name, output and input of every call of a layer, in the graph's order, before its operator becomes plain nodes.
+
+    They show errors layer by layer, and let each layer run by itself.
+    """
+    return [
+        {"name": layer, "value": str(node.outputs[0].name), "input": str(node.inputs[0].name)}
+        for node in graph
+        if node.domain == DOMAIN and "Sequence" in node.op_type and (layer := layer_of(node)) is not None and node.inputs[0]
+    ]
 
 
 def name_values(graph: ir.Graph) -> dict[str, str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssm2edge.artifact import LAYER, Reference
-from ssm2edge.export.layer_values import numbered
+from ssm2edge.export.ownership import numbered
 from ssm2edge.layers import blocks
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task

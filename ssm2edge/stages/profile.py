@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.artifact import Profile, Share, StateRecord
 from ssm2edge.errors import UserError
-from ssm2edge.export.ownership import SEPARATOR, TOGETHER
+from ssm2edge.export.ownership import AGAIN, SEPARATOR, TOGETHER
 from ssm2edge.verification.subject import along
 
 CALLS, WARMUP = 21, 3
@@ -117,7 +117,8 @@ def _owners(nodes: Sequence[onnx.NodeProto], layers: Collection[str]) -> list[st
     """
     known: dict[str, str] = {}
     for name in {name for node in nodes for name in (*node.input, *node.output)}:
-        layer, separator, number = name.rpartition(SEPARATOR)
+        call, separator, number = name.rpartition(SEPARATOR)
+        layer = call.partition(AGAIN)[0]
         if separator and number.isdigit() and layer in layers:
             known[name] = layer
     for node in reversed(nodes):

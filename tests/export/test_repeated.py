@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cache
 
@@ -9,12 +10,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import Tensor, nn
 
+from models.digits.model import S4D
 from ssm2edge.export import export_offline
 from ssm2edge.export.passes.share_lengths import compute_lengths_once
 from ssm2edge.traced import InputAxes, trace
 from tests.export.test_passes import Stack, assert_same, by_hand, node, noise, operators, rewritten, session
-from tests.small_models import replaced
+from tests.small_models import replaced, traced
 
 LENGTHS = frozenset({"Neg", "Mod", "ConstantOfShape"})
 
@@ -76,3 +79,28 @@ def test_random_values_are_never_the_same() -> None:
     ]
     model = by_hand(nodes, {"u": ["batch"], "y": ["batch"]}, "y")
     assert operators(rewritten(compute_lengths_once, model))["RandomNormal"] == 2
+
+
+class CalledTwice(nn.Module):
+    """One layer on the same value twice, and on another value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = S4D(4, 6)
+
+    def forward(self, u: Tensor) -> Tensor:
+        first, again = self.layer(u)[0], self.layer(u)[0]
+        y: Tensor = self.layer(torch.tanh(first) + again)[0]
+        return y
+
+
+def test_calls_of_a_layer_on_the_same_value_are_one() -> None:
+    model, u = CalledTwice().eval(), noise(2, 4, 50)
+    graph = export_offline(traced(model))
+    assert operators(graph)["Scan"] == 2
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    assert [layer["name"] for layer in json.loads(metadata["ssm2edge.layers"])] == ["layer", "layer@3"]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(u)).numpy()
+    np.testing.assert_allclose(session(graph).run(None, {"u": u})[0], expected, rtol=1e-4, atol=2e-5)
