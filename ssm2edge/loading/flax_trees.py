@@ -1,8 +1,8 @@
 """Parameter trees of JAX models: Flax's msgpack files, and npz files of arrays with paths as names; no JAX is needed.
 
 A msgpack file is data, never code: arrays are the extension type 1, whose content is again msgpack (shape, dtype's name, bytes in
-C order); 2 is a complex number and 3 a scalar, both decoded alike; an array above Flax's limit comes in chunks.  Everything that
-does not fit is refused: other types, sizes that contradict each other, keys that are no text, trees deeper than any model.
+C order); 2 is a complex number and 3 a scalar, both decoded alike; an array above Flax's limit comes in chunks.  Other types, sizes that
+contradict each other, keys that are no text, and trees deeper than any model are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Tree = dict[str, Any]
 """Nested by name; the leaves are arrays, numbers or text."""
 
 LARGEST_FILE = 1 << 32
-"""Bytes of a file, and of what a compressed one holds."""
+"""Bytes of a file, and of the content of a compressed one."""
 
 LARGEST_DEPTH = 64
 
@@ -34,7 +34,7 @@ PLAIN_DTYPES = frozenset(
 )
 
 KEY = re.compile(r"\['([^']+)'\]")
-"""One step of a path as JAX itself writes it: ``['params']['encoder']``."""
+"""One step of a path as JAX writes it: ``['params']['encoder']``."""
 
 CHUNKED = "__msgpack_chunked_array__"
 
@@ -56,7 +56,7 @@ def read_flax_tree(path: str | Path) -> Tree:
     Raises
     ------
     UserError
-        If the file is not there, is no such file, is corrupt, or is larger than 4 GiB.
+        If the file is missing, of another kind, corrupt, or larger than 4 GiB.
     """
     file = Path(path)
     try:
@@ -75,7 +75,7 @@ def read_flax_tree(path: str | Path) -> Tree:
 
 
 class _Unreadable(Exception):
-    """What is wrong with the content of a file."""
+    """A fault in the content of a file."""
 
 
 def _from_msgpack(content: bytes) -> Tree:
@@ -119,7 +119,7 @@ def _array(content: bytes) -> NDArray[Any]:
 
 
 def _checked(tree: Mapping[str, Any], depth: int = 0) -> Tree:
-    """The same tree with chunked arrays whole, every key a text."""
+    """Return the tree with chunked arrays joined and every key a text."""
     if depth > LARGEST_DEPTH:
         raise _Unreadable(f"it is nested deeper than {LARGEST_DEPTH}")
     checked: Tree = {}

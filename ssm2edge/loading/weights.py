@@ -1,4 +1,4 @@
-"""A file of weights, loaded into a model under the names that training gave them."""
+"""Loads a file of weights into a model, under the names from training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ssm2edge.loading.wrappers import unwrapped
 def load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
     """Load a file of weights into a model, in place.
 
-    The names may have a prefix that wrappers and trainers put before them (``module.``, ``_orig_mod.``, ``model.``), with other
-    tensors beside them, such as those of a loss.  Of tensors that the model ties together the file may hold one.
+    The names may have a prefix of wrappers and trainers (``module.``, ``_orig_mod.``, ``model.``), and other tensors, such as those
+    of a loss, may be beside them.  For tensors that the model ties together, one in the file suffices.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
 
 
 def _fitting(weights: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
-    """Prefixes behind which the names are the model's; the empty one alone if that is one."""
+    """Return the prefixes after which the names are the model's; the empty one alone if it is among them."""
     fitting = []
     for prefix in _prefixes(weights):
         named = _behind(prefix, weights)
@@ -69,7 +69,7 @@ def _fitting(weights: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[s
 
 
 def _prefixes(weights: Mapping[str, Tensor]) -> list[str]:
-    """What the names begin with, at every depth."""
+    """Return the prefixes of the names, at every depth."""
     found = {"": None}
     for name in weights:
         parts = name.split(".")[:-1]
@@ -82,13 +82,13 @@ def _behind(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _missing(named: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
-    """Names of the model that the weights do not say, not even by the name of a tensor that is the same one."""
+    """Return the names of the model that the weights lack, even under the name of a tied tensor."""
     said = {id(value) for name, value in wanted.items() if name in named}
     return sorted(name for name, value in wanted.items() if name not in named and id(value) not in said)
 
 
 def _closest(weights: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> str:
-    """The prefix behind which most names are the model's; of equals the shortest."""
+    """Return the prefix after which most names are the model's; of equals the shortest."""
     return max(_prefixes(weights), key=lambda prefix: (len(_behind(prefix, weights).keys() & wanted.keys()), -len(prefix)))
 
 
@@ -132,6 +132,6 @@ def _more(names: list[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for a sentence."""
+    """Return the first line of an error's text, for a sentence."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Wrappers that training puts around a model, and that say nothing of what it computes."""
+"""Wrappers that training puts around a model and that do not change its outputs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Take ``torch.compile``, data parallelism and weight averaging away, also from inside the model, in place.
+    """Remove ``torch.compile``, data parallelism and weight averaging, also inside the model, in place.
 
     Returns
     -------
     nn.Module
-        The model itself, or what was wrapped.
+        The model itself, or the wrapped one.
     """
     while (inner := _wrapped(model)) is not None:
         model = inner
     for module in list(model.modules()):
-        # What module.compile() leaves.
+        # module.compile() leaves this attribute.
         module._compiled_call_impl = None
         for name, child in list(module.named_children()):
             while (inner := _wrapped(child)) is not None:
