@@ -1,8 +1,8 @@
 """Parameter trees of JAX models: Flax's msgpack files, and npz files of arrays with paths as names; no JAX is needed.
 
-A msgpack file is data, never code: arrays are the extension type 1, whose content is again msgpack (shape, dtype's name, bytes in
-C order); 2 is a complex number and 3 a scalar, both decoded alike; an array above Flax's limit comes in chunks.  Other types, sizes that
-contradict each other, keys that are no text, and trees deeper than any model are refused.
+A msgpack file is data, never code: arrays are the extension type 1, whose content is again msgpack (shape, dtype's name, bytes
+in C order); 2 is a complex number and 3 a scalar, both decoded alike; an array above Flax's limit comes in chunks.  Other
+types, sizes that contradict each other, keys that are no text, and trees deeper than any model are refused.
 """
 
 from __future__ import annotations

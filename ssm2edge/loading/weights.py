@@ -18,8 +18,8 @@ from ssm2edge.loading.wrappers import unwrapped
 def load_weights(model: nn.Module, path: Path, trust_pickle: bool) -> None:
     """Load a file of weights into a model, in place.
 
-    The names may have a prefix of wrappers and trainers (``module.``, ``_orig_mod.``, ``model.``), and other tensors, such as those
-    of a loss, may be beside them.  For tensors that the model ties together, one in the file suffices.
+    The names may have a prefix of wrappers and trainers (``module.``, ``_orig_mod.``, ``model.``), and other tensors, such as
+    those of a loss, may be beside them.  For tensors that the model ties together, one in the file suffices.
 
     Raises
     ------
