@@ -132,7 +132,7 @@ def passages(model: nn.Module, modules: Mapping[str, nn.Module], examples: Examp
     if examples.shorter is not None:
         try:
             shorter = observe(model, modules, examples.shorter)
-        except Exception:  # the user's own code may raise anything; a model of one length is told by its sizes alone
+        except Exception:  # the user's own code may raise anything; the sizes alone identify a model of one length
             shorter = None
     return {
         path: (_passage(path or THE_MODEL, first[path], second[path], None if shorter is None else shorter[path]), first[path][0])

@@ -1,4 +1,4 @@
-"""The user's model, weights and samples, read with suspicion."""
+"""Reads and checks the user's model, weights and samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of a model's forward, and how samples with names fill them."""
+"""The arguments of a model's forward, and their values from named samples."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ssm2edge.errors import UserError
 
 @dataclass(frozen=True)
 class Arguments:
-    """How named samples enter a model's forward.
+    """The entry of named samples into a model's forward.
 
     Attributes
     ----------
     names
-        Of the samples, in the order in which they are handed on.
+        Of the samples, in the order in which they are passed on.
     positional
-        Arguments that are given by position, in their order.
+        Arguments passed by position, in their order.
     batch
         Argument that takes a dictionary of samples, or None.
     keys
-        Samples that this dictionary holds.
+        Samples in this dictionary.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Arguments:
 
     @property
     def plain(self) -> bool:
-        """Return whether every sample is given by position, as it is."""
+        """Return True if every sample is passed by position, unchanged."""
         return self.names == self.positional
 
     def filled(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -58,9 +58,9 @@ class Signature:
     optional
         Arguments with a default, in their order.
     by_name
-        Those of both that are given by keyword only.
+        Those of both that are passed by keyword only.
     any_name
-        Whether forward takes ``**kwargs``, too.
+        True if forward also takes ``**kwargs``.
     tensors
         Arguments that are annotated as tensors, so that none of them is a dictionary.
     """
@@ -88,27 +88,27 @@ class Signature:
 
     @property
     def main(self) -> tuple[str, ...]:
-        """The arguments that samples without names are meant for: those that must be given, or the first one."""
+        """The arguments for samples without names: the required ones, or the first one."""
         return self.needed or self.optional[:1]
 
     @property
     def only(self) -> str | None:
-        """The argument that a sample without a name is meant for: the one that must be given, or the one there is."""
+        """The argument for a single sample without a name: the one required argument, or the only one."""
         names = self.needed or self.optional
         return names[0] if len(names) == 1 else None
 
     def fill(self, given: Sequence[str]) -> Arguments | None:
-        """Return how samples of these names enter forward; None if one of them is no argument of it.
+        """Return the entry of samples of these names into forward; None if one of them is no argument.
 
         Raises
         ------
         UserError
-            If an argument that must be given is not.
+            If a required argument is missing.
         """
         known = (*self.needed, *self.optional)
         others = tuple(name for name in given if name not in known)
         missing = [name for name in self.needed if name not in given]
-        # What forward calls otherwise than the samples are called may be one dictionary of them.
+        # An argument with a name that no sample has may take one dictionary of them.
         batch = missing[0] if others and len(missing) == 1 and missing[0] not in self.tensors else None
         if batch is None and missing and not others:
             raise UserError(f"lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")

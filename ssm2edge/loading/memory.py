@@ -22,11 +22,11 @@ Batch = tuple[dict[str, Array], dict[str, Array]]
 """Inputs and labels by name; labels of a model of one output have the empty name."""
 
 HELD_BACK = 4
-"""One sample in so many is held out where the caller gives no held-out samples."""
+"""One sample in so many is held out if the caller gives no held-out samples."""
 FEWEST = 8
-"""Samples without which none is spared for calibration."""
+"""Smallest number of samples of which some are kept for calibration."""
 LARGEST = 1 << 32
-"""Numbers of all samples together; an iterable that goes on behind them is refused."""
+"""Numbers of all samples together; a longer iterable is refused."""
 
 
 def source_in_memory(model: nn.Module, **described: Any) -> Source:
@@ -45,7 +45,7 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
     ----------
     samples
         A tensor or array, a dictionary by input name, a tuple of inputs, a path of an npz file, a map-style dataset, or an
-        iterable of batches of these (a DataLoader), whose batches may have labels behind the inputs.
+        iterable of batches of these (a DataLoader), whose batches may have labels after the inputs.
     held_out
         The same, to verify on; unless given, a quarter of the samples is held back.
     labels
@@ -63,25 +63,25 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
         if held_out is not None:
             raise UserError(f"{samples} holds held-out samples itself; leave held_out out, or give arrays.")
         return arrays | ({} if labels is None else _keyed("labels", _labels(labels)))
-    inputs, told = gathered(samples, names)
+    inputs, marked = gathered(samples, names)
     if held_out is not None:
         kept, judged = gathered(held_out, names)
         judged = judged if labels is None else _labels(labels)
         return {**_keyed("calibration", inputs), **_keyed("held_out", kept), **_keyed("labels", judged)}
-    told = told if labels is None else _labels(labels)
+    marked = marked if labels is None else _labels(labels)
     count = len(next(iter(inputs.values())))
-    wrong = next((value for value in told.values() if len(value) != count), None)
+    wrong = next((value for value in marked.values() if len(value) != count), None)
     if wrong is not None:
         raise UserError(f"There are {count} samples and {len(wrong)} labels; give one label for each sample.")
     if count < FEWEST:
-        return {**_keyed("held_out", inputs), **_keyed("labels", told)}
+        return {**_keyed("held_out", inputs), **_keyed("labels", marked)}
     # Spread over all samples, which may be sorted by class.
     back = np.zeros(count, bool)
     back[HELD_BACK - 1 :: HELD_BACK] = True
     return {
         **_keyed("calibration", {name: value[~back] for name, value in inputs.items()}),
         **_keyed("held_out", {name: value[back] for name, value in inputs.items()}),
-        **_keyed("labels", {name: value[back] for name, value in told.items()}),
+        **_keyed("labels", {name: value[back] for name, value in marked.items()}),
     }
 
 
@@ -127,7 +127,7 @@ def _joined(batches: Iterable[Any], names: Sequence[str], single: bool) -> Batch
 
 
 def _batch(batch: Any, names: Sequence[str], single: bool) -> Batch:
-    """Return inputs and labels of one batch; a single sample gets an axis in front."""
+    """Return inputs and labels of one batch; a single sample gets a batch axis."""
     if isinstance(batch, Mapping):
         inputs = {str(name): _array(value) for name, value in batch.items() if not str(name).startswith("labels")}
         labels = {str(name).partition(".")[2]: _array(value) for name, value in batch.items() if str(name).startswith("labels")}

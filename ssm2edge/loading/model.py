@@ -21,19 +21,19 @@ from ssm2edge.loading.weights import first_line, load_weights
 from ssm2edge.loading.wrappers import unwrapped
 
 READERS = "LTI_LAYERS"
-"""Name under which the factory's file may say how its own layers are read."""
+"""Name of the mapping in the factory's file that reads its own layers."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserModel:
-    """What the user's code gives.
+    """The user's model and readers.
 
     Attributes
     ----------
     model
-        With its weights, on the CPU, in eval mode; wrappers of training are taken off.
+        With its weights, on the CPU, in eval mode; wrappers of training are removed.
     readers
-        What reads the system of a layer, by the layer's class: the mapping ``LTI_LAYERS`` in the factory's file, if there is one.
+        Functions that return the system of a layer, by the layer's class: ``LTI_LAYERS`` of the factory's file, if it has one.
     """
 
     model: nn.Module
@@ -41,7 +41,7 @@ class UserModel:
 
 
 def load_model(source: Source) -> nn.Module:
-    """The model of :func:`load_user_model` alone."""
+    """Return the model of :func:`load_user_model` alone."""
     return load_user_model(source).model
 
 
@@ -77,7 +77,7 @@ def load_user_model(source: Source) -> UserModel:
 
 
 def ready(model: nn.Module, where: str) -> nn.Module:
-    """Take wrappers of training off a model and put it in eval mode.
+    """Remove wrappers of training from a model and put it in eval mode.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    # The user's file may import its neighbours, and classes look their module up while they are made.
+    # The user's file may import its neighbours, and classes look up their module during their creation.
     sys.path.insert(0, str(path.parent.resolve()))
     sys.modules[name] = module
     try:

@@ -1,8 +1,8 @@
-"""The user's samples: unlabelled calibration inputs, held-out inputs and, where there are any, their labels.
+"""The user's samples: unlabelled calibration inputs, held-out inputs and, if there are any, their labels.
 
 Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments, or of the entries
 of the dictionary that it takes (a model of one input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out
-ones, or ``labels.<output>`` for each output that has some: classes, or true outputs where these are judged by their error.  The
+ones, or ``labels.<output>`` for each output that has some: classes, or true outputs that are judged by their error.  The
 first axis counts the samples.
 """
 
@@ -38,9 +38,9 @@ class Samples:
         Of the held-out part, by output, and by the empty name for the first output: integer classes ``[samples]`` or
         ``[samples, time]``, or true outputs ``[samples, ...]`` float32.
     arguments
-        How the inputs enter the model.
+        Entry of the inputs into the model.
     axes
-        Time axis of each input; None for an input that is given once for the whole sequence.
+        Time axis of each input; None for an input that belongs to the whole sequence.
     """
 
     calibration: Mapping[str, Array]
@@ -132,7 +132,7 @@ def samples_of(
     if missing:
         raise UserError(f"{place} lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")
     axes = _axes(place, parts["held_out"], time_axis, static)
-    # The model gets its inputs in the order of its arguments, whatever that of the file.
+    # The model gets its inputs in the order of its arguments, not of the file.
     calibration, held_out = (
         {
             name: _checked(place, f"{part}.{name}" if f"{part}.{name}" in arrays else part, values[name], axes[name])
@@ -178,7 +178,7 @@ def _unknown(place: Path, key: str, takes: Signature) -> UserError:
 
 
 def _axes(place: Path, values: Mapping[str, Array], time_axis: int, static: Collection[str]) -> dict[str, int | None]:
-    """Return the time axis of each input: an input of fewer axes has none, nor has one that is said to be static."""
+    """Return the time axis of each input; inputs of fewer axes and static inputs have none."""
     absent = [name for name in static if name not in values]
     if absent:
         raise UserError(f"{place} has no input {absent[0]} that could be static; its inputs are {', '.join(values)}.")

@@ -1,4 +1,4 @@
-"""What the user hands in: a model directory with build.toml, or a factory with weights and samples given as options."""
+"""The user's source: a model directory with build.toml, or a factory with weights and samples as options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssm2edge.options import TABLE
 BUILD_FILE = "build.toml"
 
 METRICS = ("accuracy", "nrmse")
-"""What labels can be judged by."""
+"""Metrics of labels."""
 
 KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
@@ -48,18 +48,18 @@ class Source:
     time_axis
         Position of time in the inputs' shapes; the batch is axis 0.
     metrics
-        What the labels are judged by: by output, and by the empty name for all outputs that are not named.
+        Metrics of the labels by output; the empty name stands for all other outputs.
     defaults
-        Build options the model directory asks for.
+        Build options of the model directory.
     classes
         Names of the classes, if they have any.
     front_end
-        What turns a recording into the model's input: ``kind``, ``sample_rate``, ``window``, ``hop``, ``mels`` and ``span``, the
-        frames of one answer; None where recordings are no input.
+        Front end that turns a recording into the model's input: ``kind``, ``sample_rate``, ``window``, ``hop``, ``mels`` and
+        ``span``, the frames of one answer; None if the model does not take recordings.
     lti
         Patterns of the paths of modules that are linear and time-invariant.
     static
-        Inputs without a time axis, whose arrays have as many axes as if they had one.
+        Inputs without a time axis whose arrays have as many axes as those with one.
     trust_pickle
         Load weights files that can run code.
     in_memory
@@ -84,23 +84,23 @@ class Source:
 
     @property
     def metric(self) -> str | None:
-        """What labels without a name are judged by, or None."""
+        """Metric of labels without a name, or None."""
         return self.metrics.get("")
 
     @property
     def task(self) -> dict[str, Any] | None:
-        """What the model is for, as the manifest says it."""
-        told: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
+        """The model's task, as the manifest records it."""
+        recorded: dict[str, Any] = {} if self.metric is None else {"metric": self.metric}
         if named := {name: metric for name, metric in self.metrics.items() if name}:
-            told["metrics"] = named
+            recorded["metrics"] = named
         if self.classes:
-            told["classes"] = list(self.classes)
+            recorded["classes"] = list(self.classes)
         if self.front_end is not None:
-            told["front_end"] = dict(self.front_end)
-        return told or None
+            recorded["front_end"] = dict(self.front_end)
+        return recorded or None
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every file of the source that is there, by name."""
+        """Return the SHA-256 of every existing file of the source, by name."""
         file = self.factory.rpartition(":")[0]
         code = self.directory / file if file.endswith(".py") else None
         paths = (self.directory / BUILD_FILE, code, self.weights, self.samples)

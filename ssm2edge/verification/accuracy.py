@@ -12,7 +12,7 @@ from ssm2edge.verification.subject import Subject
 
 
 def measure(subject: Subject, name: str) -> Accuracy | None:
-    """Return accuracies, from an output as class scores behind its labels' axes; None without classes or such an output.
+    """Return accuracies, from an output with class scores after its labels' axes; None without classes or such an output.
 
     Labels are one class a sample ``[samples]``, or one at each of its steps ``[samples, time]``.
     """
@@ -27,7 +27,7 @@ def accuracy(subject: Subject, name: str, measured: Accuracy) -> Check:
     """Check that the loss is within its limit, and that the accuracies are those in the manifest.
 
     The interval is for paired samples, whose steps are not independent of each other: the loss is the mean over the samples of
-    what each loses.
+    the loss of each.
     """
     labels = subject.reference.labels[name]
     before, after = _right(subject, labels, name)
@@ -44,7 +44,7 @@ def accuracy(subject: Subject, name: str, measured: Accuracy) -> Check:
     limit, recorded = subject.limits.drop, subject.recorded.get(name)
     passed = limit is None or drop <= limit
     if recorded is not None:
-        # The original's answers are in the pack; the artifact's may turn on rounding, which differs between processors.
+        # The original's answers are in the pack; the artifact's may depend on rounding, which differs between processors.
         slack = max(1.0, 0.001 * labels.size) / labels.size + 1e-9
         agrees = (
             recorded.samples == count

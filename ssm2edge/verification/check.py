@@ -1,4 +1,4 @@
-"""What a verification says: named checks, each with its figure and its limit, and the verdict on all of them."""
+"""Result of a verification: named checks, each with its figure and limit, and the verdict on all of them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Check:
     name
         ``group.property``, such as ``streaming.carried``.
     figure
-        What was measured; None where it was not finite or there is nothing to measure.
+        Measured value; None if it was not finite or there is nothing to measure.
     limit
-        What the figure must not exceed; None for a figure that is only told.
+        Largest figure that passes; None for a figure without a limit.
     passed
-        Whether it is within the limit.
+        True if it is within the limit.
     detail
         One sentence for people.
     """
@@ -70,9 +70,9 @@ class Verdict:
     accuracy
         Of the original and of the artifact on the held-out samples, for the first output with labels; None without labels.
     layers
-        Errors layer by layer, in the graph's order; empty where they were not recorded.
+        Errors layer by layer, in the graph's order; empty if they were not recorded.
     heads
-        By output, where more than the first one are judged; empty otherwise.
+        By output, if more than the first one are judged; else empty.
     """
 
     checks: tuple[Check, ...]
@@ -82,7 +82,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return all(check.passed for check in self.checks)
 
     @property
@@ -91,11 +91,11 @@ class Verdict:
         return tuple(check for check in self.checks if not check.passed)
 
     def with_check(self, check: Check) -> Verdict:
-        """The verdict with one more check."""
+        """Return the verdict with one more check."""
         return replace(self, checks=(*self.checks, check))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, every number finite."""
+        """Return plain values, every number finite."""
         return {
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],
@@ -106,14 +106,14 @@ class Verdict:
 
 
 def within(name: str, figure: float, limit: float, detail: str) -> Check:
-    """A check that passes if the figure is at most the limit; one that is not finite fails."""
+    """Return a check that passes if the figure is at most the limit; one that is not finite fails."""
     if not math.isfinite(figure):
         return Check(name, None, limit, False, f"{detail}; the figure is not finite")
     return Check(name, figure, limit, figure <= limit, detail)
 
 
 def relative_error(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
-    """Largest absolute difference relative to the largest expected magnitude, over the worst output.
+    """Return the largest absolute difference relative to the largest expected magnitude, over the worst output.
 
     Not finite if a shape differs, an output is missing, or any value is not finite.
     """

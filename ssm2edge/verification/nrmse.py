@@ -1,4 +1,4 @@
-"""Error of predictions on the held-out samples, of the original and of the artifact, where labels are the true outputs."""
+"""Error of predictions on the held-out samples, of the original and of the artifact, if labels are the true outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssm2edge.verification.check import Array, Check
 from ssm2edge.verification.subject import Subject
 
 AGREEMENT = 1e-3
-"""Largest relative difference between the error in the manifest and the one measured: answers turn on rounding."""
+"""Largest relative difference between the error in the manifest and the measured one: answers depend on rounding."""
 
 
 def measure(subject: Subject, name: str) -> Accuracy | None:
@@ -34,14 +34,14 @@ def nrmse(subject: Subject, name: str, measured: Accuracy) -> Check:
     passed = limit is None or drop <= limit
     if recorded is not None:
         pairs = ((recorded.original, measured.original), (recorded.artifact, measured.artifact))
-        if recorded.samples != measured.samples or any(abs(told - found) > AGREEMENT * found for told, found in pairs):
+        if recorded.samples != measured.samples or any(abs(stated - found) > AGREEMENT * found for stated, found in pairs):
             passed = False
             detail += f"; the manifest says {recorded.original:.4f} and {recorded.artifact:.4f} on {recorded.samples}"
     return Check(subject.check_name("nrmse", name), drop, limit, passed, detail)
 
 
 def normalised_error(predicted: Array, true: Array) -> float:
-    """Return the root mean square error over the standard deviation of the truth, or over its size where it is constant.
+    """Return the root mean square error over the standard deviation of the truth, or over its size if it is constant.
 
     Parameters
     ----------

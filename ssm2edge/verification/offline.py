@@ -13,14 +13,14 @@ SIZES = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
 
 def parity(subject: Subject) -> Check:
-    """The graph computes what the reduced torch model computes, on every held-out sample."""
+    """Compare the graph with the reduced torch model on every held-out sample."""
     error = relative_error(subject.outputs, subject.reference.reduced)
     detail = f"offline graph against the reduced torch model on {subject.reference.samples} held-out samples"
     return within("offline.parity", error, subject.limits.parity, detail)
 
 
 def output_error(subject: Subject) -> Check:
-    """How far the outputs are from the original model's; told, not limited, for it is what reduction costs."""
+    """Measure the distance of the outputs from the original model's: the error of reduction, recorded without a limit."""
     error = relative_error(subject.outputs, subject.reference.original)
     squares = sum(
         float(np.sum((subject.outputs[name].astype(np.float64) - value) ** 2))
@@ -35,7 +35,7 @@ def output_error(subject: Subject) -> Check:
 
 
 def batches(subject: Subject) -> Check:
-    """A batch gives what its rows give alone."""
+    """Compare a batch with its rows alone."""
     inputs = subject.held_out(5)
     together = subject.model.run(inputs)
     rows = len(next(iter(inputs.values())))
@@ -47,9 +47,9 @@ def batches(subject: Subject) -> Check:
 
 
 def lengths(subject: Subject) -> Check:
-    """Every length the model takes gives finite outputs, and a sequence output does not depend on what comes later.
+    """Check that every length gives finite outputs, and that an output along time does not depend on later samples.
 
-    The second part is asked only of models that stream: others may look ahead.
+    The second part applies to models that stream; others may look ahead.
     """
     inputs = subject.held_out(2)
     length = subject.length(inputs)

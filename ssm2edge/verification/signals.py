@@ -1,4 +1,4 @@
-"""Artificial signals: what held-out samples never show."""
+"""Artificial signals, which held-out samples never contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = ("zeros", "an impulse", "a step", "a sine", "a burst and silence", "no
 
 
 def probe_signals(length: int) -> Array:
-    """Signals of magnitude one, ``[signals, length]`` float64, in the order of `SIGNALS`."""
+    """Return signals of magnitude one, ``[signals, length]`` float64, in the order of `SIGNALS`."""
     time = np.arange(length)
     generator = np.random.default_rng(1)
     noise = generator.uniform(-1.0, 1.0, length)
@@ -21,17 +21,17 @@ def probe_signals(length: int) -> Array:
 
 
 def spread(length: int, kept: int) -> Array:
-    """Positions of ``kept`` samples spread over ``length``, first and last included; all where there are no more."""
+    """Return positions of ``kept`` samples spread over ``length``, with the first and the last; all if there are no more."""
     return np.arange(length) if kept >= length else np.linspace(0, length - 1, kept).round().astype(np.int64)
 
 
 def with_signals(held_out: Mapping[str, Array], time_axes: Mapping[str, int | None], length: int) -> dict[str, Array]:
-    """The first held-out sequence, cut, and one row for each signal.
+    """Return the first held-out sequence, cut, and one row for each signal.
 
     Parameters
     ----------
     held_out
-        Held-out inputs; inputs that are no signals (classes, or given once) take held-out values in every row.
+        Held-out inputs; inputs that are no signals (classes, or without time) take held-out values in every row.
     time_axes
         Of every input.
     length
@@ -53,5 +53,5 @@ def with_signals(held_out: Mapping[str, Array], time_axes: Mapping[str, int | No
 
 
 def shortened(value: Array, length: int) -> Array:
-    """Return an input that is given once, for sequences cut to a length: whole numbers may be lengths, and are then no longer."""
+    """Return an input without time for sequences cut to a length; whole numbers may be lengths and are cut with them."""
     return np.minimum(value, length) if value.ndim == 1 and value.dtype.kind in "iu" else value

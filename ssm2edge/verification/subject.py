@@ -1,4 +1,4 @@
-"""What is verified: graphs, the reference pack, and what the build says about them."""
+"""Subject of a verification: graphs, the reference pack, and the figures of the build."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Limits:
 
 
 LIMITS = Limits()
-"""What the product promises."""
+"""Limits that the product promises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Subject:
     Attributes
     ----------
     offline, stream
-        The ONNX files; ``stream`` is None where the model cannot stream.
+        The ONNX files; ``stream`` is None if the model cannot stream.
     reference
         Held-out inputs and the torch models' outputs on them.
     spectral_radii
@@ -46,15 +46,15 @@ class Subject:
     recorded
         By output, the accuracies in the manifest, to be found again; empty before there are any.
     limits
-        What passes.
+        Limits of the checks.
     threads
         Threads within an operator.
     probes
-        Artificial signals, and what the torch models and their layers make of them; None where they were not recorded.
+        Artificial signals with the outputs of the torch models and their layers; None if they were not recorded.
     bound
-        What the manifest says of the bound on the output error; None without one.
+        Bound on the output error in the manifest; None without one.
     responses
-        Impulse and frequency responses of the layers before and after reduction; None where they were not recorded.
+        Impulse and frequency responses of the layers before and after reduction; None if they were not recorded.
     """
 
     offline: Path
@@ -70,7 +70,7 @@ class Subject:
 
     @classmethod
     def of(cls, artifact: Artifact, limits: Limits = LIMITS, threads: int = 1) -> Subject:
-        """The subject of an opened artifact."""
+        """Return the subject of an opened artifact."""
         manifest = artifact.manifest
         radii = {layer.name: layer.spectral_radius for layer in manifest.layers}
         reference = artifact.reference
@@ -84,7 +84,7 @@ class Subject:
     def staged(
         cls, folder: Path, reference: Reference, spectral_radii: Mapping[str, float], limits: Limits = LIMITS, threads: int = 1
     ) -> Subject:
-        """The subject of a folder that is still being filled; its streaming graph is tested if it is there."""
+        """Return the subject of a folder that is still being filled; its streaming graph is tested if it exists."""
         stream = folder / "stream.onnx"
         return cls(folder / "offline.onnx", stream if stream.exists() else None, reference, spectral_radii, {}, limits, threads)
 
@@ -101,14 +101,14 @@ class Subject:
 
     @cached_property
     def layer_outputs(self) -> dict[str, Array]:
-        """What the layers of the offline graph give on the probes, by name; of those that the pack of probes knows."""
+        """Outputs of the offline graph's layers on the probes, by name, for layers in the pack of probes."""
         if self.probes is None:
             return {}
         known = self.probes.reduced
         values = {name: value for name, value in self.model.layers.items() if LAYER + name in known}
         if not values:
             return {}
-        # A layer may give what the whole model gives.
+        # A layer's output may be that of the whole model.
         inner = dict.fromkeys(value for value in values.values() if value not in self.time_axes)
         with Model(self.offline, threads=self.threads, exposed=tuple(inner)) as model:
             found = model.run(dict(self.probes.inputs))
@@ -120,16 +120,16 @@ class Subject:
         return {port.name: port.time_axis for port in (*self.model.inputs, *self.model.outputs)}
 
     def open_stream(self, batch: int) -> Stream:
-        """A fresh stream; only where there is a streaming graph."""
+        """Open a fresh stream, if there is a streaming graph."""
         assert self.stream is not None
         return Stream(self.stream, batch, threads=self.threads)
 
     def check_name(self, metric: str, output: str) -> str:
-        """Return the name of the check that judges an output: the metric alone, where only the first output has labels."""
+        """Return the name of the check that judges an output: the metric alone if only the first output has labels."""
         return metric if self.reference.one_head else f"{metric}.{output}"
 
     def held_out(self, rows: int) -> dict[str, Array]:
-        """The first held-out inputs, at most ``rows``."""
+        """Return the first held-out inputs, at most ``rows``."""
         return {name: value[:rows] for name, value in self.reference.inputs.items()}
 
     def length(self, inputs: Inputs) -> int:
@@ -138,21 +138,21 @@ class Subject:
         return int(next(lengths))
 
     def lengths(self, wanted: Iterable[int]) -> list[int]:
-        """The lengths next to the wanted ones that the offline graph takes, in order."""
+        """Return the lengths nearest to the wanted ones that the offline graph takes, in order."""
         multiple, shortest = self.model.multiple, self.model.shortest
         return sorted({-(-max(length, shortest, 1) // multiple) * multiple for length in wanted})
 
     def cut(self, inputs: Inputs, start: int, stop: int) -> dict[str, Array]:
-        """Samples ``start`` to ``stop`` along time."""
+        """Return samples ``start`` to ``stop`` along time."""
         return {name: value[along(self.time_axes[name], start, stop)] for name, value in inputs.items()}
 
     def _portions(self) -> Iterator[dict[str, Array]]:
-        # Memory stays small whatever the length, and short sequences are not run one by one.
+        # Memory stays small for any length, and short sequences run in batches.
         rows = max(1, 16384 // max(1, self.length(self.reference.inputs)))
         for start in range(0, self.reference.samples, rows):
             yield {name: value[start : start + rows] for name, value in self.reference.inputs.items()}
 
 
 def along(axis: int | None, start: int, stop: int) -> tuple[slice, ...]:
-    """Index of a part along time; everything where there is no time axis."""
+    """Return the index of a part along time; of everything without a time axis."""
     return () if axis is None else (slice(None),) * axis + (slice(start, stop),)

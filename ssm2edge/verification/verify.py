@@ -41,7 +41,7 @@ METRICS: tuple[tuple[Callable[[Subject, str], Accuracy | None], Judge], ...] = (
     (accuracy.measure, accuracy.accuracy),
     (nrmse.measure, nrmse.nrmse),
 )
-"""How the outputs are judged on held-out samples: each by the first that its labels allow."""
+"""Metrics of outputs on held-out samples: each output has the first that its labels allow."""
 
 
 def verify(
@@ -52,9 +52,9 @@ def verify(
     Parameters
     ----------
     directory
-        What ``ssm2edge build`` made; or the artifact that `open_artifact` gave for it.
+        Build directory, or the artifact that `open_artifact` returned for it.
     limits
-        What passes.
+        Limits of the checks.
     threads
         Threads within an operator.
     progress
@@ -86,17 +86,17 @@ def examine(subject: Subject, progress: Progress | None = None) -> Verdict:
             if found is not None:
                 measured[output], judge = found
                 checks.append(judge(subject, output, measured[output]))
-    told = any(check.name == "layers.parity" for check in checks)
+    named = any(check.name == "layers.parity" for check in checks)
     return Verdict(
         tuple(checks),
         next(iter(measured.values()), None),
-        layers.layer_errors(subject) if told else (),
+        layers.layer_errors(subject) if named else (),
         {} if subject.reference.one_head else measured,
     )
 
 
 def judged(subject: Subject, output: str) -> tuple[Accuracy, Judge] | None:
-    """Return what an output's labels say of it, and what judges that; None if no metric takes such labels."""
+    """Return the measured accuracies of an output and the check of them; None if no metric takes its labels."""
     for measure, judge in METRICS:
         if (found := measure(subject, output)) is not None:
             return found, judge
@@ -112,7 +112,7 @@ def _applicable(subject: Subject) -> Iterator[Named]:
 
 
 def run_check(name: str, check: Callable[[Subject], Check | None], subject: Subject) -> list[Check]:
-    """Run one check: its result, none if it does not apply, a failure if the runtime cannot run what it needs."""
+    """Run one check; return its result, None if it does not apply, a failure if the runtime cannot run it."""
     try:
         result = check(subject)
     except EdgeError as fault:

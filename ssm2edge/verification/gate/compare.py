@@ -1,4 +1,4 @@
-"""The gate from beginning to end: first what is the same every time, then what is measured, then latencies."""
+"""The whole gate: first figures without noise, then measured ones, then latencies."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def compare(
     candidate
         The artifact under test.
     baseline
-        What it must not be worse than.
+        The artifact or manifest to compare with.
     policy
-        How much worse is worse.
+        Limits of the differences.
     threads
         Threads within an operator.
     progress
-        Called with what is being compared.
+        Called with the name of each comparison.
     seed
         Of the order in which sessions are built and timed; a new one every time unless given.
 

@@ -1,4 +1,4 @@
-"""What the candidate computes: parity, streaming, error and accuracy, measured here on its reference pack."""
+"""Measured figures of the candidate: parity, streaming, error and accuracy on its reference pack."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PROMISES: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
     ("streaming.fresh", streaming.fresh),
     ("streaming.carried", streaming.carried),
 )
-"""Checks of `verify` that a candidate must pass whatever its baseline does: it computes what was built, from state to state."""
+"""Checks of `verify` that a candidate must pass whatever its baseline: it computes the built model, from state to state."""
 
 
 def measured(candidate: Subject, baseline: Manifest, policy: Policy, progress: Callable[[str], None]) -> Iterator[Gate]:
-    """Run what must hold of the candidate, and compare its error and accuracy with the baseline's."""
+    """Run the required checks of the candidate, and compare its error and accuracy with the baseline's."""
     for name, check in PROMISES:
         if name.startswith("streaming") and candidate.stream is None:
             continue
@@ -49,7 +49,7 @@ def _error(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterator[G
     if check.figure is None:
         yield _promised(check)
         return
-    # Outputs differ between processors by rounding, which parity allows.
+    # Outputs differ between processors by rounding, within the limit of parity.
     yield at_most("error", check.figure, float(before), percent, candidate.limits.parity)
 
 
@@ -67,7 +67,7 @@ def _accuracy(candidate: Subject, baseline: Manifest, policy: Policy) -> Iterato
             continue
         measured, judge = found
         check = judge(candidate, output, measured)
-        # An answer may turn on rounding, which differs between processors: one sample is no regression.
+        # An answer may depend on rounding, which differs between processors: one sample is no regression.
         rise = judge is nrmse.nrmse
         slack = policy.points / 100.0 + (0.0 if rise else 1.0 / measured.samples)
         now = measured.artifact
