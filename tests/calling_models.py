@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 
 CHANNELS, FEATURES, LENGTH, HELD_OUT = 4, 2, 24, 6
-DIGITS, SPEAKERS, DIMENSIONS = 5, 3, 3
+DIGITS, SPEAKERS, DIMENSIONS = 5, 3, 40
 
 
 class Core(nn.Module):

@@ -40,7 +40,7 @@ def probe(task: Task, reduced: Reduced) -> Reference:
         The model with reduced blocks.
     """
     axis, multiple, shortest = task.time_axis, reduced.traced.multiple, reduced.traced.shortest
-    widths = [value.shape[-1] for value in layer_outputs(reduced.model, task.first, axis).values()]
+    widths = [value.shape[-1] for value in layer_outputs(reduced.model, task.first, task.length).values()]
     rows = len(probe_signals(1)) + 1
     length = max(min(task.length, LENGTH), shortest) // multiple * multiple
     if length in widths and length - multiple >= shortest:
@@ -54,8 +54,8 @@ def probe(task: Task, reduced: Reduced) -> Reference:
     kept = max(FEWEST, NUMBERS // max(1, 2 * sum(widths) * rows))
     return Reference(
         inputs,
-        record_outputs(task.model, inputs, axis) | layer_outputs(task.full, inputs, axis, kept),
-        record_outputs(reduced.model, inputs, axis) | layer_outputs(reduced.model, inputs, axis, kept),
+        record_outputs(task.model, inputs, axis) | layer_outputs(task.full, inputs, length, kept),
+        record_outputs(reduced.model, inputs, axis) | layer_outputs(reduced.model, inputs, length, kept),
     )
 
 
@@ -68,7 +68,7 @@ def _answered(model: nn.Module, inputs: Mapping[str, Array]) -> Array:
     return found
 
 
-def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], time_axis: int, kept: int = FEWEST) -> dict[str, Array]:
+def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], length: int, kept: int = FEWEST) -> dict[str, Array]:
     """What each block of a replaced model gives, float32, ``(samples, at most kept, width)``, by ``layer.<name>``.
 
     Layers whose input the model pads are left out.
@@ -79,14 +79,13 @@ def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], time_axis: int,
         A model whose layers are blocks; it is run once on all samples.
     inputs
         By name, ``(samples, ...)``.
-    time_axis
-        Position of time in the inputs.
+    length
+        Time steps of the inputs.
     kept
         Time steps to keep, see :func:`ssm2edge.verification.signals.spread`.
     """
     calls: dict[str, int] = {}
     found: dict[str, Array] = {}
-    length = max(value.shape[time_axis] for value in inputs.values() if value.ndim > time_axis)
     handles = []
     for name, block in blocks(model).items():
 
