@@ -316,7 +316,7 @@ class Manifest:
 
     @property
     def judged(self) -> dict[str, Accuracy]:
-        """What was measured on labels, by output; the name is empty where only the first output has labels."""
+        """Accuracies by output; the name is empty if only the first output has labels."""
         return dict(self.heads) or ({} if self.accuracy is None else {"": self.accuracy})
 
     def metric(self, head: str = "") -> str | None:

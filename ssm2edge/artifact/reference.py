@@ -28,7 +28,7 @@ class Reference:
     Attributes
     ----------
     inputs
-        By input name, ``[samples, time, ...]``, or ``[samples, ...]`` where an input is given once for the whole sequence.
+        By input name, ``[samples, time, ...]``, or ``[samples, ...]`` for an input of the whole sequence.
     original, reduced
         By output name, ``[samples, ...]``, float32: of the original and of the reduced torch model.
     labels
@@ -52,7 +52,7 @@ class Reference:
 
     @property
     def one_head(self) -> bool:
-        """Whether labels are those of the first output, and of no other."""
+        """True if no output but the first has labels."""
         return all(name == first_output(self.original) for name in self.labels)
 
     @property
