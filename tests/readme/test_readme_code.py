@@ -1,19 +1,23 @@
-"""README's Python runs, in its twelve lines, from a module in memory to a stream."""
+"""README's Python runs, in its twelve lines, from a module in memory to a stream; its commands and their options exist."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from ssm2edge.cli import main
 from ssm2edge.layers import blocks
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
-README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = [line for line in README.splitlines() if line.startswith("    ") and "ssm2edge " in line]
 (BLOCK,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -41,3 +45,14 @@ def test_a_module_trained_here_is_compressed_built_verified_and_streamed(
     assert "passed:" in shown
     numbers = [float(number) for number in re.findall(r"\[+\s*(-?[\d.]+(?:e-?\d+)?)\s*\]", shown)]
     assert numbers == pytest.approx(streamed.flatten().tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("line", LINES, ids=range(len(LINES)))
+def test_commands_take_the_options_and_models_of_readme(line: str) -> None:
+    calls = [shlex.split(part.split("   ")[0]) for part in line.strip().split("&&") if part.strip().startswith("ssm2edge ")]
+    assert calls
+    for _, name, *arguments in calls:
+        options = {option for parameter in main.commands[name].params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("--")} <= options
+        shipped = [argument for argument in arguments if argument.startswith("models/")]
+        assert [path for path in shipped if not (ROOT / path).exists()] == []
