@@ -74,7 +74,7 @@ class Matched:
 
 
 Metric = str | None | tuple[str | None, ...]
-"""What a model is judged by, or each of its outputs."""
+"""Metric of a model, or of each of its outputs."""
 
 Distance = Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], Tensor]
 """Mean over a batch, from the outputs of the reduced network and of the original."""

@@ -28,7 +28,7 @@ class Wrapper(nn.Module, ABC):
 
 
 def around(model: nn.Module, part: nn.Module) -> nn.Module:
-    """Return what takes the place of a whole model: a part of it, called as the model is."""
+    """Return the module in the place of a whole model: a part of it, called as the model is."""
     return model.around(part) if isinstance(model, Wrapper) else part
 
 

@@ -125,11 +125,6 @@ class Signature:
             names += others
         return Arguments(tuple(names), tuple(positional), batch, others if batch is not None else ())
 
-    def described(self) -> str:
-        """Name the arguments, for messages."""
-        needed = ", ".join(self.needed) or "no argument that must be given"
-        return needed + (f", and as options {', '.join(self.optional)}" if self.optional else "")
-
 
 def _is_tensor(annotation: Any) -> bool:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

@@ -24,7 +24,7 @@ ALONE = "output"
 """Name of an output that has none."""
 
 RESERVED = ("state.", "next.", "layer.")
-"""What names of states and of layers' outputs begin with."""
+"""Beginnings of the names of states and of layers' outputs."""
 
 
 class Called(Wrapper):
@@ -35,7 +35,7 @@ class Called(Wrapper):
     Attributes
     ----------
     arguments
-        How the tensors enter the user's forward.
+        The way of the tensors into the user's forward.
     outputs
         Name of each output, by its place in the answer of the user's model.
     """
@@ -100,7 +100,7 @@ def called(model: nn.Module, arguments: Arguments, sample: Sequence[Tensor]) -> 
     model
         In eval mode.
     arguments
-        How samples enter its forward.
+        The way of samples into its forward.
     sample
         One sequence of each input, to see what the model answers with.
 

@@ -60,7 +60,7 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
 
 
 def metric(manifest: Manifest, head: str = "") -> str:
-    """Return what the labels of an output are judged by; the empty name stands for the first one."""
+    """Return the metric of an output; the empty name stands for the first one."""
     return manifest.metric(head) or "accuracy"
 
 

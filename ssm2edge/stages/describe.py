@@ -65,7 +65,7 @@ def describe(
         ),
         calibration=None if matched is None else {name: float(value) for name, value in asdict(matched).items()},
         bound=bound,
-        task=source.task,
+        task=task_record(task),
         accuracy=verdict.accuracy,
         parity=verdict.to_json(),
         latency=latency,
@@ -76,6 +76,18 @@ def describe(
         heads=verdict.heads,
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
+
+
+def task_record(task: Task) -> dict[str, Any] | None:
+    """Return the task of the model with the metric of its first output, and of each where several have labels."""
+    metrics = dict(zip(task.outputs, task.metrics, strict=True))
+    record = dict(task.source.task or {})
+    if metrics[task.outputs[0]] is not None:
+        record["metric"] = metrics[task.outputs[0]]
+    if set(task.samples.labels) - {task.outputs[0]}:
+        # Labels without a metric are classes.
+        record["metrics"] = {name: metrics[name] or "accuracy" for name in task.samples.labels}
+    return record or None
 
 
 def layer_records(

@@ -53,6 +53,11 @@ def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]])
     samples = samples_of(arrays, source.samples, Signature.of(user.model), source.time_axis, source.metrics, source.static)
     inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
     model, outputs = called(user.model, samples.arguments, [value[:1] for value in inputs])
+    unknown = [name for name in source.metrics if name and name not in outputs]
+    if unknown:
+        raise UserError(
+            f"There is a metric of {unknown[0]}, but the model's outputs are {', '.join(outputs)}; name one of these."
+        )
     samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(source.samples)))
     model = realise_layers(model, Examples.of(inputs, list(samples.axes.values())), source.lti, user.readers)
     fix_lengths(model, samples.length)

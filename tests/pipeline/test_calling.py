@@ -174,7 +174,8 @@ def test_every_head_is_judged_by_its_metric_and_shown(tmp_path: Path) -> None:
     made = build(tmp_path, "Heads", *METRICS, **arrays, **labels)
     assert made.exit_code == 0, made.output
     artifact = open_artifact(tmp_path / "built")
-    assert artifact.manifest.task == {"metric": "accuracy", "metrics": {"power": "nrmse"}}
+    metrics = {"digit": "accuracy", "speaker": "accuracy", "power": "nrmse"}
+    assert artifact.manifest.task == {"metric": "accuracy", "metrics": metrics}
     judged = artifact.manifest.heads
     assert set(judged) == {"digit", "speaker", "power"}
     original = artifact.reference.original["power"].astype(np.float64)
@@ -255,6 +256,9 @@ def test_labels_of_heads_that_do_not_fit_are_refused(tmp_path: Path, change: dic
 def test_metrics_that_there_are_not_are_refused(tmp_path: Path) -> None:
     arrays, labels = heads()
     assert build(tmp_path, "Heads", "--metric", "digit=beauty", **arrays, **labels).exit_code == 2
+    made = build(tmp_path, "Heads", *METRICS, "--metric", "digits=accuracy", **arrays, **labels)
+    assert made.exit_code == 2
+    assert "a metric of digits, but the model's outputs are digit, speaker, power" in made.stderr
 
 
 class Answering(models.Core):
