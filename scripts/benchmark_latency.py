@@ -49,7 +49,13 @@ def measure(group: str, rounds: int, artifact: Path | None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as directory:
         if artifact is None:
             artifact = Path(directory) / "artifact"
-            build(open_source(str(artifacts.MODELS / "digits")), Options(order=artifacts.ORDER), artifact, False, _silent)
+            build(
+                open_source(str(artifacts.MODELS / "digits")),
+                Options(order=artifacts.ORDER, calibrate="none"),
+                artifact,
+                False,
+                _silent,
+            )
         if group == "digits":
             yield from artifacts.digits_rows(rounds, artifact)
         else:

@@ -101,7 +101,13 @@ def build_artifacts(directory: Path) -> list[Path]:
     for name in ("digits", "sysid"):
         for block in (1, 16):
             target = directory / f"{name}, blocks of {block}"
-            build(open_source(str(ROOT / "models" / name)), Options(order=8, block=block), target, False, lambda *_: None)
+            build(
+                open_source(str(ROOT / "models" / name)),
+                Options(order=8, block=block, calibrate="none"),
+                target,
+                False,
+                lambda *_: None,
+            )
             built.append(target)
     return built
 

@@ -69,15 +69,15 @@ class Options:
         None, "Smallest model whose held-out metric falls by at most so many points.", int, float, metavar="POINTS"
     )
     method: str = _option("gradient", "Reduction method: gradient, tlh2, balanced, ...", str, recorded=lambda _: True)
-    calibrate: str | None = _option(
-        None,
+    calibrate: str = _option(
+        "auto",
         "Improve the reduced layers on the calibration samples: for the spectrum of each layer's inputs, or until the outputs "
         "match the original's.",
         str,
-        choices=("none", "spectrum", "match"),
+        choices=("auto", "none", "spectrum", "match"),
         noun="calibration",
-        default_text="match where no size is given and there are samples, else none",
-        recorded=lambda options: options.calibrate not in (None, "none"),
+        default_text="auto: match where there are enough calibration samples",
+        recorded=lambda options: options.calibrate not in ("auto", "none"),
     )
     calibration_steps: int = _option(
         150,
@@ -85,6 +85,13 @@ class Options:
         int,
         metavar="N",
         recorded=lambda options: options.calibrate == "match",
+    )
+    max_loss: float | None = _option(
+        None,
+        "Publish nothing, and exit with code 1, if the artifact loses more points of its metric on the held-out samples.",
+        int,
+        float,
+        metavar="POINTS",
     )
     seed: int = _option(
         0, "Seed of the random choices of --calibrate match.", int, recorded=lambda options: options.calibrate == "match"
@@ -128,6 +135,7 @@ class BuildOptions(TypedDict, total=False):
     max_error: float
     max_error_of: str
     max_drop: float
+    max_loss: float
     method: str
     calibrate: str
     calibration_steps: int
@@ -162,6 +170,8 @@ def check_options(options: Options) -> None:
         raise UserError(f"Matching needs at least 1 step, not {options.calibration_steps}; or ask for --calibrate spectrum.")
     if not 0 <= options.seed < 1 << 63:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
+    if options.max_loss is not None and not 0 <= options.max_loss < float("inf"):
+        raise UserError(f"A largest loss of {options.max_loss:g} points cannot be held; give a number of at least 0.")
     if options.block < 1:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
     if isinstance(options.horizon, str) and options.horizon != "samples":

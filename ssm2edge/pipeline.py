@@ -111,7 +111,7 @@ def build(
         graphs = export(reduced.traced, task.length, options, folder, progress)
         bound = output_bound(task, reduced, progress)
         records = layer_records(task.layers, reduced.systems, found.reductions)
-        subject, verdict = verified(task, reduced, original, records, bound, folder, progress)
+        subject, verdict = verified(task, reduced, original, records, bound, options, folder, progress)
         latency, measured = measure(task, subject, folder, device, progress)
         progress("report", 0.0)
         figures = draw_up(task, reduced, subject.reference, graphs, folder)

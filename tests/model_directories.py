@@ -33,6 +33,7 @@ metric = "accuracy"
 
 [build]
 order = 6
+calibrate = "none"
 """
 
 

@@ -41,9 +41,15 @@ def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> No
     if built.decided is not None:
         click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop and --calibrate say otherwise.", err=True)
     if as_json:
+        from ssm2edge.artifact.loss import losses
         from ssm2edge.artifact.manifest import to_json
 
-        print_json({"directory": str(built.directory), "seconds": built.seconds, "manifest": json.loads(to_json(built.manifest))})
+        found = [
+            {"output": loss.output, "metric": loss.metric, "loss": loss.amount, "large": loss.large}
+            for loss in losses(built.manifest)
+        ]
+        manifest = json.loads(to_json(built.manifest))
+        print_json({"directory": str(built.directory), "seconds": built.seconds, "losses": found, "manifest": manifest})
     else:
         from ssm2edge.tables.artifact import show_built, wide_console
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssm2edge.artifact import Accuracy, Figures, FileRecord, Manifest
+from ssm2edge.artifact.loss import losses
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
 from ssm2edge.report.words import ENSPACE, MINUS, TIMES, count, figure, percent, seconds, short, size, text, times
@@ -53,7 +54,9 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
     if graphs:
         each = ", ".join(f"{name.removesuffix('.onnx')} {size(bytes_)}" for name, bytes_ in graphs.items())
         found.append(("Files for the device", size(sum(graphs.values())), each))
-    return '<div class="tiles">' + "".join(
+    large = [loss.sentence for loss in losses(manifest) if loss.large]
+    alarm = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in large)
+    return f'{alarm}<div class="tiles">' + "".join(
         f'<div class="tile"><span>{text(name)}</span><strong>{text(value)}</strong><small>{text(note)}</small></div>'
         for name, value, note in found
     ) + "</div>"  # fmt: skip

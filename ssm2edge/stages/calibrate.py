@@ -22,7 +22,7 @@ def calibrate_reductions(
     kind: str | None = None,
 ) -> Calibrated:
     """Improve the reduced systems on the calibration samples."""
-    kind = kind or options.calibrate or "none"
+    kind = kind or options.calibrate
     reduced = {name: reduction.system for name, reduction in reductions.items()}
     if kind == "none":
         return Calibrated(reduced, None)
@@ -46,6 +46,6 @@ def judged_after_calibration(
     task: Task, options: Options, reductions: Mapping[str, Reduction], store: Store
 ) -> dict[str, Reduction]:
     """What a choice of orders is judged by: calibrated on spectra if at all, since matching never makes that worse."""
-    kind = "none" if options.calibrate in (None, "none") else "spectrum"
+    kind = "none" if options.calibrate == "none" else "spectrum"
     systems = calibrate_reductions(task, options, reductions, store, silent, kind).systems
     return {name: dataclasses.replace(reduction, system=systems[name]) for name, reduction in reductions.items()}

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ssm2edge.artifact import PROBES, LayerRecord, Reference
 from ssm2edge.errors import VerificationError
+from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.replace import Reduced
 from ssm2edge.stages.respond import respond
-from ssm2edge.verification import Subject, Verdict, examine
+from ssm2edge.verification import Limits, Subject, Verdict, examine
 
 
 def verified(
@@ -26,6 +27,7 @@ def verified(
     original: Mapping[str, NDArray[np.float32]],
     records: tuple[LayerRecord, ...],
     bound: Mapping[str, Any],
+    options: Options,
     folder: Path,
     progress: Progress,
 ) -> tuple[Subject, Verdict]:
@@ -34,12 +36,13 @@ def verified(
     Raises
     ------
     VerificationError
-        If the graphs do not compute the reduced model.
+        If the graphs do not compute the reduced model, or the artifact loses more than ``max_loss`` points.
     """
     progress("verify", 0.0)
     reference = Reference(dict(task.held_out), dict(original), dict(reduced.outputs), task.samples.labels)
     reference.save(folder)
-    subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records})
+    limits = Limits(drop=options.max_loss)
+    subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}, limits)
     probes = probe(task, reduced)
     probes.save(folder, PROBES)
     responses = respond(task.systems, reduced.systems, subject.model.layer_inputs, task.horizon)

@@ -10,7 +10,8 @@ from ssm2edge.orders import Request
 from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import METHODS
-from ssm2edge.stages.feedthrough import with_feedthrough
+from ssm2edge.stages.calibrate import calibration_signals
+from ssm2edge.stages.feedthrough import EXPECTED, with_feedthrough
 
 CALIBRATED, BLIND = 1 / 8, 1 / 2
 """Shares of the states kept with calibration samples and without.
@@ -89,15 +90,29 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     return task, options, reason
 
 
+def _enough_samples(task: Task, options: Options) -> bool:
+    """Return True if the calibration samples determine the reduced layers, at the largest orders that the options allow."""
+    if not task.samples.calibration:
+        return False
+    share = CALIBRATED if options.undecided else options.keep or EXPECTED
+    orders = {name: options.order or max(1, round(share * system.order)) for name, system in task.systems.items()}
+    try:
+        calibration_signals(task, {name: min(order, task.systems[name].order) for name, order in orders.items()})
+    except UserError:
+        return False
+    return True
+
+
 def _sized(task: Task, options: Options) -> tuple[Options, str | None]:
-    count = len(next(iter(task.samples.calibration.values()), ()))
+    calibrate = options.calibrate
+    if calibrate == "auto":
+        calibrate = "match" if _enough_samples(task, options) else "none"
     if not options.undecided:
-        return dataclasses.replace(options, calibrate=options.calibrate or "none"), None
-    calibrate = options.calibrate or ("match" if count else "none")
+        return dataclasses.replace(options, calibrate=calibrate), None
     if calibrate == "none":
         keep, reason = BLIND, "the inputs of the layers are not known without calibration samples"
     else:
-        keep, reason = CALIBRATED, f"calibrated on {count} samples ({calibrate}) the reference models lose little at that"
+        keep, reason = CALIBRATED, f"calibrated ({calibrate}) the reference models lose little at that"
     widths = [system.batch_shape.numel() for system in task.systems.values()]
     states = sum(width * system.order for width, system in zip(widths, task.systems.values(), strict=True))
     # Every channel keeps at least one state.

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssm2edge.artifact import Accuracy, Manifest
+from ssm2edge.artifact.loss import losses
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
@@ -114,10 +115,38 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
 
 
 def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
-    """Print a finished build: layers, accuracy, latency, and the number of checks."""
-    console.print(Group(_layers(manifest), _accuracy(manifest, verdict.accuracy, verdict.heads), _latency(manifest, None)))
-    line = f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}"
-    console.print(Text(line, style="bold green"))
+    """Print a finished build: its layers, and at last what was lost, how large and fast it is, and where it lies."""
+    console.print(_layers(manifest))
+    for line in closing(directory, manifest, verdict, seconds):
+        console.print(line)
+
+
+def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> list[Text]:
+    """Return at most six lines; a large loss comes last, in red, in place of the green one."""
+    parameters, found = manifest.parameters, losses(manifest)
+    details = [check.detail for check in verdict.checks if check.name.partition(".")[0] in ("accuracy", "nrmse")]
+    graphs = ", ".join(
+        f"{name} {record.bytes / 1024:,.0f} KB" for name, record in manifest.files.items() if name.endswith(".onnx")
+    )
+    lines = [
+        Text(f"Held out: {'; '.join(details)}" if details else "Held out: no labels, so accuracy was not measured."),
+        Text(f"Size: {parameters.model_before:,} to {parameters.model_after:,} parameters; {graphs}"),
+    ]
+    latency = manifest.latency
+    if latency is not None:
+        ratio = next(iter(latency.ratios.values()), None)
+        faster = (
+            "" if ratio is None else f", {ratio.ratio:.3g} ({ratio.low:.3g} to {ratio.high:.3g}) of the original as published"
+        )
+        lines.append(Text(f"Latency of one sequence: {time_text(latency.artifact)}{faster}"))
+    kind = manifest.options.get("calibrate")
+    lines.append(Text(f"Calibrated: {kind} on the calibration samples" if kind else "Not calibrated: reduced for white input"))
+    worst = max((loss for loss in found if loss.large), key=lambda loss: loss.amount, default=None)
+    style = "bold green" if worst is None else "default"
+    lines.append(
+        Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}", style)
+    )
+    return lines if worst is None else [*lines, Text(worst.sentence, "bold red")]
 
 
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:

@@ -41,7 +41,7 @@ def test_matching_is_published_with_what_it_did(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_build_toml_may_ask_for_calibration(tmp_path: Path) -> None:
-    source = model_directory(tmp_path / "model", BUILD + 'calibrate = "spectrum"\n')
+    source = model_directory(tmp_path / "model", BUILD.replace('calibrate = "none"', 'calibrate = "spectrum"'))
     manifest = manifest_of(source)
     assert manifest["options"]["calibrate"] == "spectrum"
     assert "calibration_steps" not in manifest["options"]
@@ -81,7 +81,7 @@ def test_impossible_options_are_refused_and_leave_nothing(tmp_path: Path, option
 
 
 def test_unknown_kind_in_build_toml_is_refused_by_name(tmp_path: Path) -> None:
-    source = model_directory(tmp_path / "model", BUILD + 'calibrate = "labels"\n')
+    source = model_directory(tmp_path / "model", BUILD.replace('calibrate = "none"', 'calibrate = "labels"'))
     result = call("build", source, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "no calibration 'labels'" in result.stderr

@@ -49,7 +49,7 @@ time_axis = 1
 [task]
 metric = "accuracy"
 """
-OPTIONS = {"order": 4, "method": "balanced"}
+OPTIONS = {"calibrate": "none", "order": 4, "method": "balanced"}
 
 
 @pytest.mark.slow

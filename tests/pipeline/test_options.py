@@ -18,6 +18,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_error": ("0.1", 0.1),
     "max_error_of": ('"bound"', "bound"),
     "max_drop": ("1", 1),
+    "max_loss": ("2.5", 2.5),
     "method": ('"modal"', "modal"),
     "block": ("4", 4),
     "horizon": ('"inf"', None),
@@ -32,7 +33,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
 
 
 def options_of(place: Path, text: str, **given: Any) -> Options:
-    source = model_directory(place / "model", BUILD.replace("order = 6", text))
+    source = model_directory(place / "model", BUILD.replace('order = 6\ncalibrate = "none"', text))
     return options_from(open_source(str(source)).defaults, given)
 
 
@@ -67,6 +68,6 @@ def test_options_of_a_manifest_can_be_given_again(tmp_path: Path, size: str) -> 
     source = model_directory(again / "model")
     lines = [f"{key} = {GIVEN[key][0]}" for key in told]
     assert all(told[key] == (GIVEN[key][1] if key != "horizon" else "inf") for key in told)
-    (source / "build.toml").write_text(BUILD.replace("order = 6", "\n".join(lines)))
+    (source / "build.toml").write_text(BUILD.replace('order = 6\ncalibrate = "none"', "\n".join(lines)))
     once_more = options_from(open_source(str(source)).defaults, {})
     assert described(once_more, None) == told

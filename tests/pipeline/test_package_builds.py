@@ -67,7 +67,7 @@ def built(source: Path, out: Path, options: Options) -> Manifest:
 def test_a_full_feedthrough_is_held_where_it_is_asked_for(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5"')
     own, full, fitting = (
-        built(source, tmp_path / kind, Options(order=2, method="balanced", feedthrough=kind))
+        built(source, tmp_path / kind, Options(order=2, method="balanced", feedthrough=kind, calibrate="none"))
         for kind in ("own", "full", "fitting")
     )
     width, layers = 6, 2
@@ -97,7 +97,7 @@ def test_a_full_feedthrough_is_held_only_by_layers_that_do_not_grow(tmp_path: Pa
 def test_an_unknown_feedthrough_is_refused(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5"')
     with pytest.raises(UserError, match="no feedthrough 'dense'"):
-        built(source, tmp_path / "other", Options(order=2, feedthrough="dense"))
+        built(source, tmp_path / "other", Options(order=2, feedthrough="dense", calibrate="none"))
 
 
 def whole_and_streamed(out: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ def relative(actual: np.ndarray, expected: np.ndarray) -> float:
 )
 def test_at_full_order_both_graphs_are_the_packages_model(tmp_path: Path, network: str, order: int, libraries: list[str]) -> None:
     source = directory(tmp_path / "model", "make", f'network = "{network}"', metric=network != "lru")
-    manifest = built(source, tmp_path / "out", Options(order=order))
+    manifest = built(source, tmp_path / "out", Options(order=order, calibrate="none"))
     assert [layer.library for layer in manifest.layers] == libraries
     assert manifest.streaming.available
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_reduced_and_matched_builds_of_two_libraries_are_verified_and_smaller(tm
 @pytest.mark.slow
 def test_bidirectional_blocks_are_built_whole_and_the_manifest_says_why(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "s5", bidir = true')
-    manifest = built(source, tmp_path / "out", Options(order=4, method="balanced"))
+    manifest = built(source, tmp_path / "out", Options(order=4, method="balanced", calibrate="none"))
     assert [layer.name for layer in manifest.layers[:2]] == ["blocks.0.s5.causal", "blocks.0.s5.anticausal"]
     assert all((layer.order_before, layer.order_after) == (8, 4) for layer in manifest.layers)
     assert (manifest.streaming.available, manifest.states) == (False, ())
@@ -154,7 +154,7 @@ def test_bidirectional_blocks_are_built_whole_and_the_manifest_says_why(tmp_path
 def test_layers_that_are_not_lti_are_named_where_they_cannot_be_exported(tmp_path: Path) -> None:
     source = directory(tmp_path / "model", "make", 'network = "liquid"')
     with pytest.raises(UserError, match=r"cannot be exported.*exported as they are: second \(liquid S5\)\.$"):
-        built(source, tmp_path / "out", Options(order=4, method="balanced"))
+        built(source, tmp_path / "out", Options(order=4, method="balanced", calibrate="none"))
     assert not (tmp_path / "out").exists()
 
 
@@ -164,7 +164,7 @@ def test_models_from_jax_are_built_from_their_parameter_file(tmp_path: Path) -> 
     tree = flax_trees.model(1, 4, 3, 3, "half_glu2", True)
     (source / "model.py").write_text(JAX, encoding="utf-8")
     (source / "params.msgpack").write_bytes(flax_trees.packed(tree))
-    manifest = built(source, tmp_path / "out", Options(order=6))
+    manifest = built(source, tmp_path / "out", Options(order=6, calibrate="none"))
     assert [layer.library for layer in manifest.layers] == ["S5", "S5"]
     expected = np.stack([flax_trees.run_model(tree, u, "half_glu2", True) for u in samples()["held_out.pixels"]])
     for answer in whole_and_streamed(tmp_path / "out"):

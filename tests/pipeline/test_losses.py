@@ -1,0 +1,92 @@
+"""A build is calibrated unless it is asked not to be, and says last and loudest what was lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssm2edge.artifact import Accuracy, open_artifact
+from ssm2edge.artifact.loss import Loss, losses
+from ssm2edge.loading import open_source
+from ssm2edge.options import Options
+from ssm2edge.report.overview import tiles
+from ssm2edge.stages.load import load
+from ssm2edge.stages.resolve import resolve
+from ssm2edge.tables.artifact import closing
+from ssm2edge.verification import Verdict
+from tests.command_line import call
+from tests.conftest import Built
+from tests.model_directories import BUILD, model_directory, tiny_model
+
+
+@pytest.mark.parametrize("size", [{}, {"order": 3}, {"keep": 0.5}, {"max_error": 0.1}, {"max_drop": 1.0}])
+def test_however_the_size_is_asked_for_samples_calibrate(tmp_path: Path, size: dict[str, float]) -> None:
+    source = open_source(str(model_directory(tmp_path / "model", BUILD.partition("[build]")[0])))
+    task = load(source)
+    assert resolve(task, Options(**size))[1].calibrate == "match"
+    assert resolve(task, Options(**size, calibrate="none"))[1].calibrate == "none"
+    without = dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration={}))
+    assert resolve(without, Options(**size))[1].calibrate == "none"
+    few = {name: value[:4] for name, value in task.samples.calibration.items()}
+    assert (
+        resolve(dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration=few)), Options(**size))[
+            1
+        ].calibrate
+        == "none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "amount", "large"),
+    [
+        ("accuracy", 0.978, 0.434, 54.4, True),
+        ("accuracy", 0.978, 0.9581, 1.99, False),
+        ("accuracy", 0.5, 0.6, -10.0, False),
+        ("nrmse", 0.02, 0.0222, 11.0, True),
+        ("nrmse", 0.02, 0.0218, 9.0, False),
+        ("nrmse", 0.0, 0.1, 0.0, False),
+    ],
+)
+def test_losses_are_points_of_accuracy_and_per_cent_of_error(
+    metric: str, before: float, after: float, amount: float, large: bool
+) -> None:
+    loss = Loss("", metric, before, after)
+    assert loss.amount == pytest.approx(amount)
+    assert loss.large is large
+
+
+def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
+    place = tiny_build.out
+    manifest = open_artifact(place).manifest
+    verdict = Verdict((), manifest.accuracy)
+    for after, style in ((0.97, "bold green"), (0.4, "bold red")):
+        lossy = dataclasses.replace(manifest, accuracy=Accuracy(0.978, after, 100))
+        lines = closing(place, lossy, verdict, 1.0)
+        assert len(lines) <= 6
+        assert str(lines[-1].style) == style
+        assert [str(line.style) for line in lines].count("bold green") == (style == "bold green")
+        assert ('class="alarm"' in tiles(lossy, {})) == (style == "bold red")
+        assert losses(lossy)[0].large == (style == "bold red")
+
+
+def test_nothing_is_published_that_loses_more_than_is_allowed(tmp_path: Path) -> None:
+    source = model_directory(tmp_path / "model")
+    arrays = dict(np.load(source / "samples.npz"))
+    # Labels by which the original is always right, so that whatever is answered otherwise is lost.
+    with torch.no_grad():
+        arrays["labels"] = tiny_model()(torch.from_numpy(arrays["held_out.pixels"])).argmax(1).numpy()
+    np.savez(source / "samples.npz", **arrays)
+    given = ["build", str(source), "--order", "1", "--method", "modal", "--json"]
+    allowed = call(*given, "--out", str(tmp_path / "allowed"), "--max-loss", "100")
+    assert allowed.exit_code == 0
+    (loss,) = json.loads(allowed.stdout)["losses"]
+    assert loss["loss"] > 0, "the case must lose something"
+    refused = call(*given, "--out", str(tmp_path / "refused"), "--max-loss", str(loss["loss"] / 2))
+    assert refused.exit_code == 1
+    assert "accuracy" in refused.stderr
+    assert not (tmp_path / "refused").exists()
