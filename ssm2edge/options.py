@@ -1,4 +1,4 @@
-"""How to build: one table from which the command line, build.toml, the API, the checks and the manifest's record are made."""
+"""Options of a build: one table makes the command line, build.toml, the API, the checks and the manifest's record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_HORIZON = 10**12
 
 @dataclass(frozen=True)
 class Option:
-    """What the table says of one option.
+    """One row of the table.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ def _option(default: Any, help: str, *kinds: type, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """How to build; None where the user leaves the decision to the build."""
+    """Options of a build; None where the user leaves the decision to the build."""
 
     order: int | None = _option(None, "States to keep per channel.", int)
     keep: float | None = _option(None, "Share of all states to keep, distributed over the layers.", int, float, metavar="SHARE")
@@ -123,7 +123,7 @@ class Options:
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing says how small the model becomes."""
+        """True if nothing says how small the model becomes."""
         return all(getattr(self, name) is None for name in SIZES)
 
 
@@ -220,9 +220,9 @@ def _check_types(defaults: Mapping[str, Any]) -> None:
 
 def described(options: Options, horizon: int | None) -> dict[str, Any]:
     """Return the options as they can be given again; ``horizon`` in taps, None for the infinite one."""
-    told: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     for name, option in TABLE.items():
         value = getattr(options, name)
         if option.recorded(options) if option.recorded is not None else value != DEFAULTS[name]:
-            told[name] = dict(value) if isinstance(value, Mapping) else value
-    return {**told, "horizon": "inf" if horizon is None else horizon}
+            record[name] = dict(value) if isinstance(value, Mapping) else value
+    return {**record, "horizon": "inf" if horizon is None else horizon}

@@ -22,7 +22,7 @@ import onnxruntime
 Shape = tuple[int, ...]
 
 _KERNEL = "_kernel_time"
-"""How the profile's names of kernels that ran end."""
+"""Endings of the profile's names of kernels that ran."""
 
 
 @dataclass(frozen=True)

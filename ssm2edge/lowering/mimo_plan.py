@@ -71,7 +71,7 @@ class MimoPlan:
 
     @property
     def after_sample(self) -> bool:
-        """Whether the linear outputs read the state after the sample."""
+        """True if the linear outputs read the state after the sample."""
         return self.feedthrough != "full"
 
     @property

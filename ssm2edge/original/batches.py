@@ -1,4 +1,4 @@
-"""How fast the user's model is on its own device, one sequence at a time and in batches."""
+"""Latency of the user's model on its own device, one sequence at a time and in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the original runs, and how its calls are timed there."""
+"""Devices on which the original runs, and the timing of its calls there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """What the processor or GPU calls itself."""
+        """Name of the processor or GPU."""
 
     @property
     def threads(self) -> int | None:
@@ -34,7 +34,7 @@ class Device(Protocol):
 
     @property
     def torch_device(self) -> torch.device:
-        """Where tensors go."""
+        """Device of the tensors."""
 
     def exact(self) -> AbstractContextManager[None]:
         """Inside, products are as precise as float32 allows: what is recorded there is the reference."""
@@ -51,7 +51,7 @@ class Processor:
 
     @property
     def name(self) -> str:
-        """What the processor calls itself."""
+        """Name of the processor."""
         return processor_name()
 
     @property
@@ -84,7 +84,7 @@ class Cuda:
 
     @property
     def name(self) -> str:
-        """What the GPU calls itself."""
+        """Name of the GPU."""
         return torch.cuda.get_device_name(self.index)
 
     @property

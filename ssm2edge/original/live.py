@@ -58,7 +58,7 @@ class Original:
         return run
 
     def outputs(self, inputs: Inputs, device: Device | None = None) -> dict[str, NDArray[np.float32]]:
-        """What it answers on samples."""
+        """Return its answers on samples."""
         arguments = self._arguments(inputs)
         model, _ = called(self.model, arguments, [torch.tensor(inputs[name][:1]) for name in arguments.names])
         given = {name: inputs[name] for name in arguments.names}

@@ -1,4 +1,4 @@
-"""What the PyTorch models say on the user's samples: the reference every verdict rests on."""
+"""Answers of the PyTorch models on the user's samples: the reference on which every verdict rests."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def calibration_signals(task: Task, orders: Mapping[str, int]) -> Signals:
 def judged_after_calibration(
     task: Task, options: Options, reductions: Mapping[str, Reduction], store: Store
 ) -> dict[str, Reduction]:
-    """What a choice of orders is judged by: calibrated on spectra if at all, since matching never makes that worse."""
+    """Return the reductions by which orders are judged: calibrated on spectra if at all, for matching never does worse."""
     kind = "none" if options.calibrate == "none" else "spectrum"
     systems = calibrate_reductions(task, options, reductions, store, silent, kind).systems
     return {name: dataclasses.replace(reduction, system=systems[name]) for name, reduction in reductions.items()}

@@ -1,4 +1,4 @@
-"""What the graphs cost."""
+"""Nodes and multiply-adds of the graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the manifest says of the layers and of the tools that built them."""
+"""The manifest: layers, figures, and the tools that built them."""
 
 from __future__ import annotations
 

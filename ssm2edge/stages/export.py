@@ -21,7 +21,7 @@ from ssm2edge.traced import ExportError, StreamingError, TracedModel
 
 @dataclass(frozen=True)
 class Graphs:
-    """How the streaming graph came out, and its states."""
+    """The streaming graph, or the reason why there is none, and its states."""
 
     streaming: Streaming
     states: tuple[StateRecord, ...]

@@ -1,4 +1,4 @@
-"""What layers that read the state after the sample hold beside their states: what they have, or a full matrix.
+"""The feedthrough of layers that read the state after the sample: their own, or a full matrix.
 
 In paper form such a layer's first lag is kept exactly by a matrix of outputs times inputs, and errs less at the same order; as it
 is it stores fewer numbers.  See docs/method.md.

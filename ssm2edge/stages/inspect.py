@@ -1,4 +1,4 @@
-"""What a model's LTI layers are, and what each order would cost: the figures of `ssm2edge inspect`."""
+"""The figures of `ssm2edge inspect`: the LTI layers of a model, and the cost of each order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class PlanReport:
-    """How a layer would be computed at one order: the plan, and what else there is.
+    """The plan by which a layer would be computed at one order, and its alternatives.
 
     Attributes
     ----------

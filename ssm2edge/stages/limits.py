@@ -11,7 +11,7 @@ from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 
 METHOD = "modal"
-"""What the reductions are made by whose numbers are counted: methods that do not fill a feedthrough store as many at an order."""
+"""Method of the reductions whose numbers are counted; all methods that do not fill a feedthrough store as many at an order."""
 
 
 def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[str, int]:

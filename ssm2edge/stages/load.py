@@ -109,7 +109,7 @@ def check_labels(task: Task, answers: Mapping[str, NDArray[np.float32]]) -> None
     Raises
     ------
     UserError
-        If there are classes that the model does not tell apart, or true outputs of another shape than its own.
+        If there are classes that the model does not score, or true outputs of another shape than its own.
     """
     judging = task.samples.labels
     for name, labels in judging.items():

@@ -44,7 +44,7 @@ def probe(task: Task, reduced: Reduced) -> Reference:
     rows = len(probe_signals(1)) + 1
     length = max(min(task.length, LENGTH), shortest) // multiple * multiple
     if length in widths and length - multiple >= shortest:
-        # Time and channels are told apart by their sizes.
+        # Time and channels are distinguished by their sizes.
         length -= multiple
     inputs = with_signals(task.held_out, task.samples.axes, length)
     # Not every model has an answer to silence: one that divides by its input's size, or by the number of samples in a mask.
@@ -60,7 +60,7 @@ def probe(task: Task, reduced: Reduced) -> Reference:
 
 
 def _answered(model: nn.Module, inputs: Mapping[str, Array]) -> Array:
-    """Which rows a model answers in finite numbers, ``(samples,)``."""
+    """Return a mask of the rows that a model answers in finite numbers, ``(samples,)``."""
     with torch.no_grad():
         answer = model.eval()(*(torch.tensor(value) for value in inputs.values()))
     values = answer if isinstance(answer, tuple | list) else (answer,)
@@ -69,7 +69,7 @@ def _answered(model: nn.Module, inputs: Mapping[str, Array]) -> Array:
 
 
 def layer_outputs(model: nn.Module, inputs: Mapping[str, Array], length: int, kept: int = FEWEST) -> dict[str, Array]:
-    """What each block of a replaced model gives, float32, ``(samples, at most kept, width)``, by ``layer.<name>``.
+    """Return the output of each block of a replaced model, float32, ``(samples, at most kept, width)``, by ``layer.<name>``.
 
     Layers whose input the model pads are left out.
 

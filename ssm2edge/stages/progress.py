@@ -1,4 +1,4 @@
-"""How stages say where they are."""
+"""Reports of progress from stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the original and the reduced layers answer to impulses and sines: the pack of responses."""
+"""The pack of responses: answers of the original and the reduced layers to impulses and sines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 LONGEST = 1 << 12
 """Samples of a run, at most."""
 SIMULATED = 1 << 9
-"""Samples to which the quadratic part of a response is told."""
+"""Samples of the quadratic part of a response."""
 DIRECTIONS = 4
 """Impulses into a system of many inputs, each into all inputs with other signs; fewer inputs are driven one by one."""
 NUMBERS = 200_000
@@ -40,7 +40,7 @@ def respond(before: Mapping[str, System], after: Mapping[str, System], names: Co
     before, after
         Original systems, and those of the blocks that run, by layer.
     names
-        The layers to tell.
+        The layers to record.
     horizon
         Taps on which errors count, after the feedthrough.
     """
@@ -64,7 +64,7 @@ def respond(before: Mapping[str, System], after: Mapping[str, System], names: Co
 
 
 def _directions(system: System) -> Array:
-    """How the inputs are driven together: the channels of a bank at once, for none hears another."""
+    """Return the directions of the impulses; the channels of a bank are driven at once, for none hears another."""
     if system.batch_shape:
         return np.ones((1, system.batch_shape.numel()))
     if system.inputs <= DIRECTIONS:
@@ -101,7 +101,7 @@ def _impulses(directions: Array, length: int) -> Tensor:
 
 
 def _quadratic(system: System, directions: Array, times: Array) -> Array:
-    """What is even in the sign of an impulse, ``(directions, outputs, times)``."""
+    """Return the part of the answers that is even in the sign of the impulse, ``(directions, outputs, times)``."""
     impulses = _impulses(directions, int(times[-1]) + 1)
     even: Array = ((simulate(system, impulses)[0] + simulate(system, -impulses)[0]) / 2).numpy()
     return even[..., times]

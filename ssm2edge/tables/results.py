@@ -47,11 +47,14 @@ class Shown(ABC):
     def __str__(self) -> str:
         return text_of(self.show)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}; print it for its tables>"
+
     def _repr_html_(self) -> str:
         return html_of(self.show)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Verified(Shown):
     """The verdict on an artifact, with latencies measured here.
 
@@ -93,7 +96,7 @@ class Verified(Shown):
         return self.verdict.to_json()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Measured(Shown):
     """Latency, throughput and memory of an artifact."""
 
@@ -110,7 +113,7 @@ class Measured(Shown):
         return self.bench.to_json()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Compared(Shown):
     """An artifact against a baseline."""
 
@@ -140,7 +143,7 @@ class Compared(Shown):
         return self.report.to_json()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Inspected(Shown):
     """The layers of a model, and the cost of each order.
 

@@ -25,7 +25,7 @@ TIME_FROM_END: Mapping[Any, int] = {operators.siso_bank._opoverload: 1, mimo_ope
 """Position of time in the inputs of our operators, counted from the last axis."""
 
 POINTWISE = frozenset({"add", "sub", "mul"})
-"""What may stand between the filter and the cut, with a constant: the filter's offset."""
+"""Operators that may stand between the filter and the cut, with a constant: the filter's offset."""
 
 
 def drop_causal_padding(program: ExportedProgram) -> bool:
@@ -62,7 +62,7 @@ def _drop(filter: fx.Node) -> bool:
 
 
 def _padding_of(node: fx.Node, from_end: int) -> tuple[fx.Node, int] | None:
-    """What is padded with zeros along time alone, and how many of them stand in front."""
+    """Return the value that is padded with zeros along time alone, and how many of them stand in front."""
     if operator_name(node) == "pad":
         mode, value = argument_of(node, 2, "mode", "constant"), argument_of(node, 3, "value", 0)
     elif operator_name(node) == "constant_pad_nd":
@@ -81,7 +81,7 @@ def _padding_of(node: fx.Node, from_end: int) -> tuple[fx.Node, int] | None:
 
 
 def _is_pointwise(node: fx.Node, filtered: fx.Node, from_end: int) -> bool:
-    """Whether a node combines the filtered values with something that is the same at all times, or changes nothing."""
+    """Return True if a node combines the filtered values with something that is the same at all times, or changes nothing."""
     if operator_name(node) == "slice" and node.args[0] is filtered:
         return [_size(size) for size in node.meta["val"].shape] == [_size(size) for size in filtered.meta["val"].shape]
     if operator_name(node) not in POINTWISE or len(node.args) != 2 or node.kwargs:
@@ -97,7 +97,7 @@ def _is_pointwise(node: fx.Node, filtered: fx.Node, from_end: int) -> bool:
 
 
 def _undoes(node: fx.Node, x: fx.Node, left: int, from_end: int) -> bool:
-    """Whether a node is the slice of the filtered values that belongs to the samples before padding."""
+    """Return True if a node is the slice of the filtered values that belongs to the samples before padding."""
     if operator_name(node) != "slice" or any(user.op == "output" for user in node.users):
         return False
     before, after = x.meta["val"], node.meta["val"]

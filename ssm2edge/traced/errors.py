@@ -1,4 +1,4 @@
-"""What cannot be exported, or cannot stream, said in one sentence."""
+"""Errors of models that cannot be exported, or cannot stream; each text is one sentence."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Lengths:
         return self.multiple * (self.least + EXAMPLE_STEPS)
 
     def narrowed(self, report: str) -> Lengths | None:
-        """What to try next after the exporter's report; None if no lengths would do."""
+        """Return the lengths to try next after the exporter's report; None if none would do."""
         guards = [LENGTH.sub("n", guard) for guard in GUARD.findall(report)]
         if self.multiple == 1 and guards and "specialized" not in report:
             return self._longer(guards)
@@ -97,7 +97,7 @@ def _divisors(expressions: list[str]) -> int:
 
 
 def _broken_by(guard: str) -> list[int]:
-    """Lengths n up to 4,096 for which a guard does not hold; all where it cannot be told."""
+    """Return lengths n up to 4,096 for which a guard does not hold; all where that cannot be decided."""
     lengths = range(1, 4097)
     try:
         tree = ast.parse(guard, mode="eval").body
@@ -124,7 +124,7 @@ COMPARISONS: dict[type, Callable[[int, int], bool]] = {
 
 
 def _holds(tree: ast.expr, n: int) -> bool:
-    """Whether a comparison of whole-number arithmetic in n holds."""
+    """Return True if a comparison of whole-number arithmetic in n holds."""
     if isinstance(tree, ast.Compare) and len(tree.ops) == 1:
         return COMPARISONS[type(tree.ops[0])](_value(tree.left, n), _value(tree.comparators[0], n))
     raise ValueError(f"{ast.dump(tree)} is no single comparison")

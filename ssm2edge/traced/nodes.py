@@ -1,4 +1,4 @@
-"""What a node of an exported program says of itself: operator, arguments, the module and the line of the user's that call it."""
+"""Operator and arguments of a node of an exported program, and the module and the line of the user's code that call it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def module_name(node: fx.Node) -> str:
 
 
 def user_line(node: fx.Node) -> str:
-    """Where the user's code calls the node, as ``file:line``, or an empty string."""
+    """Return the place at which the user's code calls the node, as ``file:line``, or an empty string."""
     trace = str(node.meta.get("stack_trace") or "")
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith('File "')]
     lines = [line for line in lines if "/torch/" not in line and not line.startswith('File "torch/')]

@@ -59,7 +59,7 @@ class TracedModel:
     shortest: int = 1
 
     def batch_first(self, value: Tensor) -> bool:
-        """Whether the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
+        """Return True if the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
         return value.ndim > 0 and isinstance(value.shape[0], torch.SymInt) and value.shape[0].node.expr == self.batch_symbol
 
     def time_axes(self, value: object) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class TracedModel:
 
 
 def contains_symbol(size: object, symbol: sympy.Symbol) -> bool:
-    """Whether a traced size or number depends on ``symbol``."""
+    """Return True if a traced size or number depends on ``symbol``."""
     if isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool):
         return symbol in size.node.expr.free_symbols
     return False

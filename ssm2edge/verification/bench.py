@@ -127,23 +127,23 @@ def bench(
     UserError
         If another artifact cannot run on these inputs.
     """
-    tell = progress if progress is not None else lambda step: None
+    report = progress if progress is not None else lambda step: None
     others = {} if against is None else dict(against)
     timed: list[Timed] = []
     for count in threads:
         ours = _with_threads(subject, count)
         theirs = {name: _with_threads(other, count) for name, other in others.items()}
         for graph in ("offline", "stream") if subject.stream is not None else ("offline",):
-            tell(f"{graph}, {count} thread{'s' if count > 1 else ''}")
+            report(f"{graph}, {count} thread{'s' if count > 1 else ''}")
             timed += _compared(ours, theirs, graph, sample_rate, rounds, budget)
         if original is not None and count == 1:
-            tell("the original")
+            report("the original")
             timed.append(_original(ours, original, sample_rate, rounds, budget))
         for batch in BATCHES[1:]:
             if batch <= subject.reference.samples:
-                tell(f"batches of {batch}, {count} thread{'s' if count > 1 else ''}")
+                report(f"batches of {batch}, {count} thread{'s' if count > 1 else ''}")
                 timed += _batch(ours, batch, sample_rate, max(20, rounds // 5), budget / 3)
-    tell("memory")
+    report("memory")
     inputs = subject.held_out(1)
     graphs = ("offline", "stream") if subject.stream is not None else ("offline",)
     starts = {graph: measure_start(subject, graph, inputs) for graph in graphs}

@@ -1,4 +1,4 @@
-"""What a streaming rule is.
+"""The contract of streaming rules.
 
 The pass walks an exported program node by node.  A node that touches time is handed to the first rule that accepts it; the rule
 computes the node's value for one block of samples, and owns a state if it must remember the past.  Nodes without time are
@@ -8,7 +8,7 @@ A value need not be known exactly up to its block's end: padded on the left by t
 convolution over three samples falls two behind again.  The pass keeps that number, ``ahead``, for every value.  After n samples
 of the model's input, the first ``rate x n + ahead`` samples of a value are known, and its block holds the newly known ones.  So
 padding on the left, or cutting off the end, costs nothing and delays nothing; only where two values are ahead by different
-numbers, or where a sample must be told by its number, is the one that is further held back.
+numbers, or where a sample must be known by its number, is the one that is further held back.
 """
 
 from __future__ import annotations

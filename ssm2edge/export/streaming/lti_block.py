@@ -19,7 +19,7 @@ BLOCK_SUFFIX = "block"
 
 @dataclass(frozen=True)
 class BlockForm:
-    """What computes an operator block by block.
+    """The computation of an operator block by block.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ OUTPUT = "output"
 
 @dataclass
 class BlockProgram:
-    """How a program is computed block by block.
+    """The steps by which a program is computed block by block.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
 
 
 def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
-    """How to compute a node; None if it is computed as it is."""
+    """Return the step that computes a node; None if it is computed as it is."""
     if isinstance(node.meta.get("val"), int | torch.SymInt | torch.SymFloat | torch.SymBool):
         # Numbers made of sizes; what uses them is looked at.
         return None

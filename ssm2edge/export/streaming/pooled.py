@@ -1,4 +1,4 @@
-"""What poolings over time share: which axes go, and the shape of what stays."""
+"""The common part of poolings over time: the axes that go, and the shape of the rest."""
 
 from __future__ import annotations
 

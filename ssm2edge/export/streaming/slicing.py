@@ -100,7 +100,7 @@ def _start(start: object, walk: Walk) -> int | None:
 
 
 def _is_last(index: object, x: fx.Node, axis: int, walk: Walk) -> bool:
-    """Whether an index is computed as the length less one."""
+    """Return True if an index is computed as the length less one."""
     number = index.meta.get("val") if isinstance(index, fx.Node) else index
     length = x.meta["val"].shape[axis]
     return isinstance(number, torch.SymInt) and number.node.expr == length.node.expr - 1

@@ -1,4 +1,4 @@
-"""How one node is computed block by block, and what it remembers between blocks."""
+"""The computation of one node block by block, and its memory between blocks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BlockFunction = Callable[[tuple[object, ...], dict[str, object], Tensor | None],
 
 @dataclass(frozen=True)
 class BlockStep:
-    """How one node is computed block by block.
+    """The computation of one node block by block.
 
     Attributes
     ----------

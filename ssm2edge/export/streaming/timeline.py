@@ -1,4 +1,4 @@
-"""How a traced value runs along time: its axis, its rate, and how its length differs from the input's.
+"""The course of a traced value along time: its axis, its rate, and how its length differs from the input's.
 
 After n samples of the model's input, n a multiple of every stride, a value has ``rate x n + offset`` samples along time: a padded
 value has a positive offset, what an average over four samples gives has a rate of 1/4.

@@ -1,4 +1,4 @@
-"""What the pass knows of the values it has passed: how far ahead each is, and which are known at the end only."""
+"""The pass's notes on the values behind it: how far ahead each is known, and which are known at the end only."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Walk:
         return timeline(node.meta.get("val"), self.traced) if isinstance(node, fx.Node) else None
 
     def ahead(self, node: fx.Node) -> int:
-        """How far ahead a value with time is."""
+        """Return how far ahead a value with time is known."""
         return self._ahead[node]
 
     def is_final(self, node: fx.Node) -> bool:
-        """Whether a value without time is known after the last sample only."""
+        """Return True if a value without time is known after the last sample only."""
         return node in self._final
 
     def timed(self, node: fx.Node) -> list[fx.Node]:
@@ -58,7 +58,7 @@ class Walk:
         return least, {x: self._ahead[x] - least for x in nodes if self._ahead[x] > least}
 
     def without_end(self, node: fx.Node) -> tuple[int, dict[fx.Node, int]]:
-        """How far ahead a value is before something is put behind its end, and the delay for it.
+        """Return how far ahead a value is before something is put behind its end, and the delay for it.
 
         Samples that lie behind the end of what has come so far are then other ones than those that will come.
         """

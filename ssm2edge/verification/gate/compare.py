@@ -63,12 +63,12 @@ def compare(
             f"{candidate.directory} and {baseline.name} have no reduced layer in common ({min(layers[0])}, {min(layers[1])}): "
             "they are no versions of one model; accept a new baseline if the layers were renamed."
         )
-    tell = progress if progress is not None else lambda step: None
+    report = progress if progress is not None else lambda step: None
     subject = Subject.of(candidate, threads=threads)
     gates: list[Gate] = [
         *counted(candidate.manifest, baseline.manifest, policy),
-        *measured(subject, baseline.manifest, policy, tell),
-        *speed(subject, baseline, policy, tell, seed),
+        *measured(subject, baseline.manifest, policy, report),
+        *speed(subject, baseline, policy, report, seed),
     ]
     return GateReport(
         tuple(gates),
