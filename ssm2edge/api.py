@@ -275,7 +275,7 @@ class Artifact:
     seconds
         Duration of the build; None where it was opened from disk.
     decided
-        A sentence on the size that the build decided itself; None where the user gave one.
+        Sentences on the size and the block that the build decided itself; None where the user gave them.
     """
 
     def __init__(

@@ -103,7 +103,14 @@ class Options:
         str,
         choices=("fitting", "own", "full"),
     )
-    block: int = _option(1, "Samples per block of the streaming graph.", int, recorded=lambda _: True)
+    block: int | None = _option(
+        None,
+        "Samples per block of the streaming graph.",
+        int,
+        metavar="T",
+        default_text="1, or the fewest of a model that changes the rate of time",
+        recorded=lambda _: True,
+    )
     device: str = _option("cpu", "Where the original runs for its reference.", str, choices=("cpu", "cuda"))
     plan: Mapping[str, str] = _option(
         dict,
@@ -172,7 +179,7 @@ def check_options(options: Options) -> None:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
     if options.max_loss is not None and not 0 <= options.max_loss < float("inf"):
         raise UserError(f"A largest loss of {options.max_loss:g} points cannot be held; give a number of at least 0.")
-    if options.block < 1:
+    if options.block is not None and options.block < 1:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
     if isinstance(options.horizon, str) and options.horizon != "samples":
         raise UserError(f"The horizon {options.horizon!r} is neither a number of taps nor inf.")

@@ -49,7 +49,7 @@ class Built:
     seconds
         How long the build took.
     decided
-        A sentence on the size that was decided in place of a user who gave none, and why.
+        Sentences on the size and the block that were decided in place of a user who gave none, and why.
     """
 
     directory: Path
@@ -101,7 +101,7 @@ def build(
     with staging(out, force) as folder:
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
-        check_exportable(task, options)
+        options, blocked = check_exportable(task, options)
         original = original_outputs(task, device, store, progress)
         if compressed is None:
             found = compress(task, options, original, store, progress)
@@ -123,7 +123,7 @@ def build(
         progress("publish", 0.0)
         manifest = seal(folder, manifest)
     store.clean()
-    return Built(out, manifest, verdict, time.monotonic() - start, decided)
+    return Built(out, manifest, verdict, time.monotonic() - start, " ".join(filter(None, (decided, blocked))) or None)
 
 
 def inspect(source: Source | Callable[[], Task], horizon: int | str | None, progress: Callable[[str], None]) -> Inspection:

@@ -39,7 +39,7 @@ def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> No
         click.echo(f"ssm2edge: {failure}", err=True)
         ctx.exit(1)
     if built.decided is not None:
-        click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop and --calibrate say otherwise.", err=True)
+        click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop, --calibrate and --block say otherwise.", err=True)
     if as_json:
         from ssm2edge.artifact.loss import losses
         from ssm2edge.artifact.manifest import to_json

@@ -55,8 +55,8 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     return model, states
 
 
-def streaming_module(traced: TracedModel, block: int) -> StreamingModule:
-    """Turn a traced model into its block form, for blocks of ``block`` samples.
+def streaming_module(traced: TracedModel, block: int | None = None) -> StreamingModule:
+    """Turn a traced model into its block form, for blocks of ``block`` samples; None for any multiple of its frame.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def streaming_module(traced: TracedModel, block: int) -> StreamingModule:
         If the block is not a multiple of the model's frame.
     """
     module = to_streaming(traced, RULES)
-    if block % module.frame:
+    if block is not None and block % module.frame:
         raise ExportError(
             f"The model cannot stream in blocks of {block} samples, because it changes the rate of time: "
             f"ask for a block of {module.frame} samples or a multiple of {module.frame}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,15 @@ class Graphs:
     states: tuple[StateRecord, ...]
 
 
-def check_exportable(task: Task, options: Options) -> None:
+def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]:
     """Run the model on a sample, and trace it with blocks of full order: faults are found before anything takes long.
+
+    Returns
+    -------
+    Options
+        With a block.
+    str or None
+        A sentence on the block that was decided, and why; None where the user gave one, or it is one sample.
 
     Raises
     ------
@@ -40,19 +48,24 @@ def check_exportable(task: Task, options: Options) -> None:
     check_labels(task, record_outputs(task.model, task.first, task.time_axis))
     try:
         choose_forms(task.full_traced, options.plan)
-        streaming_module(task.full_traced, options.block)
+        frame = streaming_module(task.full_traced, options.block).frame
     except StreamingError:
-        pass  # such a model has a whole-sequence graph, and the manifest says why no other
+        frame = 1  # such a model has a whole-sequence graph, and the manifest says why no other
     except ExportError as error:
         raise UserError(str(error)) from error
     else:
-        if options.block > task.length:
+        if (options.block or frame) > task.length:
+            smaller = "" if options.block is None else "ask for a smaller block, or "
             raise UserError(
-                f"The held-out sequences of {task.length} samples do not fill one block of {options.block}, so the stream could "
-                "not be checked; ask for a smaller block, or give longer sequences."
+                f"The held-out sequences of {task.length} samples do not fill one block of {options.block or frame}, so the "
+                f"stream could not be checked; {smaller}give longer sequences."
             )
     if options.calibrate != "none":
         calibration_signals(task, dict.fromkeys(task.layers, 1))
+    if options.block is not None:
+        return options, None
+    reason = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in the model meet."
+    return dataclasses.replace(options, block=frame), reason if frame > 1 else None
 
 
 def export(traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress) -> Graphs:
@@ -69,11 +82,12 @@ def export(traced: TracedModel, length: int, options: Options, folder: Path, pro
         onnx.save(export_offline(traced, length), folder / "offline.onnx")
         progress("export", 0.6)
         try:
-            graph, specifications = export_stream(traced, options.block)
+            block = options.block or streaming_module(traced).frame
+            graph, specifications = export_stream(traced, block)
         except StreamingError as error:
             return Graphs(Streaming(False, None, str(error)), ())
         onnx.save(graph, folder / "stream.onnx")
     except ExportError as error:
         raise UserError(str(error)) from error
     states = tuple(StateRecord(s.input_name, s.output_name, s.shape, 0.0) for s in specifications)
-    return Graphs(Streaming(True, options.block, None), states)
+    return Graphs(Streaming(True, block, None), states)

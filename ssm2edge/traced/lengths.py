@@ -7,6 +7,8 @@ The exporter is asked for all lengths first.  Two of its complaints are no fault
   above them, and the graph holds for them all the same.  A bound that no such value explains is the model's own choice between
   two computations, and refused.
 * samples are grouped (``reshape(batch, -1, 4)``), which holds for multiples of 4.
+* a condition that holds for all lengths is beyond what it can prove, such as ``1 % (1 + (n - 1) // 4) != 0``: it is left to be
+  asserted, and taken out of the program.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +30,10 @@ LARGEST = 1 << 16
 GUARD = re.compile(r"satisfy the generated guard (.+?)(?: and \S+ <= IntInfinity\(\))?\.?$", re.MULTILINE)
 DIFFERENT = re.compile(r"^(.+) != (\d+)$")
 LONG_ENOUGH = re.compile(r"^(\d+) <= n$")
+BATCH = re.compile(r"L\['\w+'\]\.size\(\)\[0\]")
 LENGTH = re.compile(r"L\['\w+'\]\.size\(\)\[\d+\]")
+BATCHES = (1, 2, 3, 5)
+"""Batch sizes at which conditions are looked at."""
 UNEQUAL = re.compile(r"The size of tensor a \(.+\) must match the size of tensor b \(.+\)")
 UNGROUPED = re.compile(r"shape '\[(.+)\]' is invalid for input of size (?:(\d+)\*)?|sizes \[(.+)\] don't multiply up")
 
@@ -43,10 +48,13 @@ class Lengths:
         What they are divisible by.
     least
         Smallest length in multiples that the trace covers.
+    deferred
+        Whether conditions that the exporter cannot prove are asserted in the program.
     """
 
     multiple: int = 1
     least: int = 0
+    deferred: bool = False
 
     def dimension(self) -> Any:
         """The exporter's value for it."""
@@ -59,9 +67,12 @@ class Lengths:
 
     def narrowed(self, report: str) -> Lengths | None:
         """Return the lengths to try next after the exporter's report; None if none would do."""
-        guards = [LENGTH.sub("n", guard) for guard in GUARD.findall(report)]
-        if self.multiple == 1 and guards and "specialized" not in report:
-            return self._longer(guards)
+        guards = [LENGTH.sub("n", BATCH.sub("b", guard)) for guard in GUARD.findall(report)]
+        if guards and "specialized" not in report:
+            if not self.deferred and not any(map(self._broken_by, guards)):
+                return replace(self, deferred=True)
+            if self.multiple == 1:
+                return self._longer(guards)
         ungrouped, unequal = UNGROUPED.search(report), UNEQUAL.search(report)
         factor = 1
         if ungrouped is not None:
@@ -76,7 +87,7 @@ class Lengths:
         bounds = [int(found[1]) for guard in guards if (found := LONG_ENOUGH.match(guard)) is not None]
         excepted = max(self.least, *bounds, 0) - 1
         for guard in guards:
-            different, broken = DIFFERENT.match(guard), _broken_by(guard)
+            different, broken = DIFFERENT.match(guard), self._broken_by(guard)
             if different is not None and int(different[2]) in (0, 1, 2, *bounds):
                 excepted = max([excepted, *broken])
             elif broken and not LONG_ENOUGH.match(guard):
@@ -84,7 +95,17 @@ class Lengths:
         if excepted >= max(self.least, 2):
             return replace(self, least=excepted + 1) if excepted < LARGEST else None
         # All hold, but the exporter cannot see it where lengths are divided.
-        return None if any(map(_broken_by, guards)) else self._grouped(_divisors(guards))
+        return None if any(map(self._broken_by, guards)) else self._grouped(_divisors(guards))
+
+    def _broken_by(self, guard: str) -> list[int]:
+        """Return lengths n from the least up to 4,096 for which a guard does not hold; all where that cannot be decided."""
+        lengths = range(self.multiple * max(self.least, 1), max(4096, self.multiple * (self.least + 64)) + 1, self.multiple)
+        try:
+            tree = ast.parse(guard, mode="eval").body
+            batches = BATCHES if "b" in guard else BATCHES[:1]
+            return [n for n in lengths if not all(_holds(tree, {"n": n, "b": b}) for b in batches)]
+        except (SyntaxError, ValueError, KeyError, ZeroDivisionError):
+            return list(lengths)
 
     def _grouped(self, factor: int) -> Lengths | None:
         multiple = self.multiple * factor
@@ -94,16 +115,6 @@ class Lengths:
 def _divisors(expressions: list[str]) -> int:
     """A number that all divisions in some expressions divide."""
     return math.lcm(*(int(k) for expression in expressions for k in re.findall(r"// ?(\d+)", expression)))
-
-
-def _broken_by(guard: str) -> list[int]:
-    """Return lengths n up to 4,096 for which a guard does not hold; all where that cannot be decided."""
-    lengths = range(1, 4097)
-    try:
-        tree = ast.parse(guard, mode="eval").body
-        return [n for n in lengths if not _holds(tree, n)]
-    except (SyntaxError, ValueError, KeyError, ZeroDivisionError):
-        return list(lengths)
 
 
 OPERATIONS: dict[type, Callable[[int, int], int]] = {
@@ -123,21 +134,21 @@ COMPARISONS: dict[type, Callable[[int, int], bool]] = {
 }
 
 
-def _holds(tree: ast.expr, n: int) -> bool:
-    """Return True if a comparison of whole-number arithmetic in n holds."""
+def _holds(tree: ast.expr, sizes: Mapping[str, int]) -> bool:
+    """Return True if a comparison of whole-number arithmetic in the sizes holds."""
     if isinstance(tree, ast.Compare) and len(tree.ops) == 1:
-        return COMPARISONS[type(tree.ops[0])](_value(tree.left, n), _value(tree.comparators[0], n))
+        return COMPARISONS[type(tree.ops[0])](_value(tree.left, sizes), _value(tree.comparators[0], sizes))
     raise ValueError(f"{ast.dump(tree)} is no single comparison")
 
 
-def _value(tree: ast.expr, n: int) -> int:
-    """The value of whole-number arithmetic in n."""
+def _value(tree: ast.expr, sizes: Mapping[str, int]) -> int:
+    """Return the value of whole-number arithmetic in the sizes."""
     if isinstance(tree, ast.BinOp):
-        return OPERATIONS[type(tree.op)](_value(tree.left, n), _value(tree.right, n))
+        return OPERATIONS[type(tree.op)](_value(tree.left, sizes), _value(tree.right, sizes))
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
-        return -_value(tree.operand, n)
+        return -_value(tree.operand, sizes)
     if isinstance(tree, ast.Constant) and isinstance(tree.value, int):
         return tree.value
-    if isinstance(tree, ast.Name) and tree.id == "n":
-        return n
+    if isinstance(tree, ast.Name) and tree.id in sizes:
+        return sizes[tree.id]
     raise ValueError(f"{ast.dump(tree)} is no arithmetic of whole numbers")

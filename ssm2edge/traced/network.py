@@ -29,8 +29,7 @@ class Network:
     """An exported program whose LTI layers are reduced blocks."""
 
     def __init__(self, program: ExportedProgram) -> None:
-        # Nodes that only assert what the exporter relied on have no users.
-        self.nodes = [node for node in program.graph.nodes if node.users or node.op in ("output", "placeholder")]
+        self.nodes = list(program.graph.nodes)
         self.inputs: list[fx.Node] = []
         self.weights: dict[fx.Node, Tensor] = {}
         targets: dict[fx.Node, str] = {}

@@ -25,6 +25,7 @@ from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
+from ssm2edge.traced.unused import remove_unused
 
 EXAMPLE_BATCH = 3
 """Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
@@ -118,7 +119,9 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
         shapes = tuple({0: batch} | ({} if entry.time_axis is None else {entry.time_axis: time}) for entry in inputs)
         try:
             with quiet_exporter(), torch.no_grad():
-                program = torch.export.export(model, examples, dynamic_shapes=shapes)
+                program = torch.export.export(
+                    model, examples, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=lengths.deferred
+                )
         except UserError:
             raise  # a replaced layer that is used as it cannot be
         except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
@@ -134,8 +137,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
             lengths = narrower
         else:
             break
-    # What the user's code computes and does not answer with, such as a loss.
-    program.graph.eliminate_dead_code()
+    remove_unused(program)
     check_precision(program)
     drop_causal_padding(program)
     given = [
@@ -214,7 +216,8 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
     if first > 2 and first - 1 in ends:
         return lengths.multiple * (first - 1)
     # A slice may be empty, but there is no convolution and no pooling of nothing.
-    windows = [node for node in nodes if any(word in _operator(node) for word in ("conv", "pool", "unfold"))]
+    calls = [node for node in nodes if any(word in _operator(node) for word in ("conv", "pool", "unfold"))]
+    windows = [x for node in calls for x in (node, *node.all_input_nodes)]
     return lengths.multiple * next((steps for steps in range(1, first) if least_size(steps, windows) > 0), max(first, 1))
 
 

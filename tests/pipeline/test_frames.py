@@ -52,13 +52,30 @@ metric = "accuracy"
 OPTIONS = {"calibrate": "none", "order": 4, "method": "balanced"}
 
 
-@pytest.mark.slow
-def test_frames_are_built_streamed_and_asked_for(tmp_path: Path) -> None:
-    source = tmp_path / "model"
+def framed(directory: Path) -> Path:
+    source = directory / "model"
     source.mkdir()
     (source / "build.toml").write_text(BUILD, encoding="utf-8")
     (source / "model.py").write_text(Path(digits.__file__).read_text(encoding="utf-8") + FRAMED, encoding="utf-8")
     np.savez(source / "samples.npz", **samples())
+    return source
+
+
+@pytest.mark.slow
+def test_blocks_of_one_frame_are_taken_where_none_are_given(tmp_path: Path) -> None:
+    source, out = framed(tmp_path), tmp_path / "out"
+    built = build(open_source(str(source)), Options(**OPTIONS), out, False, lambda stage, share: None)
+    assert built.verdict.passed
+    assert (built.manifest.streaming.block, built.manifest.options["block"]) == (3, 3)
+    assert built.decided is not None
+    assert "blocks of 3 samples" in built.decided
+    with Stream(out) as stream:
+        assert (stream.block, stream.frame) == (3, 3)
+
+
+@pytest.mark.slow
+def test_frames_are_built_streamed_and_asked_for(tmp_path: Path) -> None:
+    source = framed(tmp_path)
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"blocks of 4 samples.*multiple of 3") as caught:
         build(open_source(str(source)), Options(**OPTIONS, block=4), out, False, lambda stage, share: None)

@@ -24,9 +24,6 @@ SIZE_CONSUMERS = frozenset(
 )
 """Operators that use a length only as a size or a place, and whose rules find both from the shapes."""
 
-ASSERTIONS = frozenset({"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size"})
-"""Operators with which the exporter notes what it relied on; they compute nothing."""
-
 OUTPUT = "output"
 
 
@@ -102,8 +99,6 @@ class StreamingModule(nn.Module):
 
         known = dict(zip(self._user_inputs, inputs, strict=True)) | {x: getattr(self, "held_" + x) for x in self._held}
         for node in self._nodes:
-            if _name(node) in ASSERTIONS:
-                continue
             args, kwargs = self._arguments(node, environment)
             if node.op == "output":
                 return (*args[0], *following)
@@ -147,7 +142,7 @@ def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
             for value in node.args[0]:
                 if isinstance(value, fx.Node) and traced.time_axes(value.meta.get("val")):
                     program.use(OUTPUT, walk.settled(value), walk)
-        elif node.op == "call_function" and _name(node) not in ASSERTIONS:
+        elif node.op == "call_function":
             step = _step(node, walk, rules)
             if step is not None:
                 walk.note(node, step)

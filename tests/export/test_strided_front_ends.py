@@ -1,0 +1,73 @@
+"""Strided causal convolutions in front of (batch, time, channels) layers: the usual front end of speech models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.digits.model import S4D
+from ssm2edge.export.streaming import RULES, to_streaming
+from ssm2edge.traced.running import run_program
+from tests.block_by_block import streamed
+from tests.slow_cases import slow_but
+from tests.small_models import traced
+
+functional = nn.functional
+WIDTH = 6
+
+
+class FrontEnd(nn.Module):
+    """Convolutions over time behind zeros, channels first; then a linear layer and an S4D layer, time first."""
+
+    def __init__(self, kernels: list[int], strides: list[int], between: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        widths = [2, *[WIDTH] * len(kernels)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(before, after, kernel, stride)
+            for before, after, kernel, stride in zip(widths[:-1], widths[1:], kernels, strides, strict=True)
+        )
+        self.norm, self.linear, self.layer = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), S4D(WIDTH, 4)
+        self.between = between
+
+    def forward(self, u: Tensor) -> Tensor:
+        z = u.mT
+        for convolution in self.convolutions:
+            z = self.between(convolution(functional.pad(z, (convolution.kernel_size[0] - 1, 0))))
+        z = self.linear(self.norm(z.mT))
+        return z + self.layer(z.mT)[0].mT
+
+
+FRONT_ENDS: dict[str, tuple[list[int], list[int], Callable[[Tensor], Tensor]]] = {
+    "one": ([3], [2], torch.relu),
+    "two": ([3, 3], [2, 2], torch.relu),
+    "two, the second of one sample": ([5, 1], [2, 2], torch.tanh),
+    "by three": ([3, 3], [3, 3], torch.relu),
+    "three, gelu": ([5, 4, 3], [2, 2, 2], functional.gelu),
+    "copied": ([3, 3], [2, 2], torch.Tensor.contiguous),
+}
+
+
+@pytest.mark.parametrize("name", slow_but(("two", "by three"), FRONT_ENDS))
+def test_strided_front_ends_hold_for_all_lengths_and_stream(name: str) -> None:
+    torch.manual_seed(0)
+    kernels, strides, between = FRONT_ENDS[name]
+    model = FrontEnd(kernels, strides, between).eval()
+    form = traced(model, 1, (1, 5, 2))
+    assert (form.multiple, form.shortest) == (1, 1)
+    for batch, length in ((1, 1), (2, 2), (2, 5), (1, 17), (3, 64)):
+        u = torch.randn(batch, length, 2)
+        with torch.no_grad():
+            (found,) = next(reversed(run_program(form.program, [u]).values()))
+            torch.testing.assert_close(found, model(u), rtol=1e-4, atol=1e-5)
+    module = to_streaming(form, RULES)
+    frame = torch.tensor(strides).prod().item()
+    assert module.frame == frame
+    u = torch.randn(2, 12 * module.frame, 2)
+    with torch.no_grad():
+        whole = model(u)
+        for cuts in ([1] * 12, [1, 4, 7], [12]):
+            (found,) = streamed(module, form, (u,), (1,), [module.frame * size for size in cuts])
+            torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
