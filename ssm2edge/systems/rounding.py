@@ -26,8 +26,11 @@ TAPS = 1024
 
 
 def float32_noise(system: System) -> Tensor:
-    """Return the h2 norm of what residues rounded to float32 add to SISO channels, ``(*batch,)`` float64."""
-    memories = 1 / (1 - system.poles.abs().square()).clamp_min(1e-12)
+    """Return the h2 norm on ``TAPS`` taps of what residues rounded to float32 add to SISO channels, ``(*batch,)`` float64.
+
+    On the taps of the responses that it is compared with: an integrator remembers for ever, and is not noisier for that.
+    """
+    memories = (1 / (1 - system.poles.abs().square()).clamp_min(1e-12)).clamp_max(TAPS)
     return HALF_ULP * (system.residues.abs().square() * memories).sum(-1).sqrt()
 
 

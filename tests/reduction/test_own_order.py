@@ -8,7 +8,7 @@ import torch
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.dense import DenseSystem, to_modal
-from ssm2edge.systems.system import System, concatenate
+from ssm2edge.systems.system import System, concatenate, siso_bank
 from tests.random_banks import random_bank
 
 ORDER, TAPS = 16, 200
@@ -68,3 +68,17 @@ def test_orders_below_the_own_one_are_not_won_by_what_float32_cannot_hold() -> N
         result = reduce_system(system, order, "gradient", TAPS)
         in_float32 = relative(as_float32(result.system), responses)
         assert (in_float32 <= 1.5 * result.relative_error.numpy() + 1e-6).all(), order
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("horizon", [128, 4096])
+def test_slow_poles_are_no_noise(gap: float, horizon: int) -> None:
+    """An integrator remembers for ever: its rounding is that of its residue, however slow it is."""
+    slow, quick = torch.tensor([1 - gap, 0.5], dtype=torch.complex128), torch.tensor([0.01, 1e-4], dtype=torch.complex128)
+    one = siso_bank(slow[None, :1], quick[None, :1], torch.zeros(1, dtype=torch.float64))
+    own = reduce_system(one, 1, "gradient", horizon)
+    assert own.outcome_counts == {"identity": 1}
+    assert float(own.relative_error) == 0
+    two = siso_bank(slow[None], quick[None], torch.zeros(1, dtype=torch.float64))
+    balanced, gradient = (reduce_system(two, 1, method, horizon) for method in ("balanced", "gradient"))
+    assert float(gradient.relative_error) <= 1.05 * float(balanced.relative_error)
