@@ -11,8 +11,8 @@ a MIMO block has batch shape ``()``; banks of several layers stack to ``(layers,
 
 The poles are closed under complex conjugation, so that the impulse response is real and ``order`` counts real states.  They
 stand in canonical order: conjugate pairs first, each as (pole with positive imaginary part, its conjugate), then real poles.
-Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.  A System puts real poles behind the pairs itself, wherever
-a layer stores them; the members of a pair are given one after the other.
+Positions 2i and 2i + 1 therefore always form one real 2 x 2 section.  A System sorts poles itself where sections would split a
+pair; the members of a pair are given one after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.tie import Tie, canonical_places
+from ssm2edge.systems.tie import Tie, canonical_order, canonical_places
 
 ARRAYS = ("poles", "B", "C", "D", "M")
 """Names of what :meth:`System.arrays` returns."""
@@ -213,6 +213,8 @@ def from_conjugate_half(poles: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Syste
     poles = torch.where(upper, poles, poles.conj())
     B = torch.where(upper[..., :, None], B, B.conj())
     C = torch.where(upper[..., None, :], C, C.conj())
+    places = canonical_order(poles.imag == 0)
+    poles, B, C = poles.gather(-1, places), B.take_along_dim(places[..., :, None], -2), C.take_along_dim(places[..., None, :], -1)
     return System(
         poles=torch.stack((poles, poles.conj()), dim=-1).flatten(-2),
         B=torch.stack((B, B.conj()), dim=-2).flatten(-3, -2),

@@ -81,11 +81,18 @@ class Tie:
 
 
 def canonical_places(poles: Tensor) -> Tensor | None:
-    """Return the places that put poles ``(*batch, n)`` into canonical order, real ones last; None if they stand so already."""
+    """Return the places that put poles ``(*batch, n)`` into canonical order; None if no section splits a pair.
+
+    Two real poles may stand before a pair: they are a section of their own.
+    """
     real = poles.imag == 0
-    if not bool((real[..., :-1] & ~real[..., 1:]).any()):
-        return None
-    # A stable sort keeps the members of each pair together.
+    even = real.shape[-1] // 2 * 2
+    aligned = (real[..., 0:even:2] == real[..., 1:even:2]).all() and real[..., even:].all()
+    return None if bool(aligned) else canonical_order(real)
+
+
+def canonical_order(real: Tensor) -> Tensor:
+    """Return the places that put real poles behind pairs; a stable sort keeps the members of each pair together."""
     return torch.argsort(real.to(torch.int8), dim=-1, stable=True)
 
 
