@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "onnx", "onnxruntime")
+HEAVY = ("torch", "onnx", "onnxruntime", "scipy", "rich")
 """Packages that ``import ssm2edge`` must leave alone."""
 BUILDING = (*HEAVY[:2], "onnx-ir", "onnxscript", "scipy", "safetensors")
 """Packages that the wheel must not require."""

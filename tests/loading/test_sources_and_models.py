@@ -26,7 +26,7 @@ def test_directory_is_read_as_written(directory: Path) -> None:
     source = open_source(str(directory))
     assert (source.factory, source.arguments) == ("model.py:make", {"channels": 4, "states": 6, "layers": 2})
     assert (source.weights, source.samples) == (directory / "weights.safetensors", directory / "samples.npz")
-    assert (source.time_axis, source.metric, source.defaults) == (1, "accuracy", {"order": 6})
+    assert (source.time_axis, source.metric, source.defaults) == (1, "accuracy", {"order": 6, "calibrate": "none"})
 
 
 FRONT_END = '[front_end]\nkind = "log-mel"\nsample_rate = 16000\nwindow = 400\nhop = 160\nmels = 40\nspan = 98\n'

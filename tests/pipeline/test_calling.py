@@ -20,6 +20,9 @@ from ssm2edge.cli import main
 from ssm2edge.runtime import Model, Stream
 from tests import calling_models as models
 from tests.calling_models import LENGTH, samples
+from tests.slow_cases import slow_but
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def build(place: Path, model: str, *options: str, order: int = 4, **arrays: np.n
     return call("build", f"tests.calling_models:{model}", *given, *options)
 
 
-@pytest.mark.parametrize("name", IDIOMS)
+@pytest.mark.parametrize("name", slow_but(["a batch"], IDIOMS))
 def test_models_keep_their_way_of_being_called_and_the_names_of_their_answers(tmp_path: Path, name: str) -> None:
     idiom = IDIOMS[name]
     arrays = samples(**idiom.inputs)
@@ -169,6 +172,7 @@ def heads() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 METRICS = ("--metric", "accuracy", "--metric", "power=nrmse")
 
 
+@pytest.mark.slow
 def test_every_head_is_judged_by_its_metric_and_shown(tmp_path: Path) -> None:
     arrays, labels = heads()
     made = build(tmp_path, "Heads", *METRICS, **arrays, **labels)
@@ -195,6 +199,7 @@ def test_every_head_is_judged_by_its_metric_and_shown(tmp_path: Path) -> None:
         assert title in page
 
 
+@pytest.mark.slow
 def test_one_head_reads_as_before(tmp_path: Path) -> None:
     arrays, labels = heads()
     assert build(tmp_path, "Heads", **arrays, **{"labels": labels["labels.digit"]}).exit_code == 0
@@ -206,6 +211,7 @@ def test_one_head_reads_as_before(tmp_path: Path) -> None:
         assert [key for key in pack.files if key.startswith("labels")] == ["labels"]
 
 
+@pytest.mark.slow
 def test_a_gate_holds_for_every_head(tmp_path: Path) -> None:
     arrays, labels = heads()
     for name, order in (("base", 4), ("worse", 1)):
@@ -218,6 +224,7 @@ def test_a_gate_holds_for_every_head(tmp_path: Path) -> None:
     assert gates["nrmse.power"] == "regression"
 
 
+@pytest.mark.slow
 def test_a_largest_drop_holds_for_every_head(tmp_path: Path) -> None:
     arrays, labels = heads()
     orders = {}
@@ -291,6 +298,7 @@ def test_answers_that_are_no_tensors_of_the_sequences_are_refused(
     assert made.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_models_in_memory_keep_their_way_of_being_called(tmp_path: Path) -> None:
     model = models.OfABatch().eval()
     given = {key.partition(".")[2]: value for key, value in samples(signal="signal", mask="mask").items() if "calib" in key}
@@ -305,6 +313,7 @@ def test_models_in_memory_keep_their_way_of_being_called(tmp_path: Path) -> None
     np.testing.assert_allclose(built.run(given)["masked_mean"], wanted["masked mean"].numpy(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_of_a_model_in_memory_are_judged(tmp_path: Path) -> None:
     arrays, labels = heads()
     named = {key.partition(".")[2]: value for key, value in labels.items()}
