@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from ssm2edge.cache.versions import versions
-from ssm2edge.errors import UserError
+from ssm2edge.loading.code import loaded_code
 
 Hash = Any
 """Type of hashlib's objects, which has no public name."""
@@ -54,23 +53,8 @@ def source_code(directory: Path, classes: set[type]) -> str:
     UserError
         If a loaded file cannot be read any more.
     """
-    home = directory.resolve()
     packages = {kind.__module__.partition(".")[0] for kind in classes} - {"torch", "ssm2edge", "builtins"}
-    files: dict[str, bytes] = {}
-    for name, module in list(sys.modules.items()):
-        given = getattr(module, "__file__", None)
-        # torch.ops and similar modules are no files, but give _ops.py as theirs: such names are not read.
-        if not isinstance(given, str) or not given.endswith(".py") or not Path(given).is_absolute():
-            continue
-        path = Path(given).resolve()
-        inside = path.is_relative_to(home) and "site-packages" not in path.parts
-        if not inside and name.partition(".")[0] not in packages:
-            continue
-        try:
-            files[path.relative_to(home).as_posix() if inside else name] = path.read_bytes()
-        except OSError as fault:
-            raise UserError(f"{path} cannot be read ({fault.strerror}).") from fault
-    return key_of(sorted(files.items()))
+    return key_of(list(loaded_code(directory, packages).items()))
 
 
 def attributes(model: torch.nn.Module) -> list[tuple[str, str, str]]:

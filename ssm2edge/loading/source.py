@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm2edge.errors import UserError
+from ssm2edge.loading.code import loaded_code
 from ssm2edge.options import TABLE
 
 BUILD_FILE = "build.toml"
@@ -100,11 +101,16 @@ class Source:
         return recorded or None
 
     def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of every existing file of the source, by name."""
+        """Return the SHA-256 of every existing file of the source, by name: also of the files that its code imported."""
         file = self.factory.rpartition(":")[0]
-        code = self.directory / file if file.endswith(".py") else None
+        alone = file.endswith(".py")
+        code = self.directory / file if alone else None
         paths = (self.directory / BUILD_FILE, code, self.weights, self.samples)
-        return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p is not None and p.is_file()}
+        files = {p.name: p.read_bytes() for p in paths if p is not None and p.is_file()}
+        # Code in memory may be anybody's, and of a package its own modules count.
+        packages = () if alone or self.in_memory else (file.partition(".")[0],)
+        files |= loaded_code(self.directory if alone else None, packages)
+        return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def open_source(

@@ -78,6 +78,22 @@ def test_hashes_are_of_the_files_bytes(directory: Path) -> None:
         assert digest == hashlib.sha256((directory / name).read_bytes()).hexdigest()
 
 
+def test_hashes_are_of_imported_files_too(directory: Path) -> None:
+    (directory / "parts").mkdir()
+    (directory / "parts" / "__init__.py").write_text("")
+    (directory / "parts" / "blocks_of_a_test.py").write_text((directory / "model.py").read_text())
+    (directory / "model.py").write_text("from parts.blocks_of_a_test import make\n")
+    source = open_source(str(directory))
+    load_model(source)
+    before = source.hashes()
+    assert {"model.py", "parts/blocks_of_a_test.py"} < set(before)
+    assert not any("torch" in name or "ssm2edge/" in name for name in before)
+    with (directory / "parts" / "blocks_of_a_test.py").open("a") as file:
+        file.write("# changed\n")
+    after = source.hashes()
+    assert [name for name in before if before[name] != after[name]] == ["parts/blocks_of_a_test.py"]
+
+
 def test_model_has_its_weights_and_is_in_eval_mode(directory: Path) -> None:
     torch.manual_seed(5)
     before = list(sys.path)
