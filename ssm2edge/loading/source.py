@@ -132,7 +132,8 @@ def open_source(
     """
     path, metrics = Path(given), metrics_of(metric)
     if path.is_dir():
-        source = _from_directory(given, path)
+        # "." names nothing to a reader of the report, or from another folder.
+        source = _from_directory(given if path.name not in ("", "..") else str(path.resolve()), path)
         return replace(
             source,
             samples=samples or source.samples,

@@ -66,6 +66,12 @@ def test_options_win_over_the_directory(directory: Path, tmp_path: Path) -> None
     assert (source.weights, source.samples, source.time_axis, source.metric) == (tmp_path / "w", tmp_path / "s", 2, "accuracy")
 
 
+def test_the_current_directory_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(directory)
+    assert open_source(".").given == str(directory.resolve())
+    assert open_source("..//" + directory.name).given == "..//" + directory.name
+
+
 def test_factory_with_options_is_a_source(directory: Path) -> None:
     source = open_source(f"{directory}/model.py:make", directory / "weights.safetensors", directory / "samples.npz")
     assert (source.directory, source.factory, source.time_axis, source.metric) == (directory, "model.py:make", 1, None)
