@@ -7,6 +7,7 @@ from importlib.resources import files as package_files
 from typing import Any
 
 from ssm2edge.artifact import Figures, FileRecord, Manifest
+from ssm2edge.artifact.loss import losses
 from ssm2edge.report.curve import curve
 from ssm2edge.report.layers import layer
 from ssm2edge.report.overview import bound, checks, orders, outcome, tiles
@@ -56,7 +57,10 @@ def render(
     passed = bool((manifest.parity or {}).get("passed"))
     count = len((manifest.parity or {}).get("checks", []))
     verdict_text = f"{'✓ verified' if passed else '✗ not verified'}, {count} check{'' if count == 1 else 's'}"
-    badge = f'<span class="badge {"good" if passed else "bad"}">{verdict_text}</span>'
+    # Graphs that compute what was built are no good news where that answers wrongly.
+    lossy = any(loss.large for loss in losses(manifest))
+    verdict_text += ", large loss" if passed and lossy else ""
+    badge = f'<span class="badge {"good" if passed and not lossy else "bad"}">{verdict_text}</span>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

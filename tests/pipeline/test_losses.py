@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ssm2edge.artifact import Accuracy, open_artifact
+from ssm2edge.artifact import Accuracy, load_figures, open_artifact
+from ssm2edge.artifact.figures import NAME
 from ssm2edge.artifact.loss import Loss, losses
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
-from ssm2edge.report.overview import tiles
+from ssm2edge.report import render
 from ssm2edge.stages.load import load
 from ssm2edge.stages.resolve import resolve
 from ssm2edge.tables.artifact import closing
@@ -62,7 +63,8 @@ def test_losses_are_points_of_accuracy_and_per_cent_of_error(
 
 def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
     place = tiny_build.out
-    manifest = open_artifact(place).manifest
+    artifact = open_artifact(place)
+    manifest, figures = artifact.manifest, load_figures(artifact.path(NAME))
     verdict = Verdict((), manifest.accuracy)
     for after, style in ((0.97, "bold green"), (0.4, "bold red")):
         lossy = dataclasses.replace(manifest, accuracy=Accuracy(0.978, after, 100))
@@ -70,7 +72,9 @@ def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
         assert len(lines) <= 6
         assert str(lines[-1].style) == style
         assert [str(line.style) for line in lines].count("bold green") == (style == "bold green")
-        assert ('class="alarm"' in tiles(lossy, {})) == (style == "bold red")
+        page = render(lossy, figures, manifest.files, [])
+        assert ('class="alarm"' in page) == ('badge bad"' in page) == (style == "bold red")
+        assert ('badge good"' in page) == (style == "bold green")
         assert losses(lossy)[0].large == (style == "bold red")
 
 
