@@ -24,6 +24,7 @@ from ssm2edge.export.passes.sizes import sizes_of
 from ssm2edge.export.passes.split_gates import write_gates_as_products
 from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
+from ssm2edge.export.unwritten import in_parts, is_composed, sentence, unwritten
 from ssm2edge.lowering.building import DOMAIN, OPSET, Kernel
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu
@@ -68,23 +69,29 @@ def to_onnx(
     ExportError
         If an operation has no ONNX form.
     """
-    kernels: dict[str, Kernel] = {}
-    siso = SisoNodes(kernels, length)
-    try:
-        with quiet_exporter(), torch.no_grad():
-            lowered = program.run_decompositions(_decompositions(kernels, siso))
-            exported = torch.onnx.export(
-                lowered,
-                (),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(input_names),
-                output_names=list(output_names),
-                verbose=False,
-            )
-    except Exception as error:  # the exporter wraps every failure differently; the first line names the operation
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"The model has an operation that cannot be written as ONNX: {first}") from error
+    parts: dict[object, object] = {}
+    while True:
+        kernels: dict[str, Kernel] = {}
+        siso = SisoNodes(kernels, length)
+        try:
+            with quiet_exporter(), torch.no_grad():
+                lowered = program.run_decompositions({**_decompositions(kernels, siso), **parts})
+                exported = torch.onnx.export(
+                    lowered,
+                    (),
+                    dynamo=True,
+                    opset_version=OPSET,
+                    input_names=list(input_names),
+                    output_names=list(output_names),
+                    verbose=False,
+                )
+            break
+        except Exception as error:  # the exporter wraps every failure differently
+            failed = unwritten(error, program)
+            if failed is None or failed.target in parts or not is_composed(failed):
+                told = sentence(error, failed)
+                raise ExportError(f"The model has an operation that cannot be written as ONNX: {told}") from error
+            parts[failed.target] = in_parts(failed)
     assert exported is not None
     model = exported.model
     for node in ir.traversal.RecursiveGraphIterator(model.graph):

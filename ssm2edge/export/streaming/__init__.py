@@ -10,6 +10,7 @@ from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.convolution import ConvolutionRule
 from ssm2edge.export.streaming.cumulative import CumulativeSumRule
 from ssm2edge.export.streaming.lti_block import LtiBlockRule
+from ssm2edge.export.streaming.merging import MergingRule
 from ssm2edge.export.streaming.module import StreamingModule, to_streaming
 from ssm2edge.export.streaming.padding import JoinedPaddingRule, PaddingRule
 from ssm2edge.export.streaming.pointwise import PointwiseRule
@@ -17,6 +18,7 @@ from ssm2edge.export.streaming.regrouping import ExpandRule, RegroupingRule
 from ssm2edge.export.streaming.running_extremum import RunningExtremumRule
 from ssm2edge.export.streaming.running_mean import RunningMeanRule
 from ssm2edge.export.streaming.running_sum import RunningSumRule
+from ssm2edge.export.streaming.sample_by_sample import SampleBySampleRule
 from ssm2edge.export.streaming.slicing import LastSampleRule, ShapeReaderRule, SliceRule
 from ssm2edge.export.streaming.steps import StateSpec
 from ssm2edge.export.streaming.transposed_convolution import TransposedConvolutionRule
@@ -43,6 +45,8 @@ RULES: tuple[Rule, ...] = (
     UnfoldingRule(),
     UpsamplingRule(),
     TransposedConvolutionRule(),
+    MergingRule(),
+    SampleBySampleRule(),
 )
 
 __all__ = ["RULES", "Rule", "StateSpec", "StreamingModule", "to_streaming"]

@@ -105,11 +105,13 @@ class StreamingModule(nn.Module):
             if node.op == "placeholder":
                 environment[node.name, 0] = known[node.name]
             elif node.name in self._program.steps:
-                run(node.name, 0, self._program.steps[node.name], args, kwargs)
+                step = self._program.steps[node.name]
+                more = () if step.beside is None else (environment[step.beside.name, 0],)
+                run(node.name, 0, step, (*args, *more), kwargs)
             else:
                 environment[node.name, 0] = node.target(*args, **kwargs)
-            for samples, step in self._program.late.get(node.name, {}).items():
-                run(node.name, samples, step, (environment[node.name, 0],), {})
+            for samples, held_back in self._program.late.get(node.name, {}).items():
+                run(node.name, samples, held_back, (environment[node.name, 0],), {})
         raise AssertionError("an exported program ends with its output")
 
     def _arguments(self, node: fx.Node, environment: Mapping[tuple[str, int], Any]) -> Any:

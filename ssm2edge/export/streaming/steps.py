@@ -48,6 +48,8 @@ class BlockStep:
         Whether the value is known after the last sample only (a pooled one), so that no sample may depend on it.
     delays
         Arguments that are taken so many samples late.
+    beside
+        A further value that is handed to the function, behind the arguments.
     """
 
     compute: BlockFunction
@@ -55,6 +57,7 @@ class BlockStep:
     ahead: int | None = None
     final: bool = False
     delays: Mapping[fx.Node, int] = field(default_factory=dict)
+    beside: fx.Node | None = None
 
 
 def as_is(node: fx.Node, ahead: int | None, delays: Mapping[fx.Node, int]) -> BlockStep:

@@ -14,7 +14,7 @@ import sympy
 import torch
 from torch import Tensor
 
-from ssm2edge.traced.program import TracedModel
+from ssm2edge.traced.program import TracedModel, contains_symbol
 
 PERIOD = math.lcm(*range(1, 65), 128, 256, 512, 1024)
 """A length that every usual product of strides divides."""
@@ -32,20 +32,36 @@ class Timeline:
         Samples per sample of the model's input.
     offset
         Samples more than that.
+    merged
+        Whether the axis holds the samples of all sequences of the batch.
     """
 
     axis: int
     rate: Fraction
     offset: int
+    merged: bool = False
 
 
-def timeline(value: object, traced: TracedModel) -> Timeline | None:
-    """The timeline of a traced tensor; None if time is no axis of it, or several, or its length is no linear function."""
+def timeline(value: object, traced: TracedModel, merged: bool = False) -> Timeline | None:
+    """Return the timeline of a traced tensor; None if time is no axis of it, or several, or its length is no linear function.
+
+    Parameters
+    ----------
+    value
+        What may be a tensor.
+    traced
+        The model.
+    merged
+        Whether an axis may hold the samples of all sequences of the batch.
+    """
     axes = traced.time_axes(value)
     if len(axes) != 1 or not isinstance(value, Tensor):
         return None
-    line = linear_length(value.shape[axes[0]], traced)
-    return None if line is None or line[0] <= 0 else Timeline(axes[0], *line)
+    size = value.shape[axes[0]]
+    assert isinstance(size, torch.SymInt)
+    of_all = merged and contains_symbol(size, traced.batch_symbol)
+    line = _linear(sympy.expand(size.node.expr / traced.batch_symbol) if of_all else size.node.expr, traced)
+    return None if line is None or line[0] <= 0 else Timeline(axes[0], *line, of_all)
 
 
 def fixed_size(size: object) -> int | None:
@@ -61,7 +77,10 @@ def linear_length(size: object, traced: TracedModel) -> tuple[Fraction, int] | N
         return Fraction(0), size
     if not isinstance(size, torch.SymInt):
         return None
-    expression = size.node.expr
+    return _linear(size.node.expr, traced)
+
+
+def _linear(expression: sympy.Expr, traced: TracedModel) -> tuple[Fraction, int] | None:
     if expression.free_symbols - {traced.time_symbol}:
         return None
     first, second, third = (expression.xreplace({traced.time_symbol: sympy.Integer(k * PERIOD)}) for k in (8, 9, 17))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.lead_in import LeadIn
+from ssm2edge.export.streaming.lead_in import lead_in_samples
 from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size, timeline
+from ssm2edge.export.streaming.trial import Trial
 from ssm2edge.layers.contract import DIRECTIONS
 from ssm2edge.traced.errors import StreamingError
 from ssm2edge.traced.nodes import module_name, user_line
@@ -25,6 +26,10 @@ class Walk:
         The model.
     frame
         Fewest samples of input that every value's rate divides into whole samples; blocks are multiples of it.
+    trial
+        The model's values on noise.
+    given
+        An input of the model.
     """
 
     def __init__(self, traced: TracedModel) -> None:
@@ -34,11 +39,21 @@ class Walk:
         self._final: set[fx.Node] = set()
         # Where a value first fell behind its own end, or got another length than the input.
         self._cause: dict[fx.Node, fx.Node] = {}
-        self._lead_in = LeadIn(traced)
+        self.trial = Trial(traced)
+        self.given: fx.Node | None = None
+        self._batch_major: dict[fx.Node, bool] = {}
 
     def timeline(self, node: object) -> Timeline | None:
         """The timeline of a node's value; None where it has none, or is no tensor."""
         return timeline(node.meta.get("val"), self.traced) if isinstance(node, fx.Node) else None
+
+    def rows(self, node: fx.Node) -> Timeline | None:
+        """Return the timeline of a node's value, also where its axis holds the samples of all sequences of the batch."""
+        return timeline(node.meta.get("val"), self.traced, merged=True)
+
+    def batch_major(self, node: fx.Node) -> bool:
+        """Return True if, of a value with time, a sequence's samples follow each other before the next sequence's come."""
+        return self._batch_major[node] if node in self._batch_major else self.traced.batch_first(node.meta["val"])
 
     def ahead(self, node: fx.Node) -> int:
         """Return how far ahead a value with time is known."""
@@ -77,7 +92,8 @@ class Walk:
             If it depends on later samples, or has another length than the input.
         """
         line = self.timeline(node)
-        assert line is not None
+        if line is None:
+            raise StreamingError(refusal(node, "holds samples of different times and sequences in one axis"))
         ahead = self._ahead[node]
         if line.offset == 0 and ahead >= 0:
             return {node: ahead} if ahead else {}
@@ -97,7 +113,7 @@ class Walk:
         """
         line = self.timeline(node)
         assert line is not None
-        found = self._lead_in.samples(node, line, start, stop, self.frame)
+        found = lead_in_samples(self.trial, node, line, start, stop, self.frame)
         if found is None:
             cause = self._cause.get(node, node)
             raise StreamingError(refusal(cause, "begins with samples that depend on the input"))
@@ -121,10 +137,12 @@ class Walk:
             self._final.add(node)
         values = node.meta.get("val")
         for value in values if isinstance(values, list | tuple) else [values]:
-            line = timeline(value, self.traced)
+            line = timeline(value, self.traced, merged=True)
             if line is None:
                 continue
             assert step.ahead is not None
+            if line.merged:
+                self._batch_major[node] = self.batch_major(self.timed(node)[0])
             self._ahead[node] = step.ahead
             self.frame = math.lcm(self.frame, line.rate.denominator)
             if step.ahead < line.offset or line.offset != 0:
@@ -133,6 +151,7 @@ class Walk:
     def note_input(self, node: fx.Node) -> None:
         """An input of the model is known exactly up to the block's end."""
         self._ahead[node] = 0
+        self.given = node
 
     def note_element(self, node: fx.Node, source: fx.Node) -> None:
         """An element of a tuple is as far ahead as the tuple."""
