@@ -13,7 +13,8 @@ from torch.export import ExportedProgram
 
 from ssm2edge.traced.nodes import module_name, user_line
 
-NODE = re.compile(r"%(\w+) : (?:\[num_users=\d+\] = )?call_function\[target=(?:torch\.ops\.)?([\w.]+)")
+NODE = re.compile(r"%(\w+) : (?:\[num_users=\d+\] = )?call_function\[target=torch\.ops\.((?:aten|prims)\.[\w.]+)")
+"""A call of one of torch's operators in a report; our own say themselves what they cannot do."""
 
 
 def unwritten(error: BaseException, program: ExportedProgram) -> fx.Node | None:
