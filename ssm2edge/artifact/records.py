@@ -292,6 +292,8 @@ class Manifest:
         Version of this layout.
     heads
         By output, where more than the first one are judged; left out otherwise.
+    seal
+        SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
 
     tool: Mapping[str, str]
@@ -313,6 +315,7 @@ class Manifest:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema: int = SCHEMA
     heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
+    seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property
     def judged(self) -> dict[str, Accuracy]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ssm2edge.artifact import ArtifactError, FileRecord, Manifest
 from ssm2edge.artifact.manifest import from_json, to_json
@@ -114,3 +117,30 @@ def test_figures_that_are_not_finite_are_neither_written_nor_read(figure: str) -
 def test_values_that_json_has_no_word_for_are_not_written() -> None:
     with pytest.raises(ArtifactError, match="cannot be written"):
         to_json(dataclasses.replace(full(), options={"out": Path("x")}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_flipped_bit_never_goes_unnoticed(data: st.DataObject) -> None:
+    """A changed bit is refused, or is in white space, which says nothing."""
+    content = bytearray(to_json(full()).encode())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    with contextlib.suppress(ArtifactError):
+        assert from_json(bytes(content)) == full()
+
+
+@pytest.mark.parametrize(
+    ("path", "figure"),
+    [
+        ("latency.artifact", 2.5e-3),
+        ("parity.passed", False),
+        ("bound.value", 0.51),
+        ("parameters.model_after", 7),
+        ("options.order", 9),
+    ],
+)
+def test_a_changed_figure_breaks_the_seal(path: str, figure: object) -> None:
+    """Also one that `verify` does not compute again."""
+    with pytest.raises(ArtifactError, match="seal"):
+        from_json(changed(path, figure))

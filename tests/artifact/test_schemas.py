@@ -98,6 +98,7 @@ def read_manifest(text: str) -> bool:
 def test_reader_and_schema_agree_on_every_changed_manifest(tmp_path: Path) -> None:
     check = validator("manifest.schema.json")
     manifest = json.loads(json.dumps(real_manifest(tmp_path)))
+    del manifest["seal"]  # which refuses any change, whatever its type
     seen = {True: 0, False: 0}
     for place, other in changes(manifest):
         # What the files are is compared when an artifact is opened, not when its manifest is read.

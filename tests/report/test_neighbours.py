@@ -19,6 +19,7 @@ def test_only_artifacts_of_the_same_source_are_neighbours(tmp_path: Path) -> Non
     other = build(tmp_path / "other model") / "manifest.json"
     value = json.loads(other.read_text())
     value["source"]["sha256"] = {"first_order.py": "1" * 64}
+    del value["seal"]
     other.write_text(json.dumps(value))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
@@ -34,6 +35,7 @@ def test_the_report_refuses_artifacts_of_another_model(tmp_path: Path) -> None:
     other = build(tmp_path / "other") / "manifest.json"
     value = json.loads(other.read_text())
     value["layers"][0]["order_before"] += 1
+    del value["seal"]
     other.write_text(json.dumps(value))
     arguments = ["report", str(tmp_path / "mine"), "--output", str(tmp_path / "page.html")]
     refused = CliRunner().invoke(main, [*arguments, "--with", str(tmp_path / "other")])
