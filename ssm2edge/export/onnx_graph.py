@@ -75,9 +75,8 @@ def to_onnx(
         siso = SisoNodes(kernels, length)
         try:
             with quiet_exporter(), torch.no_grad():
-                lowered = program.run_decompositions({**_decompositions(kernels, siso), **parts})
                 exported = torch.onnx.export(
-                    lowered,
+                    _Decomposed(program, {**_decompositions(kernels, siso), **parts}),
                     (),
                     dynamo=True,
                     opset_version=OPSET,
@@ -122,6 +121,18 @@ def to_onnx(
     written = ir.to_proto(model)
     onnx.checker.check_model(written, full_check=True)
     return written
+
+
+class _Decomposed(ExportedProgram):
+    """A program that writes our operators as nodes when the exporter decomposes it: one pass over the program, not two."""
+
+    def __init__(self, program: ExportedProgram, ours: Mapping[object, object]) -> None:
+        vars(self).update(vars(program))
+        self._ours = ours
+
+    def run_decompositions(self, decomp_table: Any = None) -> ExportedProgram:
+        decomposed: ExportedProgram = super().run_decompositions({**(decomp_table or {}), **self._ours})
+        return decomposed
 
 
 def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes) -> dict[object, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import fx
@@ -30,11 +30,13 @@ def unwritten(error: BaseException, program: ExportedProgram) -> fx.Node | None:
 
 def _reported(error: BaseException) -> list[tuple[str, str]]:
     """Return name and operator of the nodes that an error and its causes report, innermost last."""
-    found, cause = [], error
-    while True:
-        found += NODE.findall(str(cause))
-        if cause.__cause__ is None:
-            return found
+    return [reported for cause in _causes(error) for reported in NODE.findall(str(cause))]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
         cause = cause.__cause__
 
 
@@ -60,7 +62,8 @@ def sentence(error: Exception, node: fx.Node | None) -> str:
     if node is None and (reported := _reported(error)):
         return f"{reported[-1][1]} has no form there; compute it by other operations."
     if node is None:
-        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        *_, cause = _causes(error)
+        return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     line, module = user_line(node), module_name(node)
     place = f"{f' at {line}' if line else ''}{f' in module {module}' if module else ''}"
     return f"{node.target}{place} has no form there; compute it by other operations."
