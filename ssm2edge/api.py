@@ -93,6 +93,8 @@ def compress(
 
     report = silent if progress is None else progress
     _check_names(options)
+    _check_model(model)
+    _check_axis(time_axis)
     report("load", 0.0)
     described = {"time_axis": time_axis, "metrics": metrics_of(metric), "lti": tuple(lti), "static": tuple(static)}
     task = task_in_memory(model, samples, held_out, labels, readers, described)
@@ -184,6 +186,10 @@ def build(
     _check_names(options)
     if out is None:
         raise UserError("A build needs a directory to make; name it with out.")
+    _check_model(model)
+    _check_axis(time_axis)
+    if isinstance(classes, str):
+        raise UserError("The classes are one text; give a list of their names.")
     if isinstance(model, str | os.PathLike):
         if any(value is not None for value in (labels, held_out, original, readers)) or classes:
             raise UserError("A model directory or factory brings labels, classes and readers itself; leave these arguments out.")
@@ -193,6 +199,8 @@ def build(
         built = pipeline.build(source, options_from(source.defaults, options), Path(out), force, report, rebuild)
         return Artifact._of(built)
     named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static)}
+    if samples is None and held_out is None:
+        raise UserError("A build needs samples to verify the artifact on; give some, batch first.")
     described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
     held = processed(model) if original is not None or _is_compressed(model) else None
     task = partial(task_in_memory, model if original is None else original, samples, held_out, labels, readers, described)
@@ -234,6 +242,9 @@ def inspect(
     from ssm2edge.stages.in_memory import task_in_memory
     from ssm2edge.tables.results import Inspected
 
+    _check_model(model)
+    _check_axis(time_axis)
+
     source: Any
     if isinstance(model, str | os.PathLike):
         source = open_source(
@@ -262,6 +273,8 @@ def open(directory: str | os.PathLike[str]) -> Artifact:
     """
     from ssm2edge.artifact import open_artifact
 
+    if not isinstance(directory, str | os.PathLike):
+        raise UserError(f"The directory is a {type(directory).__name__}; give the path of an artifact.")
     return Artifact(open_artifact(directory))
 
 
@@ -346,13 +359,13 @@ class Artifact:
         verdict = verify(files, threads=threads, progress=progress)
         return Verified(files.manifest, verdict, time_graphs(Subject.of(files, threads=threads)))
 
-    def bench(self, *, threads: Sequence[int] = (1,), seconds: float = 10.0) -> Measured:
+    def bench(self, *, threads: int | Sequence[int] = 1, seconds: float = 10.0) -> Measured:
         """Measure latency, throughput and memory here; ``seconds`` is the most that one comparison takes."""
         from ssm2edge.tables.results import Measured
         from ssm2edge.verification import Subject
         from ssm2edge.verification.bench import bench
 
-        found = bench(Subject.of(self._files), threads=tuple(threads), budget=seconds)
+        found = bench(Subject.of(self._files), threads=(threads,) if isinstance(threads, int) else tuple(threads), budget=seconds)
         return Measured(self.directory, self.manifest, found)
 
     def compare(self, baseline: Artifact | str | os.PathLike[str], *, policy: Policy | None = None, threads: int = 1) -> Compared:
@@ -399,6 +412,19 @@ def _pipeline() -> Any:
     except ModuleNotFoundError as missing:
         raise UserError(f"This needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'.") from missing
     return pipeline
+
+
+def _check_model(model: object) -> None:
+    """Refuse what is neither a module nor a place."""
+    from torch import nn
+
+    if not isinstance(model, nn.Module | str | os.PathLike):
+        raise UserError(f"The model is a {type(model).__name__}; give a torch.nn.Module, a model directory or file.py:function.")
+
+
+def _check_axis(time_axis: object) -> None:
+    if time_axis is not None and (type(time_axis) is not int or time_axis < 1):
+        raise UserError(f"The time axis is {time_axis!r}; it must be a whole number of at least 1, for the batch is axis 0.")
 
 
 def _check_names(options: Mapping[str, Any]) -> None:

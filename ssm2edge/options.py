@@ -170,6 +170,9 @@ def check_options(options: Options) -> None:
     """
     for name, option in TABLE.items():
         value = getattr(options, name)
+        if value is not None and type(value) not in (*option.kinds, type(DEFAULTS[name])):
+            kinds = " or ".join(kind.__name__ for kind in option.kinds)
+            raise UserError(f"The option {name} is {value!r}; it must be {kinds}.")
         if option.choices and value is not None and value not in option.choices:
             noun = option.noun or name.replace("_", " ")
             raise UserError(f"There is no {noun} {value!r}; choose one of {', '.join(option.choices)}.")
@@ -205,7 +208,9 @@ def options_from(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Optio
         If a value in build.toml has the wrong type.
     """
     _check_types(defaults)
-    chosen = {key: value for key, value in given.items() if key in TABLE and value is not None}
+    # Numbers of numpy and torch are numbers.
+    plain = {key: value.item() if hasattr(value, "item") else value for key, value in given.items() if key in TABLE}
+    chosen = {key: value for key, value in plain.items() if value is not None}
     kept = dict(defaults)
     if any(key in chosen for key in SIZES):
         kept = {key: value for key, value in kept.items() if key not in SIZES}

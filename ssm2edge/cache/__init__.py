@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ssm2edge.cache.keys import attributes, key_of, source_code, tool
+from ssm2edge.cache.keys import attributes, bytecode, key_of, source_code, tool
 from ssm2edge.cache.results import Calibrations, Outputs, Reductions
 from ssm2edge.cache.store import FOLDER, Store
 
-__all__ = ["FOLDER", "Calibrations", "Outputs", "Reductions", "Store", "attributes", "key_of", "source_code", "tool"]
+__all__ = ["FOLDER", "Calibrations", "Outputs", "Reductions", "Store", "attributes", "bytecode", "key_of", "source_code", "tool"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import marshal
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,20 @@ def source_code(directory: Path, classes: set[type]) -> str:
     """
     packages = {kind.__module__.partition(".")[0] for kind in classes} - {"torch", "ssm2edge", "builtins"}
     return key_of(list(loaded_code(directory, packages).items()))
+
+
+def bytecode(model: torch.nn.Module) -> list[tuple[str, bytes]]:
+    """Return the compiled functions of the classes of all modules, and of functions that hang on the modules themselves."""
+    kinds = {kind: None for module in model.modules() for kind in type(module).__mro__}
+    holders: list[Mapping[str, Any]] = [vars(kind) for kind in kinds]
+    holders += [vars(module) for module in model.modules()]
+    found = []
+    for holder in holders:
+        for name, value in holder.items():
+            code = getattr(getattr(value, "__func__", value), "__code__", None)
+            if isinstance(code, CodeType):
+                found.append((name, marshal.dumps(code)))
+    return found
 
 
 def attributes(model: torch.nn.Module) -> list[tuple[str, str, str]]:

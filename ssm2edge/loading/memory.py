@@ -64,6 +64,10 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
             raise UserError(f"{samples} holds held-out samples itself; leave held_out out, or give arrays.")
         return arrays | ({} if labels is None else _keyed("labels", _labels(labels)))
     inputs, marked = gathered(samples, names)
+    counts = {name: len(value) for name, value in inputs.items() if value.ndim}
+    if len(set(counts.values())) != 1:
+        each = ", ".join(f"{number} of {name}" for name, number in counts.items())
+        raise UserError(f"There are samples in unequal numbers ({each or 'none'}); give every input for every sample.")
     if held_out is not None:
         kept, judged = gathered(held_out, names)
         judged = judged if labels is None else _labels(labels)

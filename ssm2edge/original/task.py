@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssm2edge.cache import attributes, key_of, source_code, tool
+from ssm2edge.cache import attributes, bytecode, key_of, source_code, tool
 from ssm2edge.errors import UserError
 from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, exportable, find_refused, replace_layers
 from ssm2edge.loading import Samples, Source
-from ssm2edge.original.recording import record_outputs
 from ssm2edge.systems.system import System
 from ssm2edge.traced import ExportError, InputAxes, Network, TracedModel, beginning, trace
 
@@ -100,8 +99,8 @@ class Task:
             repr(source.arguments),
             attributes(model),
             source_code(source.directory, {type(module) for module in model.modules()}),
-            # The code of a class that was typed into a notebook is in no file: its answer stands for it.
-            record_outputs(model, self.first, self.time_axis) if source.in_memory else None,
+            # The code of a class that was typed into a notebook is in no file.
+            bytecode(model) if source.in_memory else None,
         )
 
     @cached_property

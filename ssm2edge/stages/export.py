@@ -12,8 +12,8 @@ from ssm2edge.artifact import StateRecord, Streaming
 from ssm2edge.errors import UserError
 from ssm2edge.export import choose_forms, export_offline, export_stream, streaming_module
 from ssm2edge.options import Options
-from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
+from ssm2edge.stages.answers import check_answers
 from ssm2edge.stages.calibrate import calibration_signals
 from ssm2edge.stages.load import check_labels
 from ssm2edge.stages.progress import Progress
@@ -45,7 +45,7 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
         blocks of the size that is asked for; if its layers have other names than the plans; if there are too few calibration
         samples.
     """
-    check_labels(task, record_outputs(task.model, task.first, task.time_axis))
+    check_labels(task, check_answers(task))
     try:
         choose_forms(task.full_traced, options.plan)
         frame = streaming_module(task.full_traced, options.block).frame

@@ -111,6 +111,9 @@ def check_labels(task: Task, answers: Mapping[str, NDArray[np.float32]]) -> None
     UserError
         If there are classes that the model does not score, or true outputs of another shape than its own.
     """
+    classes, scores = task.source.classes, next(iter(answers.values()))
+    if classes and len(classes) != scores.shape[-1]:
+        raise UserError(f"There are names of {len(classes)} classes, but the model scores {scores.shape[-1]}; name each of them.")
     judging = task.samples.labels
     for name, labels in judging.items():
         key = "labels" if list(judging) == list(task.outputs[:1]) else f"labels.{name}"

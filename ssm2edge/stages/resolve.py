@@ -78,16 +78,17 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     UserError
         If a layer has fewer states than the order asked for; the sentence names it.
     """
-    options, reason = _sized(task, options)
-    if not isinstance(options.horizon, str):
-        task = dataclasses.replace(task, horizon=options.horizon)
-    task = with_feedthrough(task, options)
+    if options.max_loss is not None and not task.samples.labels:
+        raise UserError("A largest loss needs labels of the held-out samples; add them, or leave --max-loss out.")
     if options.order is not None:
         try:
             uniform_orders(task.systems, options.order)
         except ValueError as error:
             raise UserError(f"The model cannot be reduced: {error}") from error
-    return task, options, reason
+    options, reason = _sized(task, options)
+    if not isinstance(options.horizon, str):
+        task = dataclasses.replace(task, horizon=options.horizon)
+    return with_feedthrough(task, options), options, reason
 
 
 def _enough_samples(task: Task, options: Options) -> bool:

@@ -111,7 +111,10 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
     for check in failures:
         console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
     outcome = f"failed: {len(failures)} of {len(verdict.checks)} checks" if failures else f"passed: {len(verdict.checks)} checks"
-    console.print(Text(outcome, style="bold red" if failures else "bold green"))
+    large = large_losses(manifest)
+    console.print(Text(outcome, style="bold red" if failures else "default" if large else "bold green"))
+    for line in large:
+        console.print(line)
 
 
 def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
@@ -152,7 +155,13 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:
     """Print an artifact as its manifest describes it."""
     console.print(Group(_layers(manifest), _accuracy(manifest, manifest.accuracy, manifest.heads), _latency(manifest, None)))
-    console.print(Text(f"{directory}: {_stream(manifest)}", style="bold"))
+    for line in (Text(f"{directory}: {_stream(manifest)}", style="bold"), *large_losses(manifest)):
+        console.print(line)
+
+
+def large_losses(manifest: Manifest) -> list[Text]:
+    """Return a red line for every output whose loss no user would want without knowing."""
+    return [Text(loss.sentence, "bold red") for loss in losses(manifest) if loss.large]
 
 
 def _stream(manifest: Manifest) -> str:

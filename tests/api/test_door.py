@@ -313,3 +313,75 @@ def test_every_error_has_one_base() -> None:
 
     for error in (ssm2edge.UserError, ssm2edge.VerificationError, ArtifactError, BoundError, EdgeError, InputError, ExportError):
         assert issubclass(error, ssm2edge.Error)
+
+
+class Noisy(Net):
+    """Dropout that stays on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5)
+
+
+class OfTheBatch(Net):
+    """Answers relative to the other rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores - scores.mean(0)
+
+
+class Alone(Net):
+    """Answers a single row otherwise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return 3 * scores if x.shape[0] == 1 else scores
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "sentence"),
+    [
+        (Noisy, {}, "changes from run to run"),
+        (OfTheBatch, {}, "depends on the other samples of its batch"),
+        (Alone, {}, "depends on the other samples of its batch"),
+        (Net, {"samples": None}, "needs samples"),
+        (Net, {"time_axis": 0}, "time axis is 0"),
+        (Net, {"time_axis": "1"}, "time axis is '1'"),
+        (Net, {"classes": "abc"}, "list of their names"),
+        (Net, {"classes": ["a", "b"]}, "names of 2 classes, but the model scores 3"),
+        (Net, {"order": -1}, "from 1 to 12, not -1"),
+        (Net, {"order": "8"}, "order is '8'; it must be int"),
+        (Net, {"order": 2.5}, "order is 2.5; it must be int"),
+        (Net, {"order": True}, "order is True; it must be int"),
+        (Net, {"plan": "x"}, "plan is 'x'; it must be dict"),
+        (Net, {"max_loss": 1.0}, "largest loss needs labels"),
+        (Net, {"samples": {"x": torch.zeros(9, 8, 2), "gain": torch.zeros(8)}}, "unequal numbers"),
+        (lambda: Net, {}, "model is a type"),
+        (lambda: None, {}, "model is a NoneType"),
+    ],
+)
+def test_faults_are_met_before_anything_is_reduced(
+    kind: Any, arguments: dict[str, Any], sentence: str, samples: Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    given = {"samples": samples, "order": 4, "method": "balanced", "calibrate": "none", **arguments}
+    with pytest.raises(ssm2edge.UserError, match=sentence):
+        ssm2edge.build(kind(), out=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_of_numpy_are_numbers(model: Net) -> None:
+    assert blocks(ssm2edge.compress(model, order=np.int64(4)))["ssm"].order == 4
+
+
+def test_code_in_memory_is_part_of_what_results_depend_on() -> None:
+    from ssm2edge.cache import bytecode, key_of
+
+    first, second, other = (
+        type("Net", (nn.Module,), {"forward": forward}) for forward in (lambda s, x: x, lambda s, x: x, lambda s, x: -x)
+    )
+    assert key_of(bytecode(first())) == key_of(bytecode(first()))
+    assert key_of(bytecode(first())) != key_of(bytecode(other()))
+    holder = second()
+    holder.forward = lambda x: x.clamp(-1, 1)
+    assert key_of(bytecode(second())) != key_of(bytecode(holder))

@@ -217,7 +217,10 @@ CASES: dict[str, tuple[Prepare, str]] = {
     ),
     "samples: classes of a model that gives sequences": (append_code(SCORES_AT_EVERY_STEP), "does not score them"),
     "model: one answer for all": (append_code(AROUND.format(answer="plain(pixels).mean()")), "with a tensor of shape ()"),
-    "model: no answer for each sequence": (append_code(AROUND.format(answer="plain(pixels)[:1]")), "alone in front"),
+    "model: no answer for each sequence": (
+        append_code(AROUND.format(answer="plain(pixels)[:1]")),
+        "one answer for each sequence",
+    ),
     "model: batch and time in one axis": (
         append_code(AROUND.format(answer="(pixels + 0 * plain(pixels)[:, None, :1]).reshape(-1, 24)")),
         "has no axis for the batch alone in front",

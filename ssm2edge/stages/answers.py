@@ -1,0 +1,44 @@
+"""Answers that no graph can repeat: those that change from run to run, and those that depend on the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm2edge.errors import UserError
+from ssm2edge.original.recording import record_outputs
+from ssm2edge.original.task import Task
+from ssm2edge.verification.check import relative_error
+
+LIMIT = 1e-3
+"""Largest relative difference between two runs: batches of other sizes are summed in other orders."""
+ROWS = 3
+
+
+def check_answers(task: Task) -> Mapping[str, NDArray[np.float32]]:
+    """Return the model's answer to one sample, after a look at whether it is an answer to that sample alone.
+
+    Raises
+    ------
+    UserError
+        If the answer changes from run to run, or with the other rows of the batch.
+    """
+    alone = record_outputs(task.model, task.first, task.time_axis)
+    again = relative_error(record_outputs(task.model, task.first, task.time_axis), alone)
+    if not again <= LIMIT:
+        raise UserError(
+            f"The model's answer to one sample changes from run to run (by {again:.2g}, relative); take what does so out of its "
+            "forward: dropout that is on in eval mode, noise, or a state that it keeps."
+        )
+    several: dict[str, NDArray[Any]] = {name: value[:ROWS] for name, value in task.held_out.items()}
+    first = {name: value[:1] for name, value in record_outputs(task.model, several, task.time_axis).items()}
+    apart = relative_error(first, alone)
+    if not apart <= LIMIT:
+        raise UserError(
+            f"The model's answer to a sample depends on the other samples of its batch (by {apart:.2g}, relative); normalise by "
+            "stored statistics, and answer every row by itself."
+        )
+    return alone
