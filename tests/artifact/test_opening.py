@@ -16,6 +16,7 @@ import pytest
 from ssm2edge.artifact import ArtifactError, Reference, fingerprint, load_reference, open_artifact
 from ssm2edge.runtime import GraphError, Model
 from tests.first_order import build, reference
+from tests.slow_cases import slow
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def refusal(directory: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "offline.onnx", "stream.onnx", "reference.npz"])
+@pytest.mark.parametrize("name", ["manifest.json", slow("offline.onnx"), slow("stream.onnx"), slow("reference.npz")])
 def test_two_hundred_corrupted_copies_are_refused(copy: Path, name: str) -> None:
     path = copy / name
     content = path.read_bytes()

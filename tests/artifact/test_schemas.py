@@ -95,6 +95,7 @@ def read_manifest(text: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_reader_and_schema_agree_on_every_changed_manifest(tmp_path: Path) -> None:
     check = validator("manifest.schema.json")
     manifest = json.loads(json.dumps(real_manifest(tmp_path)))

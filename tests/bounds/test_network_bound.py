@@ -178,7 +178,7 @@ def test_convolution_of_one_system_is_its_recurrence(order: int, quadratic: bool
 
 
 @pytest.mark.parametrize("order", [1, slow(2), slow(3), 4])
-@pytest.mark.parametrize("norm", ["hinf", "h2"])
+@pytest.mark.parametrize("norm", ["hinf", slow("h2")])
 def test_measured_errors_stay_below_the_certified_bound(
     subject: tuple[Network, dict[str, System]], order: int, norm: str
 ) -> None:

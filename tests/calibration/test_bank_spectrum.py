@@ -12,6 +12,7 @@ from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.system import System
 from tests.coloured_signals import coloured, least_weighted_error, spectrum_of
 from tests.random_banks import filtered_by, random_bank, response_of
+from tests.slow_cases import slow
 
 LENGTH, CHANNELS = 40, 4
 
@@ -32,7 +33,7 @@ def plain(system: System, order: int, method: str = "gradient") -> System:
     return reduce_system(system, order, method, LENGTH).system
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
+@pytest.mark.parametrize("order", [slow(1), 2, slow(3), slow(5)])
 def test_weighted_error_is_no_larger_than_any_starts_with_its_best_outputs(order: int) -> None:
     system, spectra = bank(), spectra_of(coloured(30, CHANNELS, LENGTH))
     target = target_of(system, spectra)

@@ -20,6 +20,7 @@ from ssm2edge.errors import UserError
 from ssm2edge.layers import ReducedMimo, blocks, replace_layers
 from ssm2edge.systems.system import System
 from tests.coloured_signals import LENGTH, answers, classifier, coloured, follower, reduced_to, sequences, systems_of
+from tests.slow_cases import slow
 from tests.small_models import tail
 
 MATCHING = Matching(steps=12, batch=8, rate=0.02, held_back=0.25)
@@ -214,7 +215,7 @@ def test_full_order_is_returned_as_it_is_and_a_mixture_reduces_the_rest() -> Non
     assert mixed["layers.1"].order == 2
 
 
-@pytest.mark.parametrize("kind", ["spectrum", "match"])
+@pytest.mark.parametrize("kind", ["spectrum", slow("match")])
 def test_callers_model_stays_as_it_is(kind: str) -> None:
     model = classifier(dropout=0.3).train()
     model.decoder.bias.requires_grad_(False)

@@ -18,6 +18,7 @@ from ssm2edge.layers import ReducedMimo, replace_layers
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.system import System
 from tests.coloured_signals import follower, reduced_to, sequences, systems_of
+from tests.slow_cases import slow
 
 FIRST, SECOND = "layers.0.lru", "layers.1.lru"
 
@@ -69,7 +70,7 @@ class Fitted:
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", [1, slow(2), slow(3), 4])
 def test_result_is_no_worse_than_the_reduction_with_its_own_or_its_best_outputs(rank: int, order: int, full: bool) -> None:
     fitted = Fitted(rank, order, full=full)
     assert fitted.result.after_sample != full

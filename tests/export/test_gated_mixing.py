@@ -87,11 +87,11 @@ def test_gates_become_products(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        convolution(kernel_size=3, padding=1),
+        slow(convolution(kernel_size=3, padding=1)),
         slow(convolution(kernel_size=1, groups=2)),
         slow(convolution(kernel_size=1, padding=2)),
         SharedProduct(),
-        SecondHalfFirst(),
+        slow(SecondHalfFirst()),
     ],
     ids=["wide", "grouped", "padded", "shared", "other half"],
 )

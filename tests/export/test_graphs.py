@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 from ssm2edge.export import export_offline, export_stream
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
-from ssm2edge.traced import ExportError, InputAxes, TracedModel, trace
+from ssm2edge.traced import InputAxes, TracedModel, trace
 from tests.onnx_sessions import session
 from tests.small_models import replaced
 
@@ -194,21 +194,6 @@ def test_graphs_are_plain(files: Files) -> None:
         assert not complex_types & {tensor.data_type for tensor in model.graph.initializer}
         casts = [a.i for node in nodes(model.graph) if node.op_type == "Cast" for a in node.attribute if a.name == "to"]
         assert not complex_types & set(casts)
-
-
-class SingularValues(nn.Module):
-    """``(batch, time, 2)`` to the singular values of every matrix, which ONNX has no operator for."""
-
-    def forward(self, u: Tensor) -> Tensor:
-        return torch.linalg.svdvals(u.unsqueeze(-1))
-
-
-def test_operations_without_a_form_are_named() -> None:
-    form = trace(SingularValues().eval(), [InputAxes("u", 1, torch.zeros(1, 5, 2))])
-    with pytest.raises(ExportError, match="_linalg_svd") as caught:
-        export_offline(form)
-    assert "\n" not in str(caught.value)
-    assert "step 3" not in str(caught.value)
 
 
 def test_one_short_loop_a_layer_offline_and_none_in_a_stream(files: Files) -> None:

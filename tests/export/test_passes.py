@@ -223,6 +223,7 @@ def test_a_transpose_undone_at_the_output() -> None:
     )
 
 
+@pytest.mark.slow
 def test_offline_layers_leave_no_transposes_between_them() -> None:
     graph = export_offline(trace(replaced(Stack(2).eval()), [InputAxes("u", 1, torch.zeros(1, 5, 2))])).graph
     produced = {name: node.op_type for node in graph.node for name in node.output}

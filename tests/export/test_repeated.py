@@ -31,6 +31,7 @@ def arithmetic(model: onnx.ModelProto) -> Counter[str]:
     return Counter({name: count for name, count in operators(model).items() if name in LENGTHS})
 
 
+@pytest.mark.slow
 def test_layers_share_their_lengths() -> None:
     assert arithmetic(offline(1)) == arithmetic(offline(3))
     assert arithmetic(offline(3))["Mod"] == 2  # samples to whole chunks, chunks to whole groups

@@ -70,7 +70,7 @@ RATES: dict[str, tuple[int, Callable[[Any, Tensor], Any]]] = {
 """The frame, and a function."""
 
 
-@pytest.mark.parametrize("name", slow_but(("average", "down, shifted and up", "two rates at once"), RATES))
+@pytest.mark.parametrize("name", slow_but(("down, shifted and up",), RATES))
 def test_blocks_of_frames_give_the_whole_answer(name: str) -> None:
     frame, function = RATES[name]
     assert assert_streams(function, tail, steps=10).frame == frame
@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any, Tensor], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", slow_but(("rounded up", "halves of time"), REFUSED))
 def test_other_changes_of_rate_are_refused(name: str) -> None:
     operation, function = REFUSED[name]
     with pytest.raises(StreamingError) as caught:

@@ -66,7 +66,7 @@ REFUSED: list[tuple[str, Function]] = [
 
 @pytest.mark.parametrize(
     ("operation", "function"),
-    [case if i % 4 == 0 else slow(*case) for i, case in enumerate(REFUSED)],
+    [case if i % 8 == 0 else slow(*case) for i, case in enumerate(REFUSED)],
     ids=[f"{i}-{name}" for i, (name, _) in enumerate(REFUSED)],
 )
 def test_refused_by_name(operation: str, function: Function) -> None:

@@ -17,6 +17,7 @@ from ssm2edge.reduction.tied import shares_poles
 from ssm2edge.systems.norms import h2_error, h2_norm
 from tests.published_s4 import FFTConv, S4Block
 from tests.random_banks import response_of
+from tests.slow_cases import slow_but
 
 STATES, LENGTH = 8, 40
 
@@ -39,7 +40,7 @@ def layer_of(options: dict[str, Any]) -> FFTConv:
     return FFTConv(4, **{"d_state": STATES, **options}).eval()
 
 
-@pytest.mark.parametrize("options", TIED, ids=str)
+@pytest.mark.parametrize("options", slow_but(TIED[::4], TIED), ids=str)
 def test_a_tied_layer_never_grows(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = S4Block(4, d_state=STATES, **options).eval()

@@ -15,6 +15,7 @@ from ssm2edge.errors import UserError
 from ssm2edge.loading import Signature, load_model, open_source
 from ssm2edge.loading.weights import load_weights
 from ssm2edge.loading.wrappers import unwrapped
+from tests.slow_cases import slow_but
 
 
 class Tagger(nn.Module):
@@ -104,7 +105,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("wrapper", slow_but(("averaged", "data parallel"), WRAPPERS))
 @pytest.mark.parametrize("saved", ["with the wrapper", "without"])
 def test_wrappers_of_training_are_taken_off(tmp_path: Path, wrapper: str, saved: str) -> None:
     state = WRAPPERS[wrapper](trained()).state_dict() if saved == "with the wrapper" else trained().state_dict()

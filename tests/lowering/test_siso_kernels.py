@@ -26,6 +26,7 @@ from ssm2edge.systems.system import System, siso_bank
 from tests.kernel_models import kernel_model
 from tests.onnx_sessions import session
 from tests.random_banks import random_bank
+from tests.slow_cases import slow
 
 Array = NDArray[np.float32]
 
@@ -146,7 +147,7 @@ def test_any_length_and_batch(order: int, block: int, group: int, length: int, b
 
 @pytest.mark.parametrize(("block", "form"), FORMS)
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [slow(1), 3])
 def test_blocks_carry_their_states(order: int, block: int, form: Form, batch: int) -> None:
     u = noise(7, batch, CHANNELS, 5 * block)
     start = noise(8, batch, CHANNELS, order)

@@ -15,6 +15,7 @@ from ssm2edge.layers import exportable, find_layers, replace_layers
 from ssm2edge.orders import RULES, Choice, Study, smallest_budget, study
 from ssm2edge.reduction import reduce_system
 from ssm2edge.traced import InputAxes, Network, trace
+from tests.slow_cases import slow
 
 LENGTH = 30
 
@@ -65,7 +66,7 @@ def test_unreduced_layers_cost_nothing_and_reduced_ones_something(three_layers: 
         assert curve.costs[0] > 0
 
 
-@pytest.mark.parametrize("rule", ["bound", "sensitivity", "first_order", "one_layer"])
+@pytest.mark.parametrize("rule", ["bound", slow("sensitivity"), slow("first_order"), slow("one_layer")])
 def test_layers_whose_outputs_are_thrown_away_get_one_state(rule: str) -> None:
     torch.manual_seed(0)
     model = make(channels=4, states=8, layers=2).eval()

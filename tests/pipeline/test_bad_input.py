@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.command_line import call
 from tests.model_directories import BUILD, CLASSES, HELD_OUT, LENGTH, model_directory, samples, tiny_model
-from tests.slow_cases import slow_but
+from tests.slow_cases import slow, slow_but
 
 Prepare = Callable[[Path], object]
 
@@ -292,10 +292,10 @@ def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
         (("--method", "magic"), "no reduction method 'magic'"),
         (("--block", 0), "block of 0 samples"),
         (("--block", -4), "block of -4 samples"),
-        (("--block", LENGTH + 1), f"sequences of {LENGTH} samples do not fill one block of {LENGTH + 1}"),
-        (("--block", 10**8), f"sequences of {LENGTH} samples do not fill one block"),
+        slow(("--block", LENGTH + 1), f"sequences of {LENGTH} samples do not fill one block of {LENGTH + 1}"),
+        slow(("--block", 10**8), f"sequences of {LENGTH} samples do not fill one block"),
         (("--plan", "layer.0=sequence:8"), "The plan names layer.0, but the layers are layers.0, layers.1"),
-        (("--plan", "*=sequence:99999"), "no number of samples from 1 to 4096"),
+        slow(("--plan", "*=sequence:99999"), "no number of samples from 1 to 4096"),
         (("--lti", ""), "(the model) takes torch.float32"),
         (("--weights", "absent.safetensors"), "absent.safetensors does not exist"),
         (("--samples", "absent.npz"), "absent.npz does not exist"),

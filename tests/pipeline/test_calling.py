@@ -86,7 +86,7 @@ IDIOMS = {
     ),
     "option left out": Idiom(models.Options, {"signal": "signal"}, lambda m, x: {"output": m(x["signal"])}),
     "any keyword": Idiom(models.AnyKeyword, {"signal": "signal", "gain": "steps"}, lambda m, x: {"output": m(**x)}),
-    "a batch": Idiom(models.OfABatch, {"mask": "mask", "signal": "signal"}, of_a_batch),
+    "a batch": Idiom(models.OfABatch, {"mask": "mask", "signal": "signal"}, of_a_batch, options=("--calibrate", "none")),
     "a dictionary": Idiom(models.Dictionary, {"signal": "signal"}, dictionary),
     "a dataclass": Idiom(models.Dataclass, {"signal": "signal"}, lambda m, x: {
         "logits": m(x["signal"]).logits, "features": m(x["signal"]).features,

@@ -78,6 +78,7 @@ def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
         assert losses(lossy)[0].large == (style == "bold red")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief_latencies")
 def test_nothing_is_published_that_loses_more_than_is_allowed(tmp_path: Path) -> None:
     source = model_directory(tmp_path / "model")

@@ -72,6 +72,7 @@ def test_model_that_moved_away_takes_one_sentence(copy: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_where_the_model_is_can_be_said_from_elsewhere(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = json.loads((copy / "deep" / "out" / "manifest.json").read_text())
     manifest["source"]["path"] = "model"
@@ -85,6 +86,7 @@ def test_where_the_model_is_can_be_said_from_elsewhere(copy: Path, monkeypatch: 
     assert call("verify", copy / "deep" / "out", "--live", "--source", copy / "model").exit_code == 0
 
 
+@pytest.mark.slow
 def test_bench_measures_everything_in_turns(place: Path, copy: Path) -> None:
     arguments = ("--against", copy / "deep" / "out", "--threads", 1, "--sample-rate", 100, "--seconds", 0.2, "--live", "--json")
     result = call("bench", place / "deep" / "out", *arguments)
@@ -124,6 +126,7 @@ def test_artifacts_of_other_models_are_not_timed_against(place: Path, tmp_path: 
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_reference_recorded_again_keeps_the_graphs(copy: Path) -> None:
     before = open_artifact(copy / "deep" / "out")
     verdict, record, difference = record_reference.rerecord(copy / "deep" / "out", open_original(before.manifest), "cpu")

@@ -24,7 +24,7 @@ from ssm2edge.stages import reduce as reducing
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
 from tests.model_directories import model_directory
-from tests.slow_cases import slow_but
+from tests.slow_cases import slow, slow_but
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -168,7 +168,7 @@ def from_file(**sizes):
 """
 
 
-@pytest.mark.parametrize("said", ["by the factory's name", "by an argument", "by a file that the factory reads"])
+@pytest.mark.parametrize("said", ["by an argument", slow("by the factory's name"), slow("by a file that the factory reads")])
 def test_a_model_that_differs_in_a_switch_alone_is_another_model(tmp_path: Path, said: str) -> None:
     directory = model_directory(tmp_path / "model")
     (directory / "model.py").write_text((directory / "model.py").read_text() + SWITCHED)

@@ -19,6 +19,7 @@ from ssm2edge.pipeline import load
 from ssm2edge.reduction import Reduction
 from tests.command_line import call
 from tests.model_directories import model_directory, samples, tiny_model
+from tests.slow_cases import slow
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -114,7 +115,7 @@ def test_the_metric_falls_by_at_most_the_points_allowed(judged: Judged) -> None:
         (("--order", 2, "--keep", 0.5), "one way"),
         (("--keep", 0), "share of 0"),
         (("--keep", 1.5), "share of 1.5"),
-        (("--keep", 0.01), "every channel keeps at least one"),
+        slow(("--keep", 0.01), "every channel keeps at least one"),
         (("--max-error", -1), "at least 0"),
         (("--max-drop", "nan"), "at least 0"),
     ],

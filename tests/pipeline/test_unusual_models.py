@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, parametrize
 import ssm2edge
 from models.digits.model import S4D
 from ssm2edge.layers import S5, find_layers
+from tests.slow_cases import slow
 
 
 class Clamp(nn.Module):
@@ -78,6 +79,7 @@ def test_parametrizations_are_read_as_their_values(make: Any, samples: Tensor, t
     assert outside == {name for name, _ in small.named_parameters() if not name.startswith("layers.")}
 
 
+@pytest.mark.slow
 def test_tensors_kept_from_a_call_do_not_matter(samples: Tensor, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = Net(S5(4, 4))
@@ -88,6 +90,7 @@ def test_tensors_kept_from_a_call_do_not_matter(samples: Tensor, tmp_path: Path)
     assert torch.equal(small.kept, kept)  # type: ignore[arg-type]  # the same attribute
 
 
+@pytest.mark.slow
 def test_layers_with_fewer_states_than_asked_for_keep_theirs(samples: Tensor) -> None:
     torch.manual_seed(0)
     small = ssm2edge.compress(Net(S5(4, 2), S5(4, 8)), samples, order=6, method="balanced")
@@ -145,7 +148,7 @@ def test_what_no_graph_can_hold_is_refused_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("method", ["last", "aire", "modal", "modal_singular_perturbation", "gradient"])
+@pytest.mark.parametrize("method", ["last", slow("aire"), "modal", slow("modal_singular_perturbation"), slow("gradient")])
 @pytest.mark.parametrize("order", [3, 5])
 def test_real_poles_before_pairs_and_orders_that_cut_a_pair_are_built(method: str, order: int) -> None:
     """The first frequency of S4D-Lin is zero, and stays so where A is not trained: a real pole in front of the pairs."""

@@ -52,6 +52,7 @@ def test_every_method_keeps_the_form_and_tells_its_error_on_all_lags(method: str
             np.testing.assert_allclose(gains[1].numpy(), gains[0].numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_smallest_error_is_that_of_the_advanced_system() -> None:
     system = layer(seed=3)
     advanced = replace(system, after_sample=False, D=torch.zeros_like(system.D))

@@ -93,7 +93,7 @@ def test_refinement_begins_at_its_start(quadratic: bool) -> None:
     torch.testing.assert_close(h2_error(system, begun.system, 20), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("quadratic", [False, True])
+@pytest.mark.parametrize("quadratic", [slow(False), True])
 def test_the_fixed_point_on_the_infinite_horizon_leaves_little_to_refine(quadratic: bool) -> None:
     system = random_systems(8, 10, 2, 2, quadratic, seed=5)
     start = reduce_system(system, 4, "tlh2", None)
@@ -103,7 +103,7 @@ def test_the_fixed_point_on_the_infinite_horizon_leaves_little_to_refine(quadrat
     assert refined.converged.all()
 
 
-@pytest.mark.parametrize("quadratic", [False, True])
+@pytest.mark.parametrize("quadratic", [slow(False), True])
 @pytest.mark.parametrize("horizon", [20, slow(None)])
 @pytest.mark.parametrize("order", [1, slow(4), slow(5)])
 def test_gradient_is_never_worse_than_any_other_method(order: int, horizon: int | None, quadratic: bool) -> None:

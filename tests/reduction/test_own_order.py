@@ -10,6 +10,7 @@ from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.system import System, concatenate, siso_bank
 from tests.random_banks import random_bank
+from tests.slow_cases import slow
 
 ORDER, TAPS = 16, 200
 
@@ -70,7 +71,7 @@ def test_orders_below_the_own_one_are_not_won_by_what_float32_cannot_hold() -> N
         assert (in_float32 <= 1.5 * result.relative_error.numpy() + 1e-6).all(), order
 
 
-@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("gap", [1e-3, slow(1e-6), slow(1e-9), 1e-12])
 @pytest.mark.parametrize("horizon", [128, 4096])
 def test_slow_poles_are_no_noise(gap: float, horizon: int) -> None:
     """An integrator remembers for ever: its rounding is that of its residue, however slow it is."""

@@ -39,7 +39,7 @@ BANKS = [
 
 @pytest.mark.parametrize(("steps", "options"), BANKS, ids=str)
 @pytest.mark.parametrize("method", ["gradient", "balanced", "tlh2", "aire"])
-@pytest.mark.parametrize("order", [1, slow(4), 5, slow(ORDER)])
+@pytest.mark.parametrize("order", [slow(1), slow(4), 5, slow(ORDER)])
 def test_reduced_banks_follow_from_shared_poles_and_errors_are_those_of_the_kernels(
     steps: tuple[float, ...], options: dict[str, object], order: int, method: str
 ) -> None:

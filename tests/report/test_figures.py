@@ -16,6 +16,7 @@ from ssm2edge.stages.portray import layer_figures
 from ssm2edge.systems.system import System
 from tests.random_banks import random_bank, response_of
 from tests.report_pages import close, large, odd, random_mimo
+from tests.slow_cases import slow
 
 
 def cut(bank: System, order: int) -> System:
@@ -80,7 +81,7 @@ def test_pairs_of_a_mimo_system_are_ranked_by_their_error() -> None:
     assert (figures.inputs, figures.outputs, len(figures.errors)) == (3, 2, 1)
 
 
-@pytest.mark.parametrize("make", [large, odd])
+@pytest.mark.parametrize("make", [slow(large), odd])
 def test_read_back_they_are_the_same(tmp_path: Path, make: Any) -> None:
     _, figures = make()
     figures.save(tmp_path)

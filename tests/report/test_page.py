@@ -14,6 +14,7 @@ from ssm2edge.report.chart import Scale, linear, logarithmic
 from ssm2edge.report.words import THIN, count, figure, label, seconds, size
 from tests.command_line import call
 from tests.report_pages import FILES, large, odd
+from tests.slow_cases import slow
 
 
 class Tags(HTMLParser):
@@ -50,7 +51,7 @@ def tags(page: str) -> Tags:
     return parser
 
 
-@pytest.mark.parametrize("make", [large, odd])
+@pytest.mark.parametrize("make", [slow(large), odd])
 def test_it_fetches_nothing_and_closes_what_it_opens(make: object) -> None:
     assert callable(make)
     page = render(*make(), FILES)

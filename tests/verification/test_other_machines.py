@@ -25,6 +25,7 @@ from ssm2edge.verification.gate.report import GateReport
 from ssm2edge.verification.sequential import Outcome
 from ssm2edge.verification.sessions import Opener
 from tests.first_order import build
+from tests.slow_cases import slow
 
 COSTS = {"workload": 90_000.0, "offline": 310_000.0, "stream": 7_000.0}
 """Nanoseconds of a call on a machine of slowness one."""
@@ -80,7 +81,7 @@ def checked_on(machine: Machine, candidate: Path, baseline: Path, monkeypatch: p
     return compare(open_artifact(candidate), open_baseline(baseline), Policy(), seed=0)
 
 
-@pytest.mark.parametrize("recorded", [Machine(1.0), Machine(0.2), Machine(9.0, leaning=1.05)])
+@pytest.mark.parametrize("recorded", [Machine(1.0), slow(Machine(0.2)), slow(Machine(9.0, leaning=1.05))])
 @pytest.mark.parametrize(
     ("slower", "leaning", "expected"),
     [

@@ -73,7 +73,7 @@ def mimo(inputs: int, outputs: int) -> System:
     return from_conjugate_half(torch.tensor([0.9 + 0.1j, 0.3 + 0.5j]), B, C, D)
 
 
-@pytest.mark.parametrize("kind", slow_but(("S4D", "quadratic outputs", "called twice"), MODELS))
+@pytest.mark.parametrize("kind", slow_but(("quadratic outputs",), MODELS))
 def test_graph_pack_and_equations_agree(case: Callable[[str], Case], kind: str) -> None:
     made = case(kind)
     pack, calls = made.pack, list(made.subject.model.layers)
