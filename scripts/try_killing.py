@@ -31,7 +31,7 @@ from ssm2edge.loading import open_source
 from ssm2edge.options import options_from
 from ssm2edge.pipeline import build
 
-MEASURED = {"latency", "original", "profile", "files"}
+MEASURED = {"latency", "original", "profile", "files", "seal"}
 """Keys of the manifest that two builds of the same do not share."""
 
 

@@ -127,7 +127,8 @@ def show_built(console: Console, directory: Path, manifest: Manifest, verdict: V
 def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> list[Text]:
     """Return at most six lines; a large loss comes last, in red, in place of the green one."""
     parameters, found = manifest.parameters, losses(manifest)
-    details = [check.detail for check in verdict.checks if check.name.partition(".")[0] in ("accuracy", "nrmse")]
+    judged = [(*check.name.partition("."), check.detail) for check in verdict.checks]
+    details = [f"{head}{': ' if head else ''}{detail}" for kind, _, head, detail in judged if kind in ("accuracy", "nrmse")]
     graphs = ", ".join(
         f"{name} {record.bytes / 1024:,.0f} KB" for name, record in manifest.files.items() if name.endswith(".onnx")
     )
