@@ -93,8 +93,10 @@ def ready(model: nn.Module, where: str) -> nn.Module:
     """
     model = detached(unwrapped(model))
     check_readable(model, where)
+    trained = dict(model.named_parameters(remove_duplicate=False))
     for name, value in model.state_dict().items():
-        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+        # Masks of attention are infinite.
+        if isinstance(value, Tensor) and not bool((torch.isfinite(value) if name in trained else ~torch.isnan(value)).all()):
             raise UserError(f"{where}: the weight {name} holds NaN or infinite values; give weights of a finished training.")
     return baked(model.eval())
 

@@ -19,7 +19,7 @@ from ssm2edge.errors import UserError
 from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, exportable, find_refused, replace_layers
 from ssm2edge.loading import Samples, Source
 from ssm2edge.systems.system import System
-from ssm2edge.traced import ExportError, InputAxes, Network, TracedModel, beginning, trace
+from ssm2edge.traced import ExportError, InputAxes, LengthError, Network, TracedModel, beginning, trace, trace_at
 
 SHORTEST_TRIED = 8
 """Lengths, from the shortest on, at which the model is asked for a finite answer."""
@@ -149,6 +149,11 @@ class Task:
         inputs = [InputAxes(name, axes[name], torch.from_numpy(value)) for name, value in self.first.items()]
         try:
             traced = trace(exportable(replaced), inputs, self.outputs)
+        except LengthError as error:
+            try:
+                traced = trace_at(exportable(replaced), inputs, self.length, self.outputs, error.place)
+            except ExportError:
+                raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
         except ExportError as error:
             raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
         for name, value in zip(traced.outputs, traced.output_values(), strict=True):

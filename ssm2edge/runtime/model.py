@@ -78,6 +78,11 @@ class Model:
         """Smallest number of samples of a sequence."""
         return self._open().signature.shortest
 
+    @property
+    def length(self) -> int | None:
+        """The only number of samples of a sequence; None for models that take any."""
+        return self._open().signature.only
+
     def run(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs of whole sequences, by name.
 
@@ -116,6 +121,8 @@ class Model:
     def _check_length(self, length: int) -> None:
         if length == 0:
             raise InputError("The sequence has no sample: give at least one.")
+        if self.length not in (None, length):
+            raise InputError(f"The sequence has {length} samples, but the model takes sequences of exactly {self.length}.")
         if length < self.shortest:
             raise InputError(f"The sequence has {length} samples, but the model takes no fewer than {self.shortest}.")
         if length % self.multiple:

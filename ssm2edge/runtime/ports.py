@@ -136,6 +136,8 @@ class Signature:
         models. Lengths of an offline graph are multiples of it.
     shortest
         Smallest number of samples that an offline graph takes.
+    only
+        The only number of samples that an offline graph takes; None where any will do.
     layers
         The reduced layers of an offline graph.
     """
@@ -147,6 +149,7 @@ class Signature:
     states: tuple[State, ...]
     frame: int = 1
     shortest: int = 1
+    only: int | None = None
     layers: tuple[LayerPort, ...] = ()
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
@@ -235,6 +238,7 @@ def read_signature(
             states=tuple(_state(entry, given, taken) for entry in states),
             frame=int(metadata.get("ssm2edge.frame" if kind == "stream" else "ssm2edge.multiple", "1")),
             shortest=int(metadata.get("ssm2edge.shortest", "1")),
+            only=int(metadata["ssm2edge.length"]) if "ssm2edge.length" in metadata else None,
             layers=tuple(_layer(entry) for entry in json.loads(metadata.get("ssm2edge.layers", "[]"))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:

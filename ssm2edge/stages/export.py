@@ -36,7 +36,7 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
     Options
         With a block.
     str or None
-        A sentence on the block that was decided, and why; None where the user gave one, or it is one sample.
+        A sentence on the block that was decided, or the length that the model is bound to, and why; None without either.
 
     Raises
     ------
@@ -46,11 +46,13 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
         samples.
     """
     check_labels(task, check_answers(task))
+    frame, reason = 1, None
     try:
         choose_forms(task.full_traced, options.plan)
         frame = streaming_module(task.full_traced, options.block).frame
-    except StreamingError:
-        frame = 1  # such a model has a whole-sequence graph, and the manifest says why no other
+    except StreamingError as error:
+        # Such a model has a whole-sequence graph, and the manifest says why no other.
+        reason = str(error) if task.full_traced.length is not None else None
     except ExportError as error:
         raise UserError(str(error)) from error
     else:
@@ -63,9 +65,10 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
     if options.calibrate != "none":
         calibration_signals(task, dict.fromkeys(task.layers, 1))
     if options.block is not None:
-        return options, None
-    reason = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in the model meet."
-    return dataclasses.replace(options, block=frame), reason if frame > 1 else None
+        return options, reason
+    if frame > 1:
+        reason = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in it meet."
+    return dataclasses.replace(options, block=frame), reason
 
 
 def export(traced: TracedModel, length: int, options: Options, folder: Path, progress: Progress) -> Graphs:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from ssm2edge.traced.errors import ExportError, StreamingError
+from ssm2edge.traced.errors import ExportError, LengthError, StreamingError
 from ssm2edge.traced.inputs import InputAxes, beginning
 from ssm2edge.traced.network import Network
-from ssm2edge.traced.program import TracedModel, trace
+from ssm2edge.traced.program import TracedModel, trace, trace_at
 
-__all__ = ["ExportError", "InputAxes", "Network", "StreamingError", "TracedModel", "beginning", "trace"]
+__all__ = [
+    "ExportError",
+    "InputAxes",
+    "LengthError",
+    "Network",
+    "StreamingError",
+    "TracedModel",
+    "beginning",
+    "trace",
+    "trace_at",
+]

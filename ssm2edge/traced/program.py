@@ -20,12 +20,13 @@ from torch.export.graph_signature import InputKind
 
 from ssm2edge.errors import UserError
 from ssm2edge.traced.causal_padding import drop_causal_padding
-from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.errors import ExportError, LengthError
 from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
 from ssm2edge.traced.unused import remove_unused
+from ssm2edge.traced.user_lines import UserLines, line_of
 
 EXAMPLE_BATCH = 3
 """Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
@@ -49,6 +50,10 @@ class TracedModel:
         The model takes lengths that are divisible by this.
     shortest
         Smallest length for which no value inside the model is empty.
+    length
+        The only length that the model takes; None where it is free.
+    place
+        Operation and line of the user's code that fix the length; empty where they are not known.
     """
 
     program: ExportedProgram
@@ -58,15 +63,19 @@ class TracedModel:
     time_symbol: sympy.Symbol
     multiple: int = 1
     shortest: int = 1
+    length: int | None = None
+    place: str = ""
 
     def batch_first(self, value: Tensor) -> bool:
         """Return True if the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
         return value.ndim > 0 and isinstance(value.shape[0], torch.SymInt) and value.shape[0].node.expr == self.batch_symbol
 
     def time_axes(self, value: object) -> tuple[int, ...]:
-        """Axes of a traced tensor whose size is made of the time symbol."""
+        """Return the axes of a traced tensor whose size is made of the time symbol; or is the length, where that is fixed."""
         if not isinstance(value, Tensor):
             return ()
+        if self.length is not None:
+            return tuple(i for i, size in enumerate(value.shape) if isinstance(size, int) and size == self.length)
         return tuple(i for i, size in enumerate(value.shape) if contains_symbol(size, self.time_symbol))
 
     def output_values(self) -> list[Tensor]:
@@ -111,14 +120,14 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
     ExportError
         If the model cannot be traced, or fixes its batch or length.
     """
-    batch, lengths = Dim("batch"), Lengths()
+    batch, lengths, lines = Dim("batch"), Lengths(), UserLines()
     first, axis = time_of(inputs)
     for attempt in itertools.count(1):
         examples = tuple(_resized(entry, lengths) for entry in inputs)
         time = lengths.dimension()
         shapes = tuple({0: batch} | ({} if entry.time_axis is None else {entry.time_axis: time}) for entry in inputs)
         try:
-            with quiet_exporter(), torch.no_grad():
+            with quiet_exporter(), torch.no_grad(), lines.noted():
                 program = torch.export.export(
                     model, examples, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=lengths.deferred
                 )
@@ -133,31 +142,67 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
                         f"{text.rstrip('.')}; write it so that it holds for every size, with time on axis {axis} of "
                         f"{inputs[first].name}, or say another axis with --time-axis."
                     )
-                raise ExportError(text) from error
+                raise LengthError(text, lines.of_constant() or line_of(error)) from error
             lengths = narrower
         else:
             break
+    _tidied(program)
+    symbols = [_symbol(program, first, place) for place in (0, axis)]
+    shortest = _shortest(program, symbols[1], lengths)
+    if lengths != Lengths():
+        _check_lengths(model, program, inputs, lengths, shortest)
+    return TracedModel(program, tuple(inputs), _names(program, outputs), symbols[0], symbols[1], lengths.multiple, shortest)
+
+
+def trace_at(
+    model: nn.Module, inputs: Sequence[InputAxes], length: int, outputs: Sequence[str] | None = None, place: str = ""
+) -> TracedModel:
+    """Export ``model`` with one symbol for the batch, for sequences of one length; see :func:`trace`.
+
+    Raises
+    ------
+    ExportError
+        If the model cannot be traced, or fixes its batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    examples = tuple(noise(entry, EXAMPLE_BATCH, length, generator) for entry in inputs)
+    shapes = tuple({0: Dim("batch")} for _ in inputs)
+    try:
+        with quiet_exporter(), torch.no_grad():
+            program = torch.export.export(model, examples, dynamic_shapes=shapes)
+    except UserError:
+        raise  # a replaced layer that is used as it cannot be
+    except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
+        raise ExportError(f"The model cannot be exported for sequences of {length} samples: {_reason(error)}") from error
+    _tidied(program)
+    batch = _symbol(program, time_of(inputs)[0], 0)
+    names, none = _names(program, outputs), sympy.Dummy("time")
+    return TracedModel(program, tuple(inputs), names, batch, none, 1, length, length, place)
+
+
+def _tidied(program: ExportedProgram) -> None:
     remove_unused(program)
     check_precision(program)
     drop_causal_padding(program)
+
+
+def _symbol(program: ExportedProgram, place: int, axis: int) -> sympy.Symbol:
+    """Return the symbol in a size of an input."""
     given = [
         node
         for node, spec in zip(program.graph.nodes, program.graph_signature.input_specs, strict=False)
         if spec.kind == InputKind.USER_INPUT
     ]
-    symbols = []
-    for place in (0, axis):
-        size = given[first].meta["val"].shape[place]
-        if not isinstance(size, torch.SymInt):
-            raise ExportError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
-        (symbol,) = size.node.expr.free_symbols
-        symbols.append(symbol)
-    shortest = _shortest(program, symbols[1], lengths)
-    if lengths != Lengths():
-        _check_lengths(model, program, inputs, lengths, shortest)
+    size = given[place].meta["val"].shape[axis]
+    if not isinstance(size, torch.SymInt):
+        raise LengthError("The model fixes the batch or length of its input; make its forward free of constant sizes.")
+    (symbol,) = size.node.expr.free_symbols
+    return symbol
+
+
+def _names(program: ExportedProgram, given: Sequence[str] | None) -> tuple[str, ...]:
     count = len(program.graph_signature.user_outputs)
-    names = outputs or (("output",) if count == 1 else [f"output.{i}" for i in range(count)])
-    return TracedModel(program, tuple(inputs), tuple(names), symbols[0], symbols[1], lengths.multiple, shortest)
+    return tuple(given or (("output",) if count == 1 else [f"output.{i}" for i in range(count)]))
 
 
 def _check_lengths(
@@ -174,7 +219,7 @@ def _check_lengths(
             with torch.no_grad():
                 answer = model(*samples)
         except Exception as error:  # the user's own code may raise anything
-            raise ExportError(
+            raise LengthError(
                 f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} its "
                 f"forward fails ({_reason(error)}); write it so that it holds for every size."
             ) from error
@@ -184,7 +229,7 @@ def _check_lengths(
             x.shape == y.shape and torch.allclose(x, y, 1e-3, 1e-4, equal_nan=True) for x, y in zip(found, expected, strict=True)
         )
         if not same:
-            raise ExportError(
+            raise LengthError(
                 f"The model cannot be exported with free batch and time sizes: at a length of {steps * lengths.multiple} it "
                 "computes something else than at others; write it so that it holds for every size."
             )
@@ -209,7 +254,7 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
         bounds = f"of {first * lengths.multiple} and more"
         if allowed.upper < LARGEST:
             bounds = f"up to {int(allowed.upper) * lengths.multiple}"
-        raise ExportError(
+        raise LengthError(
             "The model cannot be exported with free batch and time sizes: "
             f"an operation holds only for lengths {bounds}; write it so that it holds for every size."
         )

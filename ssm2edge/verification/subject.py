@@ -139,6 +139,8 @@ class Subject:
 
     def lengths(self, wanted: Iterable[int]) -> list[int]:
         """Return the lengths nearest to the wanted ones that the offline graph takes, in order."""
+        if self.model.length is not None:
+            return [self.model.length]
         multiple, shortest = self.model.multiple, self.model.shortest
         return sorted({-(-max(length, shortest, 1) // multiple) * multiple for length in wanted})
 

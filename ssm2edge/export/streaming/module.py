@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.delay import delayed
 from ssm2edge.export.streaming.steps import BlockStep, StateSpec
-from ssm2edge.export.streaming.walk import Walk, refusal
+from ssm2edge.export.streaming.walk import Walk, fixed_length, refusal
 from ssm2edge.traced.errors import StreamingError
 from ssm2edge.traced.nodes import tensor_arguments
 from ssm2edge.traced.program import TracedModel, contains_symbol
@@ -136,6 +136,8 @@ def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
     StreamingError
         If an operation mixes time in a way no rule covers; the sentence names it and the line that calls it.
     """
+    if traced.length is not None:
+        raise StreamingError(fixed_length(traced))
     walk, program = Walk(traced), BlockProgram()
     for node in traced.program.graph.nodes:
         if node.op == "placeholder" and traced.time_axes(node.meta.get("val")):

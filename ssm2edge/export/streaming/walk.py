@@ -181,6 +181,15 @@ def refusal(node: fx.Node, what: str) -> str:
     )
 
 
+def fixed_length(traced: TracedModel) -> str:
+    """Return the sentence that refuses a model of one length."""
+    place = f"{traced.place} fixes the length" if traced.place else "it does not hold for every length"
+    return (
+        f"The model takes sequences of exactly {traced.length} samples, and cannot stream, because {place}; only the "
+        "whole-sequence graph can be built from it."
+    )
+
+
 def static_sizes(value: Tensor, skipped: Sequence[int]) -> tuple[int, ...] | None:
     """Sizes of a traced tensor but for the skipped axes; None if one of them is not fixed."""
     sizes = [fixed_size(size) for axis, size in enumerate(value.shape) if axis not in skipped]
