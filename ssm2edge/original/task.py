@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, exportable, fi
 from ssm2edge.loading import Samples, Source
 from ssm2edge.systems.system import System
 from ssm2edge.traced import ExportError, InputAxes, LengthError, Network, TracedModel, beginning, trace, trace_at
+from ssm2edge.traced.inputs import time_of
 
 SHORTEST_TRIED = 8
 """Lengths, from the shortest on, at which the model is asked for a finite answer."""
@@ -151,6 +152,7 @@ class Task:
             traced = trace(exportable(replaced), inputs, self.outputs)
         except LengthError as error:
             try:
+                _refuse_other_axis(replaced, inputs, error)
                 traced = trace_at(exportable(replaced), inputs, self.length, self.outputs, error.place)
             except ExportError:
                 raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
@@ -178,6 +180,18 @@ class Task:
             if all(bool(value.isfinite().all()) for value in (answer if isinstance(answer, tuple | list) else (answer,))):
                 return dataclasses.replace(traced, shortest=length)
         return traced
+
+
+def _refuse_other_axis(replaced: nn.Module, inputs: Sequence[InputAxes], error: LengthError) -> None:
+    """Raise the error if the model is free along another axis: then that is time, and no length is fixed."""
+    (first, axis) = time_of(inputs)
+    for other in set(range(1, inputs[first].example.ndim)) - {axis}:
+        moved = [dataclasses.replace(entry, time_axis=other if entry.time_axis == axis else entry.time_axis) for entry in inputs]
+        try:
+            trace(exportable(replaced), moved)
+        except ExportError:
+            continue
+        raise error
 
 
 def _left_as_they_are(replaced: nn.Module) -> str:
