@@ -111,6 +111,13 @@ class Options:
         default_text="1, or the fewest of a model that changes the rate of time",
         recorded=lambda _: True,
     )
+    length: int | None = _option(
+        None,
+        "The only length of sequences that the whole-sequence graph takes: that of the samples. Such a model does not stream.",
+        int,
+        metavar="SAMPLES",
+        default_text="any, where the model holds for every length",
+    )
     device: str = _option("cpu", "Where the original runs for its reference.", str, choices=("cpu", "cuda"))
     plan: Mapping[str, str] = _option(
         dict,
@@ -149,6 +156,7 @@ class BuildOptions(TypedDict, total=False):
     seed: int
     feedthrough: str
     block: int
+    length: int
     device: str
     plan: Mapping[str, str]
     horizon: int | str

@@ -46,6 +46,8 @@ class Task:
         Taps on which errors count; None for the infinite horizon.
     outputs
         Names of the outputs.
+    only
+        The only length that graphs take, where the user asks for one.
     """
 
     source: Source
@@ -55,6 +57,7 @@ class Task:
     refused: tuple[RefusedLayer, ...]
     horizon: int | None
     outputs: tuple[str, ...]
+    only: int | None = None
 
     @property
     def time_axis(self) -> int:
@@ -149,7 +152,10 @@ class Task:
         axes = self.samples.axes
         inputs = [InputAxes(name, axes[name], torch.from_numpy(value)) for name, value in self.first.items()]
         try:
-            traced = trace(exportable(replaced), inputs, self.outputs)
+            if self.only is None:
+                traced = trace(exportable(replaced), inputs, self.outputs)
+            else:
+                traced = trace_at(exportable(replaced), inputs, self.only, self.outputs, "the option length")
         except LengthError as error:
             try:
                 _refuse_other_axis(replaced, inputs, error)

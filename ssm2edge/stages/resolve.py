@@ -67,7 +67,7 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     Returns
     -------
     Task
-        With the horizon asked for, its layers in the form asked for.
+        With the horizon and the length asked for, its layers in the form asked for.
     Options
         With a size and a calibration.
     str or None
@@ -76,10 +76,17 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     Raises
     ------
     UserError
-        If a layer has fewer states than the order asked for; the sentence names it.
+        If a layer has fewer states than the order asked for, which the sentence names, or the samples have another length.
     """
     if options.max_loss is not None and not task.samples.labels:
         raise UserError("A largest loss needs labels of the held-out samples; add them, or leave --max-loss out.")
+    if options.length is not None:
+        if options.length != task.length:
+            raise UserError(
+                f"A graph for sequences of {options.length} samples cannot be checked on samples of {task.length}; "
+                "give samples of that length, or leave the length out."
+            )
+        task = dataclasses.replace(task, only=options.length)
     if options.order is not None:
         try:
             uniform_orders(task.systems, options.order)

@@ -134,6 +134,12 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
         except UserError:
             raise  # a replaced layer that is used as it cannot be
         except Exception as error:  # torch.export raises many unrelated types; all mean the same to the user
+            if "data-dependent" in str(error):
+                place = f" at {line}" if (line := line_of(error)) else ""
+                raise ExportError(
+                    f"The model cannot be exported: its forward takes a number out of a tensor{place}, by a branch on a value, "
+                    "float(x) or x.item(); compute with tensors, such as torch.where, and log outside."
+                ) from error
             narrower = lengths.narrowed(str(error))
             if narrower is None or attempt == ATTEMPTS:
                 text = f"The model cannot be exported with free batch and time sizes: {_reason(error)}"

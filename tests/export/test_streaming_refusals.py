@@ -140,6 +140,7 @@ def test_models_that_fix_a_size_are_refused(function: Function) -> None:
 
 
 def test_models_that_branch_on_values_are_refused() -> None:
-    with pytest.raises(ExportError, match="cannot be exported") as caught:
+    taken = r"takes a number out of a tensor at .*test_streaming_refusals\.py:\d+, by a branch"
+    with pytest.raises(ExportError, match=taken) as caught:
         trace(tail(lambda m, z: z if z.sum() > 0 else -z), [InputAxes("u", 2, torch.zeros(1, CHANNELS, 5))])
     assert "\n" not in str(caught.value)

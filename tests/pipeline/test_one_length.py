@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,6 +98,22 @@ def test_models_of_one_length_are_built_for_it(name: str, tmp_path: Path) -> Non
     assert built.decided == reason
     with pytest.raises(InputError, match=f"has {LENGTH - 1} samples, but the model takes sequences of exactly {LENGTH}"):
         built.run(samples[:, 1:])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief_latencies")
+def test_a_length_may_be_asked_for(tmp_path: Path) -> None:
+    model, samples = Bound(lambda m, z: z).eval(), torch.randn(8, LENGTH, 2, generator=torch.Generator().manual_seed(3))
+    options: dict[str, Any] = {"keep": 1.0, "calibrate": "none"}
+    assert ssm2edge.build(model, samples, tmp_path / "free", **options).manifest.streaming.available
+    built = ssm2edge.build(model, samples, tmp_path / "out", **options, length=LENGTH)
+    assert built.manifest.options["length"] == LENGTH
+    with torch.no_grad():
+        np.testing.assert_allclose(built.run(samples)["output"], model(samples).numpy(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=f"exactly {LENGTH}"):
+        built.run(samples[:, 1:])
+    with pytest.raises(ssm2edge.Error, match=f"of {LENGTH + 1} samples cannot be checked on samples of {LENGTH}"):
+        ssm2edge.build(model, samples, tmp_path / "other", **options, length=LENGTH + 1)
 
 
 def test_models_that_fix_their_batch_have_no_graph_of_one_length_either() -> None:

@@ -21,6 +21,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_loss": ("2.5", 2.5),
     "method": ('"modal"', "modal"),
     "block": ("4", 4),
+    "length": ("24", 24),
     "horizon": ('"inf"', None),
     "calibrate": ('"match"', "match"),
     "calibration_steps": ("7", 7),
