@@ -26,7 +26,7 @@ from ssm2edge.traced.network import filtered
 from tests.package_models import S5Network
 from tests.random_banks import random_bank
 from tests.random_mimo import random_mimo
-from tests.slow_cases import slow
+from tests.slow_cases import slow, slow_but
 from tests.small_models import CHANNELS, tail, traced
 
 LENGTH = 40
@@ -144,7 +144,7 @@ def ascended(network: Network, one: Systems, other: Systems, steps: int) -> Tens
     return x.detach()
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=slow_but(("single", "gated", "squares"), MODELS))
 def subject(request: pytest.FixtureRequest) -> tuple[Network, dict[str, System]]:
     torch.manual_seed(0)
     network, systems = opened(MODELS[request.param]().eval())

@@ -87,6 +87,7 @@ MIXED: dict[str, tuple[str, Function]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIXED)
 def test_operations_that_look_at_other_times_are_named(name: str) -> None:
     operation, function = MIXED[name]
@@ -95,6 +96,7 @@ def test_operations_that_look_at_other_times_are_named(name: str) -> None:
     assert f"the operation {operation}" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("squared", [True, False])
 def test_compositions_are_taken_apart_where_the_exporter_has_no_form(squared: bool) -> None:
     model = tail(lambda m, z: normalised(z, squared))

@@ -167,6 +167,7 @@ def test_models_that_cannot_stream_are_built_whole(tmp_path: Path) -> None:
     assert all(0 < layer.h2_error_relative < 1 and layer.order_after == 4 for layer in built.manifest.layers)
 
 
+@pytest.mark.slow
 def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = model_directory(tmp_path / "model"), tmp_path / "out"
     verdict = Verdict((Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong"),))

@@ -118,7 +118,7 @@ def build(place: Path, model: str, *options: str, order: int = 4, **arrays: np.n
     return call("build", f"tests.calling_models:{model}", *given, *options)
 
 
-@pytest.mark.parametrize("name", slow_but(["a batch"], IDIOMS))
+@pytest.mark.parametrize("name", slow_but([], IDIOMS))
 def test_models_keep_their_way_of_being_called_and_the_names_of_their_answers(tmp_path: Path, name: str) -> None:
     idiom = IDIOMS[name]
     arrays = samples(**idiom.inputs)

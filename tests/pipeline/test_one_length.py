@@ -63,7 +63,7 @@ def bound(name: str) -> Bound:
     return Bound(BOUND[name][1]).eval()
 
 
-@pytest.mark.parametrize("name", BOUND)
+@pytest.mark.parametrize("name", slow_but(("learned positions",), BOUND))
 def test_the_operation_and_the_line_are_named(name: str) -> None:
     model = replaced(bound(name))
     inputs = [InputAxes("u", 1, torch.zeros(1, LENGTH, 2))]

@@ -17,7 +17,7 @@ from ssm2edge.original.live import open_original
 from tests.command_line import call
 from tests.model_directories import LENGTH, Built
 
-pytestmark = pytest.mark.usefixtures("brief_latencies")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief_latencies")]
 
 
 @pytest.fixture

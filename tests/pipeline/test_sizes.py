@@ -75,6 +75,7 @@ def states_of(reductions: dict[str, Reduction]) -> int:
     return sum(4 * reduction.order for reduction in reductions.values())
 
 
+@pytest.mark.slow
 def test_largest_errors_hold_and_larger_ones_allow_smaller_models(judged: Judged) -> None:
     sizes = []
     for error in (0.0, 1e-3, 0.02, 0.5):

@@ -19,7 +19,6 @@ import pytest
 
 from ssm2edge.report import render
 from tests.report_pages import FILES, large, odd
-from tests.slow_cases import slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -103,7 +102,8 @@ def look(page: str, place: Path, width: int) -> tuple[dict[str, Any], str]:
     return json.loads(html.unescape(probe[1])), console
 
 
-@pytest.mark.parametrize(("make", "width"), [slow(large, 1280), slow(large, 390), (odd, 1280)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "width"), [(large, 1280), (large, 390), (odd, 1280)])
 def test_every_chart_is_drawn_and_hovering_works(tmp_path: Path, make: Any, width: int) -> None:
     manifest, figures = make()
     page = render(manifest, figures, FILES)
