@@ -276,7 +276,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(list(CASES)[::3], CASES))
+@pytest.mark.parametrize("name", slow_but(list(CASES)[::6], CASES))
 def test_bad_model_directories_are_refused(directory: Path, name: str) -> None:
     prepare, said = CASES[name]
     prepare(directory)
