@@ -23,7 +23,7 @@ SMALL = 2
 
 
 class UserLines:
-    """What the exporter's conditions on sizes come from."""
+    """Lines of the user's code behind the exporter's conditions on sizes."""
 
     def __init__(self) -> None:
         self._sizes: ShapeEnv | None = None
