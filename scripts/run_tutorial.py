@@ -22,7 +22,7 @@ import click
 NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "tutorial.ipynb"
 
 RICH = {"text/html": "_repr_html_", "image/svg+xml": "_repr_svg_"}
-"""How notebooks show a value, the preferred form first."""
+"""Forms in which notebooks show a value, the preferred one first."""
 
 
 def cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:

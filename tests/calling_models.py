@@ -58,7 +58,7 @@ class Options(Core):
 
 
 class AnyKeyword(Core):
-    """What the signature does not name."""
+    """Takes inputs that its signature does not name."""
 
     def forward(self, **inputs: Tensor) -> Tensor:
         return self.states(inputs["signal"]) * inputs["gain"]
@@ -99,7 +99,7 @@ class Dataclass(Core):
 
 
 class ModelOutput(OrderedDict[str, Any]):
-    """What a well-known library answers with: a dictionary that is a dataclass, and holds what is not None."""
+    """The answer of a well-known library: a dictionary that is a dataclass, and holds what is not None."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # its subclasses are dataclasses

@@ -1,4 +1,4 @@
-"""What tests of every room may ask for: cheap exports and timings, and artifacts that are built once and read by many."""
+"""Fixtures for tests of every room: cheap exports and timings, and artifacts that are built once and read by many."""
 
 from __future__ import annotations
 

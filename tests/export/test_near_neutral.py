@@ -37,7 +37,7 @@ class Of(nn.Module):
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """What the graph and what the model makes of signals with silence in them, by function."""
+    """Return the answers of the graph and of the model to signals with silence in them, by function."""
     model = Of(*FUNCTIONS.values())
     graph = export_offline(trace(model, [InputAxes("u", 1, torch.zeros(1, 5, 3))]))
     u = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)

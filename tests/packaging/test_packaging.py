@@ -1,4 +1,4 @@
-"""What a user installs: importing it is cheap, and the package's data are part of it."""
+"""The installed package: importing it is cheap, and its data are part of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_heavy_imports_are_seen() -> None:
 
 
 def test_every_file_of_the_package_is_installed() -> None:
-    """What is no module of a package is named as its data."""
+    """Files of a package that are no modules are named as its data."""
     files = try_wheel.package_files(try_wheel.ROOT)
     package = try_wheel.ROOT / "ssm2edge"
     patterns = tomllib.loads((try_wheel.ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ssm2edge"]
