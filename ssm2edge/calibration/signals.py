@@ -24,6 +24,10 @@ FEWEST = 5
 """Samples needed to hold some back to judge by."""
 
 
+class TooFewSamplesError(UserError):
+    """There are calibration samples, but too few, or too short, to calibrate on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Signals:
     """Samples served in batches.
@@ -97,16 +101,18 @@ def signals_of(
                 "samples of the length that the model is used on."
             )
     if length < 2:
-        raise UserError(
+        raise TooFewSamplesError(
             "Samples of one time step cannot calibrate: no response shows in them; give longer ones, or build without."
         )
     count = len(next(iter(samples.values())))
     if count < FEWEST:
-        raise UserError(f"There are {count} calibration samples; at least {FEWEST} are needed, some of them to judge by.")
+        raise TooFewSamplesError(
+            f"There are {count} calibration samples; at least {FEWEST} are needed, some of them to judge by."
+        )
     for name, system in systems.items():
         needed = steps_needed(system, orders[name])
         if count * length < needed:
-            raise UserError(
+            raise TooFewSamplesError(
                 f"There are {count * length:,} calibration time steps, fewer than the {needed:,} that the coefficients of layer "
                 f"{name} at {orders[name]} states take; give more samples, or keep fewer states."
             )

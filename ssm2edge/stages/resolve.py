@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ssm2edge.calibration.signals import TooFewSamplesError
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options, check_options
 from ssm2edge.orders import Request
@@ -106,7 +107,7 @@ def _enough_samples(task: Task, options: Options) -> bool:
     orders = {name: options.order or max(1, round(share * system.order)) for name, system in task.systems.items()}
     try:
         calibration_signals(task, {name: min(order, task.systems[name].order) for name, order in orders.items()})
-    except UserError:
+    except TooFewSamplesError:
         return False
     return True
 

@@ -13,6 +13,7 @@ import torch
 from ssm2edge.artifact import Accuracy, load_figures, open_artifact
 from ssm2edge.artifact.figures import NAME
 from ssm2edge.artifact.loss import Loss, losses
+from ssm2edge.errors import UserError
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.report import render
@@ -40,6 +41,15 @@ def test_however_the_size_is_asked_for_samples_calibrate(tmp_path: Path, size: d
         ].calibrate
         == "none"
     )
+
+
+def test_calibration_samples_at_fault_are_refused_and_not_passed_over(tmp_path: Path) -> None:
+    source = open_source(str(model_directory(tmp_path / "model", BUILD.partition("[build]")[0])))
+    task = load(source)
+    shorter = {name: value[:, :-3] for name, value in task.samples.calibration.items()}
+    faulty = dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration=shorter))
+    with pytest.raises(UserError, match="of the length that the model is used on"):
+        resolve(faulty, Options(order=3))
 
 
 @pytest.mark.parametrize(
