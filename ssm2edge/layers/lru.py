@@ -30,6 +30,8 @@ from ssm2edge.systems.system import System, from_real_part, reading_after
 
 MATRICES = ("B", "C")
 
+LOGARITHMS = tuple(form.format(name) for name in ("nu", "theta", "gamma") for form in ("{}_log", "log_{}"))
+
 TOLERANCE = 1e-3
 """Largest relative difference between a layer's answer to noise and that of its normalisation."""
 
@@ -61,7 +63,8 @@ class LRULibrary:
         LayerError
             If a weight is not finite, the shapes are not those of an LRU, or its normalisation is another one.
         """
-        check_finite(module.named_parameters(recurse=False))
+        # A logarithm of minus infinity is a zero, as a frequency that of a real pole.
+        check_finite((name, x.exp() if name in LOGARITHMS else x) for name, x in _tensors(module).items())
         nu, theta = (_exponential(module, name) for name in ("nu", "theta"))
         poles = torch.exp(torch.complex(-nu, theta))
         B, C = _complex(module, "B"), _complex(module, "C")

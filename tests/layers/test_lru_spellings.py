@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.sysid.model import scan
 from ssm2edge.layers import LayerError, exportable, find_layers
+from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.response import simulate
 from tests.layer_answers import answers, full_order, noise, relative
 
@@ -113,6 +114,34 @@ def test_system_block_and_exported_form_are_the_layer(name: str) -> None:
         assert relative(simulate(found.system, u.double().mT)[0].mT, expected) < 1e-5
         assert relative(answers(replaced, u), expected) < 1e-5
         assert relative(answers(exportable(replaced), u), expected) < 1e-5
+
+
+@pytest.mark.parametrize("gains", ["stored", "computed"])
+def test_poles_of_no_frequency_are_real(gains: str) -> None:
+    model = Spelled(gains=gains)
+    model.poles = torch.where(torch.arange(STATES) % 2 == 0, model.poles, model.poles.abs())
+    with torch.no_grad():
+        model.theta_log[1::2] = -math.inf
+    (found,) = find_layers(model)
+    assert int((found.system.poles.imag == 0).sum()) == STATES
+    replaced = full_order(model)
+    u = noise(2, 150, INPUTS)
+    expected = answers(model, u)
+    assert relative(answers(replaced, u), expected) < 1e-5
+    assert relative(answers(exportable(replaced), u), expected) < 1e-5
+    reduced = reduce_system(found.system[None], STATES + 2, "balanced", 150).system[0]
+    assert relative(simulate(reduced, u.double().mT)[0].mT, expected) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("theta_log", math.inf), ("nu_log", math.nan), ("gamma_log", math.inf), ("nu_log", -math.inf)]
+)
+def test_other_values_that_are_not_finite_are_refused_by_name(name: str, value: float) -> None:
+    model = Spelled()
+    with torch.no_grad():
+        getattr(model, name)[2] = value
+    with pytest.raises(LayerError, match="is not stable" if value == -math.inf else f"{name} holds NaN or infinite"):
+        find_layers(model)
 
 
 def test_one_sequence_without_a_batch_is_taken_as_the_package_takes_it() -> None:
