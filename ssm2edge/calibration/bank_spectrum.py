@@ -29,6 +29,9 @@ SILENT = 1e-14
 def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System:
     """Return a bank of the reduced order that errs least on inputs of the given spectra.
 
+    A bank without feedthrough, as against time, gets none: it would store more numbers, and a layer in two directions has one
+    already.
+
     Parameters
     ----------
     system
@@ -38,7 +41,8 @@ def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System
     spectra
         Of the bank's inputs.
     """
-    target = target_of(system, spectra)
+    feedthrough = bool((system.D != 0).any() or (reduced.D != 0).any())
+    target = replace(target_of(system, spectra), feedthrough=feedthrough)
     slowest = slowest_decay(system.poles, spectra.length)
     # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
     silent = spectra.power.sum(-1) == 0

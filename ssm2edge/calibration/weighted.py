@@ -47,11 +47,14 @@ class WeightedTarget:
         ``(channels, F)`` float64, not negative.
     taps
         Taps of the impulse response after the feedthrough.
+    feedthrough
+        False if the bank has none: d is zero.
     """
 
     response: Tensor
     weight: Tensor
     taps: int
+    feedthrough: bool = True
 
     @property
     def energy(self) -> Tensor:
@@ -59,7 +62,7 @@ class WeightedTarget:
         return (self.weight * self.response.abs().square()).sum(-1)
 
     def __getitem__(self, index: Tensor | slice, /) -> WeightedTarget:
-        return WeightedTarget(self.response[index], self.weight[index], self.taps)
+        return WeightedTarget(self.response[index], self.weight[index], self.taps, self.feedthrough)
 
 
 def basis(poles: Tensor, taps: int, frequencies: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +101,7 @@ def _projected(target: WeightedTarget, sections: Sections) -> _Projected:
     spectra, slopes = basis(poles, target.taps, frequencies)
     root = target.weight.sqrt()[..., None, :]
     columns = real_rows(spectra, paired)
-    columns = torch.cat((columns, torch.ones_like(columns[..., :1, :])), dim=-2)
+    columns = torch.cat((columns, torch.full_like(columns[..., :1, :], float(target.feedthrough))), dim=-2)
     columns = _real(columns, root)
     goal = _real(target.response[..., None, :], root)
     gram = columns @ columns.mT

@@ -10,11 +10,16 @@ from ssm2edge.layers import FoundLayer, blocks, replace_layers
 from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 
-METHOD = "modal"
-"""Method of the reductions whose numbers are counted; all methods that do not fill a feedthrough store as many at an order."""
+PLAIN, FILLING = "modal", "modal_singular_perturbation"
+"""Methods of the reductions whose numbers are counted: all others store as many at an order as one of these."""
 
 
-def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[str, int]:
+def counting(method: str) -> str:
+    """Return the quickest method whose reductions store as many numbers: one that fills a feedthrough, or one that does not."""
+    return FILLING if method.endswith("singular_perturbation") else PLAIN
+
+
+def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer], method: str = PLAIN) -> dict[str, int]:
     """Return, by layer, the largest order whose block stores no more numbers than the layer does.
 
     That is the layer's own order, but where it stores what it knows in fewer numbers than poles and residues: channels of one
@@ -27,11 +32,13 @@ def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[s
         In which the layers were found.
     layers
         By name; the parts of one layer, which may share what they store, get the same order.
+    method
+        Reduction method.
     """
     own = {name: layer.system.order for name, layer in layers.items()}
     read = {name: layer for name, layer in layers.items() if layer.realised is None}
     found = dict(own)
-    larger = larger_layers(model, read, found) if read else set()
+    larger = larger_layers(model, read, found, method) if read else set()
     while larger:
         found |= {name: found[name] - 1 for name in larger}
         # Less than half of the states is the user's to decide.
@@ -39,11 +46,13 @@ def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer]) -> dict[s
         given_up = {name for name in larger if layers[name].module in lost}
         found |= {name: own[name] for name in given_up}
         left = {name: layers[name] for name in larger - given_up}
-        larger = larger_layers(model, left, found) if left else set()
+        larger = larger_layers(model, left, found, method) if left else set()
     return found
 
 
-def larger_layers(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int]) -> set[str]:
+def larger_layers(
+    model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int], method: str = PLAIN
+) -> set[str]:
     """Return those layers whose blocks store more numbers at these orders than the layers do; of a layer of several parts, all.
 
     Parameters
@@ -54,11 +63,13 @@ def larger_layers(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Ma
         By name, all parts of those that have several.
     orders
         By layer, at most its own.
+    method
+        Reduction method.
     """
     systems = {name: layer.system for name, layer in layers.items()}
     smaller = {name: system for name, system in systems.items() if orders[name] < system.order}
     if smaller:
-        reductions = reduce_layers(smaller, {name: orders[name] for name in smaller}, METHOD, None)
+        reductions = reduce_layers(smaller, {name: orders[name] for name in smaller}, counting(method), None)
         systems |= {name: reduction.system for name, reduction in reductions.items()}
     held = blocks(replace_layers(model, systems))
     modules: dict[str, list[str]] = {}

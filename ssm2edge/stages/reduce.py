@@ -33,7 +33,7 @@ def reduce(
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
     progress("reduce", 0.0)
-    largest = largest_orders(task.model, task.layers)
+    largest = largest_orders(task.model, task.layers, options.method)
 
     def reduced(
         systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None

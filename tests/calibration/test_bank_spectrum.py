@@ -105,3 +105,20 @@ def test_inputs_of_a_single_frequency_give_finite_stable_systems() -> None:
         wanted = filtered_by(response_of(system, LENGTH), u)
         error = np.linalg.norm(filtered_by(response_of(result, LENGTH), u) - wanted) / np.linalg.norm(wanted)
         assert error < 0.1
+
+
+def test_a_bank_without_feedthrough_gets_none_and_its_outputs_are_the_best_without() -> None:
+    system = bank(4)
+    system = system.with_output(system.C, torch.zeros_like(system.D))
+    spectra = spectra_of(coloured(30, CHANNELS, LENGTH))
+    start = plain(system, 4)
+    result = calibrated_bank(system, start, spectra)
+    assert bool((result.D == 0).all())
+    weighted = [float(weighted_error(system, x, spectra)) for x in (result, start)]
+    assert weighted[0] < weighted[1]
+
+
+def weighted_error(system: System, other: System, spectra: Spectra) -> np.floating:
+    target = target_of(system, spectra)
+    difference = np.abs(target.response.numpy() - spectrum_of(response_of(other, LENGTH))) ** 2
+    return (target.weight.numpy() * difference).sum()

@@ -126,13 +126,14 @@ def test_tied_models_never_grow_and_share_poles_where_they_would(tmp_path: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("--calibrate", "spectrum"), ("--calibrate", "none", "--method", "singular_perturbation")])
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_with_a_step_for_every_state_are_reduced_to_what_is_no_larger(
-    tmp_path: Path, rank: int, bidirectional: bool
+    tmp_path: Path, rank: int, bidirectional: bool, arguments: tuple[str, ...]
 ) -> None:
     options = {"width": 8, "depth": 1, "d_state": 16, "sets": 1, "dt_tie": False, "rank": rank, "bidirectional": bidirectional}
-    out, manifest = built(tmp_path, options, "--order", 16, "--calibrate", "none")
+    out, manifest = built(tmp_path, options, "--order", 16, *arguments)
     counts = manifest["parameters"]
     assert counts["ssm_after"] <= counts["ssm_before"]
     # One state more, a pole and a residue for each channel and direction, would be too many.
