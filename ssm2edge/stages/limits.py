@@ -50,9 +50,7 @@ def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer], method: s
     return found
 
 
-def larger_layers(
-    model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int], method: str = PLAIN
-) -> set[str]:
+def larger_layers(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Mapping[str, int], method: str = PLAIN) -> set[str]:
     """Return those layers whose blocks store more numbers at these orders than the layers do; of a layer of several parts, all.
 
     Parameters
