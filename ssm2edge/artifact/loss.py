@@ -48,9 +48,14 @@ class Loss:
         lost = (
             f"the NRMSE{of} rises by {self.amount:.1f} %" if self.metric == "nrmse" else f"{self.amount:.2f} points{of} are lost"
         )
+        return f"LARGE LOSS: {lost} ({self.original:.4f} to {self.artifact:.4f}). {self.mend}"
+
+    @property
+    def mend(self) -> str:
+        """What to try."""
         return (
-            f"LARGE LOSS: {lost} ({self.original:.4f} to {self.artifact:.4f}). Keep more states (--keep, --order), calibrate on "
-            "samples (--calibrate match), or let the loss choose the size (--max-drop)."
+            "Keep more states (--keep, --order), calibrate on samples (--calibrate match), or let the loss choose the size "
+            "(--max-drop)."
         )
 
 

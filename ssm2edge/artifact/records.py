@@ -148,6 +148,10 @@ class Latency:
         By candidate: its latency relative to the original's.
     workload
         By graph: its latency relative to the fixed calibration workload's, so that another machine can compare with it.
+    cached
+        Median of the original with each layer's kernel computed once, in seconds; None where no layer has a kernel to keep.
+    cached_ratios
+        By candidate: its latency relative to that.
     """
 
     device: str
@@ -156,6 +160,8 @@ class Latency:
     artifact: float
     ratios: Mapping[str, Ratio]
     workload: Mapping[str, Ratio]
+    cached: float | None = field(default=None, metadata={"optional": True})
+    cached_ratios: Mapping[str, Ratio] = field(default_factory=dict, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,8 @@ class OriginalRecord:
         Threads of torch; None on a GPU.
     latencies
         Whole held-out sequences, by batch size; empty if not measured.
+    bytes
+        Size of its weights file; None where its weights are in none.
     """
 
     kind: str
@@ -207,6 +215,7 @@ class OriginalRecord:
     torch: str
     threads: int | None
     latencies: tuple[BatchLatency, ...]
+    bytes: int | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

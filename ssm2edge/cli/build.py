@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ssm2edge import api
-from ssm2edge.cli.options import BUILD, SOURCE, json_option, with_options
+from ssm2edge.cli.options import BUILD, SOURCE, json_option, verbose_option, with_options
 from ssm2edge.cli.output import print_json, stages_to_stderr
 from ssm2edge.errors import VerificationError
 
@@ -20,9 +20,10 @@ from ssm2edge.errors import VerificationError
 @with_options(*BUILD)
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")
+@verbose_option
 @json_option
 @click.pass_context
-def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> None:
+def build(ctx: click.Context, /, source: str, verbose: bool, as_json: bool, **given: Any) -> None:
     """Compress the model SOURCE and write a verified artifact.
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples.
@@ -46,6 +47,7 @@ def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> No
 
         found = [
             {"output": loss.output, "metric": loss.metric, "loss": loss.amount, "large": loss.large}
+            | ({"mend": loss.mend} if loss.large else {})
             for loss in losses(built.manifest)
         ]
         manifest = json.loads(to_json(built.manifest))
@@ -55,4 +57,4 @@ def build(ctx: click.Context, /, source: str, as_json: bool, **given: Any) -> No
 
         assert built.verdict is not None
         assert built.seconds is not None
-        show_built(wide_console(), built.directory, built.manifest, built.verdict, built.seconds)
+        show_built(wide_console(), built.directory, built.manifest, built.verdict, built.seconds, verbose)

@@ -117,6 +117,7 @@ def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], 
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+verbose_option = click.option("--verbose", is_flag=True, help="Show every check, not only those that failed.")
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of onnxruntime."
 )

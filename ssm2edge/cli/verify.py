@@ -8,7 +8,7 @@ import click
 
 from ssm2edge.cli.extra import import_live
 from ssm2edge.cli.opening import open_intact
-from ssm2edge.cli.options import LIVE, json_option, threads_option, with_options
+from ssm2edge.cli.options import LIVE, json_option, threads_option, verbose_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
 
@@ -16,6 +16,7 @@ from ssm2edge.cli.output import print_json, progress_to_stderr
 @click.argument("directory", type=click.Path(path_type=Path))
 @with_options(*LIVE)
 @threads_option
+@verbose_option
 @json_option
 @click.pass_context
 def verify(
@@ -26,6 +27,7 @@ def verify(
     weights: Path | None,
     trust_pickle: bool,
     threads: int,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Check the artifact in DIRECTORY: files, parity, streaming, stability, accuracy.
@@ -51,5 +53,5 @@ def verify(
     else:
         from ssm2edge.tables.artifact import show_verdict, wide_console
 
-        show_verdict(wide_console(), artifact.manifest, verdict, timing)
+        show_verdict(wide_console(), artifact.manifest, verdict, timing, verbose)
     ctx.exit(0 if verdict.passed else 1)

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ssm2edge.artifact import Accuracy, Manifest
+from ssm2edge.artifact import Accuracy, Manifest, Ratio
 from ssm2edge.artifact.loss import losses
 from ssm2edge.verification import Comparison, Verdict
 
@@ -96,30 +96,33 @@ def wide_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
-def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison) -> None:
-    """Print the artifact, every check with its figure, and the outcome."""
+def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing: Comparison, verbose: bool = False) -> None:
+    """Print the artifact, the checks that failed (``verbose``: every check), and the outcome."""
     console.print(
         Group(
             _layers(manifest),
-            _checks(verdict),
+            *_checks(verdict, verbose),
             *_layer_errors(verdict),
             _accuracy(manifest, verdict.accuracy, verdict.heads),
             _latency(manifest, timing),
         )
     )
-    failures = verdict.failures
+    failures, count = verdict.failures, len(verdict.checks)
     for check in failures:
-        console.print(Text(f"{check.name} failed: {check.detail}", style="red"))
-    outcome = f"failed: {len(failures)} of {len(verdict.checks)} checks" if failures else f"passed: {len(verdict.checks)} checks"
+        limit = "" if check.limit is None else f"; the limit is {check.limit:.3g}"
+        console.print(Text(f"{check.name} failed: {check.detail}{limit}", style="red"))
+    outcome = f"{len(failures)} of {count} checks failed" if failures else f"{count} checks passed"
     large = large_losses(manifest)
     console.print(Text(outcome, style="bold red" if failures else "default" if large else "bold green"))
     for line in large:
         console.print(line)
 
 
-def show_built(console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> None:
+def show_built(
+    console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float, verbose: bool = False
+) -> None:
     """Print a finished build: its layers, and at last what was lost, how large and fast it is, and where it lies."""
-    console.print(_layers(manifest))
+    console.print(Group(_layers(manifest), *_checks(verdict, verbose)))
     for line in closing(directory, manifest, verdict, seconds):
         console.print(line)
 
@@ -129,20 +132,18 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
     parameters, found = manifest.parameters, losses(manifest)
     judged = [(*check.name.partition("."), check.detail) for check in verdict.checks]
     details = [f"{head}{': ' if head else ''}{detail}" for kind, _, head, detail in judged if kind in ("accuracy", "nrmse")]
-    graphs = ", ".join(
-        f"{name} {record.bytes / 1024:,.0f} KB" for name, record in manifest.files.items() if name.endswith(".onnx")
-    )
+    graphs = ", ".join(f"{name} {_size(record.bytes)}" for name, record in manifest.files.items() if name.endswith(".onnx"))
+    weights = manifest.original.bytes
+    before = f"{_size(4 * parameters.model_before)} as float32" if weights is None else f"weights file {_size(weights)}"
     lines = [
         Text(f"Held out: {'; '.join(details)}" if details else "Held out: no labels, so accuracy was not measured."),
-        Text(f"Size: {parameters.model_before:,} to {parameters.model_after:,} parameters; {graphs}"),
+        Text(f"Size: {before} to {graphs}; {parameters.model_before:,} to {parameters.model_after:,} parameters"),
     ]
     latency = manifest.latency
     if latency is not None:
-        ratio = next(iter(latency.ratios.values()), None)
-        faster = (
-            "" if ratio is None else f", {ratio.ratio:.3g} ({ratio.low:.3g} to {ratio.high:.3g}) of the original as published"
-        )
-        lines.append(Text(f"Latency of one sequence: {time_text(latency.artifact)}{faster}"))
+        references = (("as published", latency.ratios), ("with cached kernels", latency.cached_ratios))
+        relative = [f"{_interval(ratios['offline'])} of the original {name}" for name, ratios in references if ratios]
+        lines.append(Text(", ".join((f"Latency of one sequence: {time_text(latency.artifact)}", *relative))))
     kind = manifest.options.get("calibrate")
     lines.append(Text(f"Calibrated: {kind} on the calibration samples" if kind else "Not calibrated: reduced for white input"))
     worst = max((loss for loss in found if loss.large), key=lambda loss: loss.amount, default=None)
@@ -265,14 +266,17 @@ def _extent(channels: int) -> str:
     return "one system" if channels == 1 else f"{channels} channels"
 
 
-def _checks(verdict: Verdict) -> RenderableType:
+def _checks(verdict: Verdict, verbose: bool) -> list[RenderableType]:
+    """Return the table of all checks, if asked for."""
+    if not verbose:
+        return []
     table = titled_table("Checks", "check", "figure", "limit", "", "what was compared")
     for check in verdict.checks:
         figure = "not finite" if check.figure is None else _figure(check.figure)
         limit = "" if check.limit is None else f"{check.limit:.3g}"
         mark = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
         table.add_row(check.name, figure, limit, mark, check.detail)
-    return table
+    return [table]
 
 
 def _layer_errors(verdict: Verdict) -> list[RenderableType]:
@@ -313,9 +317,14 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
         where = f"at build, {built.device}, {built.threads} thread" + ("s" if built.threads > 1 else "")
         if built.original is not None:
             table.add_row("original", where, time_text(built.original), "1", "")
+        if built.cached is not None:
+            table.add_row("original, kernels cached", where, time_text(built.cached), "", "")
         table.add_row("artifact", where, time_text(built.artifact), "", "")
         for name, ratio in built.ratios.items():
             table.add_row(f"{name} / original", where, "", f"{ratio.ratio:.4g}", f"{ratio.low:.4g} to {ratio.high:.4g}")
+        for name, ratio in built.cached_ratios.items():
+            interval = f"{ratio.low:.4g} to {ratio.high:.4g}"
+            table.add_row(f"{name} / original, kernels cached", where, "", f"{ratio.ratio:.4g}", interval)
     if timing is not None:
         for name in timing.seconds:
             what = f"stream, block of {manifest.streaming.block}" if name == "stream" else name
@@ -334,6 +343,14 @@ def titled_table(title: str, *columns: str) -> Table:
 def _figure(value: float) -> str:
     # The last digits distinguish a spectral radius from one.
     return f"{value:.6f}" if 0.99 < abs(value) < 1.01 and value != 1.0 else f"{value:.3g}"
+
+
+def _interval(ratio: Ratio) -> str:
+    return f"{ratio.ratio:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024:,.0f} KB"
 
 
 def time_text(seconds: float) -> str:

@@ -20,7 +20,7 @@ from ssm2edge.report import render
 from ssm2edge.stages.load import load
 from ssm2edge.stages.resolve import resolve
 from ssm2edge.tables.artifact import closing
-from ssm2edge.verification import Verdict
+from ssm2edge.verification import Check, Verdict
 from tests.command_line import call
 from tests.conftest import Built
 from tests.model_directories import BUILD, model_directory, tiny_model
@@ -69,6 +69,30 @@ def test_losses_are_points_of_accuracy_and_per_cent_of_error(
     loss = Loss("", metric, before, after)
     assert loss.amount == pytest.approx(amount)
     assert loss.large is large
+
+
+def test_the_closing_lines_say_everything_that_a_user_decides_by(tiny_build: Built) -> None:
+    artifact = open_artifact(tiny_build.out)
+    manifest = artifact.manifest
+    latency = manifest.latency
+    assert latency is not None
+    verdict = Verdict((Check("accuracy", 1.0, None, True, "a loss of 1.00 points, 95 % interval 0.5 to 1.5"),), manifest.accuracy)
+    assert manifest.original.bytes == (tiny_build.source / "weights.safetensors").stat().st_size
+    text = "\n".join(str(line) for line in closing(tiny_build.out, manifest, verdict, 1.0))
+    graph = manifest.files["offline.onnx"].bytes / 1024
+    for word in (
+        "95 % interval 0.5 to 1.5",
+        f"weights file {manifest.original.bytes / 1024:,.0f} KB",
+        f"offline.onnx {graph:,.0f} KB",
+        f"{latency.ratios['offline'].ratio:.3g}",
+        "as published",
+        f"{latency.cached_ratios['offline'].ratio:.3g}",
+        "cached kernels",
+        "alibrated",
+        str(tiny_build.out),
+    ):
+        assert word in text
+    assert latency.cached is not None
 
 
 def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
