@@ -18,7 +18,7 @@ from ssm2edge.layers.contract import (
     Wrapper,
     around,
 )
-from ssm2edge.layers.finding import check_lengths, find_layers, find_refused, fix_lengths, realise_layers
+from ssm2edge.layers.finding import check_lengths, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
 from ssm2edge.layers.realising import Reader
@@ -58,6 +58,7 @@ __all__ = [
     "find_layers",
     "find_refused",
     "fix_lengths",
+    "fix_rates",
     "realise_layers",
     "replace_layers",
     "s5_from_flax",

@@ -223,6 +223,14 @@ class LengthFromSamples(Protocol):
         """Set the length of ``module`` to ``length`` samples if it stores none; its outputs on so many stay."""
 
 
+@runtime_checkable
+class RateFromCalls(Protocol):
+    """Method of libraries whose layers take a rate, a factor of their steps, with every call."""
+
+    def fix_rate(self, module: nn.Module, rate: float) -> None:
+        """Record the rate at which the model calls ``module``."""
+
+
 class Refusal(Protocol):
     """One kind of layer that is known and not linear and time-invariant: named, and left as it is."""
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError
 from ssm2edge.layers.heads import HeadedReplacement, headed_shape, skip_of, systems_of, tensors_of
-from ssm2edge.layers.s4_kernels import Heads, diagonal, normalised
+from ssm2edge.layers.kernel_systems import Heads, diagonal, normalised
 from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
 from ssm2edge.systems.tie import Tie

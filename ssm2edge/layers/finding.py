@@ -13,11 +13,13 @@ from ssm2edge.layers.contract import (
     LayerError,
     LayerLibrary,
     LengthFromSamples,
+    RateFromCalls,
     Refusal,
     RefusedLayer,
     path_of,
 )
-from ssm2edge.layers.observation import Examples
+from ssm2edge.layers.observation import Examples, observe
+from ssm2edge.layers.rates import common_rate, rate_of, takes_rate
 from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.realising import Reader, realised_model
 from ssm2edge.layers.refusals import REFUSALS
@@ -70,6 +72,27 @@ def fix_lengths(model: nn.Module, length: int) -> None:
     for _, module, library in matches(model, LIBRARIES, REFUSALS):
         if isinstance(library, LengthFromSamples):
             library.fix_length(module, length)
+
+
+def fix_rates(model: nn.Module, examples: Examples) -> None:
+    """Record the rates at which a model calls its layers, in place, where they take one.
+
+    Raises
+    ------
+    LayerError
+        If a layer is called at several rates; the sentence names it.
+    """
+    found = matches(model, LIBRARIES, REFUSALS)
+    taking = {
+        path: (module, library) for path, module, library in found if isinstance(library, RateFromCalls) and takes_rate(module)
+    }
+    if not taking:
+        return
+    for path, calls in observe(model, {path: module for path, (module, _) in taking.items()}, examples.first).items():
+        module, library = taking[path]
+        rate = common_rate(path, module, [call.arguments for call in calls])
+        if rate != rate_of(module):
+            library.fix_rate(module, rate)
 
 
 def check_lengths(layers: Iterable[FoundLayer], length: int) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import DIRECTIONS, ONLY, LayerError
+from ssm2edge.layers.kernel_systems import Heads
 from ssm2edge.layers.replacement import Replacement
-from ssm2edge.layers.s4_kernels import Heads
 from ssm2edge.systems.system import System
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.mimo_layer import ReducedMimoLayer
-from ssm2edge.layers.s4_kernels import COMPLEX, LOW_RANK, SHARED, heads_of, is_kernel, stored
+from ssm2edge.layers.s4_kernels import COMPLEX, LOW_RANK, SHARED, is_kernel, read_heads, stored
 from ssm2edge.layers.weights import as_complex, check_finite
 from ssm2edge.systems.discretisation import DISCRETISATIONS
 from ssm2edge.systems.system import System, from_real_part, reading_after
@@ -152,7 +152,7 @@ class LrnnxS4Library:
         """
         convolution: Any = module.get_submodule("layer")
         length = getattr(convolution, "l_max", None)
-        heads = heads_of(convolution.kernel, int(length) if isinstance(length, int) else None)
+        heads = read_heads(convolution.kernel, int(length) if isinstance(length, int) else None)
         return {ONLY: heads.bank(slice(None), torch.zeros(heads.system.batch_shape, dtype=torch.float64))}
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:

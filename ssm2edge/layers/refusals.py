@@ -6,7 +6,8 @@ A new one is a :class:`~ssm2edge.layers.contract.Refusal` and one line in ``REFU
 from __future__ import annotations
 
 from ssm2edge.layers.contract import Refusal
+from ssm2edge.layers.liquid import LiquidS4
 from ssm2edge.layers.s5_pytorch import LiquidS5
 from ssm2edge.layers.selective import SELECTIVE
 
-REFUSALS: tuple[Refusal, ...] = (LiquidS5(), *SELECTIVE)
+REFUSALS: tuple[Refusal, ...] = (LiquidS5(), LiquidS4(), *SELECTIVE)

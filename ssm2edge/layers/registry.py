@@ -17,6 +17,7 @@ from ssm2edge.layers.realised import RealisedLibrary
 from ssm2edge.layers.realising import LONG_CONVOLUTION, PROBED, REGISTERED
 from ssm2edge.layers.reduced import BlockLibrary
 from ssm2edge.layers.s4 import S4Library
+from ssm2edge.layers.s4_early import EarlyS4Library
 from ssm2edge.layers.s4d import S4DLibrary
 from ssm2edge.layers.s5 import S5Library
 from ssm2edge.layers.s5_pytorch import S5PytorchLibrary
@@ -25,8 +26,8 @@ from ssm2edge.systems.system import System
 
 LIBRARIES: tuple[LayerLibrary, ...] = (
     *(RealisedLibrary(kind) for kind in (LONG_CONVOLUTION, PROBED, REGISTERED)),
-    BlockLibrary(), S4DLibrary(), S4Library(), DSSLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library(), LrnnxS4Library(),
-    LrnnxS5Library(),
+    BlockLibrary(), S4DLibrary(), S4Library(), EarlyS4Library(), DSSLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library(),
+    LrnnxS4Library(), LrnnxS5Library(),
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.dropped import answer_like, left_empty
+from ssm2edge.layers.rates import fixed_arguments
 
 HOOKS = (
     "_forward_hooks",
@@ -34,6 +35,8 @@ PLAIN = (bool, int, float, str, type(None), torch.dtype)
 def answer_of(module: nn.Module, u: Tensor) -> object:
     """Return what a layer answers in eval mode, without gradients and without its hooks; it is left in the mode it was in.
 
+    It is called at the rate at which the model calls it.
+
     Raises
     ------
     LayerError
@@ -42,7 +45,7 @@ def answer_of(module: nn.Module, u: Tensor) -> object:
     modes = [(part, part.training) for part in module.modules()]
     try:
         with torch.no_grad():
-            return module.eval().forward(u)
+            return module.eval().forward(u, **fixed_arguments(module))
     except Exception as error:  # the user's own code may raise anything
         first = str(error).strip().partition("\n")[0] or "no message"
         raise LayerError(
@@ -115,7 +118,12 @@ class CallForm:
         return u
 
     def check(
-        self, args: tuple[object, ...], kwargs: Mapping[str, object], place: str, mends: Mapping[str, str] | None = None
+        self,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        place: str,
+        mends: Mapping[str, str] | None = None,
+        fixed: Mapping[str, float] | None = None,
     ) -> None:
         """Refuse arguments behind the input that would have changed what the original computes.
 
@@ -127,13 +135,16 @@ class CallForm:
             The layer, for people.
         mends
             By argument: what to do where calling with the default is not all.
+        fixed
+            Arguments with which the layer was read, in place of their defaults.
 
         Raises
         ------
         LayerError
             If one has another value than its default; the sentence names it.
         """
-        if not args and not kwargs:
+        fixed = fixed or {}
+        if not args and not kwargs and not fixed:
             return
         try:
             given = self.signature.bind(None, *args, **kwargs).arguments
@@ -146,10 +157,12 @@ class CallForm:
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 caught = given.get(name, {})
             else:
-                if not _same(value, parameter.default):
+                expected = fixed.get(name, parameter.default)
+                if not _same(value, expected):
+                    mend = f"call it with {'that of the samples' if name in fixed else 'the default'}, {_described(expected)}"
                     raise LayerError(
                         f"{place} is called with {name}={_described(value)}, which its reduced form does not know; "
-                        f"{(mends or {}).get(name, f'call it with the default, {_described(parameter.default)}')}."
+                        f"{(mends or {}).get(name, mend)}."
                     )
                 continue
             changed = [key for key, extra in caught.items() if extra is not None]
@@ -227,7 +240,7 @@ class Replacement(nn.Module, ABC):
     def forward(self, u: Tensor | None = None, *args: object, **kwargs: object) -> Any:
         if u is None:
             u = self._calls.named_input(kwargs, self.place)
-        self._calls.check(args, kwargs, self.place, self.mends)
+        self._calls.check(args, kwargs, self.place, self.mends, fixed_arguments(self))
         return self._calls.answer(self.compute(u))
 
 

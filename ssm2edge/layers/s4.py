@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from ssm2edge.layers.heads import HeadedReplacement, headed_shape, skip_of, systems_of, tensors_of
-from ssm2edge.layers.s4_kernels import heads_of, is_kernel, read_kernel, stored
+from ssm2edge.layers.rates import longest_at, rate_of, set_rate
+from ssm2edge.layers.s4_kernels import is_kernel, read_heads, read_kernel, stored
 from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
 
@@ -79,6 +80,10 @@ class S4Library:
             for name in ("l_max", "L"):
                 setattr(module, name, length)
 
+    def fix_rate(self, module: nn.Module, rate: float) -> None:
+        """Record the rate at which the model calls the layer."""
+        set_rate(module, rate)
+
     def input_shape(self, module: nn.Module, batch: int, length: int) -> tuple[int, ...]:
         """Return channels before time, unless the layer says otherwise."""
         return headed_shape(module, batch, length)
@@ -93,7 +98,7 @@ class S4Library:
         """
         skip = skip_of(module).detach().cpu().double()
         check_finite([("D", skip)])
-        return systems_of(module, heads_of(module.get_submodule("kernel"), _longest(module)), skip)
+        return systems_of(module, read_heads(module.get_submodule("kernel"), _longest(module), rate_of(module)), skip)
 
     def parameters(self, module: nn.Module) -> Mapping[str, Sequence[Tensor]]:
         """Return the kernel's tensors and the skip; both directions share the kernel's."""
@@ -112,4 +117,4 @@ class S4Library:
 
 def _longest(module: nn.Module) -> int | None:
     longest = getattr(module, "l_max", getattr(module, "L", None))
-    return int(longest) if isinstance(longest, int) and longest > 0 else None
+    return longest_at(module, longest) if isinstance(longest, int) and longest > 0 else None

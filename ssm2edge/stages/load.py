@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.cache import Outputs, Store, key_of
 from ssm2edge.errors import UserError
-from ssm2edge.layers import Examples, check_lengths, find_layers, find_refused, fix_lengths, realise_layers
+from ssm2edge.layers import Examples, check_lengths, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
 from ssm2edge.loading import Arguments, Samples, Signature, Source, UserModel, load_arrays, load_user_model, samples_of
 from ssm2edge.original.calling import called
 from ssm2edge.original.devices import Device
@@ -59,7 +59,9 @@ def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]])
             f"There is a metric of {unknown[0]}, but the model's outputs are {', '.join(outputs)}; name one of these."
         )
     samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(source.samples)))
-    model = realise_layers(model, Examples.of(inputs, list(samples.axes.values())), source.lti, user.readers)
+    examples = Examples.of(inputs, list(samples.axes.values()))
+    model = realise_layers(model, examples, source.lti, user.readers)
+    fix_rates(model, examples)
     fix_lengths(model, samples.length)
     layers = {layer.name: layer for layer in find_layers(model)}
     check_lengths(layers.values(), samples.length)
