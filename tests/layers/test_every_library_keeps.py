@@ -15,6 +15,7 @@ from models.digits.model import S4D
 from models.sysid.model import LRU
 from ssm2edge.layers import LIBRARIES, S5, ReducedBank, ReducedMimo, blocks, exportable, find_layers
 from ssm2edge.layers.realised import RealisedLibrary
+from tests.early_s4 import S4 as EarlyS4
 from tests.layer_answers import full_order, relative
 from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
@@ -31,6 +32,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "S4D": (lambda: S4D(FEATURES, 6), TIME_LAST),
     "S4": (lambda: FFTConv(FEATURES, 6), TIME_LAST),
     "S4, low rank, both ways": (lambda: FFTConv(FEATURES, 6, rank=1, bidirectional=True), TIME_LAST),
+    "S4 before version 4": (lambda: EarlyS4(FEATURES), TIME_LAST),
     "DSS": (lambda: DSS("exp"), TIME_LAST),
     "LRU": (lambda: LRU(FEATURES, 6, 0), TIME_FIRST),
     "LRU with squares": (lambda: LRU(FEATURES, 6, 2), TIME_FIRST),
@@ -45,7 +47,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "a bank that is reduced already": (lambda: ReducedBank(random_bank(FEATURES, 5)), TIME_LAST),
     "a system that is reduced already": (lambda: ReducedMimo(random_mimo(5, FEATURES, FEATURES, quadratic=1)), TIME_FIRST),
 }
-SINGLE = {"LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS"}
+SINGLE = {
+    "LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS",
+    "S4 before version 4",
+}  # fmt: skip
 """Not to be had in double precision: complex weights stay as they are when a module is made double, which the forwards cannot mix
 with real ones; and S4 and DSS as the tests state them always answer in single precision."""
 
