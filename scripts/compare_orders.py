@@ -164,6 +164,7 @@ def main(methods: str, steps: int, threads: int, models: str, out: Path | None) 
         if name in models.split(","):
             source = open_source(f"models/{name}")
             model = load_model(source)
+            assert source.samples is not None
             given = samples_of(load_arrays(source.samples), source.samples, Signature.of(model), source.time_axis, source.metrics)
             (samples,) = (torch.from_numpy(value) for value in given.calibration.values())
             rows += compare(name, model, samples[:40], samples[40:240], averages, chosen)

@@ -78,6 +78,7 @@ def fill(
 ) -> None:
     """Compute what is missing of one model's figures."""
     source = open_source(str(ROOT / "models" / name))
+    assert source.samples is not None
     if not source.samples.exists():
         click.echo(f"{name}: {source.samples.name} is not there; its README says how to prepare it.  Left out.")
         return

@@ -43,6 +43,8 @@ def compress(
     metric: str | Mapping[str, str] | None = None,
     lti: Sequence[str] = (),
     static: Sequence[str] = (),
+    shape: Any = None,
+    scale: Any = None,
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     progress: Progress | None = None,
     **options: Unpack[BuildOptions],
@@ -69,6 +71,11 @@ def compress(
         Patterns of the paths of modules that are linear and time-invariant, as ``blocks.*.ssm``.
     static
         Inputs without a time axis that have as many axes as a sequence, such as an embedding.
+    shape
+        Shape of one sequence in place of samples: ``(784, 1)``, ``"1024:tokens"`` (symbols), ``"98:mask"`` or ``":lengths"``, by
+        input name in a dictionary.  Layers are calibrated on synthetic signals then.
+    scale
+        With a shape: mean and deviation of the input, numbers or lists of one for each feature; by input name in a dictionary.
     readers
         Functions that return the system of a layer of your own, by the layer's class.
     progress
@@ -97,6 +104,7 @@ def compress(
     _check_axis(time_axis)
     report("load", 0.0)
     described = {"time_axis": time_axis, "metrics": metrics_of(metric), "lti": tuple(lti), "static": tuple(static)}
+    described |= _known(samples, held_out, shape, scale)
     task = task_in_memory(model, samples, held_out, labels, readers, described)
     return compressed_copy(model, task, options_from({}, options), report)
 
@@ -115,6 +123,8 @@ def build(
     classes: Sequence[str] = (),
     lti: Sequence[str] = (),
     static: Sequence[str] = (),
+    shape: Any = None,
+    scale: Any = None,
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     trust_pickle: bool = False,
     force: bool = False,
@@ -147,8 +157,8 @@ def build(
         Metric of the labels: ``accuracy`` or ``nrmse``; by output name in a dictionary.
     classes
         Names of the classes.
-    lti, static, readers
-        As for `compress`.
+    lti, static, shape, scale, readers
+        As for `compress`; with a shape the artifact is verified on synthetic sequences.
     trust_pickle
         Load weights files that can run code.
     force
@@ -194,14 +204,15 @@ def build(
         if any(value is not None for value in (labels, held_out, original, readers)) or classes:
             raise UserError("A model directory or factory brings labels, classes and readers itself; leave these arguments out.")
         source = open_source(
-            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static)
-        )
+            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static),
+            shape, scale,
+        )  # fmt: skip
         built = pipeline.build(source, options_from(source.defaults, options), Path(out), force, report, rebuild)
         return Artifact._of(built)
     named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static)}
-    if samples is None and held_out is None:
-        raise UserError("A build needs samples to verify the artifact on; give some, batch first.")
-    described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
+    if samples is None and held_out is None and shape is None:
+        raise UserError("A build needs samples to verify the artifact on; give some, batch first, or the shape of a sequence.")
+    described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named, **_known(samples, held_out, shape, scale)}
     held = processed(model) if original is not None or _is_compressed(model) else None
     task = partial(task_in_memory, model if original is None else original, samples, held_out, labels, readers, described)
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
@@ -216,6 +227,8 @@ def inspect(
     metric: str | Mapping[str, str] | None = None,
     lti: Sequence[str] = (),
     static: Sequence[str] = (),
+    shape: Any = None,
+    scale: Any = None,
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     trust_pickle: bool = False,
     horizon: int | str = "samples",
@@ -225,8 +238,8 @@ def inspect(
 
     Parameters
     ----------
-    model, samples, weights, time_axis, metric, lti, static, readers, trust_pickle
-        As for `build`; samples may be left out.
+    model, samples, weights, time_axis, metric, lti, static, shape, scale, readers, trust_pickle
+        As for `build`; samples and shapes may be left out.
     horizon
         Taps on which errors count, or ``inf``.
     progress
@@ -248,14 +261,24 @@ def inspect(
     source: Any
     if isinstance(model, str | os.PathLike):
         source = open_source(
-            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static)
-        )
+            os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static),
+            shape, scale, needed=False,
+        )  # fmt: skip
     else:
-        named = {"lti": tuple(lti), "static": tuple(static)}
+        named = {"lti": tuple(lti), "static": tuple(static), **_known(samples, None, shape, scale)}
         described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
         source = partial(task_in_memory, model, samples, None, None, readers, described)
     found = pipeline.inspect(source, horizon, progress or (lambda layer: None))
     return Inspected(found.layers, found.kept_layers)
+
+
+def _known(samples: Samples, held_out: Samples, shape: Any, scale: Any) -> dict[str, Any]:
+    """Return the fields of a source that say what is known of inputs without samples."""
+    from ssm2edge.signals.shape import scales_of, shapes_of
+
+    if shape is not None and (samples is not None or held_out is not None):
+        raise UserError("There are samples and a shape in place of samples; give one of them.")
+    return {"shapes": {} if shape is None else shapes_of(shape), "scales": scales_of(scale)}
 
 
 def open(directory: str | os.PathLike[str]) -> Artifact:

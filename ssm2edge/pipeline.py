@@ -13,7 +13,7 @@ from ssm2edge.artifact import Manifest, seal, staging
 from ssm2edge.cache import Store
 from ssm2edge.layers import around
 from ssm2edge.loading import Source
-from ssm2edge.options import Options
+from ssm2edge.options import Options, options_from
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress, compressed_already
@@ -137,9 +137,10 @@ def inspect(source: Source | Callable[[], Task], horizon: int | str | None, prog
     task = load(source) if isinstance(source, Source) else source()
     given = None if horizon == "inf" else horizon
     taps = task.horizon if isinstance(given, str) else given
+    method = options_from(task.source.defaults, {}).method
     length = task.length if task.held_out else PLANNED
     reports = []
     for name, layer in task.layers.items():
         progress(name)
-        reports.append(inspect_layer(layer, taps, length))
+        reports.append(inspect_layer(layer, taps, length, method))
     return Inspection(tuple(reports), task.refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.figures import Figures, LayerFigures, Pole, Profile, Response, Share, load_figures
+from ssm2edge.artifact.provenance import calibrated_on, held_out_synthetic
 from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact, open_manifest
 from ssm2edge.artifact.records import (
     SCHEMA,
@@ -59,7 +60,9 @@ __all__ = [
     "StateRecord",
     "Streaming",
     "SystemResponse",
+    "calibrated_on",
     "fingerprint",
+    "held_out_synthetic",
     "load_figures",
     "load_reference",
     "load_responses",

@@ -301,6 +301,9 @@ class Manifest:
         Version of this layout.
     heads
         By output, where more than the first one are judged; left out otherwise.
+    calibrated_on
+        Numbers of sequences that the layers were calibrated on: ``samples``, the user's, and ``synthetic`` ones; left out without
+        calibration.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
@@ -324,6 +327,7 @@ class Manifest:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema: int = SCHEMA
     heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
+    calibrated_on: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property

@@ -26,7 +26,7 @@ from ssm2edge.errors import VerificationError
 def build(ctx: click.Context, /, source: str, verbose: bool, as_json: bool, **given: Any) -> None:
     """Compress the model SOURCE and write a verified artifact.
 
-    SOURCE is a model directory with build.toml, or file.py:function with --samples.
+    SOURCE is a model directory with build.toml, or file.py:function with --samples or --shape.
     If neither an option nor build.toml sets the size, an eighth of the states is kept and matched on the calibration
     samples; without such samples, half of the states.
     Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.

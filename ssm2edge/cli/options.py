@@ -48,6 +48,23 @@ def metrics_of(texts: tuple[str, ...]) -> dict[str, str]:
     return metrics
 
 
+def named_of(texts: tuple[str, ...]) -> dict[str, str] | None:
+    """Read an option that takes VALUE, or INPUT=VALUE any number of times; None without any."""
+    return {name: value for name, _, value in (text.rpartition("=") for text in texts)} or None
+
+
+def scale_of(texts: tuple[str, ...]) -> dict[str, list[float]] | None:
+    """Read --scale: MEAN,DEVIATION, or INPUT=MEAN,DEVIATION any number of times."""
+    scales = {}
+    for name, text in (named_of(texts) or {}).items():
+        try:
+            mean, deviation = map(float, text.split(","))
+        except ValueError as fault:
+            raise click.BadParameter(f"{text!r} is not MEAN,DEVIATION, such as 0.13,0.31.", param_hint="--scale") from fault
+        scales[name] = [mean, deviation]
+    return scales or None
+
+
 METRICS = ("accuracy", "nrmse")
 """Metrics by which labels can judge."""
 
@@ -69,6 +86,21 @@ SOURCE = (
     click.argument("source"),
     click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
     click.option("--samples", type=click.Path(path_type=Path), help="Samples: .npz with held_out, calibration, labels."),
+    click.option(
+        "--shape",
+        multiple=True,
+        metavar="[INPUT=]SIZES[:KIND]",
+        callback=lambda _, __, texts: named_of(texts),
+        help="Shape of one sequence of an input, in place of samples: 784,1, or 1024:tokens, 98:mask, :lengths; may be given "
+        "several times.",
+    ),
+    click.option(
+        "--scale",
+        multiple=True,
+        metavar="[INPUT=]MEAN,DEVIATION",
+        callback=lambda _, __, texts: scale_of(texts),
+        help="With --shape: mean and deviation of an input; may be given several times.  [default: build.toml's, or 0,1]",
+    ),
     click.option(
         "--time-axis", type=click.IntRange(min=1), help="Position of time in the inputs; the batch is axis 0.  [default: 1]"
     ),

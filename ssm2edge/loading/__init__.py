@@ -9,6 +9,7 @@ from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
 from ssm2edge.loading.model import UserModel, load_model, load_user_model, ready
 from ssm2edge.loading.samples import Samples, load_arrays, samples_of
 from ssm2edge.loading.source import Source, metrics_of, open_source
+from ssm2edge.loading.synthetic import held_out, known_of_shapes, with_calibration
 
 __all__ = [
     "Arguments",
@@ -18,6 +19,8 @@ __all__ = [
     "UserModel",
     "arrays_in_memory",
     "copied",
+    "held_out",
+    "known_of_shapes",
     "load_arrays",
     "load_model",
     "load_user_model",
@@ -27,4 +30,5 @@ __all__ = [
     "ready",
     "samples_of",
     "source_in_memory",
+    "with_calibration",
 ]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.errors import UserError
 from ssm2edge.loading.arguments import Arguments, Signature
+from ssm2edge.signals.draw import Known
 
 Array = NDArray[Any]
 
@@ -41,6 +42,10 @@ class Samples:
         Entry of the inputs into the model.
     axes
         Time axis of each input; None for an input that belongs to the whole sequence.
+    known
+        What is known of each input of which there are no samples: the held-out ones are synthetic then.
+    synthetic
+        Number of the calibration samples that are synthetic; they are the last ones.
     """
 
     calibration: Mapping[str, Array]
@@ -48,6 +53,8 @@ class Samples:
     labels: Mapping[str, Array]
     arguments: Arguments
     axes: Mapping[str, int | None] = field(default_factory=dict)
+    known: Mapping[str, Known] = field(default_factory=dict)
+    synthetic: int = 0
 
     @property
     def length(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from ssm2edge.errors import UserError
 from ssm2edge.loading.code import loaded_code
 from ssm2edge.options import TABLE
+from ssm2edge.signals.shape import Scale, Shape, scales_of, shapes_of
 
 BUILD_FILE = "build.toml"
 
@@ -20,7 +21,7 @@ METRICS = ("accuracy", "nrmse")
 
 KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
-    "samples": frozenset({"file", "time_axis", "static"}),
+    "samples": frozenset({"file", "shape", "scale", "time_axis", "static"}),
     "task": frozenset({"metric", "metrics", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
     "build": frozenset(TABLE),
@@ -45,7 +46,7 @@ class Source:
     weights
         Weights file, or None for the factory's own weights.
     samples
-        npz file of samples.
+        npz file of samples; None without one.
     time_axis
         Position of time in the inputs' shapes; the batch is axis 0.
     metrics
@@ -61,6 +62,10 @@ class Source:
         Patterns of the paths of modules that are linear and time-invariant.
     static
         Inputs without a time axis whose arrays have as many axes as those with one.
+    shapes
+        Shapes of inputs of which there are no samples, in place of a samples file; the empty name stands for the only input.
+    scales
+        Known means and deviations of inputs.
     trust_pickle
         Load weights files that can run code.
     in_memory
@@ -70,7 +75,7 @@ class Source:
     given: str
     directory: Path
     factory: str
-    samples: Path
+    samples: Path | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     time_axis: int = 1
@@ -80,6 +85,8 @@ class Source:
     front_end: Mapping[str, Any] | None = None
     lti: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     trust_pickle: bool = False
     in_memory: bool = False
 
@@ -99,6 +106,17 @@ class Source:
         if self.front_end is not None:
             recorded["front_end"] = dict(self.front_end)
         return recorded or None
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What the user says of inputs of which there are no samples: shapes and scales, as build.toml takes them."""
+        if not self.shapes:
+            return {}
+        entries: dict[str, dict[str, Any]] = {
+            "shape": {name: str(shape) for name, shape in self.shapes.items()},
+            "scale": {name: [scale.mean.tolist(), scale.deviation.tolist()] for name, scale in self.scales.items()},
+        }
+        return {key: named[""] if list(named) == [""] else named for key, named in entries.items() if named}
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of every existing file of the source, by name: also of the files that its code imported."""
@@ -122,8 +140,24 @@ def open_source(
     lti: tuple[str, ...] = (),
     trust_pickle: bool = False,
     static: tuple[str, ...] = (),
+    shape: Any = None,
+    scale: Any = None,
+    needed: bool = True,
 ) -> Source:
     """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
+
+    Parameters
+    ----------
+    given
+        SOURCE.
+    weights, samples, time_axis, metric, lti, trust_pickle, static
+        As fields of :class:`Source`; None or empty where build.toml decides.
+    shape
+        Shapes in place of samples, as :func:`ssm2edge.signals.shape.shapes_of` reads them.
+    scale
+        Means and deviations of inputs, as :func:`ssm2edge.signals.shape.scales_of` reads them.
+    needed
+        Refuse a source of neither samples nor shapes.
 
     Raises
     ------
@@ -131,12 +165,18 @@ def open_source(
         If SOURCE is neither, build.toml cannot be read, has unknown keys or lacks some, or no samples are named.
     """
     path, metrics = Path(given), metrics_of(metric)
+    if shape and samples is not None:
+        raise UserError("There are samples and a shape in place of samples; give one of them.")
+    shapes = shapes_of(shape) if shape else {}
+    scales = scales_of(scale or None)
     if path.is_dir():
         # "." names nothing to a reader of the report, or from another folder.
         source = _from_directory(given if path.name not in ("", "..") else str(path.resolve()), path)
         return replace(
             source,
-            samples=samples or source.samples,
+            samples=None if shapes else samples or source.samples,
+            shapes={} if samples is not None else shapes or source.shapes,
+            scales={**source.scales, **scales},
             weights=weights or source.weights,
             time_axis=source.time_axis if time_axis is None else time_axis,
             metrics={**source.metrics, **metrics},
@@ -148,14 +188,20 @@ def open_source(
         raise UserError(
             f"{given} is neither a model directory nor a factory; give a directory with {BUILD_FILE}, or file.py:function."
         )
-    if samples is None:
-        raise UserError(f"{given} needs samples to check the build against; name an npz file with --samples.")
+    if needed and samples is None and not shapes:
+        raise UserError(
+            f"{given} needs samples to check the build against; name an npz file with --samples, or say with --shape what one "
+            "sequence looks like."
+        )
     file, _, function = given.rpartition(":")
     code = Path(file)
     named = f"{code.name}:{function}" if file.endswith(".py") else given
     directory = code.parent if file.endswith(".py") else Path(".")
     axis = 1 if time_axis is None else time_axis
-    return Source(given, directory, named, samples, {}, weights, axis, metrics, lti=lti, static=static, trust_pickle=trust_pickle)
+    return Source(
+        given, directory, named, samples, {}, weights, axis, metrics, lti=lti, static=static, shapes=shapes, scales=scales,
+        trust_pickle=trust_pickle,
+    )  # fmt: skip
 
 
 def metrics_of(metric: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -188,14 +234,17 @@ def _from_directory(given: str, directory: Path) -> Source:
         if unknown:
             raise UserError(f"{file} has the unknown key {section}.{unknown[0]}; known are {', '.join(sorted(KEYS[section]))}.")
     factory = _entry(file, content, "model", "factory", str)
-    samples = _entry(file, content, "samples", "file", str)
+    described = content.get("samples", {})
+    if "file" in described and "shape" in described:
+        raise UserError(f"{file} gives a file of samples and a shape in place of samples; leave one of them out.")
+    samples = None if "shape" in described else _entry(file, content, "samples", "file", str)
     model = content["model"]
     patterns = _entry(file, content, "model", "lti", list) if "lti" in model else []
     if not all(isinstance(pattern, str) for pattern in patterns):
         raise UserError(f"{file} must give model.lti as a list of names of modules.")
     arguments = _entry(file, content, "model", "arguments", dict) if "arguments" in model else {}
     weights = _entry(file, content, "model", "weights", str) if "weights" in model else None
-    time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in content["samples"] else 1
+    time_axis = _entry(file, content, "samples", "time_axis", int) if "time_axis" in described else 1
     if time_axis < 1:
         raise UserError(f"{file} gives samples.time_axis as {time_axis}; it must be at least 1, for the batch is axis 0.")
     task = content.get("task", {})
@@ -208,14 +257,14 @@ def _from_directory(given: str, directory: Path) -> Source:
         if metric not in METRICS:
             key = f"task.metrics.{name}" if name else "task.metric"
             raise UserError(f"{file} gives {key} as {metric!r}; known are {', '.join(METRICS)}.")
-    static = _entry(file, content, "samples", "static", list) if "static" in content["samples"] else []
+    static = _entry(file, content, "samples", "static", list) if "static" in described else []
     if not all(isinstance(name, str) for name in static):
         raise UserError(f"{file} must give samples.static as a list of names of inputs.")
     return Source(
         given,
         directory,
         factory,
-        directory / samples,
+        None if samples is None else directory / samples,
         arguments,
         None if weights is None else directory / weights,
         time_axis,
@@ -225,6 +274,8 @@ def _from_directory(given: str, directory: Path) -> Source:
         _front_end(file, content) if "front_end" in content else None,
         tuple(patterns),
         tuple(static),
+        shapes_of(described["shape"]) if "shape" in described else {},
+        scales_of(described.get("scale")),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm2edge.artifact import Accuracy, Figures, FileRecord, Manifest
+from ssm2edge.artifact import Accuracy, Figures, FileRecord, Manifest, held_out_synthetic
 from ssm2edge.artifact.loss import losses
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
@@ -130,9 +130,10 @@ def orders(manifest: Manifest) -> str:
 def bound(manifest: Manifest, figures: Figures) -> str:
     """Draw the measured output error against its bounds and the outputs themselves."""
     given: Mapping[str, Any] = manifest.bound or {"available": False, "reason": "None was computed."}
+    kind = "synthetic" if held_out_synthetic(manifest) else "held-out"
     rows = [
         ("size of the outputs", figures.output_size, "before", "what errors may be compared with"),
-        ("measured error", figures.output_error, "after", "artifact against original, held-out samples"),
+        ("measured error", figures.output_error, "after", f"artifact against original, {kind} samples"),
     ]
     if given.get("available"):
         for key, basis in (("estimated", "constants observed on samples"), ("certified", "every constant proven")):

@@ -55,7 +55,8 @@ def describe(
         tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
         source=Source(source.given, source.factory, source.hashes()),
         options=described(options, task.horizon)
-        | {key: list(named) for key, named in (("lti", source.lti), ("static", source.static)) if named},
+        | {key: list(named) for key, named in (("lti", source.lti), ("static", source.static)) if named}
+        | source.known,
         layers=layers,
         parameters=Parameters(
             ssm_before=sum(layer.parameters for layer in task.layers.values()),
@@ -74,8 +75,16 @@ def describe(
         streaming=graphs.streaming,
         states=graphs.states,
         heads=verdict.heads,
+        calibrated_on=_sequences(task, options),
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
+
+
+def _sequences(task: Task, options: Options) -> dict[str, int]:
+    if options.calibrate == "none":
+        return {}
+    count, synthetic = len(next(iter(task.samples.calibration.values()))), task.samples.synthetic
+    return {kind: number for kind, number in (("samples", count - synthetic), ("synthetic", synthetic)) if number}
 
 
 def task_record(task: Task) -> dict[str, Any] | None:

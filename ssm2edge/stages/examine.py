@@ -47,7 +47,8 @@ def verified(
     probes.save(folder, PROBES)
     responses = respond(task.systems, reduced.systems, subject.model.layer_inputs, task.horizon)
     responses.save(folder)
-    subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses)
+    samples = "synthetic" if task.samples.known else subject.samples
+    subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses, samples=samples)
     verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
     if not verdict.passed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)

@@ -13,7 +13,7 @@ from ssm2edge.options import Options
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress
-from ssm2edge.stages.load import original_outputs, task_of, task_without_samples
+from ssm2edge.stages.load import original_outputs, task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import check, resolve
 
@@ -44,7 +44,7 @@ def task_in_memory(
     user = UserModel(processed(model), readers or {})
     source = source_in_memory(model, **described)
     if samples is None and held_out is None:
-        return task_without_samples(source, user)
+        return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
     samples, held_out = (held_out, None) if samples is None else (samples, held_out)
     return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main))
 

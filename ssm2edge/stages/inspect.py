@@ -20,6 +20,9 @@ BLOCKS = (1, 16, 64)
 
 SHOWN = 3
 
+LARGEST_SHARE = 1 / 4
+"""Share of the states up to which the default method is quick."""
+
 
 @dataclass(frozen=True)
 class PlanReport:
@@ -60,8 +63,12 @@ class LayerReport:
         Of the whole layer.
     hankel_decay
         By order r: the mean over channels of the first neglected Hankel singular value relative to the largest.
+    method
+        Method of the costs: that of a build.
     costs
-        By order: relative h2 error of balanced truncation over the whole layer; the default method leaves less.
+        By order: relative h2 error over the whole layer, before any calibration.
+    at_most
+        Orders whose costs are upper bounds: the method takes long there, and does no worse than balanced truncation.
     plan
         How the whole-sequence graph would compute the layer at full order.
     plans
@@ -84,6 +91,8 @@ class LayerReport:
     plan: str
     plans: tuple[PlanReport, ...]
     realised: Realised | None = None
+    method: str = "gradient"
+    at_most: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,14 +103,32 @@ class Inspection:
     kept_layers: tuple[RefusedLayer, ...]
 
 
-def inspect_layer(layer: FoundLayer, horizon: int | None, length: int) -> LayerReport:
-    """Measure one layer; plans are for sequences of ``length`` samples."""
+def inspect_layer(layer: FoundLayer, horizon: int | None, length: int, method: str = "gradient") -> LayerReport:
+    """Measure one layer.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    horizon
+        Taps of the norms; None for the infinite horizon.
+    length
+        Samples of the sequences for which kernels are planned.
+    method
+        Method of a build.
+    """
     system = layer.system
     norm = float(h2_norm(system, horizon).norm())
     values = hankel_singular_values(system, horizon)
     shares = relative(values, values[..., :1])
     orders = [order for order in _halvings(system.order) if order < system.order]
-    costs = {order: float(reduce_system(system, order, "balanced", horizon).error.norm()) / max(norm, TINY) for order in orders}
+    at_most = tuple(order for order in orders if method == "gradient" and order > LARGEST_SHARE * system.order)
+    costs = {}
+    for order in orders:
+        tried = "balanced" if order in at_most else method
+        error = float(reduce_system(system, order, tried, horizon).error.norm()) / max(norm, TINY)
+        # With the outputs that suit its poles best, no system errs more than silence.
+        costs[order] = min(error, 1.0) if order in at_most else error
     channels = system.batch_shape.numel()
     plans = tuple(plan for tried in (system.order, *orders) for plan in _plans(system, tried, length))
     return LayerReport(
@@ -119,6 +146,8 @@ def inspect_layer(layer: FoundLayer, horizon: int | None, length: int) -> LayerR
         plan=plans[0].plan,
         plans=plans,
         realised=layer.realised,
+        method=method,
+        at_most=at_most,
     )
 
 

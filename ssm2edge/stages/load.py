@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,23 @@ from numpy.typing import NDArray
 from ssm2edge.cache import Outputs, Store, key_of
 from ssm2edge.errors import UserError
 from ssm2edge.layers import Examples, check_lengths, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
-from ssm2edge.loading import Arguments, Samples, Signature, Source, UserModel, load_arrays, load_user_model, samples_of
+from ssm2edge.loading import (
+    Arguments,
+    Samples,
+    Signature,
+    Source,
+    UserModel,
+    held_out,
+    known_of_shapes,
+    load_arrays,
+    load_user_model,
+    samples_of,
+)
 from ssm2edge.original.calling import called
 from ssm2edge.original.devices import Device
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
+from ssm2edge.signals.draw import Known
 from ssm2edge.stages.progress import Progress
 
 
@@ -30,10 +43,27 @@ def load(source: Source) -> Task:
         If anything the user gave cannot be used.
     """
     user = load_user_model(source)
+    if source.samples is None:
+        return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
     return task_of(source, user, load_arrays(source.samples))
 
 
-def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]]) -> Task:
+def task_of_shapes(source: Source, user: UserModel) -> Task:
+    """Find the layers of a model of which there are no samples but shapes: synthetic sequences are held out.
+
+    Raises
+    ------
+    UserError
+        If the model does not take inputs of these shapes, a layer cannot be read, or there is none.
+    """
+    known = known_of_shapes(source, user.model)
+    arrays = {f"held_out.{name}": value for name, value in held_out(known).items()}
+    return task_of(source, user, arrays, known)
+
+
+def task_of(
+    source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]], known: Mapping[str, Known] | None = None
+) -> Task:
     """Check samples, find the outputs and the layers of a model; errors count on the length of the held-out samples.
 
     Parameters
@@ -44,13 +74,16 @@ def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]])
         The model.
     arrays
         Samples under the keys of a samples file.
+    known
+        What synthetic samples were drawn from.
 
     Raises
     ------
     UserError
         If the samples cannot be used, labels judge no output of the model, a layer cannot be read, or there is none.
     """
-    samples = samples_of(arrays, source.samples, Signature.of(user.model), source.time_axis, source.metrics, source.static)
+    place = source.samples or Path("the shapes")
+    samples = samples_of(arrays, place, Signature.of(user.model), source.time_axis, source.metrics, source.static)
     inputs = [torch.from_numpy(value[:2]) for value in samples.held_out.values()]
     model, outputs = called(user.model, samples.arguments, [value[:1] for value in inputs])
     unknown = [name for name in source.metrics if name and name not in outputs]
@@ -58,7 +91,7 @@ def task_of(source: Source, user: UserModel, arrays: Mapping[str, NDArray[Any]])
         raise UserError(
             f"There is a metric of {unknown[0]}, but the model's outputs are {', '.join(outputs)}; name one of these."
         )
-    samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(source.samples)))
+    samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(place)), known=known or {})
     examples = Examples.of(inputs, list(samples.axes.values()))
     model = realise_layers(model, examples, source.lti, user.readers)
     fix_rates(model, examples)

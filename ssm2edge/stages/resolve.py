@@ -6,6 +6,7 @@ import dataclasses
 
 from ssm2edge.calibration.signals import TooFewSamplesError
 from ssm2edge.errors import UserError
+from ssm2edge.loading import with_calibration
 from ssm2edge.options import Options, check_options
 from ssm2edge.orders import Request
 from ssm2edge.orders.distribution import uniform_orders
@@ -93,31 +94,43 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
             uniform_orders(task.systems, options.order)
         except ValueError as error:
             raise UserError(f"The model cannot be reduced: {error}") from error
-    options, reason = _sized(task, options)
+    task, options, reason = _sized(task, options)
     if not isinstance(options.horizon, str):
         task = dataclasses.replace(task, horizon=options.horizon)
     return with_feedthrough(task, options), options, reason
 
 
-def _enough_samples(task: Task, options: Options) -> bool:
-    """Return True if the calibration samples determine the reduced layers, at the largest orders that the options allow."""
-    if not task.samples.calibration:
-        return False
+def _calibrated(task: Task, options: Options) -> tuple[Task, str]:
+    """Return the task with what it is calibrated on, and the kind of calibration.
+
+    Synthetic sequences stand in for calibration samples where there are none, and beside them where they are too few to determine
+    the reduced layers at the largest orders that the options allow.
+    """
+    kind = options.calibrate
+    if kind == "none" or not task.held_out:
+        return task, "none" if kind == "auto" else kind
     share = CALIBRATED if options.undecided else options.keep or EXPECTED
     orders = {name: options.order or max(1, round(share * system.order)) for name, system in task.systems.items()}
-    try:
-        calibration_signals(task, {name: min(order, task.systems[name].order) for name, order in orders.items()})
-    except TooFewSamplesError:
-        return False
-    return True
+    orders = {name: min(order, task.systems[name].order) for name, order in orders.items()}
+    if kind != "auto" and not task.samples.known:
+        # Asked for by name, a calibration on samples is refused where there are too few of them.
+        return task, kind
+    kind = "match" if kind == "auto" else kind
+    for synthetic in (False, True) if task.samples.calibration else (True,):
+        tried = dataclasses.replace(task, samples=with_calibration(task.samples, options.seed)) if synthetic else task
+        try:
+            calibration_signals(tried, orders)
+            return tried, kind
+        except TooFewSamplesError:
+            continue
+    # Not even synthetic sequences of this length determine the layers.
+    return task, "none" if options.calibrate == "auto" else kind
 
 
-def _sized(task: Task, options: Options) -> tuple[Options, str | None]:
-    calibrate = options.calibrate
-    if calibrate == "auto":
-        calibrate = "match" if _enough_samples(task, options) else "none"
+def _sized(task: Task, options: Options) -> tuple[Task, Options, str | None]:
+    task, calibrate = _calibrated(task, options)
     if not options.undecided:
-        return dataclasses.replace(options, calibrate=calibrate), None
+        return task, dataclasses.replace(options, calibrate=calibrate), None
     if calibrate == "none":
         keep, reason = BLIND, "the inputs of the layers are not known without calibration samples"
     else:
@@ -127,4 +140,4 @@ def _sized(task: Task, options: Options) -> tuple[Options, str | None]:
     # Every channel keeps at least one state.
     keep = max(keep, sum(widths) / states)
     sentence = f"No size was given: {keep:g} of the states are kept, for {reason}."
-    return dataclasses.replace(options, keep=keep, calibrate=calibrate), sentence
+    return task, dataclasses.replace(options, keep=keep, calibrate=calibrate), sentence

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ssm2edge.artifact import Accuracy, Manifest, Ratio
+from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic
 from ssm2edge.artifact.loss import losses
 from ssm2edge.verification import Comparison, Verdict
 
@@ -47,7 +47,11 @@ class Layer(Protocol):
     @property
     def hankel_decay(self) -> Mapping[int, float]: ...
     @property
+    def method(self) -> str: ...
+    @property
     def costs(self) -> Mapping[int, float]: ...
+    @property
+    def at_most(self) -> Sequence[int]: ...
     @property
     def plan(self) -> str: ...
     @property
@@ -135,8 +139,11 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
     graphs = ", ".join(f"{name} {_size(record.bytes)}" for name, record in manifest.files.items() if name.endswith(".onnx"))
     weights = manifest.original.bytes
     before = f"{_size(4 * parameters.model_before)} as float32" if weights is None else f"weights file {_size(weights)}"
+    held_out = "; ".join(details) if details else "no labels, so accuracy was not measured."
+    if held_out_synthetic(manifest):
+        held_out = f"{_deviation(verdict)}; accuracy is unknown without samples"
     lines = [
-        Text(f"Held out: {'; '.join(details)}" if details else "Held out: no labels, so accuracy was not measured."),
+        Text(f"Held out: {held_out}"),
         Text(f"Size: {before} to {graphs}; {parameters.model_before:,} to {parameters.model_after:,} parameters"),
     ]
     latency = manifest.latency
@@ -144,14 +151,20 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         references = (("as published", latency.ratios), ("with cached kernels", latency.cached_ratios))
         relative = [f"{_interval(ratios['offline'])} of the original {name}" for name, ratios in references if ratios]
         lines.append(Text(", ".join((f"Latency of one sequence: {time_text(latency.artifact)}", *relative))))
-    kind = manifest.options.get("calibrate")
-    lines.append(Text(f"Calibrated: {kind} on the calibration samples" if kind else "Not calibrated: reduced for white input"))
+    kind, on = manifest.options.get("calibrate"), calibrated_on(manifest)
+    lines.append(Text(f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"))
     worst = max((loss for loss in found if loss.large), key=lambda loss: loss.amount, default=None)
     style = "bold green" if worst is None else "default"
     lines.append(
         Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}", style)
     )
     return lines if worst is None else [*lines, Text(worst.sentence, "bold red")]
+
+
+def _deviation(verdict: Verdict) -> str:
+    """Return how far the outputs are from the original's on synthetic sequences."""
+    found = next((check.detail for check in verdict.checks if check.name == "offline.error"), "")
+    return f"synthetic sequences{', ' * bool(found)}{found}"
 
 
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:
@@ -178,10 +191,13 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
         table = titled_table(
             f"{report.name or '(the model)'}: {report.library}, {report.kind}, {_extent(report.channels)} of order "
             f"{report.order}, {report.parameters:,} parameters",
-            "order", "first neglected Hankel value", "relative h2 error of balanced truncation",
+            "order", "first neglected Hankel value", f"relative h2 error of {report.method}",
         )  # fmt: skip
         for order, cost in report.costs.items():
-            table.add_row(str(order), f"{report.hankel_decay[order]:.3g}", f"{cost:.3g}")
+            most = "at most " * (order in report.at_most)
+            table.add_row(
+                str(order), f"{report.hankel_decay[order]:.3g}", f"{most}{cost:.3g}{' (worse than no layer)' * (cost > 1)}"
+            )
         table.caption = (
             f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
             + ("" if report.realised is None else f"; {_fit(report.realised)}")

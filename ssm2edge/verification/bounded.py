@@ -24,9 +24,8 @@ def certified(subject: Subject) -> Check | None:
     error = float(np.sqrt(squares.max()))
     # The bound holds in exact arithmetic; the graph may differ from it by the limit of parity.
     slack = subject.limits.parity * float(np.sqrt(sizes.max()))
-    detail = (
-        f"largest error of {subject.reference.samples} held-out samples, root mean square over time, against the certified bound"
-    )
+    count = f"{subject.reference.samples} {subject.samples}"
+    detail = f"largest error of {count} samples, root mean square over time, against the certified bound"
     return within("bound.certified", error, float(limit) + slack, detail)
 
 

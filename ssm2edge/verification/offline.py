@@ -15,7 +15,7 @@ SIZES = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 def parity(subject: Subject) -> Check:
     """Compare the graph with the reduced torch model on every held-out sample."""
     error = relative_error(subject.outputs, subject.reference.reduced)
-    detail = f"offline graph against the reduced torch model on {subject.reference.samples} held-out samples"
+    detail = f"offline graph against the reduced torch model on {subject.reference.samples} {subject.samples} samples"
     return within("offline.parity", error, subject.limits.parity, detail)
 
 

@@ -29,7 +29,9 @@ def fresh(subject: Subject) -> Check:
         first = -(-subject.model.shortest // stream.block)
         stops = sorted({count * stream.block for count in (1, 2, blocks // 2, blocks) if first <= count <= blocks})
         if blocks == 0:
-            detail = f"held-out sequences of {length} samples do not fill one block of {stream.block}: nothing was compared"
+            detail = (
+                f"{subject.samples} sequences of {length} samples do not fill one block of {stream.block}: nothing was compared"
+            )
             return Check("streaming.fresh", None, subject.limits.streaming, False, detail)
         error, position, parts = 0.0, 0, []
         for stop in [*stops, length]:
@@ -40,7 +42,8 @@ def fresh(subject: Subject) -> Check:
                 error = max(error, _against_offline(subject, subject.cut(inputs, 0, stop), answer, stream))
         parts.append(stream.flush())
         error = max(error, _against_offline(subject, inputs, _join(subject, parts), stream))
-        detail = f"{_rows(inputs)} held-out sequences of {length} samples in blocks of {stream.block}, against the offline graph"
+        count = f"{_rows(inputs)} {subject.samples}"
+        detail = f"{count} sequences of {length} samples in blocks of {stream.block}, against the offline graph"
     return within("streaming.fresh", error, subject.limits.streaming, detail)
 
 
@@ -54,7 +57,7 @@ def carried(subject: Subject) -> Check:
         # A reset must remove all of it.
         again = subject.cut(inputs, 0, min(subject.length(inputs), 8 * stream.block))
         error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream))
-    detail = f"{rows} streams of {subject.length(inputs)} samples, held-out sequences in a row, then reset and run again"
+    detail = f"{rows} streams of {subject.length(inputs)} samples, {subject.samples} sequences in a row, then reset and run again"
     return within("streaming.carried", error, subject.limits.streaming, detail)
 
 

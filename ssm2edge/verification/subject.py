@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference, Responses
+from ssm2edge.artifact import LAYER, Accuracy, Artifact, Reference, Responses, held_out_synthetic
 from ssm2edge.artifact.reference import first_output
 from ssm2edge.runtime import Model, Stream
 from ssm2edge.verification.check import Array
@@ -55,6 +55,8 @@ class Subject:
         Bound on the output error in the manifest; None without one.
     responses
         Impulse and frequency responses of the layers before and after reduction; None if they were not recorded.
+    samples
+        Kind of the reference pack's inputs, for people: ``held-out``, or ``synthetic``.
     """
 
     offline: Path
@@ -67,6 +69,7 @@ class Subject:
     probes: Reference | None = None
     bound: Mapping[str, Any] | None = None
     responses: Responses | None = None
+    samples: str = "held-out"
 
     @classmethod
     def of(cls, artifact: Artifact, limits: Limits = LIMITS, threads: int = 1) -> Subject:
@@ -77,7 +80,7 @@ class Subject:
         recorded = {name or first_output(reference.original): value for name, value in manifest.judged.items()}
         return cls(
             artifact.offline, artifact.stream, reference, radii, recorded, limits, threads,
-            artifact.probes, manifest.bound, artifact.responses,
+            artifact.probes, manifest.bound, artifact.responses, "synthetic" if held_out_synthetic(manifest) else "held-out",
         )  # fmt: skip
 
     @classmethod

@@ -33,14 +33,15 @@ def test_however_the_size_is_asked_for_samples_calibrate(tmp_path: Path, size: d
     assert resolve(task, Options(**size))[1].calibrate == "match"
     assert resolve(task, Options(**size, calibrate="none"))[1].calibrate == "none"
     without = dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration={}))
-    assert resolve(without, Options(**size))[1].calibrate == "none"
+    assert resolve(without, Options(**size, calibrate="none"))[0].samples.calibration == {}
     few = {name: value[:4] for name, value in task.samples.calibration.items()}
-    assert (
-        resolve(dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration=few)), Options(**size))[
-            1
-        ].calibrate
-        == "none"
-    )
+    beside = dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration=few))
+    for given, real in ((without, 0), (beside, 4)):
+        found, options, _ = resolve(given, Options(**size))
+        assert options.calibrate == "match"
+        (calibration,) = found.samples.calibration.values()
+        assert len(calibration) - found.samples.synthetic == real
+        np.testing.assert_array_equal(calibration[:real], next(iter(few.values()))[:real])
 
 
 def test_calibration_samples_at_fault_are_refused_and_not_passed_over(tmp_path: Path) -> None:
