@@ -101,8 +101,9 @@ class SSMKernel(nn.Module):
             A = A - torch.einsum("rhm,rhn->hmn", P, P.conj())
         return A, both(B), both(C), both(dt.expand(channels, a.shape[-1]))
 
-    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
+    def discrete(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         A, B, C, dt = self.continuous()
+        dt = dt * rate
         A, B = dt[..., None] * A, (dt * B)[..., None]
         eye = torch.eye(A.shape[-1], dtype=A.dtype)
         if self.disc == "bilinear" or hasattr(self, "P"):
@@ -124,13 +125,13 @@ class SSMKernel(nn.Module):
             self.C.copy_(torch.view_as_real(C[..., : C.shape[-1] // 2]).float())
             self.l_kernel.fill_(length)
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int, rate: float = 1.0) -> Tensor:
         if self.disc == "dss":
-            return self.normalised(length)
-        A, B, C = self.discrete()
+            return self.normalised(length, rate)
+        A, B, C = self.discrete(rate)
         if hasattr(self, "l_kernel") and self.l_kernel > 0:
             eye = torch.eye(A.shape[-1], dtype=A.dtype)
-            inverse = torch.linalg.inv(eye - torch.linalg.matrix_power(A, int(self.l_kernel)))
+            inverse = torch.linalg.inv(eye - torch.linalg.matrix_power(A, round(int(self.l_kernel) / rate)))
             C = torch.einsum("chn,hnm->chm", C, inverse)
         x, taps = B, []
         for _ in range(length):
@@ -138,11 +139,11 @@ class SSMKernel(nn.Module):
             x = torch.einsum("hmn,hn->hm", A, x)
         return torch.stack(taps, -1)
 
-    def normalised(self, length: int) -> Tensor:
+    def normalised(self, length: int, rate: float = 1.0) -> Tensor:
         """Softmax-like: each stored mode's exponentials over the length, divided by the sum of a geometric series."""
         A, B, C, dt = self.continuous()
         n = A.shape[-1] // 2
-        a, B, C, dt = A.diagonal(dim1=-2, dim2=-1)[:, :n], B[:, :n], C[..., :n], dt[:, :n]
+        a, B, C, dt = A.diagonal(dim1=-2, dim2=-1)[:, :n], B[:, :n], C[..., :n], rate * dt[:, :n]
         K = torch.zeros((*C.shape[:2], length), dtype=torch.float64)
         for j in range(n):
             for h in range(len(a)):
@@ -188,11 +189,10 @@ class FFTConv(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None = None, rate: float = 1.0, **_: Any) -> tuple[Tensor, Tensor | None]:
         assert state is None
-        assert rate == 1.0
         u = (x if self.transposed else x.transpose(-1, -2)).double()
         length = u.shape[-1]
-        taps = length if self.L is None else min(length, self.L)
-        K = self.kernel(taps)
+        taps = length if self.L is None else min(length, round(self.L / rate))
+        K = self.kernel(taps, rate)
         y = self.D.double()[:, :, None] * u[:, None]
         for lag in range(taps):
             y[..., lag:] += K[: len(self.D), :, lag, None] * u[:, None, :, : length - lag]
@@ -247,8 +247,9 @@ class S4Block(nn.Module):
 class Classifier(nn.Module):
     """Residual stack of S4 blocks on ``(batch, time, 1)``, mean over time, linear head."""
 
-    def __init__(self, width: int, depth: int, classes: int, **block: Any) -> None:
+    def __init__(self, width: int, depth: int, classes: int, rate: float | None = None, **block: Any) -> None:
         super().__init__()
+        self.extras = {} if rate is None else {"rate": rate}
         self.encoder = nn.Linear(1, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.blocks = nn.ModuleList(S4Block(width, transposed=False, **block) for _ in range(depth))
@@ -257,7 +258,7 @@ class Classifier(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         z = self.encoder(signal)
         for norm, block in zip(self.norms, self.blocks, strict=True):
-            z = z + block(norm(z), lengths=None)[0]
+            z = z + block(norm(z), lengths=None, **self.extras)[0]
         return self.decoder(z.mean(1))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from ssm2edge.layers.calls import common_rate, rate_of, takes_rate
 from ssm2edge.layers.contract import (
     Block,
     BoundLength,
@@ -19,7 +20,6 @@ from ssm2edge.layers.contract import (
     path_of,
 )
 from ssm2edge.layers.observation import Examples, observe
-from ssm2edge.layers.rates import common_rate, rate_of, takes_rate
 from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.realising import Reader, realised_model
 from ssm2edge.layers.refusals import REFUSALS

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ssm2edge.layers.calls import fixed_arguments
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.dropped import answer_like, left_empty
-from ssm2edge.layers.rates import fixed_arguments
 
 HOOKS = (
     "_forward_hooks",

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from ssm2edge.layers.calls import longest_of, rate_of, set_length, set_rate, stored_length
 from ssm2edge.layers.heads import HeadedReplacement, headed_shape, skip_of, systems_of, tensors_of
-from ssm2edge.layers.rates import longest_at, rate_of, set_rate
 from ssm2edge.layers.s4_kernels import is_kernel, read_heads, read_kernel, stored
 from ssm2edge.layers.weights import check_finite
 from ssm2edge.systems.system import System
 
 PARTS = ("activation", "drop")
+LONGEST = ("l_max", "L")
 
 
 class ReducedS4(HeadedReplacement):
@@ -76,9 +77,8 @@ class S4Library:
 
     def fix_length(self, module: nn.Module, length: int) -> None:
         """Set the length of a kernel whose normalisation depends on it and which does not store one."""
-        if getattr(module.get_submodule("kernel"), "disc", None) == "dss" and _longest(module) is None:
-            for name in ("l_max", "L"):
-                setattr(module, name, length)
+        if getattr(module.get_submodule("kernel"), "disc", None) == "dss" and stored_length(module, *LONGEST) is None:
+            set_length(module, length)
 
     def fix_rate(self, module: nn.Module, rate: float) -> None:
         """Record the rate at which the model calls the layer."""
@@ -116,5 +116,4 @@ class S4Library:
 
 
 def _longest(module: nn.Module) -> int | None:
-    longest = getattr(module, "l_max", getattr(module, "L", None))
-    return longest_at(module, longest) if isinstance(longest, int) and longest > 0 else None
+    return longest_of(module, *LONGEST)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssm2edge.layers.calls import longest_of, rate_of, set_length, set_rate, stored_length
 from ssm2edge.layers.contract import ONLY, LayerError
 from ssm2edge.layers.heads import HeadedReplacement, headed_shape, is_bidirectional, skip_of, systems_of, tensors_of
-from ssm2edge.layers.rates import longest_at, rate_of, set_rate
 from ssm2edge.layers.s4_early_kernels import (
     depends_on_length,
     early_stored,
@@ -33,6 +33,8 @@ PARTS = (
     "input_linear", "input_gate", "hyper_activation", "activation", "dropout", "drop", "norm", "output_linear", "output_gate"
 )  # fmt: skip
 """Modules around the convolution; a layer has some of them."""
+
+LONGEST = ("L", "l_max")
 
 
 class ReducedEarlyS4(HeadedReplacement):
@@ -99,8 +101,8 @@ class EarlyS4Library:
 
     def fix_length(self, module: nn.Module, length: int) -> None:
         """Set the length of a kernel that is normalised over it and does not store one."""
-        if depends_on_length(_kernel(module)) and _longest(module) is None:
-            setattr(module, "L", length)  # noqa: B010  (an attribute of the layer, unknown to type checkers)
+        if depends_on_length(_kernel(module)) and stored_length(module, *LONGEST) is None:
+            set_length(module, length)
 
     def fix_rate(self, module: nn.Module, rate: float) -> None:
         """Record the rate at which the model calls the layer."""
@@ -159,5 +161,4 @@ def _kernel(module: nn.Module) -> nn.Module:
 
 
 def _longest(module: nn.Module) -> int | None:
-    longest = getattr(module, "L", getattr(module, "l_max", None))
-    return longest_at(module, longest) if isinstance(longest, int) and longest > 0 else None
+    return longest_of(module, *LONGEST)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import LayerError, blocks, exportable, find_layers, replace_layers
+from ssm2edge.layers import Examples, LayerError, blocks, exportable, find_layers, fix_lengths, fix_rates, replace_layers
 from ssm2edge.systems.response import impulse_response
 from tests.layer_answers import answers, full_order, relative
 from tests.published_s4 import FFTConv, S4Block
@@ -169,6 +169,54 @@ def test_what_cannot_be_read_is_refused_by_name_with_the_mend() -> None:
     assert "2 heads of 4 channels" in refusal(layer)
     with pytest.raises(LayerError, match=r"rate=0\.5.*default, 1\.0"):
         full_order(FFTConv(4, 6))(torch.zeros(1, 4, 9), rate=0.5)
+
+
+class Resampling(nn.Module):
+    """Calls its layer at a rate, by name or by place."""
+
+    def __init__(self, layer: nn.Module, *rates: float, by_name: bool = True) -> None:
+        super().__init__()
+        self.layer, self.rates, self.by_name = layer, rates, by_name
+
+    def forward(self, u: Tensor) -> Tensor:
+        y = [self.layer(u, rate=rate)[0] if self.by_name else self.layer(u, None, rate)[0] for rate in self.rates]
+        return torch.stack(y).sum(0)
+
+
+RESAMPLED: list[dict[str, Any]] = [
+    {"disc": "bilinear", "bandlimit": 0.05},
+    {"rank": 1},
+    {"rank": 1, "sets": 1, "bidirectional": True},
+    {"l_max": 50},
+    {"disc": "dss"},
+]
+
+
+@pytest.mark.parametrize("rate", [0.5, 2])
+@pytest.mark.parametrize("options", RESAMPLED, ids=str)
+def test_a_layer_that_is_always_called_at_one_rate_is_read_at_it(options: dict[str, Any], rate: float) -> None:
+    torch.manual_seed(0)
+    layer = FFTConv(4, **{"d_state": 6, **options}).eval()
+    if "rank" in options:
+        layer.kernel.truncate(80)
+    model = Resampling(layer, rate, by_name=rate == 2).eval()
+    u = torch.randn(2, 4, 20)
+    expected = answers(model, u)
+    fix_rates(model, Examples.of([u], [2]))
+    fix_lengths(model, 20)
+    if "l_max" in options:
+        assert find_layers(model)[0].lengths == range(1, round(50 / rate) + 1)
+    replaced = full_order(model)
+    assert relative(answers(replaced, u), expected) < 1e-5
+    assert relative(answers(exportable(replaced), u), expected) < 1e-5
+    with pytest.raises(LayerError, match=rf"rate=1\.0.*that of the samples, {rate:.1f}"):
+        replaced.layer(u)
+
+
+def test_a_layer_that_is_called_at_several_rates_is_refused_by_name() -> None:
+    model = Resampling(FFTConv(4, 6), 1.0, 2.0).eval()
+    with pytest.raises(LayerError, match=r"Layer layer is called at several rates \(1, 2\).*layer of its own"):
+        fix_rates(model, Examples.of([torch.randn(2, 4, 20)], [2]))
 
 
 class Late(FFTConv):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import LayerError, exportable, find_layers, find_refused, fix_lengths
+from ssm2edge.layers import Examples, LayerError, exportable, find_layers, find_refused, fix_lengths, fix_rates
 from tests.early_s4 import S4
 from tests.layer_answers import answers, full_order, noise, relative
 from tests.slow_cases import slow_but
@@ -134,6 +134,24 @@ def test_normalised_kernels_get_the_length_of_the_samples() -> None:
     (found,) = find_layers(layer)
     assert found.lengths == range(LENGTH, LENGTH + 1)
     assert relative(answers(full_order(layer), u), expected) < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"version": 1}, {"version": 3, "n_ssm": 1}, {"mode": "diag", "bandlimit": 0.05}], ids=str)
+def test_a_layer_that_is_always_called_at_one_rate_is_read_at_it(options: dict[str, Any]) -> None:
+    class Resampling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer_of(**options)
+
+        def forward(self, u: Tensor) -> tuple[Tensor, None]:
+            return self.layer(u, rate=2.0)
+
+    model = Resampling().eval()
+    if options.get("mode") != "diag":
+        model.layer.kernel.kernel.set_length(50)
+    u = input_of(model.layer)
+    fix_rates(model, Examples.of([u], [2]))
+    assert relative(answers(full_order(model), u), answers(model, u)) < 1e-5
 
 
 def test_what_cannot_be_read_is_refused_by_name_with_the_mend() -> None:

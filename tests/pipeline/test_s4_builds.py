@@ -104,6 +104,14 @@ def test_both_directions_are_reduced_and_the_manifest_says_why_there_is_no_strea
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_layers_that_are_called_at_a_rate_are_built_at_it(tmp_path: Path, rank: int) -> None:
+    options = {"d_state": 6, "rank": rank, "rate": 2.0}
+    out, _ = built(tmp_path, options, "--order", 6)
+    assert error_of(out, options) < 1e-4
+
+
+@pytest.mark.slow
 def test_both_directions_are_calibrated(tmp_path: Path) -> None:
     options = {"depth": 1, "d_state": 6, "bidirectional": True}
     _, manifest = built(tmp_path, options, "--order", 2, "--calibrate", "match", "--calibration-steps", 12)

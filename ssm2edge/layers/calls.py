@@ -1,6 +1,7 @@
-"""The rate at which a model calls its layers: a factor of their steps, for signals of another sample rate.
+"""What was seen of the calls of layers that are systems at one rate, or on one length.
 
-S4 takes ``rate`` as an argument of every call.  A layer that is always called at one rate is one system, read at that rate.
+S4 takes ``rate`` as an argument of every call: a factor of its steps, for signals of another sample rate.  A layer that is always
+called at one rate is one system, read at that rate.  A kernel that is normalised over the sequence is one system at one length.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from ssm2edge.layers.contract import LayerError
 
 ARGUMENT = "rate"
 
-ATTRIBUTE = "called_at_rate"
-"""Attribute of a layer that records the rate of its calls."""
+ATTRIBUTE, LENGTH = "called_at_rate", "called_on_length"
+"""Attributes of a layer that record the rate and the length of its calls."""
 
 
 def rate_of(module: nn.Module) -> float:
@@ -67,6 +68,21 @@ def common_rate(path: str, module: nn.Module, calls: Sequence[Mapping[int | str,
     return next(iter(rates), 1.0)
 
 
-def longest_at(module: nn.Module, longest: int) -> int:
-    """Return the samples that a layer's longest length has at its rate."""
-    return round(longest / rate_of(module))
+def set_length(module: nn.Module, length: int) -> None:
+    """Record the length of the sequences on which the model calls a layer that stores none."""
+    setattr(module, LENGTH, length)
+
+
+def stored_length(module: nn.Module, *names: str) -> int | None:
+    """Return the longest length that a layer stores itself, in the first of these attributes; None for all lengths."""
+    longest = next((getattr(module, name) for name in names if hasattr(module, name)), None)
+    return longest if isinstance(longest, int) and longest > 0 else None
+
+
+def longest_of(module: nn.Module, *names: str) -> int | None:
+    """Return the samples that a layer takes at its rate: what was recorded, or its own attribute, the first of these names."""
+    recorded = getattr(module, LENGTH, None)
+    if recorded is not None:
+        return int(recorded)
+    longest = stored_length(module, *names)
+    return None if longest is None else round(longest / rate_of(module))
