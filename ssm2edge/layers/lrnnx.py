@@ -108,7 +108,7 @@ class Filter:
         """Filter ``(batch, time, channels)`` to ``(batch, heads, channels, time)``, without a state."""
         u = torch.cat([x.mT] * self.heads, dim=1) if self.heads > 1 else x.mT
         y: Tensor = self.layer.get_submodule("block")(u)
-        return y.reshape(len(y), self.heads, -1, y.shape[-1]), None
+        return y.reshape(y.shape[0], self.heads, -1, y.shape[-1]), None
 
 
 class LrnnxS4Library:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ssm2edge.layers.block import ReducedBank
 from ssm2edge.layers.contract import Block, LayerError, LayerLibrary
 from ssm2edge.layers.dss import DSSLibrary
+from ssm2edge.layers.h3 import H3Library
 from ssm2edge.layers.lrnnx import LrnnxS4Library, LrnnxS5Library
 from ssm2edge.layers.lru import LRULibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
@@ -27,7 +28,7 @@ from ssm2edge.systems.system import System
 LIBRARIES: tuple[LayerLibrary, ...] = (
     *(RealisedLibrary(kind) for kind in (LONG_CONVOLUTION, PROBED, REGISTERED)),
     BlockLibrary(), S4DLibrary(), S4Library(), EarlyS4Library(), DSSLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library(),
-    LrnnxS4Library(), LrnnxS5Library(),
+    LrnnxS4Library(), LrnnxS5Library(), H3Library(),
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)

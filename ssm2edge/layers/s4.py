@@ -38,7 +38,7 @@ class ReducedS4(HeadedReplacement):
         """Filter every head, then the original's own parts."""
         y = self.filtered(u)
         if self.heads > 1 and self.heads_last:
-            y = y.reshape(len(y), self.heads, -1, y.shape[-1]).transpose(1, 2).flatten(1, 2)
+            y = y.reshape(y.shape[0], self.heads, -1, y.shape[-1]).transpose(1, 2).flatten(1, 2)
         y = self.get_submodule("drop")(y)
         if self.time_first:
             y = y.transpose(-1, -2)

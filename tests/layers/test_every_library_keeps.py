@@ -16,6 +16,7 @@ from models.sysid.model import LRU
 from ssm2edge.layers import LIBRARIES, S5, ReducedBank, ReducedMimo, blocks, exportable, find_layers
 from ssm2edge.layers.realised import RealisedLibrary
 from tests.early_s4 import S4 as EarlyS4
+from tests.h3 import H3
 from tests.layer_answers import full_order, relative
 from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
@@ -33,6 +34,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "S4": (lambda: FFTConv(FEATURES, 6), TIME_LAST),
     "S4, low rank, both ways": (lambda: FFTConv(FEATURES, 6, rank=1, bidirectional=True), TIME_LAST),
     "S4 before version 4": (lambda: EarlyS4(FEATURES), TIME_LAST),
+    "H3": (lambda: H3(FEATURES), TIME_FIRST),
     "DSS": (lambda: DSS("exp"), TIME_LAST),
     "LRU": (lambda: LRU(FEATURES, 6, 0), TIME_FIRST),
     "LRU with squares": (lambda: LRU(FEATURES, 6, 2), TIME_FIRST),
