@@ -13,6 +13,7 @@ from ssm2edge.layers.dss import DSSLibrary
 from ssm2edge.layers.h3 import H3Library
 from ssm2edge.layers.lrnnx import LrnnxS4Library, LrnnxS5Library
 from ssm2edge.layers.lru import LRULibrary
+from ssm2edge.layers.mega import MegaLibrary
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.realised import RealisedLibrary
 from ssm2edge.layers.realising import LONG_CONVOLUTION, PROBED, REGISTERED
@@ -28,7 +29,7 @@ from ssm2edge.systems.system import System
 LIBRARIES: tuple[LayerLibrary, ...] = (
     *(RealisedLibrary(kind) for kind in (LONG_CONVOLUTION, PROBED, REGISTERED)),
     BlockLibrary(), S4DLibrary(), S4Library(), EarlyS4Library(), DSSLibrary(), LRULibrary(), S5PytorchLibrary(), S5Library(),
-    LrnnxS4Library(), LrnnxS5Library(), H3Library(),
+    LrnnxS4Library(), LrnnxS5Library(), H3Library(), MegaLibrary(),
 )  # fmt: skip
 
 BLOCKS: tuple[type[Block], ...] = (TiedBank, ReducedBank, ReducedMimo)

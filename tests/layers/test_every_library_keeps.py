@@ -20,6 +20,7 @@ from tests.h3 import H3
 from tests.layer_answers import full_order, relative
 from tests.layers.test_dss import DSS
 from tests.layers.test_lrnnx import InvariantS5, OuterS4, VaryingS5
+from tests.layers.test_mega import MultiHeadEMA
 from tests.published_s4 import FFTConv
 from tests.random_banks import random_bank
 from tests.random_mimo import random_mimo
@@ -35,6 +36,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "S4, low rank, both ways": (lambda: FFTConv(FEATURES, 6, rank=1, bidirectional=True), TIME_LAST),
     "S4 before version 4": (lambda: EarlyS4(FEATURES), TIME_LAST),
     "H3": (lambda: H3(FEATURES), TIME_FIRST),
+    "Mega": (lambda: MultiHeadEMA(), (LENGTH, 2, FEATURES)),
     "DSS": (lambda: DSS("exp"), TIME_LAST),
     "LRU": (lambda: LRU(FEATURES, 6, 0), TIME_FIRST),
     "LRU with squares": (lambda: LRU(FEATURES, 6, 2), TIME_FIRST),
@@ -51,7 +53,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 SINGLE = {
     "LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS",
-    "S4 before version 4",
+    "S4 before version 4", "H3", "Mega",
 }  # fmt: skip
 """Not to be had in double precision: complex weights stay as they are when a module is made double, which the forwards cannot mix
 with real ones; and S4 and DSS as the tests state them always answer in single precision."""
