@@ -53,10 +53,11 @@ class Form:
     def answer(self, u: Tensor) -> Tensor:
         """Return the layer's answer, float64."""
         x = along_last(u.double(), self.time_axis)
-        directions = zip(self.systems.values(), (False, True), strict=False)
-        return self.activation(
-            along_last(sum((_filtered(x, *way) for way in directions), torch.zeros(())), self.time_axis, back=True)
-        )
+        y = torch.zeros_like(x)
+        for system, backwards in zip(self.systems.values(), (False, True), strict=False):
+            y = y + _filtered(x, system, backwards)
+        answer: Tensor = self.activation(along_last(y, self.time_axis, back=True))
+        return answer
 
 
 class ReducedAverage(Replacement):

@@ -53,7 +53,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 SINGLE = {
     "LRU", "LRU with squares", "lru-pytorch", "s5-pytorch", "s5-pytorch, both ways", "S4", "S4, low rank, both ways", "DSS",
-    "S4 before version 4", "H3", "Mega",
+    "S4 before version 4", "Mega",
 }  # fmt: skip
 """Not to be had in double precision: complex weights stay as they are when a module is made double, which the forwards cannot mix
 with real ones; and S4 and DSS as the tests state them always answer in single precision."""
