@@ -183,7 +183,7 @@ def _passage(path: str, first: list[Call], second: list[Call], shorter: list[Cal
             "instead); name a module whose forward is called."
         )
     a, b = first[0].arguments, second[0].arguments
-    changing = [key for key in a if isinstance(a[key], Tensor) and not _same(a[key], b.get(key))]
+    changing = [key for key in a if isinstance(a[key], Tensor) and not same(a[key], b.get(key))]
     if not changing:
         raise LayerError(f"{path} was named as LTI, but no input of it changes with the samples; name a module on their way.")
     if len(changing) > 1:
@@ -195,7 +195,7 @@ def _passage(path: str, first: list[Call], second: list[Call], shorter: list[Cal
     others = {name: value for name, value in a.items() if name != key}
     for call in (*first[1:], *second):
         rest = {name: value for name, value in call.arguments.items() if name != key}
-        differing = [name for name in {*others, *rest} if not _same(others.get(name), rest.get(name))]
+        differing = [name for name in {*others, *rest} if not same(others.get(name), rest.get(name))]
         if differing:
             raise LayerError(
                 f"{path} is called in more than one way (its argument {differing[0]} changes from call to call), so it is no "
@@ -236,7 +236,8 @@ def _time_axis(path: str, signal: Tensor, shorter: Tensor | None) -> int:
     return changed[0]
 
 
-def _same(a: object, b: object) -> bool:
+def same(a: object, b: object) -> bool:
+    """Return whether two arguments are the same, tensors number by number."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b))
     if isinstance(a, Tensor) or isinstance(b, Tensor):

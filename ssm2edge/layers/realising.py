@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError, Realised, around
+from ssm2edge.layers.implicit_filter import OpenedFilter, is_implicit_filter, uses_of
 from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
 from ssm2edge.layers.observation import THE_MODEL, Call, Examples, Passage, observe, passages
 from ssm2edge.layers.probe import Response, convolved, probe
@@ -62,8 +63,9 @@ def realised_model(
     readers = _outermost(model, lambda module: type(module) in registered, named)
     convolutions = _outermost(model, is_long, {*named, *readers, *taken})
     convolutions += [path for path in named if is_depthwise(model.get_submodule(path))]
-    probed = [path for path in named if path not in convolutions]
-    if not (convolutions or readers or probed):
+    filters = _outermost(model, is_implicit_filter, {*readers, *taken, *(path for path in named if not _is_filter(model, path))})
+    probed = [path for path in named if path not in (*convolutions, *filters)]
+    if not (convolutions or readers or probed or filters):
         return model
     wrapped = copy.deepcopy(model)
     try:
@@ -81,12 +83,16 @@ def realised_model(
             layers[path] = _convolution(path or THE_MODEL, wrapped.get_submodule(path), calls[path][0])
         elif path in named:
             raise LayerError(f"{path} was named as LTI, but the model does not call it; name a module whose forward is called.")
+    opened = {path: _opened(wrapped, path, examples, path in named) for path in filters}
     for path in probed:
         layers[path] = _probed(path or THE_MODEL, wrapped.get_submodule(path), *seen[path])
     for path in readers:
         module = wrapped.get_submodule(path)
         layers[path] = _registered(path or THE_MODEL, module, registered[type(module)], *seen[path])
     result = _placed(wrapped, layers)
+    for path, filter in opened.items():
+        if filter is not None:
+            _put(result, wrapped.get_submodule(path), filter)
     _check_runs(result, examples)
     return result
 
@@ -149,6 +155,27 @@ def _probed(path: str, module: nn.Module, passage: Passage, call: Call) -> Reali
         PassageRoute(passage),
         _described(realisation, response.taps),
     )
+
+
+def _is_filter(model: nn.Module, path: str) -> bool:
+    return is_implicit_filter(model.get_submodule(path))
+
+
+def _opened(model: nn.Module, path: str, examples: Examples, named: bool) -> OpenedFilter | None:
+    """Realise every use of an implicit filter; None if the model does not call it, which is an error if it was named."""
+    uses, taps = uses_of(model, path, examples)
+    if not uses and named:
+        raise LayerError(f"{path} was named as LTI, but the model does not call it; name a module whose forward is called.")
+    if not uses:
+        return None
+    module = model.get_submodule(path)
+    stored = [*module.parameters(), *module.buffers()]
+    layers = []
+    for use in uses:
+        realisation = realise(use.response.taps)
+        record = _described(realisation, use.response.taps)
+        layers.append(RealisedLayer(module, LONG_CONVOLUTION, realisation.system, use.response.offset, stored, use.route, record))
+    return OpenedFilter(module, layers, taps)
 
 
 def _described(realisation: Realisation, taps: Tensor) -> Realised:
@@ -225,12 +252,15 @@ def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
     for path, layer in layers.items():
         if path == "":
             return around(model, layer)
-        # A layer that several parts of the model share stays shared.
-        original = layer.original
-        for place in [place for place, other in model.named_modules(remove_duplicate=False) if other is original]:
-            parent, _, attribute = place.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, layer)
+        _put(model, layer.original, layer)
     return model
+
+
+def _put(model: nn.Module, original: nn.Module, other: nn.Module) -> None:
+    """Put a module in all places of another one: a layer that several parts of the model share stays shared."""
+    for place in [place for place, module in model.named_modules(remove_duplicate=False) if module is original]:
+        parent, _, attribute = place.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, other)
 
 
 def _check_runs(wrapped: nn.Module, examples: Examples) -> None:

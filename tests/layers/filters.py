@@ -110,9 +110,9 @@ def examples(length: int = LENGTH) -> Examples:
     return Examples.of([torch.randn((2, length, 2), generator=torch.Generator().manual_seed(1))], [1])
 
 
-def at_full_order(model: nn.Module, **options: Any) -> tuple[nn.Module, nn.Module]:
+def at_full_order(model: nn.Module, inputs: Examples | None = None, **options: Any) -> tuple[nn.Module, nn.Module]:
     """The model with its layers found out, and with full-order blocks in their places."""
-    known = realise_layers(model, examples(), **options)
+    known = realise_layers(model, inputs or examples(), **options)
     return known, replace_layers(known, {layer.name: layer.system for layer in find_layers(known)})
 
 
