@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 FILTER, BIAS, NETWORK = "filter", "bias", "implicit_filter"
 
+LONGEST = "l_max"
+"""Attribute of operators that cut sequences to the taps there are."""
+
+LARGEST = 2**63 - 1
+"""Size that no tensor has."""
+
 AXES = (3, 5)
 """Axes of signals: (batch, channels, time), or with heads in front of the channels and blocks of time behind them."""
 
@@ -37,6 +43,19 @@ def is_implicit_filter(module: nn.Module) -> bool:
         and callable(getattr(module, FILTER, None))
         and isinstance(getattr(module, NETWORK, None), nn.Module)
     )
+
+
+class Unbound(int):
+    """A length that no sequence reaches: its minimum with another one is the other, also while that is a symbol of an export."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], _types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Take part in operators as the number it is, but in the minimum of symbols."""
+        if function is torch.sym_min:
+            return next(length for length in args if not isinstance(length, cls))
+        return function(*(int(x) if isinstance(x, cls) else x for x in args), **(kwargs or {}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +151,15 @@ class OpenedFilter(nn.Module):
             if name == BIAS and self.silence is not None:
                 return self.silence
             raise
+
+
+def unbind(operator: nn.Module) -> None:
+    """Let an operator take sequences of any length, in place: up to its longest one its answers stay.
+
+    Systems go on where taps end, and a model whose length is bound has no graph for free lengths.
+    """
+    if isinstance(getattr(operator, LONGEST, None), int):
+        setattr(operator, LONGEST, Unbound(LARGEST))
 
 
 def uses_of(model: nn.Module, path: str, examples: Examples) -> tuple[list[Use], Taps | None]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError, Realised, around
-from ssm2edge.layers.implicit_filter import OpenedFilter, is_implicit_filter, uses_of
+from ssm2edge.layers.implicit_filter import OpenedFilter, is_implicit_filter, unbind, uses_of
 from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
 from ssm2edge.layers.observation import THE_MODEL, Call, Examples, Passage, observe, passages
 from ssm2edge.layers.probe import Response, convolved, probe
@@ -92,6 +92,7 @@ def realised_model(
     result = _placed(wrapped, layers)
     for path, filter in opened.items():
         if filter is not None:
+            unbind(wrapped.get_submodule(path.rpartition(".")[0]))
             _put(result, wrapped.get_submodule(path), filter)
     _check_runs(result, examples)
     return result
