@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,9 @@ SPELLINGS = (
     ("damping_factor", "decay_factor", "ema_expansion_matrix", "kernel_projection_matrix", "residual_weight"),
 )
 """Names of the parameters: those of p and q in either order, then beta, gamma and omega."""
+
+PADDING, KEPT = ("padding_mask", "mask"), ("attention_mask",)
+"""Arguments that mark padded samples, and those that mark the others, ``(batch, time)`` or ``(batch, 1, time)``."""
 
 TRUNCATIONS = ("truncation", "truncation_length", "l_max")
 
@@ -63,20 +67,42 @@ class Form:
 class ReducedAverage(Replacement):
     """A moving average whose filters are reduced blocks."""
 
+    skip: Tensor
+
     def __init__(self, original: nn.Module, blocks: Mapping[str, nn.Module], shape: tuple[int, ...], form: Form) -> None:
         super().__init__(original, blocks, shape)
         self.activation, self.time_axis = copy.deepcopy(form.activation), form.time_axis
+        # Of masked samples the original still hears its skip.
+        self.register_buffer("skip", _parameters(original)[-1].detach().clone()[:, None], persistent=False)
+
+    def forward(self, u: Tensor | None = None, *args: object, **kwargs: object) -> Any:
+        if u is None:
+            u = self._calls.named_input(kwargs, self.place)
+        masks, args, kwargs = self.taken(u, args, kwargs, *PADDING, *KEPT)
+        self._calls.check(args, kwargs, self.place, self.mends)
+        x = along_last(u, self.time_axis)
+        kept = x
+        for name, mask in masks.items():
+            mask = (mask if mask.ndim == x.ndim else mask.unsqueeze(1)).to(x.dtype)
+            kept = kept * (1 - mask if name in PADDING else mask)
+        return self._calls.answer(self._activated(self._filtered(kept) + (self.skip.to(x) * (x - kept) if masks else 0)))
 
     def compute(self, u: Tensor) -> Tensor:
+        """Filter all samples."""
+        return self._activated(self._filtered(along_last(u, self.time_axis)))
+
+    def _activated(self, y: Tensor) -> Tensor:
+        answer: Tensor = self.activation(along_last(y, self.time_axis, back=True))
+        return answer
+
+    def _filtered(self, x: Tensor) -> Tensor:
         """Filter, both ways in time where the original does."""
-        x = along_last(u, self.time_axis)
         if hasattr(self, "block"):
-            y = self.block(x)
+            y: Tensor = self.block(x)
         else:
             causal, anticausal = map(self.part, DIRECTIONS)
             y = causal(x) + anticausal.backwards(x)
-        answer: Tensor = self.activation(along_last(y, self.time_axis, back=True))
-        return answer
+        return y
 
 
 class MegaLibrary:

@@ -233,6 +233,14 @@ class Replacement(nn.Module, ABC):
         assert isinstance(part, Part)
         return part
 
+    def taken(
+        self, u: Tensor, args: tuple[object, ...], kwargs: dict[str, Any], *names: str
+    ) -> tuple[dict[str, Any], tuple[object, ...], dict[str, Any]]:
+        """Take arguments of these names, given by place or by name, out of a call; return them and what is left of it."""
+        bound = self._calls.signature.bind_partial(u, *args, **kwargs)
+        taken = {name: bound.arguments.pop(name) for name in names if name in bound.arguments}
+        return {name: value for name, value in taken.items() if value is not None}, bound.args[1:], bound.kwargs
+
     @abstractmethod
     def compute(self, u: Tensor) -> Tensor:
         """Compute the layer's output with its blocks."""

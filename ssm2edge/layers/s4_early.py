@@ -49,9 +49,10 @@ class ReducedEarlyS4(HeadedReplacement):
                 self.add_module(name, copy.deepcopy(part))
 
     def forward(self, u: Tensor | None = None, *args: object, **kwargs: object) -> Any:
-        lengths = kwargs.pop("lengths", None)
         if u is None:
             u = self._calls.named_input(kwargs, self.place)
+        given, args, kwargs = self.taken(u, args, kwargs, "lengths")
+        lengths = given.get("lengths")
         time_axis = 1 if self.time_first else 2
         if lengths is not None and not (isinstance(lengths, int) and lengths == u.shape[time_axis]):
             kept = torch.arange(u.shape[time_axis], device=u.device) < torch.as_tensor(lengths, device=u.device).reshape(-1, 1)

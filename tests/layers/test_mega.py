@@ -58,10 +58,12 @@ class MultiHeadEMA(nn.Module):
         return getattr(self, self.NAMES[3])
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, incremental_state: Any = None) -> Any:
-        assert padding_mask is None
         assert incremental_state is None
         u = (x.permute(1, 2, 0) if self.time_first else x.transpose(1, 2)).double()
-        y = self.filtered(u, slice(CHANNELS)) + getattr(self, self.NAMES[4]).double()[:, None] * u
+        skipped = getattr(self, self.NAMES[4]).double()[:, None] * u
+        if padding_mask is not None:
+            u = u * ~padding_mask[:, None]
+        y = self.filtered(u, slice(CHANNELS)) + skipped
         if self.bidirectional:
             back = self.filtered(u.flip(-1), slice(CHANNELS, None)).flip(-1)
             if self.against == "shifted":
@@ -117,6 +119,21 @@ def test_every_version_is_reproduced_at_full_order(kind: type[MultiHeadEMA], opt
         expected = output(layer, u)
         assert relative(output(replaced, u), expected) < 1e-5
         assert relative(output(exportable(replaced), u), expected) < 1e-5
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_padded_samples_are_masked_as_the_layer_does(by_name: bool) -> None:
+    class Kept(MultiHeadEMA):
+        def forward(self, x: Tensor, attention_mask: Tensor | None = None) -> Any:
+            return super().forward(x, None if attention_mask is None else attention_mask == 0)
+
+    u, padded = noise(LENGTH, 2, CHANNELS), torch.arange(LENGTH) >= torch.tensor([[LENGTH], [20]])
+    for kind, mask in ((MultiHeadEMA, padded), (Kept, ~padded)):
+        layer = layer_of(kind)
+        name = "padding_mask" if kind is MultiHeadEMA else "attention_mask"
+        with torch.no_grad():
+            expected, actual = (one(u, **{name: mask}) if by_name else one(u, mask) for one in (layer, full_order(layer)))
+        assert relative(actual, expected) < 1e-5
 
 
 def test_what_computes_something_else_is_refused_by_name() -> None:
