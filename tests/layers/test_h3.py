@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssm2edge.layers import LayerError, exportable, find_layers, fix_lengths
+from ssm2edge.layers import LayerError, blocks, exportable, find_layers, fix_lengths
+from ssm2edge.original.recording import count_parameters
 from tests.h3 import H3
 from tests.layer_answers import answers, full_order, noise, relative
 
@@ -38,6 +39,7 @@ def test_every_option_is_reproduced_at_full_order(options: dict[str, Any]) -> No
     assert (found.library, found.system.order, found.system.batch_shape[0]) == ("H3", STATES, layer.H)
     assert found.parameters == sum(p.numel() for p in layer.kernel.parameters()) + layer.H
     replaced = full_order(layer)
+    assert count_parameters(nn.ModuleList(blocks(replaced).values())) <= found.parameters
     for length in [LENGTH] if options.get("disc") == "dss" else [1, 2, LENGTH]:
         u = noise(2, length, WIDTH)
         expected = answers(layer, u)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import LayerError, exportable, find_layers
+from ssm2edge.layers import LayerError, blocks, exportable, find_layers
+from ssm2edge.original.recording import count_parameters
 from tests.layer_answers import full_order, noise, relative
 
 CHANNELS, AVERAGES, LENGTH = 4, 3, 37
@@ -114,6 +115,7 @@ def test_every_version_is_reproduced_at_full_order(kind: type[MultiHeadEMA], opt
     assert sum(part.parameters for part in found) == sum(p.numel() for p in layer.parameters())
     assert found[0].lengths == (range(1, 51) if layer.truncation else None)
     replaced = full_order(layer)
+    assert count_parameters(nn.ModuleList(blocks(replaced).values())) < count_parameters(layer)
     for length in (1, 2, LENGTH):
         u = noise(length, 2, CHANNELS) if layer.time_first else noise(2, length, CHANNELS)
         expected = output(layer, u)

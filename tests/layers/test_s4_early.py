@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers import Examples, LayerError, exportable, find_layers, find_refused, fix_lengths, fix_rates
+from ssm2edge.layers import Examples, LayerError, blocks, exportable, find_layers, find_refused, fix_lengths, fix_rates
+from ssm2edge.original.recording import count_parameters
 from tests.early_s4 import S4
 from tests.layer_answers import answers, full_order, noise, relative
 from tests.slow_cases import slow_but
@@ -82,6 +83,7 @@ def test_every_option_is_reproduced_at_full_order(options: dict[str, Any]) -> No
     assert all(bool((part.system.poles.imag == 0).all()) == (real or "force_real" in options) for part in found)
     assert sum(part.parameters for part in found) == stored_in(layer)
     replaced = full_order(layer)
+    assert count_parameters(nn.ModuleList(blocks(replaced).values())) <= stored_in(layer)
     for length in [LENGTH] if options.get("disc") == "dss" else [1, 2, LENGTH]:
         u = input_of(layer, length)
         expected = answers(layer, u)
