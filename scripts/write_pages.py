@@ -18,6 +18,7 @@ from typing import Any
 import calibration_table
 import click
 import compare_reductions
+import devices_table
 import latency.table
 import streams_table
 import table_text
@@ -58,6 +59,7 @@ TABLES = (
     Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
+    Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),
 )
 """Every table that this script writes."""
 

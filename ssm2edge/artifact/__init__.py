@@ -10,6 +10,7 @@ from ssm2edge.artifact.records import (
     SCHEMA,
     Accuracy,
     BatchLatency,
+    DeviceRecord,
     FileRecord,
     GraphCost,
     KeptLayer,
@@ -26,7 +27,7 @@ from ssm2edge.artifact.records import (
 )
 from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
 from ssm2edge.artifact.responses import LARGEST_SIGNAL, LayerResponses, Responses, SystemResponse, load_responses
-from ssm2edge.artifact.staging import seal, staging
+from ssm2edge.artifact.staging import record_device, seal, staging
 
 __all__ = [
     "LARGEST_SIGNAL",
@@ -37,6 +38,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BatchLatency",
+    "DeviceRecord",
     "Figures",
     "FileRecord",
     "GraphCost",
@@ -68,6 +70,7 @@ __all__ = [
     "load_responses",
     "open_artifact",
     "open_manifest",
+    "record_device",
     "seal",
     "staging",
 ]

@@ -256,6 +256,46 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class DeviceRecord:
+    """The C form on one target, as ``ssm2edge verify --target`` found it.
+
+    Attributes
+    ----------
+    error
+        Largest difference from stream.onnx in onnxruntime, relative to the largest magnitude of an output.
+    samples
+        Samples that were compared.
+    flash
+        Bytes of code and constants of a program with the step, its start included; None on the host.
+    ram
+        Bytes of one stream, and of the stack at its deepest; on the host of the stream alone.
+    stack
+        Bytes of stack of one step; None on the host.
+    instructions
+        Of one step, the mean over all; None on the host.
+    seconds
+        Of one step, on the host; None where it was emulated.
+    compiler
+        Compiler and its version.
+    emulator
+        Version of QEMU; None on the host.
+    stream
+        SHA-256 of the stream.onnx.
+    """
+
+    error: float
+    samples: int
+    flash: int | None
+    ram: int
+    stack: int | None
+    instructions: int | None
+    seconds: float | None
+    compiler: str
+    emulator: str | None
+    stream: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -304,6 +344,8 @@ class Manifest:
     calibrated_on
         Numbers of sequences that the layers were calibrated on: ``samples``, the user's, and ``synthetic`` ones; left out without
         calibration.
+    devices
+        By target, the C form as it was last verified; left out otherwise.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
@@ -328,6 +370,7 @@ class Manifest:
     schema: int = SCHEMA
     heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
     calibrated_on: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
+    devices: Mapping[str, DeviceRecord] = field(default_factory=dict, metadata={"optional": True})
     seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property

@@ -20,7 +20,7 @@ from pathlib import Path
 from ssm2edge.artifact import manifest as manifest_text
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.reading import fingerprint
-from ssm2edge.artifact.records import Manifest
+from ssm2edge.artifact.records import DeviceRecord, Manifest
 
 try:
     import fcntl
@@ -98,6 +98,26 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     manifest_text.from_json(text)
     (folder / manifest_text.NAME).write_text(text, encoding="utf-8")
     return sealed
+
+
+def record_device(directory: Path, manifest: Manifest, target: str, record: DeviceRecord) -> Manifest:
+    """Add the figures of a target to the manifest of a published artifact, and seal it anew.
+
+    Raises
+    ------
+    ArtifactError
+        If the manifest cannot be written; it is the old one then.
+    """
+    changed = replace(manifest, devices={**manifest.devices, target: record})
+    place = directory / manifest_text.NAME
+    beside = directory.parent / f".{directory.resolve().name}.{manifest_text.NAME}"
+    try:
+        beside.write_text(manifest_text.to_json(changed), encoding="utf-8")
+        beside.replace(place)
+    except OSError as fault:
+        beside.unlink(missing_ok=True)
+        raise ArtifactError(f"{place} cannot be written ({fault.strerror}): make the directory writable.") from fault
+    return changed
 
 
 def _refuse_taken(given: Path, place: Path, force: bool) -> None:

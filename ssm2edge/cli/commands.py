@@ -10,6 +10,7 @@ from ssm2edge.cli.check import check
 from ssm2edge.cli.group import Commands
 from ssm2edge.cli.init import init
 from ssm2edge.cli.inspect import inspect
+from ssm2edge.cli.package import package
 from ssm2edge.cli.report import report
 from ssm2edge.cli.run import run
 from ssm2edge.cli.verify import verify
@@ -22,6 +23,7 @@ COMMANDS = (
     bench,
     check,
     run,
+    package,
     report,
 )
 

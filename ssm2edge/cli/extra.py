@@ -14,3 +14,14 @@ def import_live() -> Any:
     except ModuleNotFoundError as missing:
         raise UserError(f"--live needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'.") from missing
     return live
+
+
+def import_firmware() -> Any:
+    """Import the room that writes C; raise an error that names a missing package."""
+    try:
+        from ssm2edge import firmware
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"The C form needs {missing.name}, which the build extra brings: pip install 'ssm2edge[build]'."
+        ) from missing
+    return firmware

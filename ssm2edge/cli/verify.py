@@ -6,14 +6,22 @@ from pathlib import Path
 
 import click
 
-from ssm2edge.cli.extra import import_live
+from ssm2edge.cli.extra import import_firmware, import_live
 from ssm2edge.cli.opening import open_intact
 from ssm2edge.cli.options import LIVE, json_option, threads_option, verbose_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
+TARGETS = ("c", "cortex-m4", "cortex-m33")
+"""Targets of the C form."""
+
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="Verify the C form instead: compiled here (c), or for an emulated processor; its figures go into the manifest.",
+)
 @with_options(*LIVE)
 @threads_option
 @verbose_option
@@ -22,6 +30,7 @@ from ssm2edge.cli.output import print_json, progress_to_stderr
 def verify(
     ctx: click.Context,
     directory: Path,
+    target: str | None,
     live: bool,
     source: str | None,
     weights: Path | None,
@@ -34,6 +43,8 @@ def verify(
 
     Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
     """
+    if target is not None:
+        ctx.exit(0 if verify_firmware(directory, target, as_json) else 1)
     from ssm2edge.verification import Subject, time_graphs
     from ssm2edge.verification import verify as run_checks
 
@@ -55,3 +66,25 @@ def verify(
 
         show_verdict(wide_console(), artifact.manifest, verdict, timing, verbose)
     ctx.exit(0 if verdict.passed else 1)
+
+
+def verify_firmware(directory: Path, target: str, as_json: bool) -> bool:
+    """Verify the C form of an artifact, record its figures if it passed, and print them; return True if it passed."""
+    from dataclasses import asdict
+
+    from ssm2edge.artifact import record_device
+
+    firmware = import_firmware()
+    with progress_to_stderr("verifying", quiet=as_json) as progress:
+        artifact = open_intact(directory)
+        found = firmware.verify_target(artifact, target, progress)
+    if found.verdict.passed:
+        record_device(artifact.directory, artifact.manifest, target, found.record)
+    if as_json:
+        print_json({"directory": str(directory), "target": target, **found.verdict.to_json(), "figures": asdict(found.record)})
+    else:
+        from ssm2edge.tables.artifact import wide_console
+        from ssm2edge.tables.devices import show_device
+
+        show_device(wide_console(), target, found.verdict, found.record)
+    return bool(found.verdict.passed)

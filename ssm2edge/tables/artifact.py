@@ -105,7 +105,7 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
     console.print(
         Group(
             _layers(manifest),
-            *_checks(verdict, verbose),
+            *([checks_table(verdict)] if verbose else []),
             *_layer_errors(verdict),
             _accuracy(manifest, verdict.accuracy, verdict.heads),
             _latency(manifest, timing),
@@ -126,7 +126,7 @@ def show_built(
     console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float, verbose: bool = False
 ) -> None:
     """Print a finished build: its layers, and at last what was lost, how large and fast it is, and where it lies."""
-    console.print(Group(_layers(manifest), *_checks(verdict, verbose)))
+    console.print(Group(_layers(manifest), *([checks_table(verdict)] if verbose else [])))
     for line in closing(directory, manifest, verdict, seconds):
         console.print(line)
 
@@ -282,17 +282,15 @@ def _extent(channels: int) -> str:
     return "one system" if channels == 1 else f"{channels} channels"
 
 
-def _checks(verdict: Verdict, verbose: bool) -> list[RenderableType]:
-    """Return the table of all checks, if asked for."""
-    if not verbose:
-        return []
+def checks_table(verdict: Verdict) -> RenderableType:
+    """Return the table of all checks with their figures."""
     table = titled_table("Checks", "check", "figure", "limit", "", "what was compared")
     for check in verdict.checks:
         figure = "not finite" if check.figure is None else _figure(check.figure)
         limit = "" if check.limit is None else f"{check.limit:.3g}"
         mark = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
         table.add_row(check.name, figure, limit, mark, check.detail)
-    return [table]
+    return table
 
 
 def _layer_errors(verdict: Verdict) -> list[RenderableType]:

@@ -1,0 +1,9 @@
+"""Firmware: the streaming graph as C99 without a heap, and its verification by compilers and emulators."""
+
+from __future__ import annotations
+
+from ssm2edge.firmware.errors import FirmwareError
+from ssm2edge.firmware.package import Firmware, firmware_of, package
+from ssm2edge.firmware.verifying import TARGETS, verify_target
+
+__all__ = ["TARGETS", "Firmware", "FirmwareError", "firmware_of", "package", "verify_target"]

@@ -1,0 +1,21 @@
+/* y = x W + b, or x W if b is null; W is rows by columns.  As many columns at a time as there are registers for. */
+#define COLUMNS(width)                                                            \
+  for (; j + (width) <= columns; j += (width)) {                                  \
+    const float *restrict v = w + j;                                              \
+    float sum[(width)];                                                           \
+    for (int r = 0; r < (width); ++r) sum[r] = b ? b[j + r] : 0.0f;               \
+    for (int k = 0; k < rows; ++k, v += columns)                                  \
+      for (int r = 0; r < (width); ++r) sum[r] += x[k] * v[r];                    \
+    for (int r = 0; r < (width); ++r) y[j + r] = sum[r];                          \
+  }
+static void product(const float *restrict x, const float *restrict w, const float *restrict b, float *restrict y, int rows,
+                    int columns) {
+  int j = 0;
+#if defined(__AVX__) || defined(__ARM_NEON)
+  COLUMNS(64)
+#endif
+  COLUMNS(16)
+  COLUMNS(4)
+  COLUMNS(1)
+}
+#undef COLUMNS

@@ -1,0 +1,168 @@
+"""The C form of an artifact against its stream.onnx: references, probes and a long stream, on the host or an emulated core."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssm2edge.artifact import Artifact, DeviceRecord, Reference
+from ssm2edge.audio.log_mel import LogMel
+from ssm2edge.firmware.comparing import blocks_of, largest_error, run_stream
+from ssm2edge.firmware.cortex import BOARDS, CortexRun, run_on_cortex
+from ssm2edge.firmware.driver import Array, Blocks, Program, sound_program, step_program
+from ssm2edge.firmware.host import HostRun, run_on_host
+from ssm2edge.firmware.package import Firmware, firmware_of
+from ssm2edge.firmware.sources import struct_bytes
+from ssm2edge.verification import Check, Verdict
+from ssm2edge.verification.check import within
+from ssm2edge.verification.subject import LIMITS
+
+HOST = "c"
+TARGETS = (HOST, *BOARDS)
+"""Targets by name: the host's compiler, and emulated processors."""
+LIMIT = 1e-5
+"""Largest error of a long stream, relative to the largest magnitude of an output."""
+SHORT_LIMIT = LIMITS.streaming
+"""The same of short sequences, among them first samples, where the rounding of onnxruntime itself can be as large as `LIMIT`."""
+LONG = 100_000
+"""Samples of the long stream on the host."""
+EMULATED_SAMPLES = 4_000
+"""Samples of each group on an emulated core, which is a thousand times slower than the host."""
+TIMED = 20_000
+"""Steps of a timed run."""
+FRAMES = 200
+"""Frames of the sound that goes through a front end."""
+
+Outputs = Sequence[Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class TargetVerdict:
+    """Checks of a target, and its figures."""
+
+    verdict: Verdict
+    record: DeviceRecord
+
+
+def verify_target(artifact: Artifact, target: str, progress: Callable[[str], None] | None = None) -> TargetVerdict:
+    """Compile the C form of an artifact for a target, run it, and compare it with stream.onnx in onnxruntime.
+
+    The figures are those of the model with its front end, if it has one; the time on the host is that of a step alone.
+
+    Parameters
+    ----------
+    artifact
+        The artifact.
+    target
+        One of `TARGETS`.
+    progress
+        Called with the name of each part.
+
+    Raises
+    ------
+    FirmwareError
+        If there is no C form, or a tool is missing or fails.
+    """
+    report = progress or (lambda name: None)
+    firmware = firmware_of(artifact)
+    assert artifact.stream is not None
+    groups = _groups(artifact, firmware, target)
+    sequences = [sequence for group in groups.values() for sequence in group]
+    report("onnxruntime")
+    expected = run_stream(artifact.stream, sequences)
+    report(target)
+    run = _run(step_program(firmware.step, firmware.names), target, sequences)
+    checks, start = list[Check](), 0
+    samples, block = sum(len(next(iter(part.values()))) for part in sequences), firmware.step.signature.block or 1
+    for group, parts in groups.items():
+        stop = start + len(parts)
+        error = largest_error(run.outputs[start:stop], expected[start:stop])
+        count = sum(len(next(iter(part.values()))) for part in parts) * block
+        detail = f"{count:,} samples in {len(parts)} runs in blocks of {block}, against stream.onnx in onnxruntime"
+        checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" else SHORT_LIMIT, detail))
+        start = stop
+    whole = run
+    if firmware.sound is not None:
+        report(f"{target}.sound")
+        found, whole = _hear(artifact.stream, firmware, firmware.sound, target)
+        checks.append(found)
+    worst = max((check.figure for check in checks if check.figure is not None), default=0.0)
+    digest = artifact.manifest.files["stream.onnx"].sha256
+    ram = struct_bytes(firmware.step)
+    record = (
+        DeviceRecord(worst, samples * block, None, ram, None, None, run.seconds, run.compiler, None, digest)
+        if isinstance(run, HostRun)
+        else _emulated(worst, samples * block, whole, digest)
+    )
+    return TargetVerdict(Verdict(tuple(checks)), record)
+
+
+def _run(program: Program, target: str, sequences: Sequence[Blocks]) -> HostRun | CortexRun:
+    with tempfile.TemporaryDirectory() as folder:
+        if target == HOST:
+            return run_on_host(program, sequences, Path(folder), turns=TIMED)
+        return run_on_cortex(program, target, sequences, Path(folder))
+
+
+def _emulated(error: float, samples: int, run: HostRun | CortexRun, digest: str) -> DeviceRecord:
+    assert isinstance(run, CortexRun)
+    figures = (run.flash, run.ram, run.stack, run.instructions)
+    return DeviceRecord(error, samples, *figures, None, f"arm-none-eabi-gcc {run.compiler}", run.emulator, digest)
+
+
+def _hear(stream: Path, firmware: Firmware, sound: LogMel, target: str) -> tuple[Check, HostRun | CortexRun]:
+    """Compare answers to samples of a microphone with those to the front end's frames: a rising tone, noise and silence."""
+    hop, calls = sound.hop, FRAMES + -(-sound.window // sound.hop)
+    time = np.arange(calls * hop) / sound.sample_rate
+    loudness = np.where(np.arange(len(time)) % (40 * hop) < 30 * hop, 0.3, 0.0)
+    tone = np.sin(2 * np.pi * 0.2 * sound.sample_rate * time**2 / time[-1])
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    samples = np.clip((loudness * tone + 0.05 * loudness * noise) * 32768, -32768, 32767).astype(np.int16)
+    frames = sound.frames(samples.astype(np.float32) / 32768)
+    (expected,) = run_stream(stream, [{firmware.step.inputs[0].name: frames}])
+    program = sound_program(firmware.step, firmware.names, sound)
+    run = _run(program, target, [{"samples": samples.reshape(calls, hop)}])
+    first = -(-sound.window // hop) - 1
+    count = min(len(frames), calls - first)
+    found = {name: value[first : first + count] for name, value in run.outputs[0].items()}
+    error = largest_error([found], [{name: value[:count] for name, value in expected.items()}])
+    detail = f"{len(samples):,} samples of a microphone, against the front end and stream.onnx in onnxruntime"
+    return within(f"{target}.sound", error, SHORT_LIMIT, detail), run
+
+
+def _groups(artifact: Artifact, firmware: Firmware, target: str) -> dict[str, list[Blocks]]:
+    """Return references, probes and one long stream, in blocks; on an emulated core fewer samples of each."""
+    most = None if target == HOST else EMULATED_SAMPLES
+    groups = {"references": _blocks(firmware, artifact.reference, most)}
+    if artifact.probes is not None:
+        groups["probes"] = _blocks(firmware, artifact.probes, most)
+    groups["long"] = [long_stream(firmware, artifact.reference, most or LONG)]
+    return {name: [part for part in parts if len(next(iter(part.values())))] for name, parts in groups.items()}
+
+
+def _blocks(firmware: Firmware, reference: Reference, most: int | None) -> list[Blocks]:
+    signature, found, total = firmware.step.signature, list[Blocks](), 0
+    block = signature.block or 1
+    for row in range(len(next(iter(reference.inputs.values())))):
+        inputs = {name: value[row : row + 1] for name, value in reference.inputs.items()}
+        part = blocks_of(inputs, signature.inputs, block)
+        if most is not None:
+            part = {name: value[: max(1, (most - total) // block)] for name, value in part.items()}
+        found.append(part)
+        total += len(next(iter(part.values()))) * block
+        if most is not None and total >= most:
+            break
+    return found
+
+
+def long_stream(firmware: Firmware, reference: Reference, samples: int) -> Blocks:
+    """Return held-out sequences one after the other, again and again, as one stream."""
+    signature = firmware.step.signature
+    rows = _blocks(firmware, reference, samples)
+    joined = {port.name: np.concatenate([row[port.name] for row in rows]) for port in signature.inputs}
+    count = samples // (signature.block or 1)
+    return {name: np.resize(value, (count, value.shape[1])) for name, value in joined.items()}
