@@ -39,6 +39,7 @@ def compress(
     *,
     labels: Any = None,
     held_out: Samples = None,
+    validation: Samples = None,
     time_axis: int = 1,
     metric: str | Mapping[str, str] | None = None,
     lti: Sequence[str] = (),
@@ -62,7 +63,10 @@ def compress(
         Unlabelled samples, batch first: a tensor or array, a dictionary by input name, a tuple of inputs, a DataLoader or
         another iterable of batches, or the path of an npz file.  Without any, layers are reduced for white input.
     labels, held_out
-        Labels and samples by which ``max_drop`` judges; a quarter of the samples is held back unless ``held_out`` is given.
+        Labels and samples of which ``max_drop`` chooses on a half; a quarter of the samples is held back unless ``held_out`` is
+        given.
+    validation
+        Samples, with labels behind them, on which ``max_drop`` and ``max_error`` choose in place of that half.
     time_axis
         Position of time in the inputs; the batch is axis 0.
     metric
@@ -105,7 +109,7 @@ def compress(
     report("load", 0.0)
     described = {"time_axis": time_axis, "metrics": metrics_of(metric), "lti": tuple(lti), "static": tuple(static)}
     described |= _known(samples, held_out, shape, scale)
-    task = task_in_memory(model, samples, held_out, labels, readers, described)
+    task = task_in_memory(model, samples, held_out, labels, readers, described, validation)
     return compressed_copy(model, task, options_from({}, options), report)
 
 
@@ -116,6 +120,7 @@ def build(
     *,
     labels: Any = None,
     held_out: Samples = None,
+    validation: Samples = None,
     original: nn.Module | None = None,
     weights: str | os.PathLike[str] | None = None,
     time_axis: int | None = None,
@@ -147,6 +152,9 @@ def build(
         Labels of the held-out samples, or of all samples where a quarter of these is held back; by output name in a dictionary.
     held_out
         Samples on which the artifact is verified.
+    validation
+        Samples, with labels behind them, on which ``max_drop`` and ``max_error`` choose; unless given, half of the held-out
+        samples, and the other half judges.
     original
         With a compressed model: the model that it came from, by which accuracy and errors are judged.
     weights
@@ -201,7 +209,7 @@ def build(
     if isinstance(classes, str):
         raise UserError("The classes are one text; give a list of their names.")
     if isinstance(model, str | os.PathLike):
-        if any(value is not None for value in (labels, held_out, original, readers)) or classes:
+        if any(value is not None for value in (labels, held_out, validation, original, readers)) or classes:
             raise UserError("A model directory or factory brings labels, classes and readers itself; leave these arguments out.")
         source = open_source(
             os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static),
@@ -214,7 +222,8 @@ def build(
         raise UserError("A build needs samples to verify the artifact on; give some, batch first, or the shape of a sequence.")
     described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named, **_known(samples, held_out, shape, scale)}
     held = processed(model) if original is not None or _is_compressed(model) else None
-    task = partial(task_in_memory, model if original is None else original, samples, held_out, labels, readers, described)
+    module = model if original is None else original
+    task = partial(task_in_memory, module, samples, held_out, labels, readers, described, validation)
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
 
 

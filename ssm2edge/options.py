@@ -60,13 +60,21 @@ class Options:
     max_error: float | None = _option(None, "Smallest model whose relative output error stays below E.", int, float, metavar="E")
     max_error_of: str = _option(
         "measured",
-        "Error that stays below E: measured on calibration samples, or its bound.",
+        "Error that stays below E: measured on samples, or its bound.",
         str,
         choices=("measured", "bound"),
         recorded=lambda options: options.max_error is not None,
     )
     max_drop: float | None = _option(
-        None, "Smallest model whose held-out metric falls by at most so many points.", int, float, metavar="POINTS"
+        None, "Smallest model whose metric is shown to fall by at most so many points.", int, float, metavar="POINTS"
+    )
+    confidence: float = _option(
+        0.95,
+        "Probability with which --max-drop and --max-error hold beyond the samples that choose the size.",
+        int,
+        float,
+        metavar="P",
+        recorded=lambda options: options.max_drop is not None or options.max_error is not None,
     )
     method: str = _option("gradient", "Reduction method: gradient, tlh2, balanced, ...", str, recorded=lambda _: True)
     calibrate: str = _option(
@@ -149,6 +157,7 @@ class BuildOptions(TypedDict, total=False):
     max_error: float
     max_error_of: str
     max_drop: float
+    confidence: float
     max_loss: float
     method: str
     calibrate: str

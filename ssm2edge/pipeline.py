@@ -102,9 +102,9 @@ def build(
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)
-        original = original_outputs(task, device, store, progress)
+        original = original_outputs(task, task.held_out, device, store, progress)
         if compressed is None:
-            found = compress(task, options, original, store, progress)
+            found = compress(task, options, store, progress)
         else:
             task, found = compressed_already(task, around(task.model, compressed))
         reduced = replace(task, found.model, progress)
@@ -117,7 +117,7 @@ def build(
         figures = draw_up(task, reduced, subject.reference, graphs, folder)
         manifest = describe(
             task, options, reduced, records, matched=found.matched, bound=bound, verdict=verdict, latency=latency,
-            original=measured, costs=graph_costs(folder, task.length), graphs=graphs,
+            original=measured, costs=graph_costs(folder, task.length), graphs=graphs, selection=found.selection,
         )  # fmt: skip
         write_page(folder, manifest, figures, out)
         progress("publish", 0.0)

@@ -122,6 +122,57 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class SelectionRecord:
+    """The choice of the size on samples that judge nothing else.
+
+    Attributes
+    ----------
+    kind
+        ``drop`` of the metric, or ``error`` of the outputs.
+    samples
+        By which the size was chosen.
+    states, of
+        States that were kept, and all that there were.
+    loss, bound
+        On these samples, and its upper confidence bound: points of the metric, or hundredths of the outputs; None where no
+        smaller model could be shown to hold.
+    confidence
+        Of the bound for whichever size is chosen.
+    looks
+        Sizes that were compared.
+    smaller, needed
+        The smallest size that holds on these samples and could not be shown to, and the number of samples that might show it.
+    """
+
+    kind: str
+    samples: int
+    states: int
+    of: int
+    loss: float | None
+    bound: float | None
+    confidence: float
+    looks: int
+    smaller: int | None = None
+    needed: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The choice, for people."""
+        unit = "points" if self.kind == "drop" else "% of the outputs"
+        if self.loss is None:
+            chosen = f"No smaller model is shown to hold on the {self.samples:,} samples that chose: all states are kept"
+        else:
+            chosen = (
+                f"Chosen on {self.samples:,} other samples: with {self.states:,} of {self.of:,} states the {self.kind} is "
+                f"{self.loss:.2f} {unit} there, at most {self.bound:.2f} with a confidence of {100 * self.confidence:g} % "
+                f"({self.looks} sizes compared)"
+            )
+        if self.needed is None:
+            return f"{chosen}."
+        return f"{chosen}; {self.smaller:,} states hold on them, too, which about {self.needed:,} samples would show."
+
+
+@dataclass(frozen=True)
 class Ratio:
     """A latency relative to a baseline's, with its confidence interval."""
 
@@ -346,6 +397,8 @@ class Manifest:
         calibration.
     devices
         By target, the C form as it was last verified; left out otherwise.
+    selection
+        The choice of the size, where samples chose it; left out otherwise.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
@@ -371,6 +424,7 @@ class Manifest:
     heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
     calibrated_on: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     devices: Mapping[str, DeviceRecord] = field(default_factory=dict, metadata={"optional": True})
+    selection: SelectionRecord | None = field(default=None, metadata={"optional": True})
     seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property

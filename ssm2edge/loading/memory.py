@@ -38,7 +38,7 @@ def source_in_memory(model: nn.Module, **described: Any) -> Source:
     return replace(source, in_memory=True, **described)
 
 
-def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[str]) -> dict[str, Array]:
+def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[str], validation: Any = None) -> dict[str, Array]:
     """Return samples under the keys of a samples file.
 
     Parameters
@@ -52,12 +52,18 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
         Of the held-out samples, or of all where these are held back: an array, or a dictionary by output name.
     names
         Inputs of the model that must be given, in the order of its arguments.
+    validation
+        Samples by which a size is chosen, with their labels after the inputs or, in a dictionary, by names with ``labels``.
 
     Raises
     ------
     UserError
         If there are no samples, or they are in none of these forms.
     """
+    if validation is not None:
+        chosen_by, marked = gathered(validation, names)
+        others = arrays_in_memory(samples, held_out, labels, names)
+        return {**others, **_keyed("validation", chosen_by), **_keyed("validation_labels", marked)}
     if isinstance(samples, str | Path):
         arrays = load_arrays(Path(samples))
         if held_out is not None:

@@ -2,8 +2,8 @@
 
 Keys of the npz file: ``calibration.<input>`` and ``held_out.<input>`` with the names of the model's arguments, or of the entries
 of the dictionary that it takes (a model of one input may say ``calibration`` and ``held_out``), and ``labels`` for the held-out
-ones, or ``labels.<output>`` for each output that has some: classes, or true outputs that are judged by their error.  The
-first axis counts the samples.
+ones, or ``labels.<output>`` for each output that has some: classes, or true outputs that are judged by their error.  A part
+``validation.<input>`` with ``validation_labels``, by which a size is chosen, may be there.  The first axis counts the samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ssm2edge.signals.draw import Known
 
 Array = NDArray[Any]
 
-PARTS = ("calibration", "held_out")
+PARTS = ("calibration", "validation", "held_out")
+LABELS = ("labels", "validation_labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Samples:
         What is known of each input of which there are no samples: the held-out ones are synthetic then.
     synthetic
         Number of the calibration samples that are synthetic; they are the last ones.
+    validation, validation_labels
+        Inputs by which a size is chosen and what judges them, as of the held-out part; empty if there are none.
     """
 
     calibration: Mapping[str, Array]
@@ -55,6 +58,8 @@ class Samples:
     axes: Mapping[str, int | None] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
     synthetic: int = 0
+    validation: Mapping[str, Array] = field(default_factory=dict)
+    validation_labels: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -114,21 +119,24 @@ def samples_of(
         classes, or no finite true outputs.
     """
     metrics = metrics or {}
-    labels = {key.partition(".")[2]: value for key, value in arrays.items() if key.partition(".")[0] == "labels"}
+    labels, chosen_by = (
+        {key.partition(".")[2]: value for key, value in arrays.items() if key.partition(".")[0] == kind} for kind in LABELS
+    )
     parts: dict[str, dict[str, Array]] = {part: {} for part in PARTS}
     keys: dict[str, str] = {}
     for key, value in arrays.items():
         part, _, name = key.partition(".")
+        if part in LABELS:
+            continue
         name = name or takes.only or ""
-        if part != "labels" and (part not in parts or not name):
+        if part not in parts or not name:
             raise _unknown(place, key, takes)
-        if part != "labels":
-            parts[part][name] = value
-            keys[name] = key
+        parts[part][name] = value
+        keys[name] = key
     if not parts["held_out"]:
         name = next(iter((*takes.needed, *takes.optional)), "<input>")
         raise UserError(f"{place} lacks held_out.{name}; a build is checked on held-out samples of every input.")
-    given = tuple(dict.fromkeys((*parts["held_out"], *parts["calibration"])))
+    given = tuple(dict.fromkeys((*parts["held_out"], *parts["calibration"], *parts["validation"])))
     try:
         arguments = takes.fill(given)
     except UserError as fault:
@@ -140,7 +148,7 @@ def samples_of(
         raise UserError(f"{place} lacks held_out.{missing[0]}; a build is checked on held-out samples of every input.")
     axes = _axes(place, parts["held_out"], time_axis, static)
     # The model gets its inputs in the order of its arguments, not of the file.
-    calibration, held_out = (
+    calibration, validation, held_out = (
         {
             name: _checked(place, f"{part}.{name}" if f"{part}.{name}" in arrays else part, values[name], axes[name])
             for name in arguments.names
@@ -148,7 +156,7 @@ def samples_of(
         }
         for part, values in parts.items()
     )
-    for part, values in zip(PARTS, (calibration, held_out), strict=True):
+    for part, values in zip(PARTS, (calibration, validation, held_out), strict=True):
         if values and (set(values) != set(held_out) or len({len(v) for v in values.values()}) != 1):
             raise UserError(f"{place}: the part {part} must hold the same number of samples of every input.")
         steps = [(name, values[name].shape[axis]) for name, axis in axes.items() if axis is not None and name in values]
@@ -159,28 +167,41 @@ def samples_of(
                     f"{steps[0][1]}; repeat at every step what does not change, or say with --static {name} that it does not run "
                     "along time."
                 )
-    for name, value in calibration.items():
+    for part, name, value in (
+        (part, name, value)
+        for part, values in zip(PARTS, (calibration, validation), strict=False)
+        for name, value in values.items()
+    ):
         sizes = [[size for i, size in enumerate(x.shape) if i not in (0, axes[name])] for x in (value, held_out[name])]
         if sizes[0] != sizes[1] or value.dtype.kind != held_out[name].dtype.kind:
             raise UserError(
-                f"{place}: the calibration part of {name} holds {_described(value)} a sample, the held-out part "
+                f"{place}: the {part} part of {name} holds {_described(value)} a sample, the held-out part "
                 f"{_described(held_out[name])}; both must be what the model takes."
             )
     count = len(next(iter(held_out.values())))
-    judged = {
-        name: _labels(place, f"labels.{name}" if name else "labels", value, count, metrics.get(name, metrics.get("")))
-        for name, value in labels.items()
-    }
-    return Samples(calibration, held_out, judged, arguments, {name: axes[name] for name in arguments.names})
+    if chosen_by and not validation:
+        raise UserError(f"{place} has validation_labels, but no validation part that they judge; add it, or leave them out.")
+    judged, chosen_by = (
+        {
+            name: _labels(place, f"{kind}.{name}" if name else kind, value, number, metrics.get(name, metrics.get("")))
+            for name, value in given_labels.items()
+        }
+        for kind, given_labels, number in (
+            ("labels", labels, count),
+            ("validation_labels", chosen_by, len(next(iter(validation.values()), ()))),
+        )
+    )
+    order = {name: axes[name] for name in arguments.names}
+    return Samples(calibration, held_out, judged, arguments, order, validation=validation, validation_labels=chosen_by)
 
 
 def _unknown(place: Path, key: str, takes: Signature) -> UserError:
     names = takes.needed or takes.optional
-    expected = ", ".join(f"{part}.{name}" for part in PARTS for name in names)
+    expected = ", ".join(f"{part}.{name}" for part in ("calibration", "held_out") for name in names)
     others = f" (and of {', '.join(takes.optional)}, where they are given)" if takes.needed and takes.optional else ""
     return UserError(
-        f"{place} has the key {key!r}; expected are {expected}{others} and labels, for inputs are the arguments of the model's "
-        "forward."
+        f"{place} has the key {key!r}; expected are {expected}{others} and labels, and for a part that chooses "
+        "the size validation and validation_labels, for inputs are the arguments of the model's forward."
     )
 
 
@@ -207,25 +228,29 @@ def _labels(place: Path, key: str, labels: Array, count: int, metric: str | None
     if metric == "nrmse":
         return _true_outputs(place, key, labels, count)
     if labels.dtype.kind == "f" and metric is None:
-        head = f"{key.removeprefix('labels.')}=" if "." in key else ""
+        head = f"{key.partition('.')[2]}=" if "." in key else ""
         raise UserError(
             f"{place}: {key} are floating-point numbers of shape {labels.shape}; if they are true outputs, say so with --metric "
             f"{head}nrmse ({'task.metrics' if head else 'task.metric'} in build.toml), if classes, give one integer for each of "
-            f"the {count} held-out samples."
+            f"the {count} {_part(key)} samples."
         )
     if labels.dtype.kind not in "iu" or labels.shape[:1] != (count,):
         raise UserError(
             f"{place}: {key} has shape {labels.shape} and elements of type {labels.dtype}; give one integer class for each of "
-            f"the {count} held-out samples."
+            f"the {count} {_part(key)} samples."
         )
     return labels
+
+
+def _part(key: str) -> str:
+    return "validation" if key.startswith("validation") else "held-out"
 
 
 def _true_outputs(place: Path, key: str, labels: Array, count: int) -> Array:
     if labels.dtype.kind != "f" or labels.ndim < 2 or len(labels) != count:
         raise UserError(
             f"{place}: {key} has shape {labels.shape} and elements of type {labels.dtype}; nrmse needs the true outputs "
-            f"of the {count} held-out samples, in floating-point numbers."
+            f"of the {count} {_part(key)} samples, in floating-point numbers."
         )
     if not np.isfinite(labels).all():
         raise UserError(f"{place}: {key} holds NaN or infinite values; give the true outputs of every sample.")

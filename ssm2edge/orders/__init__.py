@@ -8,6 +8,7 @@ from ssm2edge.orders.judging import Judged
 from ssm2edge.orders.request import Request
 from ssm2edge.orders.rules import RULES
 from ssm2edge.orders.search import choose_reductions
+from ssm2edge.orders.selection import Selection
 from ssm2edge.orders.study import DIRECT, Study, study
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Choice",
     "Judged",
     "Request",
+    "Selection",
     "Study",
     "all_states",
     "choose_reductions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +14,27 @@ from torch import Tensor
 
 from ssm2edge.bounds import BoundError, NetworkGains, output_bounds
 from ssm2edge.errors import UserError
-from ssm2edge.orders.request import Request
 from ssm2edge.original.recording import first_samples, record_outputs
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System
-from ssm2edge.verification.nrmse import normalised_error
+from ssm2edge.verification.nrmse import size_of
+from ssm2edge.verification.paired import Evidence, fewest_samples, lost_answers, relative_error, risen_error
+
+Answers = Mapping[str, NDArray[Any]]
+Reduce = Callable[[Mapping[str, System], Mapping[str, int], str, int | None], dict[str, Reduction]]
 
 ERROR_STEPS = 1 << 17
 """Time steps of the samples on which the output error is measured."""
-AT_ONCE = 128
-"""Samples judged at once while the metric is measured: enough to be quick, few enough to stop early."""
 BOUND_STEPS = 1 << 16
 """Time steps of the samples on which the constants of the output bound are observed."""
+
+
+def as_reduced(reductions: Mapping[str, Reduction]) -> dict[str, System]:
+    """Return the systems of reductions."""
+    return {name: reduction.system for name, reduction in reductions.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,36 +46,43 @@ class Judged:
     task
         The model, its samples and layers.
     original
-        The original's answers on the held-out samples.
+        The original's answers on the validation samples.
     method
         Reduction method.
     reduce
         Systems, orders, method and horizon to reductions.
     calibrate
-        Calibration of a whole network's reductions before they are judged.
+        Quick calibration of a whole network's reductions, by which proposals are compared.
+    finish
+        Calibration as the build makes it, by which sizes are judged.
     """
 
     task: Task
-    original: Mapping[str, NDArray[np.float32]]
+    original: Answers
     method: str
-    reduce: Callable[[Mapping[str, System], Mapping[str, int], str, int | None], dict[str, Reduction]] = reduce_layers
+    reduce: Reduce = reduce_layers
     calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
+    finish: Callable[[Mapping[str, Reduction]], dict[str, System]] = as_reduced
 
     def batch(self, steps: int) -> list[Tensor]:
-        """Return calibration samples of so many time steps together, or held-out ones if there are none."""
+        """Return calibration samples of so many time steps together, or others that judge no artifact if there are none."""
+        task, samples = self.task, self.task.samples
+        return first_samples(samples.calibration or samples.validation or task.held_out, task.time_axis, steps)
+
+    def answers(self, reductions: Mapping[str, Reduction]) -> Answers:
+        """Return what the model answers on the validation samples with these reductions, calibrated as the build does."""
         task = self.task
-        return first_samples(task.samples.calibration or task.held_out, task.time_axis, steps)
+        return record_outputs(task.replaced(self.finish(reductions)), task.samples.validation, task.time_axis)
 
 
-def judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reduction]], bool]:
-    """Return the test whether reductions meet a request for a largest error or drop."""
-    if request.max_drop is not None:
-        points = request.max_drop
-        return lambda reductions: drop_holds(judged, reductions, points)
-    limit = request.max_error
-    assert limit is not None
-    if request.max_error_of == "measured":
-        return lambda reductions: measured_error(judged, reductions) <= limit
+def bound_holds(judged: Judged, limit: float) -> Callable[[Mapping[str, Reduction]], bool]:
+    """Return the test whether the bound of the outputs' relative error stays below a limit.
+
+    Raises
+    ------
+    UserError
+        If the network has no bound.
+    """
     inputs, task = judged.batch(BOUND_STEPS), judged.task
     try:
         gains = NetworkGains(task.systems, task.horizon)
@@ -78,7 +92,7 @@ def judge_of(request: Request, judged: Judged) -> Callable[[Mapping[str, Reducti
         raise UserError(f"{reason} Ask for --max-error-of measured.") from reason
 
     def bounded(reductions: Mapping[str, Reduction]) -> bool:
-        bounds = output_bounds(task.network, gains, task.systems, _systems(reductions), inputs)
+        bounds = output_bounds(task.network, gains, task.systems, as_reduced(reductions), inputs)
         return bounds.sharpest <= limit * bounds.outputs
 
     return bounded
@@ -88,59 +102,60 @@ def measured_error(judged: Judged, reductions: Mapping[str, Reduction]) -> float
     """Return the relative error of the outputs on calibration samples, root mean square."""
     inputs, task = judged.batch(ERROR_STEPS), judged.task
     with torch.no_grad():
-        expected, actual = (task.network.run(s, inputs) for s in (task.systems, _systems(reductions)))
+        expected, actual = (task.network.run(s, inputs) for s in (task.systems, as_reduced(reductions)))
     error = sum(float((a - b).double().square().sum()) for a, b in zip(actual, expected, strict=True))
     return math.sqrt(error / max(sum(float(value.double().square().sum()) for value in expected), TINY))
 
 
-def drop_holds(judged: Judged, reductions: Mapping[str, Reduction], points: float) -> bool:
-    """Return whether accuracy, or fit, on the held-out samples falls by at most so many points, for each output with labels.
+def drop_shown(labels: Answers, original: Answers, answers: Answers, confidence: float) -> Evidence:
+    """Return what answers show of the drop of the metric against the original's, for the output that speaks worst.
 
-    Stop as soon as right answers to all other samples could no longer mend the drop.
+    Every output is to hold, and each at its own confidence: then all do.
+    """
+    found = [
+        risen_error(original[name], answers[name], truth, size_of(truth), confidence)
+        if truth.dtype.kind == "f"
+        else lost_answers(original[name].argmax(-1) == truth, answers[name].argmax(-1) == truth, confidence)
+        for name, truth in labels.items()
+    ]
+    return max(found, key=lambda evidence: evidence.bound)
+
+
+def error_shown(original: Answers, answers: Answers, confidence: float) -> Evidence:
+    """Return what answers show of their error relative to the original's, all outputs together, in hundredths."""
+    count = len(next(iter(original.values())))
+    before, after = (
+        np.concatenate([found[name].reshape(count, -1) for name in original], axis=1) for found in (original, answers)
+    )
+    return relative_error(before, after, confidence)
+
+
+def check_judgeable(labels: Answers, original: Answers, points: float, confidence: float) -> None:
+    """Refuse labels that judge no answer of the original, and samples too few to show that it loses nothing against itself.
 
     Raises
     ------
     UserError
-        If there are no labels, or the model neither scores classes nor predicts what they are.
+        If there are no labels, they do not fit the model's outputs, or they are too few; the sentence says how many would do.
     """
-    task, judging = judged.task, judged.task.samples.labels
-    if not judging:
+    if not labels:
         raise UserError("A largest drop needs labels of the held-out samples; add them, or ask for --max-error.")
-    truths, classes = {}, {}
-    for name, labels in judging.items():
-        original = judged.original[name]
-        if labels.dtype.kind == "f" and labels.shape == original.shape:
-            truths[name] = labels
-        elif original.shape[:-1] == labels.shape:
-            classes[name] = original.argmax(-1) == labels
-        else:
+    for name, truth in labels.items():
+        if truth.dtype.kind == "f" and truth.shape == original[name].shape:
+            continue
+        if original[name].shape[:-1] != truth.shape:
             raise UserError(
                 "A largest drop needs a model that scores the classes of its labels, or true outputs as labels; ask for "
                 "--max-error."
             )
-    reduced_model = task.replaced(_systems(reductions))
-    if truths:
-        answers = record_outputs(reduced_model, task.held_out, task.time_axis)
-        rises = (
-            normalised_error(answers[name], labels) - normalised_error(judged.original[name], labels)
-            for name, labels in truths.items()
-        )
-        return all(100 * rise <= points + 1e-9 for rise in rises) and all(
-            int(right.sum()) - int((answers[name].argmax(-1) == judging[name]).sum()) <= points / 100 * right.size + 1e-9
-            for name, right in classes.items()
-        )
-    lost = dict.fromkeys(classes, 0)
-    for start in range(0, len(next(iter(judging.values()))), AT_ONCE):
-        part = {key: value[start : start + AT_ONCE] for key, value in task.held_out.items()}
-        answers = record_outputs(reduced_model, part, task.time_axis)
-        for name, right in classes.items():
-            here = answers[name].argmax(-1) == judging[name][start : start + AT_ONCE]
-            lost[name] += int(right[start : start + AT_ONCE].sum()) - int(here.sum())
-            gainable = int((~right[start + AT_ONCE :]).sum())
-            if lost[name] - gainable > points / 100 * right.size + 1e-9:
-                return False
-    return True
-
-
-def _systems(reductions: Mapping[str, Reduction]) -> dict[str, System]:
-    return {name: reduction.system for name, reduction in reductions.items()}
+        needed, count = fewest_samples(points, confidence), len(truth)
+        if needed is None:
+            raise UserError(
+                f"A drop of at most {points:g} points is shown by no number of samples; ask for more, or for --keep 1."
+            )
+        if needed > count:
+            raise UserError(
+                f"A drop of at most {points:g} points cannot be shown on {count} samples, not even of a model that loses none; "
+                f"give at least {needed:,} validation samples, or {2 * needed:,} held-out ones, of which half choose, or ask for "
+                "a larger drop or a lower --confidence."
+            )

@@ -20,9 +20,11 @@ class Request:
     max_error
         Largest relative error of the outputs.
     max_drop
-        Largest drop of the held-out metric, in points.
+        Largest drop of the metric, in points.
     max_error_of
-        ``measured``: the error on calibration samples; ``bound``: its upper bound.
+        ``measured``: the error on validation samples; ``bound``: its upper bound.
+    confidence
+        Probability that a limit found on samples holds.
     """
 
     order: int | None = None
@@ -30,6 +32,7 @@ class Request:
     max_error: float | None = None
     max_drop: float | None = None
     max_error_of: str = "measured"
+    confidence: float = 0.95
 
     def check(self) -> None:
         """Refuse requests that no model could meet.
@@ -50,5 +53,7 @@ class Request:
         for name, value in (("error", self.max_error), ("drop", self.max_drop)):
             if value is not None and not 0 <= value < float("inf"):
                 raise UserError(f"A largest {name} of {value:g} cannot be held; give a number of at least 0.")
+        if not 0.5 <= self.confidence < 1:
+            raise UserError(f"A confidence of {self.confidence:g} shows nothing; give one from 0.5 to below 1, such as 0.95.")
         if self.max_error_of not in ("measured", "bound"):
             raise UserError(f"The largest error can be that of measured or bound, not of {self.max_error_of!r}.")

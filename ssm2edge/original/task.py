@@ -109,9 +109,9 @@ class Task:
 
     @cached_property
     def samples_key(self) -> str:
-        """Hash of the samples, and of how they are read."""
+        """Hash of the samples by which layers are calibrated, and of how they are read."""
         samples = self.samples
-        return key_of(samples.calibration, samples.held_out, samples.labels, samples.axes, self.source.metrics)
+        return key_of(samples.calibration, samples.axes, self.length, self.source.metrics)
 
     @cached_property
     def full(self) -> nn.Module:

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from ssm2edge.cache import Store
@@ -15,6 +13,7 @@ from ssm2edge.calibration import Matched
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks, describe_blocks
 from ssm2edge.options import Options
+from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.contract import summarise
@@ -37,16 +36,17 @@ class Compressed:
         By layer.
     matched
         What matching on samples did; None without it.
+    selection
+        What speaks for the size that was chosen on samples; None where none was.
     """
 
     model: nn.Module
     reductions: Mapping[str, Reduction]
     matched: Matched | None
+    selection: Selection | None = None
 
 
-def compress(
-    task: Task, options: Options, original: Mapping[str, NDArray[np.float32]], store: Store, progress: Progress
-) -> Compressed:
+def compress(task: Task, options: Options, store: Store, progress: Progress) -> Compressed:
     """Reduce every layer, calibrate the reductions, and put blocks in the layers' places.
 
     Raises
@@ -54,11 +54,11 @@ def compress(
     UserError
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
-    reductions = reduce(task, options, original, store, progress)
+    reductions, selection = reduce(task, options, store, progress)
     calibrated = calibrate_reductions(task, options, reductions, store, progress)
     model = task.replaced(calibrated.systems)
     describe_blocks(model, block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions))
-    return Compressed(model, reductions, calibrated.matched)
+    return Compressed(model, reductions, calibrated.matched, selection)
 
 
 def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:

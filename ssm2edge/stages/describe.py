@@ -17,6 +17,7 @@ from ssm2edge.artifact import (
     OriginalRecord,
     Parameters,
     RealisedRecord,
+    SelectionRecord,
     Source,
 )
 from ssm2edge.cache.versions import versions
@@ -24,6 +25,7 @@ from ssm2edge.calibration import Matched
 from ssm2edge.export.onnx_graph import OLDEST_ONNXRUNTIME
 from ssm2edge.layers import FoundLayer, Origin, blocks
 from ssm2edge.options import Options, described
+from ssm2edge.orders import Selection, all_states
 from ssm2edge.original.recording import count_parameters
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
@@ -48,6 +50,7 @@ def describe(
     original: OriginalRecord,
     costs: Mapping[str, GraphCost],
     graphs: Graphs,
+    selection: Selection | None = None,
 ) -> Manifest:
     """Put together the findings of a build; files are still missing."""
     source = task.source
@@ -76,6 +79,7 @@ def describe(
         states=graphs.states,
         heads=verdict.heads,
         calibrated_on=_sequences(task, options),
+        selection=None if selection is None else selection_record(task, options, selection),
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
 
@@ -85,6 +89,25 @@ def _sequences(task: Task, options: Options) -> dict[str, int]:
         return {}
     count, synthetic = len(next(iter(task.samples.calibration.values()))), task.samples.synthetic
     return {kind: number for kind, number in (("samples", count - synthetic), ("synthetic", synthetic)) if number}
+
+
+def selection_record(task: Task, options: Options, selection: Selection) -> SelectionRecord:
+    """Return the choice of the size as the manifest records it."""
+    most = all_states(task.systems)
+    chosen = None if selection.size is None else selection.evidence[selection.size]
+    smaller, needed = selection.wanting or (None, None)
+    return SelectionRecord(
+        kind="error" if options.max_drop is None else "drop",
+        samples=len(next(iter(task.samples.validation.values()))),
+        states=selection.size or most,
+        of=most,
+        loss=None if chosen is None else chosen.loss,
+        bound=None if chosen is None else chosen.bound,
+        confidence=selection.confidence,
+        looks=len(selection.evidence),
+        smaller=smaller,
+        needed=needed,
+    )
 
 
 def task_record(task: Task) -> dict[str, Any] | None:

@@ -36,12 +36,14 @@ def verified(
     Raises
     ------
     VerificationError
-        If the graphs do not compute the reduced model, or the artifact loses more than ``max_loss`` points.
+        If the graphs do not compute the reduced model, or the artifact loses more than it may on samples that chose nothing.
     """
     progress("verify", 0.0)
     reference = Reference(dict(task.held_out), dict(original), dict(reduced.outputs), task.samples.labels)
     reference.save(folder)
-    limits = Limits(drop=options.max_loss)
+    losses = [points for points in (options.max_loss, options.max_drop) if points is not None]
+    by_error = options.max_error if options.max_error_of == "measured" else None
+    limits = Limits(drop=min(losses, default=None), error=by_error)
     subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}, limits)
     probes = probe(task, reduced)
     probes.save(folder, PROBES)

@@ -10,10 +10,9 @@ from torch import nn
 from ssm2edge.cache import Store
 from ssm2edge.loading import Signature, UserModel, arrays_in_memory, copied, ready, source_in_memory
 from ssm2edge.options import Options
-from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress
-from ssm2edge.stages.load import original_outputs, task_of, task_of_shapes, task_without_samples
+from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import check, resolve
 
@@ -21,7 +20,13 @@ Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
 
 
 def task_in_memory(
-    model: nn.Module, samples: Any, held_out: Any, labels: Any, readers: Readers | None, described: Mapping[str, Any]
+    model: nn.Module,
+    samples: Any,
+    held_out: Any,
+    labels: Any,
+    readers: Readers | None,
+    described: Mapping[str, Any],
+    validation: Any = None,
 ) -> Task:
     """Make a task of a module, which stays as it is.
 
@@ -29,7 +34,7 @@ def task_in_memory(
     ----------
     model
         In any mode, on any device, in any precision.
-    samples, held_out, labels
+    samples, held_out, labels, validation
         See :func:`ssm2edge.loading.memory.arrays_in_memory`; no samples for a task that nothing is run in.
     readers
         What reads the system of a layer, by the layer's class.
@@ -46,7 +51,7 @@ def task_in_memory(
     if samples is None and held_out is None:
         return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
     samples, held_out = (held_out, None) if samples is None else (samples, held_out)
-    return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main))
+    return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main, validation))
 
 
 def processed(model: nn.Module) -> nn.Module:
@@ -82,8 +87,7 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     check(options)
     store = Store(None)
     task, options, _ = resolve(task, options)
-    original = original_outputs(task, open_device(options.device), store, progress) if options.max_drop is not None else {}
-    found = compress(task, options, original, store, progress)
+    found = compress(task, options, store, progress)
     return transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
 
 

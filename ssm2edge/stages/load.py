@@ -91,7 +91,8 @@ def task_of(
         raise UserError(
             f"There is a metric of {unknown[0]}, but the model's outputs are {', '.join(outputs)}; name one of these."
         )
-    samples = dataclasses.replace(samples, labels=labels_by_output(samples.labels, outputs, str(place)), known=known or {})
+    labels, chosen_by = (labels_by_output(found, outputs, str(place)) for found in (samples.labels, samples.validation_labels))
+    samples = dataclasses.replace(samples, labels=labels, validation_labels=chosen_by, known=known or {})
     examples = Examples.of(inputs, list(samples.axes.values()))
     model = realise_layers(model, examples, source.lti, user.readers)
     fix_rates(model, examples)
@@ -149,10 +150,10 @@ def check_labels(task: Task, answers: Mapping[str, NDArray[np.float32]]) -> None
     classes, scores = task.source.classes, next(iter(answers.values()))
     if classes and len(classes) != scores.shape[-1]:
         raise UserError(f"There are names of {len(classes)} classes, but the model scores {scores.shape[-1]}; name each of them.")
-    judging = task.samples.labels
-    for name, labels in judging.items():
-        key = "labels" if list(judging) == list(task.outputs[:1]) else f"labels.{name}"
-        _check_labels(f"{task.source.samples}: {key}", labels, name, answers[name])
+    for part, judging in (("labels", task.samples.labels), ("validation_labels", task.samples.validation_labels)):
+        for name, labels in judging.items():
+            key = part if list(judging) == list(task.outputs[:1]) else f"{part}.{name}"
+            _check_labels(f"{task.source.samples}: {key}", labels, name, answers[name])
 
 
 def _check_labels(place: str, labels: NDArray[Any], name: str, scores: NDArray[np.float32]) -> None:
@@ -177,12 +178,14 @@ def _check_labels(place: str, labels: NDArray[Any], name: str, scores: NDArray[n
         )
 
 
-def original_outputs(task: Task, device: Device, store: Store, progress: Progress) -> dict[str, NDArray[np.float32]]:
-    """Return the model's answers on the held-out samples, computed on its device."""
+def original_outputs(
+    task: Task, inputs: Mapping[str, NDArray[Any]], device: Device, store: Store, progress: Progress
+) -> dict[str, NDArray[np.float32]]:
+    """Return the model's answers on samples, computed on its device."""
     progress("original", 0.0)
-    key = key_of(task.key, task.held_out, task.time_axis, device.kind, device.name)
+    key = key_of(task.key, inputs, task.time_axis, device.kind, device.name)
     return store.kept(
         Outputs(),
         key,
-        lambda: record_outputs(task.model, task.held_out, task.time_axis, lambda share: progress("original", share), device),
+        lambda: record_outputs(task.model, inputs, task.time_axis, lambda share: progress("original", share), device),
     )

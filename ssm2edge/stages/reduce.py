@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options
-from ssm2edge.orders import Judged, choose_reductions
+from ssm2edge.orders import Judged, Selection, choose_reductions
 from ssm2edge.orders.distribution import uniform_orders
+from ssm2edge.orders.judging import Reduce, check_judgeable
+from ssm2edge.orders.selection import confidence_of_each, ladder_of
+from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.stages.calibrate import judged_after_calibration
+from ssm2edge.stages.calibrate import calibrate_reductions, judged_after_calibration
 from ssm2edge.stages.limits import largest_orders
+from ssm2edge.stages.load import original_outputs
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import request_of
 from ssm2edge.systems.system import System
 
 
-def reduce(
-    task: Task, options: Options, original: Mapping[str, NDArray[np.float32]], store: Store, progress: Progress
-) -> dict[str, Reduction]:
+def reduce(task: Task, options: Options, store: Store, progress: Progress) -> tuple[dict[str, Reduction], Selection | None]:
     """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is.
+
+    Returns
+    -------
+    dict
+        Reductions by layer.
+    Selection or None
+        What speaks for the size, where samples chose it.
 
     Raises
     ------
@@ -33,7 +39,20 @@ def reduce(
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
     progress("reduce", 0.0)
-    largest = largest_orders(task.model, task.layers, options.method)
+    reduced = reducer_of(task, store)
+    try:
+        orders = plain_orders(task, options)
+        if orders is not None:
+            return reduced(task.systems, orders, options.method, task.horizon), None
+        judged = judged_of(task, options, reduced, store, progress)
+        return choose_reductions(request_of(options), judged, lambda step: progress(f"reduce {step}", 0.0))
+    except ValueError as error:
+        raise UserError(f"The model cannot be reduced: {error}") from error
+
+
+def reducer_of(task: Task, store: Store) -> Reduce:
+    """Return what reduces systems, at most to orders at which their layers do not grow."""
+    largest = largest_orders(task.model, task.layers)
 
     def reduced(
         systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None
@@ -43,16 +62,32 @@ def reduce(
         key = key_of(tool(), list(systems.items()), [orders[name] for name in systems], method, horizon)
         return store.kept(Reductions(), key, lambda: reduce_layers(systems, orders, method, horizon))
 
-    try:
-        orders = plain_orders(task, options)
-        if orders is not None:
-            return reduced(task.systems, orders, options.method, task.horizon)
-        judged = Judged(
-            task, original, options.method, reduced, lambda found: judged_after_calibration(task, options, found, store)
-        )
-        return choose_reductions(request_of(options), judged, lambda step: progress(f"reduce {step}", 0.0))
-    except ValueError as error:
-        raise UserError(f"The model cannot be reduced: {error}") from error
+    return reduced
+
+
+def judged_of(task: Task, options: Options, reduced: Reduce, store: Store, progress: Progress) -> Judged:
+    """Return what orders are judged by: the validation samples with the original's answers, and models as the build makes them.
+
+    Raises
+    ------
+    UserError
+        If labels judge no answer, or too few samples could show anything.
+    """
+    validation = task.samples.validation
+    original = original_outputs(task, validation, open_device(options.device), store, progress) if validation else {}
+    if options.max_drop is not None:
+        each = confidence_of_each(len(ladder_of(task.systems)), options.confidence)
+        check_judgeable(task.samples.validation_labels, original, options.max_drop, each)
+
+    def quick(reductions: Mapping[str, Reduction]) -> dict[str, Reduction]:
+        return judged_after_calibration(task, options, reductions, store)
+
+    def finish(reductions: Mapping[str, Reduction]) -> dict[str, System]:
+        return calibrate_reductions(
+            task, options, reductions, store, lambda stage, share: progress(f"reduce {stage}", share)
+        ).systems
+
+    return Judged(task, original, options.method, reduced, quick, finish)
 
 
 def plain_orders(task: Task, options: Options) -> dict[str, int] | None:

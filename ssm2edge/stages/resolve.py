@@ -13,6 +13,7 @@ from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import METHODS
 from ssm2edge.stages.calibrate import calibration_signals
+from ssm2edge.stages.choosing import with_choosing_part
 from ssm2edge.stages.feedthrough import EXPECTED, with_feedthrough
 
 CALIBRATED, BLIND = 1 / 8, 1 / 2
@@ -40,7 +41,7 @@ def check(options: Options) -> None:
 
 def request_of(options: Options) -> Request:
     """Return how small the model becomes."""
-    return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of)
+    return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of, options.confidence)
 
 
 def as_they_are(options: Options) -> Options:
@@ -94,7 +95,7 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
             uniform_orders(task.systems, options.order)
         except ValueError as error:
             raise UserError(f"The model cannot be reduced: {error}") from error
-    task, options, reason = _sized(task, options)
+    task, options, reason = _sized(with_choosing_part(task, options), options)
     if not isinstance(options.horizon, str):
         task = dataclasses.replace(task, horizon=options.horizon)
     return with_feedthrough(task, options), options, reason

@@ -126,7 +126,7 @@ def show_built(
     console: Console, directory: Path, manifest: Manifest, verdict: Verdict, seconds: float, verbose: bool = False
 ) -> None:
     """Print a finished build: its layers, and at last what was lost, how large and fast it is, and where it lies."""
-    console.print(Group(_layers(manifest), *([checks_table(verdict)] if verbose else [])))
+    console.print(Group(_layers(manifest), *([checks_table(verdict)] if verbose else []), *_selection(manifest)))
     for line in closing(directory, manifest, verdict, seconds):
         console.print(line)
 
@@ -169,7 +169,14 @@ def _deviation(verdict: Verdict) -> str:
 
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:
     """Print an artifact as its manifest describes it."""
-    console.print(Group(_layers(manifest), _accuracy(manifest, manifest.accuracy, manifest.heads), _latency(manifest, None)))
+    console.print(
+        Group(
+            _layers(manifest),
+            _accuracy(manifest, manifest.accuracy, manifest.heads),
+            _latency(manifest, None),
+            *_selection(manifest),
+        )
+    )
     for line in (Text(f"{directory}: {_stream(manifest)}", style="bold"), *large_losses(manifest)):
         console.print(line)
 
@@ -177,6 +184,10 @@ def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None
 def large_losses(manifest: Manifest) -> list[Text]:
     """Return a red line for every output whose loss no user would want without knowing."""
     return [Text(loss.sentence, "bold red") for loss in losses(manifest) if loss.large]
+
+
+def _selection(manifest: Manifest) -> list[RenderableType]:
+    return [] if manifest.selection is None else [Text(manifest.selection.sentence)]
 
 
 def _stream(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ssm2edge.artifact import Accuracy
 from ssm2edge.verification.check import Array, Check
+from ssm2edge.verification.paired import risen_error
 from ssm2edge.verification.subject import Subject
 
 AGREEMENT = 1e-3
@@ -26,9 +27,15 @@ def nrmse(subject: Subject, name: str, measured: Accuracy) -> Check:
     The figure is the loss of fit in points, 100 times the rise of the NRMSE.
     """
     drop = 100.0 * (measured.artifact - measured.original)
+    labels = subject.reference.labels[name]
+    answers = subject.reference.original[name], subject.outputs[name]
+    # The interval of 95 % is that between bounds of 97.5 % on either side.
+    high = risen_error(*answers, labels, size_of(labels), 0.975).bound
+    low = -risen_error(*answers[::-1], labels, size_of(labels), 0.975).bound
+    shown = f", 95 % interval {low:.2f} to {high:.2f}" if np.isfinite(high - low) else ""
     detail = (
         f"NRMSE of the original {measured.original:.4f}, of the artifact {measured.artifact:.4f} on {measured.samples} samples: "
-        f"a loss of {drop:.2f} points of fit"
+        f"a loss of {drop:.2f} points of fit{shown}"
     )
     limit, recorded = subject.limits.drop, subject.recorded.get(name)
     passed = limit is None or drop <= limit
@@ -50,5 +57,10 @@ def normalised_error(predicted: Array, true: Array) -> float:
     """
     wanted = true.astype(np.float64)
     error = np.sqrt(np.mean((predicted.astype(np.float64) - wanted) ** 2))
-    scale = float(np.std(wanted)) or float(np.sqrt(np.mean(wanted**2))) or 1.0
-    return float(error / scale)
+    return float(error / size_of(wanted))
+
+
+def size_of(true: Array) -> float:
+    """Return the standard deviation of true outputs, or their size if they are constant."""
+    wanted = true.astype(np.float64)
+    return float(np.std(wanted)) or float(np.sqrt(np.mean(wanted**2))) or 1.0

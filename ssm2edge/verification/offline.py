@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssm2edge.verification.check import Check, relative_error, within
+from ssm2edge.verification.paired import root_mean_square_error
 from ssm2edge.verification.signals import shortened
 from ssm2edge.verification.subject import Subject
 
@@ -17,6 +18,22 @@ def parity(subject: Subject) -> Check:
     error = relative_error(subject.outputs, subject.reference.reduced)
     detail = f"offline graph against the reduced torch model on {subject.reference.samples} {subject.samples} samples"
     return within("offline.parity", error, subject.limits.parity, detail)
+
+
+def allowed_error(subject: Subject) -> Check | None:
+    """Check the outputs' error against the original's where the user set a limit, as the size was chosen by it."""
+    limit = subject.limits.error
+    if limit is None:
+        return None
+    names = list(subject.reference.original)
+    before, after = (
+        np.concatenate([found[name].reshape(len(found[name]), -1) for name in names], axis=1)
+        for found in (subject.reference.original, subject.outputs)
+    )
+    error = root_mean_square_error(before, after)
+    # Graphs compute in float32.
+    detail = f"root mean square of the outputs' error on {len(before)} samples that chose nothing, relative to the original's"
+    return within("offline.allowed_error", error, limit + subject.limits.parity, detail)
 
 
 def output_error(subject: Subject) -> Check:

@@ -20,11 +20,15 @@ Inputs = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest relative errors that pass, and the largest loss of accuracy or fit in points (hundredths); None for any loss."""
+    """Largest relative errors that pass, and the largest loss of accuracy or fit in points (hundredths); None for any loss.
+
+    ``error`` is that of the outputs against the original's, root mean square.
+    """
 
     parity: float = 1e-4
     streaming: float = 1e-4
     drop: float | None = None
+    error: float | None = None
 
 
 LIMITS = Limits()

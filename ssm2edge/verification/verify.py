@@ -18,6 +18,7 @@ Named = tuple[str, Callable[[Subject], Check | None]]
 OFFLINE: tuple[Named, ...] = (
     ("offline.parity", offline.parity),
     ("offline.error", offline.output_error),
+    ("offline.allowed_error", offline.allowed_error),
     ("offline.probes", layers.probes),
     ("layers.parity", layers.parity),
     ("bound.certified", bounded.certified),

@@ -18,6 +18,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_error": ("0.1", 0.1),
     "max_error_of": ('"bound"', "bound"),
     "max_drop": ("1", 1),
+    "confidence": ("0.9", 0.9),
     "max_loss": ("2.5", 2.5),
     "method": ('"modal"', "modal"),
     "block": ("4", 4),

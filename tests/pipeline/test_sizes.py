@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ssm2edge.original.recording import record_outputs
 from ssm2edge.pipeline import load
 from ssm2edge.reduction import Reduction
 from tests.command_line import call
-from tests.model_directories import model_directory, samples, tiny_model
+from tests.model_directories import LENGTH, model_directory, samples, tiny_model
 from tests.slow_cases import slow
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
@@ -64,11 +65,14 @@ def test_a_share_of_the_states_is_kept(source: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def judged(source: Path) -> Judged:
     task = load(open_source(str(source)))
-    return Judged(task, record_outputs(task.model, task.held_out, 1), "balanced")
+    pixels = np.random.default_rng(1).standard_normal((400, LENGTH, 1)).astype(np.float32)
+    original = record_outputs(task.model, {"pixels": pixels}, 1)
+    parts = {"validation": {"pixels": pixels}, "validation_labels": {"output": original["output"].argmax(1)}}
+    return Judged(dataclasses.replace(task, samples=dataclasses.replace(task.samples, **parts)), original, "balanced")
 
 
 def chosen(judged: Judged, request: Request) -> dict[str, Reduction]:
-    return choose_reductions(request, judged, lambda step: None)
+    return choose_reductions(request, judged, lambda step: None)[0]
 
 
 def states_of(reductions: dict[str, Reduction]) -> int:
@@ -81,7 +85,7 @@ def test_largest_errors_hold_and_larger_ones_allow_smaller_models(judged: Judged
     for error in (0.0, 1e-3, 0.02, 0.5):
         reductions = chosen(judged, Request(max_error=error))
         replaced = replace_layers(judged.task.model, {name: r.system for name, r in reductions.items()})
-        inputs = torch.from_numpy(np.asarray(judged.task.samples.calibration["pixels"]))
+        inputs = torch.from_numpy(np.asarray(judged.task.samples.validation["pixels"]))
         with torch.no_grad():
             expected, actual = judged.task.model(inputs), replaced(inputs)
         # Blocks are float32: what was chosen in float64 holds up to rounding.
@@ -97,12 +101,12 @@ def test_an_error_held_by_the_bound_takes_more_states_than_a_measured_one(judged
 
 
 def test_the_metric_falls_by_at_most_the_points_allowed(judged: Judged) -> None:
-    labels = judged.task.samples.labels["output"]
+    labels = judged.task.samples.validation_labels["output"]
     sizes = []
     for points in (0.0, 20.0, 100.0):
         reductions = chosen(judged, Request(max_drop=points))
         replaced = replace_layers(judged.task.model, {name: r.system for name, r in reductions.items()})
-        answers = record_outputs(replaced, judged.task.held_out, 1)["output"].argmax(1)
+        answers = record_outputs(replaced, judged.task.samples.validation, 1)["output"].argmax(1)
         # The original is right on every sample.
         assert 100 * float(np.mean(answers != labels)) <= points + 1e-9
         sizes.append(states_of(reductions))
