@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LARGEST_RADIUS = 1 - 2.0**-22
-"""Poles closer to the unit circle lie on it in float32."""
+LARGEST_RADIUS, LARGEST_REAL = 1 - 2.0**-22, 1 - 2.0**-24
+"""Pairs, and real poles, that are closer to the unit circle lie on it in float32."""
 
 LARGEST_NU = 32.0
 """Above it the modulus is zero in any arithmetic, and exp(nu) would overflow in the gradient."""
@@ -47,11 +47,16 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
     radius = float(poles.abs().max()) if poles.numel() else 0.0
     if not radius < 1:
         raise ValueError(f"a pole has modulus {radius:.6g}; only stable systems can become a block.")
-    log_modulus = poles.abs().clamp(1e-30, LARGEST_RADIUS).log()
+    log_modulus = poles.abs().clamp_min(1e-30).minimum(_largest(paired)).log()
     theta = torch.atan2(poles.imag, poles.real)
     first = torch.arange(poles.shape[-1]) % 2 == 0
     dynamics = torch.where(paired & ~first, theta.abs(), torch.log(-log_modulus))
     return dynamics, torch.where(poles.real < 0, -1.0, 1.0).double()
+
+
+def _largest(paired: Tensor) -> Tensor:
+    """Return the largest modulus that each state's pole may have."""
+    return torch.where(paired, LARGEST_RADIUS, LARGEST_REAL).double()
 
 
 def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +67,7 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
     dynamics = parameters.double()
     nu = torch.where(paired, dynamics[..., leader], dynamics)
     theta = torch.where(paired, dynamics[..., follower], torch.zeros_like(dynamics))
-    modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).clamp(max=LARGEST_RADIUS)
+    modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).minimum(_largest(paired))
     turn = torch.tensor([-1.0 if j % 2 == 0 else 1.0 for j in range(order)], dtype=torch.float64, device=dynamics.device)
     signs = torch.where(paired, torch.ones_like(modulus), signs.double())
     a = signs * modulus * torch.cos(theta)

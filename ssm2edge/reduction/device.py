@@ -1,33 +1,43 @@
-"""Noise of a reduction on a float32 device, by which reductions are judged if an original's modes cancel.
+"""Channels whose modes cancel: reduced for what a float32 recurrence computes.
 
 The search for poles evaluates sums over the original's residues.  A state matrix far from normal has residues far larger than its
-response: the sums are known to few digits, and poles that only cancel can look good.  Residues of such channels are fitted to the
-taps of the response themselves, so that error and noise together are smallest,
+response: the sums are known to few digits, and poles that only cancel can look good.  The poles of such channels are grown on the
+taps of the response (``growing.py``), and their residues are fitted to the taps, so that error and noise together are smallest,
 
     |h - Phi r|^2 + WEIGHT^2 |noise(r)|^2,
 
-and the best poles are those for which this is smallest.
+for the poles that the device will have.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.contract import Reduction
+from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
+from ssm2edge.reduction.balanced import balance, project
+from ssm2edge.reduction.growing import grown
+from ssm2edge.reduction.newton import Minimum
+from ssm2edge.reduction.sections import Sections, sections_of, slowest_decay
+from ssm2edge.reduction.shared_poles import SharedChannels
+from ssm2edge.reduction.taps import LONGEST, taps_of
+from ssm2edge.systems.dense import to_modal
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.response import impulse_response, pole_sequences
-from ssm2edge.systems.rounding import RECURRENCE, recurrence_noise, relative_float32_noise
+from ssm2edge.systems.rounding import RECURRENCE, relative_float32_noise
+from ssm2edge.systems.stability import into_disc
 from ssm2edge.systems.system import System, siso_bank
 
 LARGEST_NOISE = 1e-4
 """Rounding of a channel's residues to float32, relative to its response, from which on its modes are said to cancel."""
 
-WEIGHT = 3e3
-"""Of the noise of a recurrence beside the error: inputs that are slower than white ones excite slow modes many times more."""
+WEIGHT = 10.0
+"""Of the noise of a recurrence beside the error: inputs that are slower than white ones excite slow modes more."""
 
-LONGEST = 4096
-"""Taps that residues are fitted to on the infinite horizon."""
+RIDGE = (WEIGHT * RECURRENCE) ** 2
+"""The same weight, as one of the residues' own energy (``projection.py``)."""
 
 
 def cancels(system: System) -> Tensor:
@@ -37,12 +47,31 @@ def cancels(system: System) -> Tensor:
     return relative_float32_noise(system) > LARGEST_NOISE
 
 
-def felt_error(system: System, reduction: Reduction, lost: Tensor) -> Tensor:
-    """Return the errors of a reduction, with the noise of a float32 recurrence in the channels ``lost``, of :func:`cancels`."""
-    error = reduction.error.clone()
-    if lost.any():
-        error[lost] = torch.hypot(error[lost], WEIGHT * recurrence_noise(reduction.system[lost]))
-    return error
+def held(poles: Tensor) -> Tensor:
+    """Return the poles that a block in float32 has in place of the given ones, ``(*batch, r)``, stable and in canonical order."""
+    paired = poles.imag != 0
+    parameters, signs = initial_dynamics(poles, paired)
+    a, b = section_coefficients(parameters.float(), paired, signs)
+    upper = torch.where(torch.arange(poles.shape[-1]) % 2 == 0, 1.0, -1.0)
+    return torch.where(paired, torch.complex(a, upper * b.abs()), torch.complex(a, torch.zeros_like(a)))
+
+
+def grown_channels(system: System, order: int, horizon: int | None) -> tuple[System, Minimum]:
+    """Reduce SISO channels by growing their poles, up to their own order; return the end of the path as well."""
+    targets = taps_of(system, horizon, RIDGE)
+    slowest = slowest_decay(system.poles, horizon)
+    balancing = balance(system, min(order, system.order - 1), horizon) if system.order > 1 else None
+
+    def rival(states: int) -> Sections:
+        if balancing is None or states == system.order:
+            return sections_of(system.poles, slowest)
+        dense = project(replace(balancing, T=balancing.T[..., :states], W=balancing.W[..., :states]))
+        return sections_of(into_disc(to_modal(dense).poles), slowest)
+
+    channels = len(system.poles)
+    alone = SharedChannels(targets, torch.arange(channels), torch.ones(channels, dtype=torch.float64), channels)
+    end = grown(alone, order, slowest, rival)
+    return calm_outputs(system, held(end.sections.poles()), horizon), end
 
 
 def calm_outputs(system: System, poles: Tensor, horizon: int | None) -> System:
@@ -74,20 +103,3 @@ def calm_outputs(system: System, poles: Tensor, horizon: int | None) -> System:
     other = torch.where(first, torch.roll(solved, -1, dims=-1), torch.roll(solved, 1, dims=-1))
     halves = torch.where(first, torch.complex(solved, other), torch.complex(other, -solved))
     return siso_bank(poles, torch.where(paired, halves, solved.to(halves)), system.D[:, 0, 0])
-
-
-def calmest(system: System, candidates: list[Tensor], horizon: int | None) -> tuple[System, Tensor]:
-    """Return the channels with the poles, among several sets, for which error and noise together are smallest.
-
-    The index of the set, ``(channels,)``, is returned as well.
-    """
-    taps = LONGEST if horizon is None else horizon
-    goal = impulse_response(system, taps + 1)
-    fits = [calm_outputs(system, poles, horizon) for poles in candidates]
-    errors = [(impulse_response(fit, taps + 1) - goal).square().sum((-3, -2, -1)) for fit in fits]
-    felt = torch.stack([error + (WEIGHT * recurrence_noise(fit)).square() for error, fit in zip(errors, fits, strict=True)])
-    best = felt.argmin(0)
-    rows = torch.arange(len(best))
-    poles = torch.stack([fit.poles for fit in fits])[best, rows]
-    residues = torch.stack([fit.residues for fit in fits])[best, rows]
-    return siso_bank(poles, residues, system.D[:, 0, 0]), best

@@ -1,7 +1,7 @@
 """h2-optimal reduction: TLH2 start, second-order refinement in a parameterisation that cannot leave the unit disc.
 
 SISO channels go through the search of ``search.py``, whose starts include every other method's poles: with the outputs fitted
-anew, no channel ends worse than any of them.
+anew, no channel ends worse than any of them.  Channels whose modes cancel beyond float32 are grown instead (``growing.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.coupled import ranked, refine_best
-from ssm2edge.reduction.device import calmest, cancels, felt_error
+from ssm2edge.reduction.device import cancels, grown_channels
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import Channels, Minimum, channels_of, minimise
@@ -25,7 +25,7 @@ from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.tlh2 import tlh2_from
 from ssm2edge.systems.norms import h2_error
-from ssm2edge.systems.system import System
+from ssm2edge.systems.system import System, concatenate
 from ssm2edge.systems.window import window_sum
 
 # Relative differences of errors below this are rounding: no fall-back is reported for them.
@@ -43,9 +43,24 @@ HELD = 1.02
 
 def gradient(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by refinement, started from TLH2, balanced truncation and picks of modes."""
-    if system.is_siso and system.M is None:
-        return channel_gradient(system, order, horizon)
-    return coupled_gradient(system, order, horizon)
+    if not system.is_siso or system.M is not None:
+        return coupled_gradient(system, order, horizon)
+    lost = cancels(system)
+    parts = [channel_gradient(system[~lost], order, horizon)] if not lost.all() else []
+    parts += [cancelling_gradient(system[lost], order, horizon)] if lost.any() else []
+    if len(parts) == 1:
+        return parts[0]
+    places = torch.argsort(lost.to(torch.int8), stable=True).argsort()
+    outcomes, iterations = (torch.cat([getattr(part, name) for part in parts])[places] for name in ("outcomes", "iterations"))
+    reduced = concatenate([part.system for part in parts])[places]
+    return summarise(system, reduced, "gradient", horizon, outcomes, iterations)
+
+
+def cancelling_gradient(system: System, order: int, horizon: int | None) -> Reduction:
+    """Grow the poles of SISO channels whose modes cancel."""
+    reduced, end = grown_channels(system, order, horizon)
+    outcomes = torch.where(end.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
+    return summarise(system, reduced, "gradient", horizon, outcomes, end.iterations)
 
 
 def coupled_gradient(system: System, order: int, horizon: int | None) -> Reduction:
@@ -86,8 +101,7 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
     outcomes = torch.where(converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, iterations)
     exact = [summarise(system, with_exact_outputs(system, rival, horizon), "rival", horizon) for rival in rivals]
-    result = never_worse(system, result, starts + exact)
-    return calmed(system, result, [start.system for start in (*starts, *exact)])
+    return never_worse(system, result, starts + exact)
 
 
 def last_polish(system: System, channels: Channels, best: Minimum) -> tuple[System, Tensor, Tensor]:
@@ -126,26 +140,11 @@ def with_exact_outputs(system: System, rival: System, horizon: int | None) -> Sy
     return put(exact, lost, rival.with_output(rival.C, system.D)[lost]) if lost.any() else exact
 
 
-def calmed(system: System, result: Reduction, starts: list[System]) -> Reduction:
-    """Take the poles, of the result or a start, with which a float32 device errs least, if the original's modes cancel."""
-    lost = cancels(system)
-    if not lost.any():
-        return result
-    calm, which = calmest(
-        system[lost], [poles[lost] for poles in (result.system.poles, *(start.poles for start in starts))], result.horizon
-    )
-    outcomes = result.outcomes.clone()
-    outcomes[lost] = torch.where(which == 0, outcomes[lost], int(Outcome.FELL_BACK))
-    reduced = put(result.system, lost, calm)
-    return summarise(system, reduced, result.method, result.horizon, outcomes, result.iterations)
-
-
 def never_worse(system: System, result: Reduction, starts: list[Reduction]) -> Reduction:
     """Put back each start that is better than the result; if it is so by rounding only, the outcome stays."""
-    cancelling = cancels(system)
-    reduced, outcomes, error = result.system, result.outcomes, felt_error(system, result, cancelling)
+    reduced, outcomes, error = result.system, result.outcomes, result.error
     for start in starts:
-        theirs = felt_error(system, start, cancelling)
+        theirs = start.error
         lost = ~(error <= theirs)
         if lost.any():
             reduced = put(reduced, lost, start.system[lost])

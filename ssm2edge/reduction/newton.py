@@ -18,7 +18,7 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.projection import EPS, RIDGE, gram_factor, memory, rounding_energy
+from ssm2edge.reduction.projection import EPS, RIDGE, gram_factor, memory, ridge_of, rounding_energy
 from ssm2edge.reduction.sections import Sections
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.gram import real_gram
@@ -47,6 +47,20 @@ class Channels:
 
     def __getitem__(self, index: Tensor | slice) -> Channels:
         return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon, self.ridge)
+
+    @property
+    def rows(self) -> int:
+        """Numbers that are computed for each pole."""
+        return self.poles.shape[-1]
+
+    def moments(self, poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``H`` at the logarithms of the poles and its first two derivatives, each ``(batch, r)``."""
+        zero, one, two = (correlations(self, sums, paired) for sums in window_sums(self.poles, poles, self.horizon))
+        return zero, one, two
+
+    def penalty(self, gram: Tensor, memories: Tensor, poles: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the ridge; its derivative is left out."""
+        return ridge_of(memories, self.ridge), None
 
 
 def channels_of(system: System, horizon: int | None, ridge: float = RIDGE) -> Channels:
@@ -83,9 +97,41 @@ class Minimum:
     converged: Tensor
 
 
-def evaluate(channels: Channels, sections: Sections) -> Local:
+class Targets(Protocol):
+    """Responses of SISO channels, however they are given: by poles and residues, or by their taps."""
+
+    @property
+    def energy(self) -> Tensor: ...
+
+    @property
+    def horizon(self) -> int | None: ...
+
+    @property
+    def ridge(self) -> float: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    def __getitem__(self, index: Tensor | slice, /) -> Self: ...
+
+    def moments(self, poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``sum_k k^i h[k] pole^k`` for i = 0, 1, 2."""
+
+    def penalty(self, gram: Tensor, memories: Tensor, poles: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the weights of the normalised residues' energies, and the derivatives of their logarithms by nu, if they count.
+
+        Parameters
+        ----------
+        gram
+            ``(batch, r, r)``, real.
+        memories, poles
+            ``(batch, r)``; memories of :func:`~ssm2edge.reduction.projection.memory`.
+        """
+
+
+def evaluate(channels: Targets, sections: Sections) -> Local:
     """Return value, gradient and Hessian of the projected squared error with respect to the scaled parameters."""
-    batch, length = len(channels.energy), max(1, BLOCK // (channels.poles.shape[-1] * sections.parameters.shape[-1]))
+    batch, length = len(channels.energy), max(1, BLOCK // (channels.rows * sections.parameters.shape[-1]))
     parts = [_evaluate(channels[i : i + length], sections[slice(i, i + length)]) for i in range(0, max(batch, 1), length)]
     return Local(*(torch.cat([getattr(part, name) for part in parts]) for name in ("value", "gradient", "hessian")))
 
@@ -96,12 +142,14 @@ def correlations(channels: Channels, kernel: Tensor, paired: Tensor) -> Tensor:
     return half + torch.where(paired, swapped(half), half).conj()
 
 
-def _evaluate(channels: Channels, sections: Sections) -> Local:
+def _evaluate(channels: Targets, sections: Sections) -> Local:
     poles, paired = sections.poles(), sections.paired
-    H, H1, H2 = (correlations(channels, x, paired) for x in window_sums(channels.poles, poles, channels.horizon))
+    H, H1, H2 = channels.moments(poles, paired)
     s, s1, s2 = window_sums(poles, poles, channels.horizon)
     own = memory(s, paired)
-    L, scale, jitter = gram_factor(real_gram(s, paired), own, channels.ridge)
+    gram = real_gram(s, paired)
+    weights, bent = channels.penalty(gram, own, poles)
+    L, scale, jitter = gram_factor(gram, weights)
     target = real_rows(H[..., None], paired).real * scale[..., None]
     half = torch.linalg.solve_triangular(L, target, upper=False)
     normalised = torch.linalg.solve_triangular(L.mT, half, upper=True)
@@ -123,7 +171,16 @@ def _evaluate(channels: Channels, sections: Sections) -> Local:
     # log lambda bends with nu: its second derivative is its first, -exp(nu), of both members of a pair; theta is linear.
     theta = paired & (torch.arange(poles.shape[-1]) % 2 == 1)
     curved = torch.where(theta, torch.zeros_like(gradient), gradient)
+    if bent is not None:
+        first, second = (_on_first(weights * normalised[..., 0].square() * power, paired) for power in (bent, bent.square()))
+        gradient, curved = gradient + first, curved + second
     return Local(value, gradient, hessian + torch.diag_embed(curved))
+
+
+def _on_first(values: Tensor, paired: Tensor) -> Tensor:
+    """Return the sums over pairs at the places of their first members, and single values at theirs."""
+    theta = paired & (torch.arange(values.shape[-1]) % 2 == 1)
+    return torch.where(theta, 0.0, torch.where(paired, values + swapped(values), values))
 
 
 class Target(Protocol):

@@ -57,15 +57,20 @@ def rounding_energy(residues: Tensor, memories: Tensor, jitter: Tensor | None = 
     return 4 * (residues.abs() * weights.sqrt()).sum(-1).square()
 
 
-def gram_factor(gram: Tensor, memories: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor, Tensor]:
+def ridge_of(memories: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Return the weights of the normalised residues' energies, ``(*batch, r)``, from memories of :func:`memory`."""
+    return (ridge * memories).clamp_max(LARGEST_RIDGE)
+
+
+def gram_factor(gram: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Factor real Gram matrices with their ridge, ``gram + ridge = diag(scale)^-1 L L^T diag(scale)^-1``.
 
     Parameters
     ----------
     gram
         ``(*batch, r, r)``.
-    memories
-        ``(*batch, r)``, of :func:`memory`.
+    weights
+        ``(*batch, r)``, what the ridge adds to the diagonal of the normalised matrices; of :func:`ridge_of`.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def gram_factor(gram: Tensor, memories: Tensor, ridge: float = RIDGE) -> tuple[T
         Lower triangular ``(*batch, r, r)``, ``(*batch, r)``, and the diagonal shift that was needed, ``(*batch,)``.
     """
     scale = unit_scale(gram)
-    normalised = scaled(gram, scale) + torch.diag_embed((ridge * memories).clamp_max(LARGEST_RIDGE))
+    normalised = scaled(gram, scale) + torch.diag_embed(weights)
     L, info = torch.linalg.cholesky_ex(normalised)
     jitter = torch.zeros(gram.shape[:-2], dtype=gram.dtype)
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype)
@@ -102,7 +107,7 @@ def with_best_outputs(system: System, poles: Tensor, B: Tensor, horizon: int | N
     X = (system.B @ B.mT) * window_sum(system.poles, poles, horizon)
     own_sums = window_sum(poles, poles, horizon)
     gram = (B @ B.mT) * own_sums
-    L, scale, _ = gram_factor(real_gram(gram, paired), memory(own_sums, paired), ridge)
+    L, scale, _ = gram_factor(real_gram(gram, paired), ridge_of(memory(own_sums, paired), ridge))
     Y = real_rows((system.C @ X).mT, paired).real
     C = complex_columns((scale[..., None] * torch.cholesky_solve(scale[..., None] * Y, L)).mT, paired)
     M = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssm2edge.reduction.newton import Channels, Local, evaluate
+from ssm2edge.reduction.newton import Local, Targets, evaluate
 from ssm2edge.reduction.sections import Sections
 
 
@@ -35,7 +35,7 @@ class SharedChannels:
         Number of groups.
     """
 
-    channels: Channels
+    channels: Targets
     group: Tensor
     steps: Tensor
     groups: int

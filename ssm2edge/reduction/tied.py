@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.device import calm_outputs, cancels, felt_error
+from ssm2edge.reduction.device import RIDGE, calm_outputs, cancels
+from ssm2edge.reduction.growing import grown
 from ssm2edge.reduction.modal import keep_modes
 from ssm2edge.reduction.newton import Minimum, channels_of, minimise
-from ssm2edge.reduction.own_order import SPREADS, harmonics
 from ssm2edge.reduction.projection import refit_channels
 from ssm2edge.reduction.search import LONG, SHORT, ranked
-from ssm2edge.reduction.sections import sections_of, slowest_decay
+from ssm2edge.reduction.sections import Sections, sections_of, slowest_decay
 from ssm2edge.reduction.shared_poles import SharedChannels, evaluate_shared, of_channels
+from ssm2edge.reduction.taps import taps_of
 from ssm2edge.systems.system import System, siso_bank
 from ssm2edge.systems.tie import Tie, follow, pairs_upright
 
@@ -85,27 +86,31 @@ class _Shared:
 
     def reduce(self, order: int, method: str) -> Reduction:
         """Reduce to shared poles of the given order."""
-        identity = order == self.bank.order
-        outcome = torch.full((self.target.groups,), int(Outcome.REPAIRED if identity else Outcome.CONVERGED))
-        if method != "gradient" and not identity:
+        if order == self.bank.order or (method == "gradient" and cancels(self.bank).any()):
+            return self._grown(order, method)
+        if method != "gradient":
             joint = self._at_mean_step(order, method)
-            outcome = joint.outcomes
-            return self._reduction(joint.system.poles, method, outcome, joint.iterations)
-        starts = self._harmonics() if identity else self._starts(order)
-        sections = [sections_of(poles, self.slowest) for poles in starts]
+            return self._reduction(joint.system.poles, method, joint.outcomes, joint.iterations)
+        sections = [sections_of(poles, self.slowest) for poles in self._starts(order)]
         tried = ranked([minimise(self.target, start, SHORT, evaluate=evaluate_shared) for start in sections], POLISHED)
         ended = [minimise(self.target, minimum.sections, LONG, evaluate=evaluate_shared) for minimum in tried]
         best: Minimum = ranked(ended, 1)[0]
-        if not identity:
-            outcome = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
-        result = self._reduction(best.sections.poles(), method, outcome, best.iterations)
-        lost = cancels(self.bank)
-        if not lost.any():
-            return result
-        # The search is not to be trusted then: the start or result with the least noise on a device is taken.
-        fell_back = torch.full_like(outcome, int(Outcome.REPAIRED if identity else Outcome.FELL_BACK))
-        rivals = [self._reduction(poles, method, fell_back, best.iterations) for poles in starts]
-        return min([result, *rivals], key=lambda reduction: float(felt_error(self.bank, reduction, lost).square().sum()))
+        outcome = torch.where(best.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
+        return self._reduction(best.sections.poles(), method, outcome, best.iterations)
+
+    def _grown(self, order: int, method: str) -> Reduction:
+        """Grow shared poles: float32 could not hold what the search would find."""
+        target = replace(self.target, channels=taps_of(self.bank, self.horizon, RIDGE))
+
+        def rival(states: int) -> Sections:
+            own = states == self.bank.order
+            poles = self._shared_poles() if own else self._at_mean_step(states, START).system.poles
+            return sections_of(poles, self.slowest)
+
+        end = grown(target, order, self.slowest, rival)
+        ended = torch.where(end.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
+        outcome = torch.full_like(ended, int(Outcome.REPAIRED)) if order == self.bank.order else ended
+        return self._reduction(end.sections.poles(), method, outcome, end.iterations)
 
     def _shared_poles(self) -> Tensor:
         """Return the original's poles at the smallest step of each group."""
@@ -123,10 +128,6 @@ class _Shared:
         modes = siso_bank(own, torch.ones_like(own), own.new_zeros(len(own), dtype=torch.float64))
         picks = [keep_modes(modes, self.target.summed(score), order)[0].poles for score in scores]
         return [self._at_mean_step(order, START).system.poles, *picks]
-
-    def _harmonics(self) -> list[Tensor]:
-        own = self._shared_poles()
-        return [own, *(harmonics(own, spread) for spread in SPREADS)]
 
     def _at_mean_step(self, order: int, method: str) -> Reduction:
         """Reduce each group as one system at the geometric mean of its steps; its poles are returned for the smallest step."""
