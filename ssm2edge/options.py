@@ -121,7 +121,7 @@ class Options:
     )
     length: int | None = _option(
         None,
-        "The only length of sequences that the whole-sequence graph takes: that of the samples. Such a model does not stream.",
+        "The only length of sequences that the graphs take: that of the samples.",
         int,
         metavar="SAMPLES",
         default_text="any, where the model holds for every length",

@@ -399,6 +399,8 @@ class Manifest:
         By target, the C form as it was last verified; left out otherwise.
     selection
         The choice of the size, where samples chose it; left out otherwise.
+    lengths
+        ``shortest`` and ``longest``: samples of the sequences that the graphs take; left out where there is no longest one.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
@@ -425,6 +427,7 @@ class Manifest:
     calibrated_on: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     devices: Mapping[str, DeviceRecord] = field(default_factory=dict, metadata={"optional": True})
     selection: SelectionRecord | None = field(default=None, metadata={"optional": True})
+    lengths: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property

@@ -34,6 +34,8 @@ def choose_forms(traced: TracedModel, choices: Mapping[str, str]) -> None:
     ExportError
         If a choice cannot be read, or no layer has that name.
     """
+    if traced.free is not None:
+        choose_forms(traced.free, choices)
     found = {node: layer_name(node) for node in traced.program.graph.nodes if node.target in COEFFICIENTS}
     for pattern, text in choices.items():
         try:

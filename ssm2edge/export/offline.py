@@ -6,6 +6,7 @@ import onnx
 
 from ssm2edge.export.onnx_graph import to_onnx
 from ssm2edge.export.ownership import name_layers
+from ssm2edge.export.span import lengths
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 from ssm2edge.traced.inputs import time_of
 from ssm2edge.traced.program import TracedModel
@@ -24,7 +25,7 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
         traced.outputs,
         {
             "kind": "offline",
-            **({} if traced.length is None else {"length": str(traced.length)}),
+            **lengths(traced),
             "multiple": str(traced.multiple),
             "shortest": str(traced.shortest),
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],

@@ -8,6 +8,7 @@ from torch.export import Dim
 
 from ssm2edge.export.onnx_graph import to_onnx
 from ssm2edge.export.ownership import name_layers
+from ssm2edge.export.span import lengths
 from ssm2edge.export.streaming import RULES, StateSpec, StreamingModule, to_streaming
 from ssm2edge.traced.errors import ExportError
 from ssm2edge.traced.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
@@ -28,6 +29,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
     ExportError
         If the block is not a multiple of the model's frame, or the block form cannot be written as ONNX.
     """
+    traced = traced.free or traced
     name_layers(traced.program)
     module = streaming_module(traced, block)
     program = _trace_block(module, traced, block)
@@ -40,6 +42,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
             "kind": "stream",
             "block": str(block),
             "frame": str(module.frame),
+            **lengths(traced),
             "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
             "outputs": [
                 {"name": name, "time_axis": axes[0] if (axes := traced.time_axes(value)) else None, "batch_axis": 0}
@@ -65,7 +68,7 @@ def streaming_module(traced: TracedModel, block: int | None = None) -> Streaming
     ExportError
         If the block is not a multiple of the model's frame.
     """
-    module = to_streaming(traced, RULES)
+    module = to_streaming(traced.free or traced, RULES)
     if block is not None and block % module.frame:
         raise ExportError(
             f"The model cannot stream in blocks of {block} samples, because it changes the rate of time: "

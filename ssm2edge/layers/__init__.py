@@ -27,6 +27,7 @@ from ssm2edge.layers.registry import BLOCKS, LIBRARIES, block_of
 from ssm2edge.layers.replacing import blocks, describe_blocks, exchange_block, exportable, replace_layers
 from ssm2edge.layers.s5 import S5
 from ssm2edge.layers.s5_import import s5_from_flax, s5_model_from_flax
+from ssm2edge.layers.spans import Span, span_of
 from ssm2edge.layers.tied_block import TiedBank
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ReducedMimo",
     "Refusal",
     "RefusedLayer",
+    "Span",
     "TiedBank",
     "Wrapper",
     "around",
@@ -63,4 +65,5 @@ __all__ = [
     "replace_layers",
     "s5_from_flax",
     "s5_model_from_flax",
+    "span_of",
 ]

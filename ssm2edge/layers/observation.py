@@ -35,11 +35,14 @@ class Examples:
         Two different sequences of one length.
     shorter
         The beginning of the first; None to skip the run on it.
+    length
+        Samples of the first.
     """
 
     first: Sequence[Tensor]
     second: Sequence[Tensor]
     shorter: Sequence[Tensor] | None
+    length: int
 
     @staticmethod
     def of(inputs: Sequence[Tensor], time_axes: Sequence[int | None]) -> Examples:
@@ -53,7 +56,7 @@ class Examples:
         length = next(x.shape[axis] for x, axis in pairs if axis is not None)
         kept = length - length // 3
         shorter = [x[:1] if axis is None else x[:1].narrow(axis, 0, kept) for x, axis in pairs] if length > 2 else None
-        return Examples(first, second, shorter)
+        return Examples(first, second, shorter, length)
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,8 @@ class RealisedLayer(nn.Module):
         Call of a block in its place.
     realised
         Record of the realisation; None if the system is exact.
+    longest
+        Samples of the longest sequences of the model on which the module is this system; None for all.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class RealisedLayer(nn.Module):
         stored: Sequence[Tensor],
         route: Route,
         realised: Realised | None,
+        longest: int | None = None,
     ) -> None:
         super().__init__()
         self.original = original
@@ -76,6 +79,7 @@ class RealisedLayer(nn.Module):
         self.offset = offset
         self.route = route
         self.realised = realised
+        self.longest = longest
         # By name, so that copies of the layer have tensors of their own.
         ids = {id(x) for x in stored}
         named = (*original.named_parameters(), *original.named_buffers())
@@ -145,6 +149,11 @@ class RealisedLibrary:
     def kind(self, module: nn.Module) -> str:
         """Return the kind of system."""
         return "SISO bank" if _layer(module).system.batch_shape else "MIMO"
+
+    def lengths(self, module: nn.Module) -> range | None:
+        """Return up to the samples that it was measured on, if its response goes on otherwise after them."""
+        longest = _layer(module).longest
+        return None if longest is None else range(1, longest + 1)
 
     def read(self, module: nn.Module) -> Mapping[str, System]:
         """Return the realised system."""

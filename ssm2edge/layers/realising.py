@@ -80,15 +80,15 @@ def realised_model(
     for path in convolutions:
         # A convolution whose weights the model uses without a call is a part of another operation.
         if calls[path]:
-            layers[path] = _convolution(path or THE_MODEL, wrapped.get_submodule(path), calls[path][0])
+            layers[path] = _convolution(path or THE_MODEL, wrapped.get_submodule(path), calls[path][0], examples.length)
         elif path in named:
             raise LayerError(f"{path} was named as LTI, but the model does not call it; name a module whose forward is called.")
     opened = {path: _opened(wrapped, path, examples, path in named) for path in filters}
     for path in probed:
-        layers[path] = _probed(path or THE_MODEL, wrapped.get_submodule(path), *seen[path])
+        layers[path] = _probed(path or THE_MODEL, wrapped.get_submodule(path), *seen[path], examples.length)
     for path in readers:
         module = wrapped.get_submodule(path)
-        layers[path] = _registered(path or THE_MODEL, module, registered[type(module)], *seen[path])
+        layers[path] = _registered(path or THE_MODEL, module, registered[type(module)], *seen[path], examples.length)
     result = _placed(wrapped, layers)
     for path, filter in opened.items():
         if filter is not None:
@@ -130,19 +130,22 @@ def _outermost(model: nn.Module, wanted: Callable[[nn.Module], bool], taken: Col
     return found
 
 
-def _convolution(path: str, module: nn.Module, call: Call) -> RealisedLayer:
+def _convolution(path: str, module: nn.Module, call: Call, length: int) -> RealisedLayer:
     assert isinstance(module, nn.Conv1d)
     u = call.arguments[0] if 0 in call.arguments else call.arguments["input"]
     route = route_of(module)
     taps = response_of(path, module, u.shape[-1] + route.padding - route.reach)
     bias = None if module.bias is None else module.bias.detach()
     realisation = realise(taps)
+    whole = response_of(path, module, 2 * max(taps.shape[-1], route.reach + 1))
+    found = impulse_response(realisation.system, whole.shape[-1])
     return RealisedLayer(
-        module, LONG_CONVOLUTION, realisation.system, bias, [module.weight], route, _described(realisation, taps)
-    )
+        module, LONG_CONVOLUTION, realisation.system, bias, [module.weight], route, _described(realisation, taps),
+        None if goes_on(found, whole, taps.shape[-1]) else length,
+    )  # fmt: skip
 
 
-def _probed(path: str, module: nn.Module, passage: Passage, call: Call) -> RealisedLayer:
+def _probed(path: str, module: nn.Module, passage: Passage, call: Call, length: int) -> RealisedLayer:
     signal = _signal(passage, call)
     response = probe(path, module, passage, signal)
     realisation = realise(response.taps)
@@ -155,6 +158,7 @@ def _probed(path: str, module: nn.Module, passage: Passage, call: Call) -> Reali
         stored,
         PassageRoute(passage),
         _described(realisation, response.taps),
+        _longest(module, realisation.system, passage, signal, length),
     )
 
 
@@ -183,7 +187,7 @@ def _described(realisation: Realisation, taps: Tensor) -> Realised:
     return Realised(taps.shape[-1], realisation.total, int((realisation.repaired > 0).sum()))
 
 
-def _registered(path: str, module: nn.Module, reader: Reader, passage: Passage, call: Call) -> RealisedLayer:
+def _registered(path: str, module: nn.Module, reader: Reader, passage: Passage, call: Call, length: int) -> RealisedLayer:
     try:
         system = reader(module)
     except Exception as error:  # the user's own code may raise anything
@@ -204,7 +208,8 @@ def _registered(path: str, module: nn.Module, reader: Reader, passage: Passage, 
     signal = _signal(passage, call)
     offset = _check_reader(path, module, system, passage, signal)
     stored: list[Tensor] = [*module.parameters()] or [*module.buffers()]
-    return RealisedLayer(module, REGISTERED, system, offset, stored, PassageRoute(passage), None)
+    longest = _longest(module, system, passage, signal, length)
+    return RealisedLayer(module, REGISTERED, system, offset, stored, PassageRoute(passage), None, longest)
 
 
 def _line(error: Exception) -> str:
@@ -241,6 +246,26 @@ def _check_reader(path: str, module: nn.Module, system: System, passage: Passage
         )
     constant = rest[0, :, -1]
     return constant if float(constant.abs().max()) > 0 else None
+
+
+def _longest(module: nn.Module, system: System, passage: Passage, signal: Tensor, length: int) -> int | None:
+    """Return the samples on which a module was measured, if it answers otherwise on twice as many, or not at all."""
+    steps = 2 * signal.shape[-1]
+    u = torch.randn((*signal.shape[:-1], steps), generator=torch.Generator().manual_seed(0)).to(signal)
+    try:
+        with torch.no_grad():
+            rest, y = (passage.call(module, x, passage.others).double() for x in (torch.zeros_like(u), u))
+    except Exception:  # the user's own code may raise anything
+        return length
+    expected = convolved(impulse_response(system, steps), u.double())
+    return None if y.shape == expected.shape and goes_on(expected, y - rest, signal.shape[-1]) else length
+
+
+def goes_on(found: Tensor, expected: Tensor, measured: int) -> bool:
+    """Return True if signals differ little behind the samples that were measured, or no more than before."""
+    difference = found - expected
+    before, after = (float(part.norm()) for part in (difference[..., :measured], difference[..., measured:]))
+    return after <= max(REGISTERED_TOLERANCE * float(expected.norm()), 2 * before)
 
 
 def _signal(passage: Passage, call: Call) -> Tensor:

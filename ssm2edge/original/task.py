@@ -16,7 +16,7 @@ from torch import nn
 
 from ssm2edge.cache import attributes, bytecode, key_of, source_code, tool
 from ssm2edge.errors import UserError
-from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, exportable, find_refused, replace_layers
+from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, Span, exportable, find_refused, replace_layers, span_of
 from ssm2edge.loading import Samples, Source
 from ssm2edge.systems.system import System
 from ssm2edge.traced import ExportError, InputAxes, LengthError, Network, TracedModel, beginning, trace, trace_at
@@ -91,6 +91,11 @@ class Task:
         return {name: layer.system for name, layer in self.layers.items()}
 
     @cached_property
+    def span(self) -> Span:
+        """The lengths on which the layers are these systems."""
+        return span_of(self.layers.values())
+
+    @cached_property
     def key(self) -> str:
         """Hash of everything but samples on which results computed from the model depend."""
         model, source = self.model, self.source
@@ -153,9 +158,9 @@ class Task:
         inputs = [InputAxes(name, axes[name], torch.from_numpy(value)) for name, value in self.first.items()]
         try:
             if self.only is None:
-                traced = trace(exportable(replaced), inputs, self.outputs)
+                traced = self._spanned(trace(exportable(replaced), inputs, self.outputs))
             else:
-                traced = trace_at(exportable(replaced), inputs, self.only, self.outputs, "the option length")
+                traced = self._at(self.only, replaced, inputs)
         except LengthError as error:
             try:
                 _refuse_other_axis(replaced, inputs, error)
@@ -171,6 +176,20 @@ class Task:
                     "one answer for each sequence, without mixing the batch or time into it."
                 )
         return self._from_finite_lengths(traced, replaced)
+
+    def _spanned(self, traced: TracedModel) -> TracedModel:
+        """Bind a traced model to the lengths on which its layers are their systems."""
+        longest = min((x for x in (traced.longest, self.span.longest) if x is not None), default=None)
+        return dataclasses.replace(traced, shortest=max(traced.shortest, self.span.shortest), longest=longest)
+
+    def _at(self, length: int, replaced: nn.Module, inputs: Sequence[InputAxes]) -> TracedModel:
+        """Trace a model for one length, and for all if it can be: a stream of so many samples is made of that."""
+        traced = trace_at(exportable(replaced), inputs, length, self.outputs, "the option length")
+        try:
+            free = trace(exportable(replaced), inputs, self.outputs)
+        except LengthError as error:
+            return dataclasses.replace(traced, place=error.place)
+        return dataclasses.replace(traced, free=dataclasses.replace(free, shortest=length, longest=length))
 
     def _from_finite_lengths(self, traced: TracedModel, replaced: nn.Module) -> TracedModel:
         """Begin at the first length at which the model has a finite answer: one sample has no standard deviation."""

@@ -13,7 +13,7 @@ from ssm2edge.runtime.ports import Array, Port
 
 
 class Model:
-    """An offline graph, any batch size and any length.
+    """An offline graph, any batch size and any length, or those that it was built for.
 
     Parameters
     ----------
@@ -83,6 +83,11 @@ class Model:
         """The only number of samples of a sequence; None for models that take any."""
         return self._open().signature.only
 
+    @property
+    def longest(self) -> int | None:
+        """Largest number of samples of a sequence; None for models without one."""
+        return self._open().signature.longest
+
     def run(self, samples: Array | Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs of whole sequences, by name.
 
@@ -123,6 +128,8 @@ class Model:
             raise InputError("The sequence has no sample: give at least one.")
         if self.length not in (None, length):
             raise InputError(f"The sequence has {length} samples, but the model takes sequences of exactly {self.length}.")
+        if self.longest is not None and length > self.longest:
+            raise InputError(f"The sequence has {length} samples, but the model takes no more than {self.longest}: cut it.")
         if length < self.shortest:
             raise InputError(f"The sequence has {length} samples, but the model takes no fewer than {self.shortest}.")
         if length % self.multiple:

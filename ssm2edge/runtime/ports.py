@@ -136,8 +136,8 @@ class Signature:
         models. Lengths of an offline graph are multiples of it.
     shortest
         Smallest number of samples that an offline graph takes.
-    only
-        The only number of samples that an offline graph takes; None where any will do.
+    only, longest
+        The only number of samples of a sequence, and the largest; None where any will do.
     layers
         The reduced layers of an offline graph.
     """
@@ -150,6 +150,7 @@ class Signature:
     frame: int = 1
     shortest: int = 1
     only: int | None = None
+    longest: int | None = None
     layers: tuple[LayerPort, ...] = ()
 
     def gather(self, samples: Array | Mapping[str, Array]) -> tuple[Array, ...]:
@@ -230,6 +231,8 @@ def read_signature(
             raise ValueError(f"kind {kind!r}")
         block = int(metadata["ssm2edge.block"]) if kind == "stream" else None
         states = json.loads(metadata["ssm2edge.states"]) if kind == "stream" else []
+        only = metadata.get("ssm2edge.length")
+        longest = metadata.get("ssm2edge.longest", only)
         signature = Signature(
             kind=kind,
             block=block,
@@ -238,7 +241,8 @@ def read_signature(
             states=tuple(_state(entry, given, taken) for entry in states),
             frame=int(metadata.get("ssm2edge.frame" if kind == "stream" else "ssm2edge.multiple", "1")),
             shortest=int(metadata.get("ssm2edge.shortest", "1")),
-            only=int(metadata["ssm2edge.length"]) if "ssm2edge.length" in metadata else None,
+            only=None if only is None else int(only),
+            longest=None if longest is None else int(longest),
             layers=tuple(_layer(entry) for entry in json.loads(metadata.get("ssm2edge.layers", "[]"))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
@@ -260,6 +264,8 @@ def _check(name: str, signature: Signature, given: set[str], taken: set[str]) ->
         raise GraphError(
             f"{name} has a frame of {signature.frame} samples, which its block or length cannot have: build it again."
         )
+    if signature.longest is not None and signature.longest < max(1, signature.block or 1):
+        raise GraphError(f"{name} takes no more than {signature.longest} samples, which fill no block: build it again.")
     if signature.kind == "stream":
         if signature.block is None or signature.block < 1:
             raise GraphError(f"{name} has a block of {signature.block} samples, which is less than one: build it again.")

@@ -71,12 +71,23 @@ class Stream:
         self.pending = 0
         """Samples that wait for their block to fill."""
         self._answered = False
+        self._taken = np.zeros((batch, 1), np.int64)
         self._results = tuple(zip((port.name for port in signature.outputs), self._bound.outputs, strict=True))
         self.reset()
         # A step of one sample costs a few microseconds in all, so the values that `push` compares are prepared once.
-        single = len(signature.inputs) == 1
-        self._whole = self._bound.inputs[0].shape if single else None
         self._dtype = self._bound.inputs[0].dtype
+        self._bind(signature.longest, signature.only)
+
+    def _bind(self, longest: int | None, only: int | None) -> None:
+        """Let sequences have no more than ``longest`` samples, and exactly ``only``."""
+        self._longest, self._only = longest, only
+        inputs = self._bound.inputs
+        self._whole = inputs[0].shape if len(inputs) == 1 and longest is None else None
+
+    def unbind(self) -> None:
+        """Take sequences of any length, also where the answers do not hold for it: to time calls, and to look at states."""
+        self._open()
+        self._bind(None, None)
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -87,6 +98,18 @@ class Stream:
     def outputs(self) -> tuple[Port, ...]:
         """The outputs of `push`: with a time axis, the part of the sequence; without one, a running answer."""
         return self._open().signature.outputs
+
+    @property
+    def length(self) -> int | None:
+        """The only number of samples of a sequence; None for models that take any."""
+        self._open()
+        return self._only
+
+    @property
+    def longest(self) -> int | None:
+        """Largest number of samples of a sequence; None for models without one."""
+        self._open()
+        return self._longest
 
     @property
     def sha256(self) -> str:
@@ -117,7 +140,7 @@ class Stream:
         Raises
         ------
         InputError
-            If a name, dtype or shape does not fit; no sample is taken then.
+            If a name, dtype or shape does not fit, or the sequence becomes longer than the model takes; no sample is taken then.
         """
         if (
             self.pending == 0
@@ -138,8 +161,19 @@ class Stream:
         Outputs that run along time are causal, so a block filled up with zeros yields them exactly; running answers are those of
         the last whole block, because the zeros would enter them. Models that change the rate of time yield outputs for whole
         frames.
+
+        Raises
+        ------
+        InputError
+            If the model takes sequences of one length only, and a row has got fewer samples; the stream stays as it is.
         """
         signature = self._open().signature
+        short = self._taken[(self._taken > 0) & (self._taken < (self._only or 0))]
+        if short.size:
+            raise InputError(
+                f"The sequence ends after {short[0]} samples, but the model takes sequences of exactly {self._only}: push "
+                "the rest, or reset the stream."
+            )
         outputs = {port.name: self._empty(port, value) for port, value in self._along_time()} | self._answers()
         if self.pending and any(port.time_axis is not None for port in signature.outputs):
             for port, buffer in zip(signature.inputs, self._bound.inputs, strict=True):
@@ -171,6 +205,7 @@ class Stream:
         else:
             index = self._rows(rows, "reset")
         self._bound.reset(index)
+        self._taken[index] = 0
         # NaN marks a row without an answer among rows that have one.
         for port, value in zip(self.outputs, self._bound.outputs, strict=True):
             if port.time_axis is None:
@@ -307,6 +342,8 @@ class Stream:
         if values[0].shape[0] != self.batch:
             raise InputError(f"The samples have {values[0].shape[0]} rows, but the stream has {self.batch}.")
         length, block, start = signature.length(values), self.block, 0
+        if self._longest is not None:
+            self._count(length, self._longest)
         blocks = (self.pending + length) // block
         parts = {port.name: self._empty(port, value, blocks) for port, value in self._along_time()}
         # Views with time first make the loop over blocks short.
@@ -335,6 +372,16 @@ class Stream:
                 target[number * len(source) : (number + 1) * len(source)] = source
         return parts | self._answers()
 
+    def _count(self, length: int, longest: int) -> None:
+        """Count samples, of which the model takes no more than so many in one sequence."""
+        taken = int(self._taken.max())
+        if taken + length > longest:
+            raise InputError(
+                f"The sequence has {taken} samples and gets {length} more, but the model takes no more than {longest}: flush or "
+                "reset the stream where a new sequence begins."
+            )
+        self._taken += length
+
     def _along_time(self) -> list[tuple[Port, Array]]:
         pairs = zip(self.outputs, self._bound.outputs, strict=True)
         return [(port, value) for port, value in pairs if port.time_axis is not None]
@@ -352,6 +399,8 @@ class Stream:
         for port, value in zip(signature.outputs, self._bound.outputs, strict=True):
             if port.time_axis is None:
                 views[f"answer {port.name}"] = value
+        if self._longest is not None:
+            views["taken"] = self._taken
         return views
 
     @staticmethod

@@ -34,6 +34,7 @@ from ssm2edge.stages.replace import Reduced
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import spectral_radius
 from ssm2edge.systems.system import System
+from ssm2edge.traced import TracedModel
 from ssm2edge.verification import Verdict
 
 
@@ -80,6 +81,7 @@ def describe(
         heads=verdict.heads,
         calibrated_on=_sequences(task, options),
         selection=None if selection is None else selection_record(task, options, selection),
+        lengths=lengths_record(reduced.traced),
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
 
@@ -108,6 +110,11 @@ def selection_record(task: Task, options: Options, selection: Selection) -> Sele
         smaller=smaller,
         needed=needed,
     )
+
+
+def lengths_record(traced: TracedModel) -> dict[str, int]:
+    """Return the smallest and the largest length that the graphs take; nothing where there is no largest one."""
+    return {} if traced.longest is None else {"shortest": traced.shortest, "longest": traced.longest}
 
 
 def task_record(task: Task) -> dict[str, Any] | None:

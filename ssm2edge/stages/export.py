@@ -46,13 +46,13 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
         samples.
     """
     check_labels(task, check_answers(task))
-    frame, reason = 1, None
+    frame, reason = 1, task.span.reason or None
     try:
         choose_forms(task.full_traced, options.plan)
         frame = streaming_module(task.full_traced, options.block).frame
     except StreamingError as error:
         # Such a model has a whole-sequence graph, and the manifest says why no other.
-        reason = str(error) if task.full_traced.length is not None else None
+        reason = str(error) if task.full_traced.length is not None else reason
     except ExportError as error:
         raise UserError(str(error)) from error
     else:
@@ -67,7 +67,8 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
     if options.block is not None:
         return options, reason
     if frame > 1:
-        reason = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in it meet."
+        block = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in it meet."
+        reason = f"{reason} {block}" if reason else block
     return dataclasses.replace(options, block=frame), reason
 
 

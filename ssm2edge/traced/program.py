@@ -48,12 +48,14 @@ class TracedModel:
         The symbols in the sizes; the time symbol counts multiples.
     multiple
         The model takes lengths that are divisible by this.
-    shortest
-        Smallest length for which no value inside the model is empty.
+    shortest, longest
+        Smallest length for which no value inside the model is empty, and the largest that the model takes, None without one.
     length
-        The only length that the model takes; None where it is free.
+        The length at which the program was traced, whose sizes are numbers; None where time is a symbol.
     place
         Operation and line of the user's code that fix the length; empty where they are not known.
+    free
+        The same with a symbol for time, of which a stream is made, where the user asked for one length.
     """
 
     program: ExportedProgram
@@ -65,6 +67,13 @@ class TracedModel:
     shortest: int = 1
     length: int | None = None
     place: str = ""
+    longest: int | None = None
+    free: TracedModel | None = None
+
+    @property
+    def only(self) -> int | None:
+        """The only length that the model takes; None where there are several."""
+        return self.longest if self.longest == self.shortest else None
 
     def batch_first(self, value: Tensor) -> bool:
         """Return True if the first axis of a traced tensor is the batch itself, neither a multiple of it nor something else."""
@@ -183,7 +192,7 @@ def trace_at(
     _tidied(program)
     batch = _symbol(program, time_of(inputs)[0], 0)
     names, none = _names(program, outputs), sympy.Dummy("time")
-    return TracedModel(program, tuple(inputs), names, batch, none, 1, length, length, place)
+    return TracedModel(program, tuple(inputs), names, batch, none, 1, length, length, place, length)
 
 
 def _tidied(program: ExportedProgram) -> None:

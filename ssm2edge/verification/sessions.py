@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm2edge.runtime import Model, Stream
+from ssm2edge.runtime import Model
 from ssm2edge.verification.check import Array
 from ssm2edge.verification.clock import Clock
 from ssm2edge.verification.subject import Subject
@@ -99,7 +99,7 @@ def openers(subject: Subject, inputs: Mapping[str, Array]) -> dict[str, Opener]:
     @contextlib.contextmanager
     def stream() -> Iterator[Callable[[], object]]:
         assert subject.stream is not None
-        with Stream(subject.stream, 1, threads=subject.threads) as stream:
+        with subject.open_stream(1, endless=True) as stream:
             block = subject.cut(inputs, 0, stream.block)
             samples = next(iter(block.values())) if len(block) == 1 else block
             yield lambda: stream.push(samples)

@@ -37,7 +37,7 @@ def silence(subject: Subject) -> Check | None:
     # From magnitude one to below the smallest normal float32 takes 87.3 time constants; twice as long for large states.
     wanted = int(175 / -math.log(radius)) if radius > 0.0 else 0
     length = max(2048, min(wanted, LONGEST_SILENCE))
-    with subject.open_stream(1) as stream:
+    with subject.open_stream(1, endless=True) as stream:
         block = stream.block
         stream.push(_samples(subject, held_out, max(block, BURST // block * block), generator))
         # A whole number of blocks, so that nothing is pending when states are read.

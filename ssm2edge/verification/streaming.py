@@ -7,6 +7,7 @@ with blocks of T samples, a stream of L samples must answer what the offline gra
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -51,11 +52,11 @@ def carried(subject: Subject) -> Check:
     """Check states carried from one held-out sequence into the next against the offline graph on all of them in a row."""
     available = subject.held_out(16)
     rows = min(ROWS, _rows(available))
-    inputs = _in_a_row(subject, available, rows)
+    inputs = subject.cut(_in_a_row(subject, available, rows), 0, subject.model.longest or sys.maxsize)
     with subject.open_stream(rows) as stream:
         error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
         # A reset must remove all of it.
-        again = subject.cut(inputs, 0, min(subject.length(inputs), 8 * stream.block))
+        again = subject.cut(inputs, 0, subject.model.length or min(subject.length(inputs), 8 * stream.block))
         error = max(error, _against_offline(subject, again, _stream(subject, stream, again), stream))
     detail = f"{rows} streams of {subject.length(inputs)} samples, {subject.samples} sequences in a row, then reset and run again"
     return within("streaming.carried", error, subject.limits.streaming, detail)
@@ -122,7 +123,7 @@ def probes(subject: Subject) -> Check | None:
     held_out = subject.reference.inputs
     if not any(value.dtype.kind == "f" and subject.time_axes[name] is not None for name, value in held_out.items()):
         return None
-    length = min(1024, subject.length(held_out))
+    length = subject.model.length or min(1024, subject.length(held_out))
     inputs = with_signals(held_out, subject.time_axes, length)
     answers = subject.model.run(inputs).values()
     answered = np.all([np.isfinite(value).all(tuple(range(1, value.ndim))) for value in answers], axis=0)

@@ -126,10 +126,13 @@ class Subject:
         """Time axis of every input and output by name."""
         return {port.name: port.time_axis for port in (*self.model.inputs, *self.model.outputs)}
 
-    def open_stream(self, batch: int) -> Stream:
-        """Open a fresh stream, if there is a streaming graph."""
+    def open_stream(self, batch: int, *, endless: bool = False) -> Stream:
+        """Open a fresh stream, if there is a streaming graph; an endless one takes more samples than the model holds for."""
         assert self.stream is not None
-        return Stream(self.stream, batch, threads=self.threads)
+        stream = Stream(self.stream, batch, threads=self.threads)
+        if endless:
+            stream.unbind()
+        return stream
 
     def check_name(self, metric: str, output: str) -> str:
         """Return the name of the check that judges an output: the metric alone if only the first output has labels."""

@@ -22,7 +22,7 @@ def time_graphs(subject: Subject, rounds: int = 20, budget: float = 2.0) -> Comp
     candidates: dict[str, Callable[[], object]] = {"offline": lambda: subject.model.run(inputs)}
     if subject.stream is None or subject.length(inputs) == 0:
         return interleaved(candidates, baseline="offline", rounds=rounds, budget=budget)
-    with subject.open_stream(1) as stream:
+    with subject.open_stream(1, endless=True) as stream:
         part = subject.cut(inputs, 0, stream.block)
         samples = next(iter(part.values())) if len(part) == 1 else part
         candidates["stream"] = lambda: stream.push(samples)
