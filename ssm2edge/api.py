@@ -130,6 +130,7 @@ def build(
     static: Sequence[str] = (),
     shape: Any = None,
     scale: Any = None,
+    rate: int | None = None,
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]] | None = None,
     trust_pickle: bool = False,
     force: bool = False,
@@ -167,6 +168,8 @@ def build(
         Names of the classes.
     lti, static, shape, scale, readers
         As for `compress`; with a shape the artifact is verified on synthetic sequences.
+    rate
+        Samples a second of recordings that are the model's input; `ssm2edge run` refuses those of another rate.
     trust_pickle
         Load weights files that can run code.
     force
@@ -195,7 +198,7 @@ def build(
     >>> built = ssm2edge.build(model, samples, "build/mine", order=8, calibrate="match")  # doctest: +SKIP
     """
     pipeline = _pipeline()
-    from ssm2edge.loading import metrics_of, open_source
+    from ssm2edge.loading import metrics_of, open_source, rate_of
     from ssm2edge.options import options_from
     from ssm2edge.stages.in_memory import processed, task_in_memory
     from ssm2edge.stages.progress import silent
@@ -213,11 +216,11 @@ def build(
             raise UserError("A model directory or factory brings labels, classes and readers itself; leave these arguments out.")
         source = open_source(
             os.fspath(model), _path(weights), _path(samples), time_axis, metric, tuple(lti), trust_pickle, tuple(static),
-            shape, scale,
+            shape, scale, rate=rate,
         )  # fmt: skip
         built = pipeline.build(source, options_from(source.defaults, options), Path(out), force, report, rebuild)
         return Artifact._of(built)
-    named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static)}
+    named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static), "rate": rate_of(rate)}
     if samples is None and held_out is None and shape is None:
         raise UserError("A build needs samples to verify the artifact on; give some, batch first, or the shape of a sequence.")
     described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named, **_known(samples, held_out, shape, scale)}

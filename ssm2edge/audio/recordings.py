@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from ssm2edge.audio.listening import Heard, Listener
 from ssm2edge.audio.log_mel import LogMel
 from ssm2edge.audio.wav import read_recording
 from ssm2edge.errors import UserError
+
+AtRate = Callable[[int, NDArray[Any], int, Path], NDArray[Any]]
+"""Takes a rate, a recording, its own rate and its path; returns the recording at the rate."""
 
 PIECE = 0.02
 """Seconds of sound that a device passes on at a time."""
@@ -41,17 +44,22 @@ class FrontEnd:
         """Return the name of a class, or its number."""
         return self.classes[index] if index < len(self.classes) else str(index)
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, path: Path, at: AtRate) -> NDArray[np.float32]:
         """Return one channel of a recording: the mean of its channels.
+
+        Parameters
+        ----------
+        path
+            Of the recording.
+        at
+            Returns a recording at the rate of the frames, or refuses it.
 
         Raises
         ------
         UserError
-            If the file cannot be read, has another sample rate, or is too short for a frame.
+            If the file cannot be read, or is too short for a frame.
         """
-        signal, rate = read_recording(path)
-        if rate != self.frames.sample_rate:
-            raise UserError(f"{path} has {rate} samples a second, but the model hears {self.frames.sample_rate}: convert it.")
+        signal = at(self.frames.sample_rate, *read_recording(path), path)
         if len(signal) < self.frames.window:
             raise UserError(f"{path} has {len(signal)} samples, but a frame takes {self.frames.window}: give a longer recording.")
         mixed: NDArray[np.float32] = signal.mean(axis=1, dtype=np.float32)

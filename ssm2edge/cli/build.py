@@ -17,6 +17,9 @@ from ssm2edge.errors import VerificationError
 @click.command()
 @with_options(*SOURCE)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Build directory to make.")
+@click.option(
+    "--rate", type=click.IntRange(min=1), metavar="HZ", help="Samples a second of recordings that the model takes as they are."
+)
 @with_options(*BUILD)
 @click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
 @click.option("--rebuild", is_flag=True, help="Compute everything again, also what earlier builds finished.")

@@ -17,32 +17,37 @@ from ssm2edge.errors import UserError
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--input", "source", type=click.Path(path_type=Path), required=True, help="Samples: .npy, .npz or .wav.")
 @click.option("--stream", "streaming", is_flag=True, help="Run block by block instead of whole.")
+@click.option("--resample", is_flag=True, help="Bring a recording of another rate to the model's.")
 @click.option("--output", "target", type=click.Path(path_type=Path), help="Write the outputs: .npy, or .npz for several.")
 @threads_option
 @json_option
-def run(directory: Path, source: Path, streaming: bool, target: Path | None, threads: int, as_json: bool) -> None:
+def run(directory: Path, source: Path, streaming: bool, resample: bool, target: Path | None, threads: int, as_json: bool) -> None:
     """Run the artifact in DIRECTORY on samples from a file and print its answer.
 
     A recording goes through the model's front end, if it has one; --stream prints every word in it with its time.
     """
     from ssm2edge.artifact import open_artifact
     from ssm2edge.audio.recordings import FrontEnd
+    from ssm2edge.cli.resampling import Resampling
     from ssm2edge.cli.samples import read_samples
     from ssm2edge.runtime import Model, Stream
 
     task = open_artifact(directory).manifest.task
-    front_end = FrontEnd.of(task) if source.suffix.lower() == ".wav" else None
+    is_recording, resampling = source.suffix.lower() == ".wav", Resampling(resample)
+    if resample and not is_recording:
+        raise UserError(f"{source} is no recording that has a rate: leave --resample out, or give a .wav file.")
+    front_end = FrontEnd.of(task) if is_recording else None
     if front_end is not None and streaming:
         if target is not None:
             raise UserError("Words heard in a recording are no arrays: leave --output out, or --stream.")
-        tell_words(directory, front_end, source, threads, as_json)
+        tell_words(directory, front_end, front_end.read(source, resampling.at), threads, as_json)
         return
     with progress_to_stderr("running", quiet=as_json) as progress:
         with Model(directory, threads=threads) as model:
             if front_end is None:
-                samples = read_samples(source, model.inputs)
+                samples = read_samples(source, model.inputs, resampling)
             else:
-                samples = {model.inputs[0].name: front_end.frames.frames(front_end.read(source))[None]}
+                samples = {model.inputs[0].name: front_end.frames.frames(front_end.read(source, resampling.at))[None]}
             final = {port.name for port in model.outputs if port.time_axis is None}
             outputs = {} if streaming else model.run(samples)
         if streaming:
@@ -71,11 +76,11 @@ def run(directory: Path, source: Path, streaming: bool, target: Path | None, thr
         show_answers(wide_console(), outputs, final, (task or {}).get("classes", ()))
 
 
-def tell_words(directory: Path, front_end: Any, source: Path, threads: int, as_json: bool) -> None:
+def tell_words(directory: Path, front_end: Any, signal: Any, threads: int, as_json: bool) -> None:
     """Print the words of a recording with their times, and the speed relative to real time."""
     from ssm2edge.audio.recordings import listen
 
-    listened = listen(directory, front_end, front_end.read(source), threads)
+    listened = listen(directory, front_end, signal, threads)
     if as_json:
         words = [
             {"word": front_end.name(one.index), "probability": one.probability, "start": one.start, "end": one.end}

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm2edge.audio.wav import read_wav
+from ssm2edge.audio.wav import read_recording
+from ssm2edge.cli.resampling import Resampling
 from ssm2edge.errors import UserError
 
 Array = NDArray[Any]
@@ -23,11 +24,13 @@ class Input(Protocol):
     @property
     def shape(self) -> tuple[int | str | None, ...]: ...
     @property
+    def rate(self) -> int | None: ...
+    @property
     def dtype(self) -> np.dtype[Any]: ...
     def describe(self) -> str: ...
 
 
-def read_samples(path: Path, inputs: Sequence[Input]) -> dict[str, Array]:
+def read_samples(path: Path, inputs: Sequence[Input], resampling: Resampling) -> dict[str, Array]:
     """Return the inputs of a model from a file.
 
     Parameters
@@ -37,15 +40,18 @@ def read_samples(path: Path, inputs: Sequence[Input]) -> dict[str, Array]:
         ``[time, channels]``, samples from -1 to 1.
     inputs
         The inputs of the model.
+    resampling
+        What becomes of a recording of another rate than the model's.
 
     Raises
     ------
     UserError
-        If the file cannot be read or its arrays do not fit the model.
+        If the file cannot be read, is a recording of another rate, or its arrays do not fit the model.
     """
     suffix = path.suffix.lower()
     if suffix == ".wav":
-        arrays: Mapping[str, Array] = {_only(inputs, path): read_wav(path)}
+        name, rate = _only(inputs, path), inputs[0].rate
+        arrays: Mapping[str, Array] = {name: resampling.at(rate, *read_recording(path), path)}
     elif suffix == ".npy":
         arrays = {_only(inputs, path): _load(path)}
     elif suffix == ".npz":

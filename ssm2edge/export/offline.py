@@ -28,7 +28,7 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
             **lengths(traced),
             "multiple": str(traced.multiple),
             "shortest": str(traced.shortest),
-            "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
+            "inputs": [entry.described() for entry in traced.inputs],
             "outputs": outputs,
         },
         {"batch": (place, 0)} | ({"time": (place, axis)} if traced.length is None else {}),

@@ -43,7 +43,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
             "block": str(block),
             "frame": str(module.frame),
             **lengths(traced),
-            "inputs": [{"name": entry.name, "time_axis": entry.time_axis, "batch_axis": 0} for entry in traced.inputs],
+            "inputs": [entry.described() for entry in traced.inputs],
             "outputs": [
                 {"name": name, "time_axis": axes[0] if (axes := traced.time_axes(value)) else None, "batch_axis": 0}
                 for name, value in zip(traced.outputs, traced.output_values(), strict=True)

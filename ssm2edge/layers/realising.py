@@ -179,7 +179,12 @@ def _opened(model: nn.Module, path: str, examples: Examples, named: bool) -> Ope
     for use in uses:
         realisation = realise(use.response.taps)
         record = _described(realisation, use.response.taps)
-        layers.append(RealisedLayer(module, LONG_CONVOLUTION, realisation.system, use.response.offset, stored, use.route, record))
+        # Nothing is known of taps behind those that the samples reach.
+        layers.append(
+            RealisedLayer(
+                module, LONG_CONVOLUTION, realisation.system, use.response.offset, stored, use.route, record, examples.length
+            )
+        )
     return OpenedFilter(module, layers, taps)
 
 

@@ -8,7 +8,7 @@ from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
 from ssm2edge.loading.model import UserModel, load_model, load_user_model, ready
 from ssm2edge.loading.samples import Samples, load_arrays, samples_of
-from ssm2edge.loading.source import Source, metrics_of, open_source
+from ssm2edge.loading.source import Source, metrics_of, open_source, rate_of
 from ssm2edge.loading.synthetic import held_out, known_of_shapes, with_calibration
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "load_user_model",
     "metrics_of",
     "open_source",
+    "rate_of",
     "read_flax_tree",
     "ready",
     "samples_of",

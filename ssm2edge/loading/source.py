@@ -21,7 +21,7 @@ METRICS = ("accuracy", "nrmse")
 
 KEYS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"factory", "arguments", "weights", "lti"}),
-    "samples": frozenset({"file", "shape", "scale", "time_axis", "static"}),
+    "samples": frozenset({"file", "shape", "scale", "time_axis", "static", "rate"}),
     "task": frozenset({"metric", "metrics", "classes"}),
     "front_end": frozenset({"kind", "sample_rate", "window", "hop", "mels", "span"}),
     "build": frozenset(TABLE),
@@ -66,6 +66,8 @@ class Source:
         Shapes of inputs of which there are no samples, in place of a samples file; the empty name stands for the only input.
     scales
         Known means and deviations of inputs.
+    rate
+        Samples a second of recordings that are the model's input itself; None if it takes none, or a front end stands before it.
     trust_pickle
         Load weights files that can run code.
     in_memory
@@ -87,6 +89,7 @@ class Source:
     static: tuple[str, ...] = ()
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    rate: int | None = None
     trust_pickle: bool = False
     in_memory: bool = False
 
@@ -105,6 +108,8 @@ class Source:
             recorded["classes"] = list(self.classes)
         if self.front_end is not None:
             recorded["front_end"] = dict(self.front_end)
+        if self.rate is not None:
+            recorded["rate"] = self.rate
         return recorded or None
 
     @property
@@ -143,6 +148,7 @@ def open_source(
     shape: Any = None,
     scale: Any = None,
     needed: bool = True,
+    rate: int | None = None,
 ) -> Source:
     """Read SOURCE: a model directory, or ``file.py:function`` with options; options win over build.toml.
 
@@ -150,7 +156,7 @@ def open_source(
     ----------
     given
         SOURCE.
-    weights, samples, time_axis, metric, lti, trust_pickle, static
+    weights, samples, time_axis, metric, lti, trust_pickle, static, rate
         As fields of :class:`Source`; None or empty where build.toml decides.
     shape
         Shapes in place of samples, as :func:`ssm2edge.signals.shape.shapes_of` reads them.
@@ -182,6 +188,7 @@ def open_source(
             metrics={**source.metrics, **metrics},
             lti=lti or source.lti,
             static=static or source.static,
+            rate=source.rate if rate is None else rate_of(rate, source.front_end),
             trust_pickle=trust_pickle,
         )
     if ":" not in given:
@@ -200,7 +207,7 @@ def open_source(
     axis = 1 if time_axis is None else time_axis
     return Source(
         given, directory, named, samples, {}, weights, axis, metrics, lti=lti, static=static, shapes=shapes, scales=scales,
-        trust_pickle=trust_pickle,
+        rate=rate_of(rate), trust_pickle=trust_pickle,
     )  # fmt: skip
 
 
@@ -217,6 +224,32 @@ def metrics_of(metric: str | Mapping[str, str] | None) -> dict[str, str]:
     if unknown:
         raise UserError(f"There is no metric {unknown[0]!r}; choose one of {', '.join(METRICS)}.")
     return metrics
+
+
+def rate_of(rate: Any, front_end: Mapping[str, Any] | None = None, key: str = "The rate") -> int | None:
+    """Return a rate of samples.
+
+    Parameters
+    ----------
+    rate
+        As the user gives it.
+    front_end
+        Of the model.
+    key
+        Name for sentences.
+
+    Raises
+    ------
+    UserError
+        If it is no whole number of at least one, or the front end has a rate already.
+    """
+    if rate is None:
+        return None
+    if type(rate) is not int or rate < 1:
+        raise UserError(f"{key} is {rate!r}; give the samples a second as a whole number of at least 1.")
+    if front_end is not None:
+        raise UserError(f"{key} is that of recordings that the model takes as they are, but it has a front end; leave it out.")
+    return rate
 
 
 def _from_directory(given: str, directory: Path) -> Source:
@@ -260,6 +293,7 @@ def _from_directory(given: str, directory: Path) -> Source:
     static = _entry(file, content, "samples", "static", list) if "static" in described else []
     if not all(isinstance(name, str) for name in static):
         raise UserError(f"{file} must give samples.static as a list of names of inputs.")
+    front_end = _front_end(file, content) if "front_end" in content else None
     return Source(
         given,
         directory,
@@ -271,11 +305,12 @@ def _from_directory(given: str, directory: Path) -> Source:
         metrics,
         content.get("build", {}),
         tuple(classes),
-        _front_end(file, content) if "front_end" in content else None,
+        front_end,
         tuple(patterns),
         tuple(static),
         shapes_of(described["shape"]) if "shape" in described else {},
         scales_of(described.get("scale")),
+        rate_of(described.get("rate"), front_end, f"samples.rate of {file}"),
     )
 
 

@@ -155,7 +155,8 @@ class Task:
             If it cannot be exported; the sentence names layers that were left as they are.
         """
         axes = self.samples.axes
-        inputs = [InputAxes(name, axes[name], torch.from_numpy(value)) for name, value in self.first.items()]
+        rate = self.source.rate
+        inputs = [InputAxes(name, axes[name], torch.from_numpy(value), rate) for name, value in self.first.items()]
         try:
             if self.only is None:
                 traced = self._spanned(trace(exportable(replaced), inputs, self.outputs))

@@ -43,12 +43,15 @@ class Port:
         Element type.
     time_axis
         Axis along which time runs; None for an input given once, or an output that is a final (streaming: running) answer.
+    rate
+        Samples a second of an input that takes recordings; None where the build was not given any.
     """
 
     name: str
     shape: tuple[int | str | None, ...]
     dtype: np.dtype[Any]
     time_axis: int | None
+    rate: int | None = None
 
     def along_time(self, start: int, stop: int) -> tuple[slice, ...]:
         """Return the index of samples ``start`` to ``stop`` of an array of this port."""
@@ -284,7 +287,8 @@ def _port(entry: Mapping[str, Any], tensors: Mapping[str, tuple[np.dtype[Any], t
         raise ValueError(f"{entry['name']} has its batch on axis {entry['batch_axis']}, not 0")
     if axis is not None and not (type(axis) is int and 0 < axis < len(shape)):
         raise ValueError(f"{entry['name']} has time axis {axis} among {len(shape)} axes")
-    return Port(str(entry["name"]), shape, dtype, axis)
+    rate = entry.get("rate")
+    return Port(str(entry["name"]), shape, dtype, axis, None if rate is None else int(rate))
 
 
 def _layer(entry: Mapping[str, Any]) -> LayerPort:

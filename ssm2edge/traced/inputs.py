@@ -21,11 +21,19 @@ class InputAxes:
         Position of time in its shape; the batch is axis 0.  None for an input that is given once for the whole sequence.
     example
         Any tensor of the right dtype and trailing sizes; its batch and time sizes do not matter.
+    rate
+        Samples a second, where the user gives them.
     """
 
     name: str
     time_axis: int | None
     example: Tensor
+    rate: int | None = None
+
+    def described(self) -> dict[str, str | int | None]:
+        """Return the entry of the input in a graph's metadata."""
+        entry = {"name": self.name, "time_axis": self.time_axis, "batch_axis": 0}
+        return entry if self.rate is None or self.time_axis is None else {**entry, "rate": self.rate}
 
     def resized(self, batch: int, length: int) -> tuple[int, ...]:
         """Return its shape for so many sequences of a length."""

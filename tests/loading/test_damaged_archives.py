@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ssm2edge.artifact import ArtifactError, load_reference, load_responses
+from ssm2edge.cli.resampling import Resampling
 from ssm2edge.cli.samples import read_samples
 from ssm2edge.errors import UserError
 from ssm2edge.loading import Signature, read_flax_tree
@@ -21,7 +22,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "responses": load_responses,
     "samples": lambda path: load_samples(path, Signature(("u",)), 1),
     "parameters": read_flax_tree,
-    "inputs": lambda path: read_samples(path, [Port("u", ("batch", "time", 1), np.dtype(np.float32), 1)]),
+    "inputs": lambda path: read_samples(path, [Port("u", ("batch", "time", 1), np.dtype(np.float32), 1)], Resampling()),
 }
 
 HEADERS = {
