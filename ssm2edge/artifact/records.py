@@ -369,8 +369,8 @@ class Manifest:
         Bound on the output error with what it rests on; None if none was computed.
     task
         ``metric`` (``accuracy`` or ``nrmse``), ``metrics`` (by output, where several are judged), ``classes`` (names),
-        ``front_end`` (what turns recordings into inputs), ``rate`` (samples a second of recordings that are the input), each where
-        there is one; None without a task.
+        ``front_end`` (what turns recordings into inputs), ``rate`` (samples a second of recordings), each where there is
+        one; None without a task.
     accuracy
         Of the first output with labels; None without labels.
     parity
