@@ -181,7 +181,7 @@ class _Source:
         lines += [f"(void){self._names.ports[b.name]};" for b in self._step.inputs if not self._used(b)]
         for kernel in self._step.kernels:
             titles = ", ".join(dict.fromkeys(kernel.titles))
-            lines.append(f"/* {titles.replace('*/', '')} */")
+            lines.append(f"/* {titles.replace('*/', 'all/')} */")
             if isinstance(kernel, Loop):
                 written = write_loop(kernel, self._place, self._table)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ssm2edge.firmware.distributing import distribute
 from ssm2edge.firmware.fusing import fuse
 from ssm2edge.firmware.graph import Graph
 from ssm2edge.firmware.kernels import Call, Kernel
@@ -78,7 +79,9 @@ def make_step(graph: Graph) -> Step:
         If a node has none.
     """
     lowering = Lowering(graph)
-    lowering.run(graph.operations, EMITTERS)
+    signature = graph.signature
+    ends = [graph.tensors[name] for name in (*(p.name for p in signature.outputs), *(s.output for s in signature.states))]
+    lowering.run(distribute(graph.operations, ends), EMITTERS)
     count = len(graph.signature.outputs)
     outputs, after = lowering.ends[:count], lowering.ends[count:]
     kernels = without_copies(fuse(lowering.kernels))
