@@ -12,6 +12,7 @@ from ssm2edge.layers import LayerError, exportable, find_layers, realise_layers,
 from tests.hyena import HyenaFilter, Model
 from tests.layer_answers import noise, relative
 from tests.layers.filters import at_full_order, examples
+from tests.slow_cases import slow_but
 
 LENGTH = 64
 
@@ -36,7 +37,7 @@ def output(model: torch.nn.Module, u: Tensor) -> Tensor:
         return model(u)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", slow_but(OPTIONS[1:3], OPTIONS), ids=str)
 def test_every_use_of_a_filter_is_a_layer_and_computes_the_same(options: dict[str, Any]) -> None:
     model = model_of(**options)
     known = realise_layers(model, examples(LENGTH))

@@ -85,6 +85,6 @@ def test_models_are_built_verified_and_streamed(tmp_path: Path, name: str) -> No
     assert (tmp_path / "out" / "stream.onnx").exists() == streams
     if streams:
         with artifact.stream() as stream:
-            parts = [stream.push(samples[:, k : k + 1].numpy()) for k in range(LENGTH)]
+            parts = [stream.push(samples[:1, k : k + 1].numpy()) for k in range(LENGTH)]
         found = np.concatenate([next(iter(part.values())) for part in parts], 1)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(found, expected[:1], rtol=0, atol=2e-5 * np.abs(expected).max())
