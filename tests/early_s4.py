@@ -153,6 +153,7 @@ class SSKernelDiag(Kernel):
         real_type: str = "exp",
         bandlimit: float | None = None,
         force_real: bool = False,
+        stored_real: bool = False,
     ) -> None:
         super().__init__()
         sets = n_ssm or H
@@ -169,6 +170,9 @@ class SSKernelDiag(Kernel):
         else:
             self.B = nn.Parameter(torch.randn(sets, N // 2, 2))
             self.inv_A_real, self.A_imag = nn.Parameter(INVERSES[real_type](-w.real)), nn.Parameter(w.imag)
+        if stored_real:
+            self.B, self.C = nn.Parameter(self.B[..., 0].detach()), nn.Parameter(self.C[..., 0].detach())
+            self.A_imag = nn.Parameter(torch.zeros_like(w.imag))
 
     def diagonal(self) -> Tensor:
         if hasattr(self, "w"):
@@ -178,12 +182,16 @@ class SSKernelDiag(Kernel):
         w = torch.complex(-TRANSFORMS[self.real_type](self.inv_A_real.double()), self.A_imag.double())
         return w.real.to(w) if self.force_real else w
 
+    @staticmethod
+    def stored(x: Tensor, axes: int) -> Tensor:
+        return x.double().to(torch.complex128) if x.ndim == axes else complex_of(x)
+
     def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        C, w, dt = complex_of(self.C), self.diagonal(), self.steps()
+        C, w, dt = self.stored(self.C, 3), self.diagonal(), self.steps()
         channels = C.shape[1]
         if self.bandlimit is not None:
             C = C * (dt[:, None] * w.imag.abs() / (2 * math.pi) < self.bandlimit / 2)
-        B = complex_of(self.B) if hasattr(self, "B") else torch.ones((1, C.shape[-1]), dtype=C.dtype)
+        B = self.stored(self.B, 2) if hasattr(self, "B") else torch.ones((1, C.shape[-1]), dtype=C.dtype)
         return torch.diag_embed(self.both(w, channels)), self.both(B, channels), torch.cat((C, C.conj()), -1), dt
 
     def discrete(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 A wrapper (``SSKernel``, ``HippoSSKernel``, ``S4DKernel``) holds the kernel module, with H channels, C heads, N stored modes and S
 sets, repeated until every channel has one:
 
-    log_dt (H,)    C (C, H, N, 2)    B (S, N, 2) or (1, S, N, 2), or in C    P, Q (R, S, N, 2)
+    log_dt (H,)    C (C, H, N, 2)    B (S, N, 2) or (1, S, N, 2), or in C    P, Q (R, S, N, 2)        (real: without the 2)
     w (S, N, 2), or its real part log_w_real, inv_w_real, log_A_real or inv_A_real (S, N) and w_imag or A_imag
 
 The state matrix is ``diag(w) - P Q^T``, Q the conjugate of P where none is stored.  C holds ``C (I - dA^L)`` once a low-rank
@@ -134,9 +134,13 @@ def average(delta: Tensor, alpha: Tensor, beta: Tensor, gamma: Tensor, heads: in
 
 def _kernel_of(kernel: nn.Module, held: Mapping[str, Tensor]) -> Kernel:
     values = {name: held[name].detach().cpu().double() for name in ("log_dt", *REAL, *IMAGINARY) if name in held}
-    C = as_complex(held["C"])
+    # Kernels of real numbers store them as they are, without an axis of (real, imaginary).
+    plain = held["C"].ndim == 3
+    C = held["C"].detach().cpu().to(torch.complex128) if plain else as_complex(held["C"])
     channels, modes = C.shape[-2:] if C.ndim == 3 else (0, 0)
-    B = as_complex(held["B"]).reshape(-1, modes) if "B" in held and modes else torch.ones((1, max(modes, 1)), dtype=C.dtype)
+    B = torch.ones((1, max(modes, 1)), dtype=C.dtype)
+    if "B" in held and modes:
+        B = (held["B"].detach().cpu().to(C) if plain else as_complex(held["B"])).reshape(-1, modes)
     P, Q = (as_complex(held[name]) if name in held else None for name in LOW_RANK)
     sets = _set_count(held)
     dt = values["log_dt"].reshape(len(values["log_dt"]), -1)

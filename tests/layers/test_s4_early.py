@@ -32,6 +32,8 @@ KERNELS: list[dict[str, Any]] = [
     *({"mode": "diag", "real_type": name} for name in ("none", "relu", "sigmoid", "softplus")),
     {"mode": "diag", "bandlimit": 0.05, "disc": "zoh"},
     {"mode": "diag", "force_real": True},
+    {"mode": "diag", "stored_real": True, "n_ssm": 2},
+    {"mode": "diag", "stored_real": True, "disc": "zoh", "d_state": 4},
     {"mode": "diag", "version": 2},
     {"mode": "diag", "version": 2, "disc": None, "n_ssm": 1},
     {"mode": "diag", "version": 2, "disc": "dss", "l_max": LENGTH},
@@ -79,8 +81,9 @@ def test_every_option_is_reproduced_at_full_order(options: dict[str, Any]) -> No
     found = find_layers(layer)
     assert len(found) == 1 + layer.bidirectional
     real = layer.kernel.mode == "ema"
-    assert {part.system.order for part in found} == {STATES // 2 if options.get("force_real") else STATES}
-    assert all(bool((part.system.poles.imag == 0).all()) == (real or "force_real" in options) for part in found)
+    halved = bool({"force_real", "stored_real"} & set(options))
+    assert {part.system.order for part in found} == {layer.N // 2 if halved else STATES}
+    assert all(bool((part.system.poles.imag == 0).all()) == (real or halved) for part in found)
     assert sum(part.parameters for part in found) == stored_in(layer)
     replaced = full_order(layer)
     assert count_parameters(nn.ModuleList(blocks(replaced).values())) <= stored_in(layer)
