@@ -19,6 +19,7 @@ import click
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.audio.recordings import FrontEnd, listen
+from ssm2edge.audio.wav import read_wav
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "spoken"
 TRIALS = 5
@@ -26,7 +27,7 @@ TRIALS = 5
 
 def hear(build: Path, front_end: FrontEnd, recording: Path) -> dict[str, Any]:
     """Return what was spoken and heard, and the factor to real time, the median of the trials."""
-    signal = front_end.read(recording)
+    signal = read_wav(recording)[:, 0]
     trials = [listen(build, front_end, signal, threads=1) for _ in range(TRIALS)]
     heard = "".join(str(answer.index) for answer in trials[0].heard)
     factor = statistics.median(trial.factor for trial in trials)
