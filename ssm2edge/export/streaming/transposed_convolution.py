@@ -38,7 +38,9 @@ class TransposedConvolutionRule:
         span = (int(weight.shape[-1]) - 1) * dilation + 1
         # Outputs of a block get parts of this many samples before it.
         earlier = max(0, -(-(span - stride) // stride))
-        buffer = lookback(x, earlier, walk, walk.ahead(x)) if earlier else None
+        # The last outputs get no part of a sample behind the end, also where such samples are known already.
+        given, delays = walk.without_end(x) if earlier else (walk.ahead(x), {})
+        buffer = lookback(x, earlier, walk, given) if earlier else None
         if earlier and buffer is None:
             return None
 
@@ -55,4 +57,4 @@ class TransposedConvolutionRule:
                 whole = aten.conv_transpose1d.default(samples, args[1], bias, [stride], [0], [stride - span], groups, [dilation])
             return whole.narrow(2, stride * earlier, length), following
 
-        return BlockStep(compute, None if buffer is None else buffer.state(node, ""), stride * walk.ahead(x) - padding)
+        return BlockStep(compute, None if buffer is None else buffer.state(node, ""), stride * given - padding, delays=delays)
