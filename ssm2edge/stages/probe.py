@@ -64,7 +64,7 @@ def _answered(model: nn.Module, inputs: Mapping[str, Array]) -> Array:
     with torch.no_grad():
         answer = model.eval()(*(torch.tensor(value) for value in inputs.values()))
     values = answer if isinstance(answer, tuple | list) else (answer,)
-    found: Array = torch.stack([value.isfinite().flatten(1).all(1) for value in values]).all(0).numpy()
+    found: Array = torch.stack([value.isfinite().reshape(len(value), -1).all(1) for value in values]).all(0).numpy()
     return found
 
 

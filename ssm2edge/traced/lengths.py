@@ -6,7 +6,8 @@ The exporter is asked for all lengths first.  Two of its complaints are no fault
   lengths that give an empty value (``4 <= length``); a slice ``[:3]`` excepts 3 and less in the same way.  The trace then begins
   above them, and the graph holds for them all the same.  A bound that no such value explains is the model's own choice between
   two computations, and refused.
-* samples are grouped (``reshape(batch, -1, 4)``), which holds for multiples of 4.
+* samples are grouped (``reshape(batch, -1, 4)``), which holds for multiples of 4; every fourth sample is taken (``[:, ::4]``),
+  and lies in memory one way or another by whether the length is a multiple.
 * a condition that holds for all lengths is beyond what it can prove, such as ``1 % (1 + (n - 1) // 4) != 0``: it is left to be
   asserted, and taken out of the program.
 """
@@ -71,6 +72,8 @@ class Lengths:
         if guards and "specialized" not in report:
             if not self.deferred and not any(map(self._broken_by, guards)):
                 return replace(self, deferred=True)
+            if (factor := self._where_alike(guards)) > 1:
+                return self._grouped(factor)
             if self.multiple == 1:
                 return self._longer(guards)
         ungrouped, unequal = UNGROUPED.search(report), UNEQUAL.search(report)
@@ -82,6 +85,17 @@ class Lengths:
         elif unequal is not None:
             factor = _divisors([unequal[0]])
         return self._grouped(factor)
+
+    def _where_alike(self, guards: list[str]) -> int:
+        """Return the number whose multiples, and no others, make two lengths equal that are said to differ; else 1."""
+        for guard in guards:
+            factor = _divisors([guard])
+            if " != " not in guard or factor // math.gcd(factor, self.multiple) == 1:
+                continue
+            broken = self._broken_by(guard)
+            if broken and broken == [n for n in range(broken[0], broken[-1] + 1, self.multiple) if n % factor == 0]:
+                return factor // math.gcd(factor, self.multiple)
+        return 1
 
     def _longer(self, guards: list[str]) -> Lengths | None:
         bounds = [int(found[1]) for guard in guards if (found := LONG_ENOUGH.match(guard)) is not None]

@@ -23,6 +23,7 @@ POOLINGS: dict[str, Callable[[Any, Tensor], Any]] = {
     "adaptive": lambda m, z: functional.adaptive_avg_pool1d(z, 1) + functional.adaptive_max_pool1d(z, 1),
     "sum": lambda m, z: (z.sum(2), z.sum((1, 2)), z.mT.sum(1, keepdim=True)),
     "sum in double": lambda m, z: z.double().sum(2).float(),
+    "count": lambda m, z: ((z > 0).sum(2), (z * (z > 0)).sum(2) / (z > 0).sum(2).clamp(min=1), (10 * z).long().sum(-1)),
     "last": lambda m, z: (z[:, :, -1], z.mT[:, -1], z[..., -1:], z.mT[:, z.shape[2] - 1]),
     "last of a shifted one": lambda m, z: functional.pad(z, (2, 0))[..., :-2][:, :, -1],
     "all together": lambda m, z: (m.linear(z[:, :, -1] + z.mean(2)), torch.cat([z.amax(2), z.sum(2)], 1)),
@@ -63,6 +64,15 @@ def test_sums_are_exact_to_rounding_after_many_samples(function: Callable[[Tenso
     exact = u.double().sum(1)
     # Without compensation the error is a hundred times the bound.
     assert ((answer.reshape(exact.shape) - exact).abs() / exact).max() <= 2 * torch.finfo(torch.float32).eps
+
+
+def test_counts_are_exact_beyond_the_numbers_that_float32_holds() -> None:
+    form = form_of(lambda u: u.long().sum(1))
+    states, many = form.initial_states(1), 2**24 - 3
+    answer, *states = form(torch.full((1, 1, 1), float(many)), *states)
+    for _ in range(9):
+        answer, *states = form(torch.ones(1, 1, 1), *states)
+    assert answer.item() == many + 9
 
 
 class Alone(nn.Module):

@@ -65,6 +65,7 @@ RATES: dict[str, tuple[int, Callable[[Any, Tensor], Any]]] = {
         lambda m, z: z.unflatten(2, (-1, 4)).flip(3).flatten(2) * functional.pad(z[..., ::4][..., :-1], (1, 0), value=0.5)
         .repeat_interleave(4, 2).exp(),
     ),
+    "every fourth through a linear map": (4, lambda m, z: m.linear(z.mT[:, 3::4])),
     "two rates at once": (6, lambda m, z: (z.unflatten(2, (-1, 6)).mean(3), z[..., ::2].sum(2), z)),
 }  # fmt: skip
 """The frame, and a function."""

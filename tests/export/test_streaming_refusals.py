@@ -27,7 +27,7 @@ REFUSED: list[tuple[str, Function]] = [
     ("aten.softmax", lambda m, z: (z * z.softmax(2)).mean(2)),
     ("aten.conv1d", lambda m, z: m.wide(z)),
     ("aten.div", lambda m, z: z.sum(2) / z.shape[2]),
-    ("aten.sum", lambda m, z: (z > 0).sum(2)),
+    ("aten.sum", lambda m, z: (z > 0).sum()),
     ("aten.cumsum", lambda m, z: (z > 0).cumsum(2)),
     ("aten.cumprod", lambda m, z: z.cumprod(2)),
     ("aten.max", lambda m, z: z.max(2)),

@@ -14,7 +14,7 @@ from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.traced import InputAxes, trace
 from tests.block_by_block import assert_streams, streamed
 from tests.slow_cases import slow_but
-from tests.small_models import replaced, tail, traced
+from tests.small_models import CHANNELS, replaced, tail, traced
 
 functional = nn.functional
 
@@ -23,6 +23,7 @@ ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
     "in place": lambda m, z: z.mul(2).add_(1).relu_(),
     "double": lambda m, z: z.double().tanh().float(),
     "transpose": lambda m, z: z.transpose(1, 2).permute(2, 0, 1).movedim(1, 0),
+    "one of several": lambda m, z: functional.one_hot((z[:, 0] > 0).long(), CHANNELS).float() @ m.linear.weight,
     "linear": lambda m, z: m.linear(z.transpose(1, 2)),
     "weight times value": lambda m, z: m.linear.weight @ z,
     "value times weight": lambda m, z: z.transpose(1, 2) @ m.linear.weight,

@@ -20,9 +20,13 @@ ELEMENTWISE = frozenset(
         "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "ne", "neg", "ones_like", "pow", "prelu", "reciprocal", "relu",
         "relu6", "remainder", "round", "rsqrt", "rsub", "selu", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "square",
         "sub", "tan", "tanh", "to", "type_as", "where", "zeros_like", "_to_copy", "alias", "lift_fresh_copy", "embedding",
+        "one_hot",
     }
 )  # fmt: skip
 """aten operators, by name, whose every output element depends on the elements at its own time only."""
+
+WIDENING = frozenset({"embedding", "one_hot"})
+"""Of these, those that put an axis of their own behind the argument's."""
 
 NAMED_AXES = frozenset({"permute", "transpose", "movedim", "swapaxes", "mT"})
 """aten operators that exchange axes as wholes."""
@@ -47,7 +51,7 @@ class PointwiseRule:
         if name in ELEMENTWISE:
             # Broadcasting aligns axes from the right: time must be the same axis everywhere.
             from_right = {o.meta["val"].ndim - line.axis for o, line in zip(operands, known, strict=False)}
-            accepted = len(from_right) == 1 or name == "embedding"
+            accepted = len(from_right) == 1 or name in WIDENING
         elif name in NAMED_AXES:
             accepted = True
         else:

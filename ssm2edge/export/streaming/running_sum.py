@@ -15,11 +15,11 @@ from ssm2edge.traced.nodes import argument_of, aten
 
 
 class RunningSumRule:
-    """``sum(x, dims)`` of floating-point numbers where dims hold the time axis and not the batch."""
+    """``sum(x, dims)`` where dims hold the time axis and not the batch; counts are exact up to 2^24 and beyond."""
 
     def accept(self, node: fx.Node, walk: Walk) -> BlockStep | None:
         """Accept sums over time of a value whose other sizes are fixed."""
-        if node.target is not aten.sum.dim_IntList or not node.meta["val"].is_floating_point():
+        if node.target is not aten.sum.dim_IntList:
             return None
         pooled = pooled_over_time(node, node.args[1], argument_of(node, 2, "keepdim", False), walk)
         if pooled is None:
@@ -30,6 +30,7 @@ class RunningSumRule:
             assert state is not None
             here = cast(Tensor, args[0]).sum(pooled.axes).reshape(-1, width).to(state.dtype)
             total, cut_off = added(state[:, :width], state[:, width:], here)
-            return pooled.shaped(total.to(dtype)), torch.cat((total, cut_off), dim=1)
+            value = total.to(dtype) if dtype.is_floating_point else total.to(dtype) + cut_off.to(dtype)
+            return pooled.shaped(value), torch.cat((total, cut_off), dim=1)
 
         return BlockStep(compute, StateSpec(state_name(node, "sum"), (2 * width,)), final=True, delays=pooled.delays)
