@@ -9,7 +9,7 @@ from einops import rearrange
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from scripts.zoo.case import BATCH, FEATURES, LENGTH, WIDTH, Case, bank, plain, signal
+from zoo.case import BATCH, FEATURES, LENGTH, WIDTH, Case, bank, plain, signal
 
 functional = nn.functional
 
@@ -32,7 +32,7 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
-        return y[..., : -self.padding[0]]  # type: ignore[index]  # numbers, as given
+        return y[..., : x.shape[-1]]
 
 
 class Mamba(nn.Module):
@@ -114,7 +114,7 @@ CASES = {
         )
     ),
     "front: patches by unflatten": Case(
-        plain(lambda m, x: m.bank(m.mix(x.unflatten(1, (-1, 4)).flatten(2))), mix=mix(4 * FEATURES))
+        plain(lambda m, x: m.bank(m.mix(torch.unflatten(x, 1, (-1, 4)).flatten(2))), mix=mix(4 * FEATURES))
     ),
     "front: average pooling": Case(plain(lambda m, x: m.bank(m.mix(functional.avg_pool1d(x.mT, 2).mT)), mix=mix(FEATURES))),
     "front: maximum pooling": Case(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scripts.zoo.case import CLASSES, WIDTH, Case, network
+from zoo.case import CLASSES, WIDTH, Case, network
 
 functional = nn.functional
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scripts.zoo.case import BATCH, CLASSES, FEATURES, LENGTH, WIDTH, Case, bank, plain, signal, tokens
+from zoo.case import BATCH, CLASSES, FEATURES, LENGTH, WIDTH, Case, bank, plain, signal, tokens
 
 functional = nn.functional
 
@@ -160,20 +160,25 @@ CASES = {
     ),
     "input: 16-bit": Case(plain(scaled), lambda: whole_numbers(torch.int16)),
     "input: 8-bit": Case(plain(scaled), lambda: whole_numbers(torch.uint8)),
-    "input: lengths": Case(Lengths, lambda: {"x": signal(), "lengths": torch.tensor([32, 7, 9, 30, 32, 12])}),
+    "input: lengths": Case(Lengths, lambda: {"x": signal(), "lengths": torch.tensor([32, 7, 9, 30, 32, 12])}, streams=False),
     "input: mask": Case(Masked, lambda: {"x": signal(), "mask": signal(BATCH, LENGTH) > 0}),
     "input: mask left out": Case(Masked, lambda: {"x": signal()}),
     "input: two signals": Case(Two, lambda: (signal(), signal(BATCH, LENGTH, WIDTH))),
-    "input: a signal and an embedding": Case(Conditioned, lambda: {"x": signal(), "speaker": signal(BATCH, 5)}),
-    "input: a dictionary": Case(Batch, lambda: {"x": signal()}, refused="dict"),
+    "input: a signal and an embedding": Case(
+        Conditioned, lambda: {"x": signal(), "speaker": signal(BATCH, 5)}, {"static": ["speaker"]}
+    ),
+    "input: a dictionary": Case(
+        Batch,
+        lambda: {"x": signal()},
+    ),
     "input: optional labels": Case(Loss, lambda: {"x": signal()}),
     "input: batch or not": Case(AnyDimension),
-    "input: padded to a multiple": Case(Padded),
-    "input: a branch on values": Case(Branching, refused="Branching|line|data"),
+    "input: padded to a multiple": Case(Padded, streams=False),
+    "input: a branch on values": Case(Branching, refused="takes a number out of a tensor"),
     "input: time first": Case(
         plain(lambda m, x: m.bank(m.encoder(x).transpose(0, 1)).transpose(0, 1), encoder=lambda: nn.Linear(FEATURES, WIDTH)),
         lambda: signal(LENGTH, BATCH, FEATURES),
         {"time_axis": 0},
-        refused="batch",
+        refused="the batch is axis 0",
     ),
 }

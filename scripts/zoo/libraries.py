@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import LRU_pytorch
-import s5
+import LRU_pytorch  # type: ignore[import-untyped]  # ships no types
+import s5  # type: ignore[import-untyped]  # ships no types
 import torch
 from torch import Tensor, nn
 
 from models.activity.model import LRU
 from models.digits.model import S4D
 from models.sysid.model import LRU as QuadraticLRU
-from scripts.zoo.case import LENGTH, WIDTH, Case, TimeMajor, network
 from ssm2edge.layers import S5
 from tests.published_s4 import FFTConv, S4Block
+from zoo.case import LENGTH, WIDTH, Case, TimeMajor, network
 
 
 class LongConvolution(nn.Module):
@@ -69,7 +69,7 @@ def first_of(made: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
         def forward(self, z: Tensor) -> Tensor:
             y = self.inner(z)
-            return y[0] if isinstance(y, tuple) else y
+            return y[0] if isinstance(y, tuple) else y  # type: ignore[no-any-return]  # a module
 
     return First
 

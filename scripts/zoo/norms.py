@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from scripts.zoo.case import WIDTH, Case, network
+from zoo.case import WIDTH, Case, network
 
 functional = nn.functional
 
@@ -76,7 +76,7 @@ CASES = {
     "mixing: einsum": Case(network(lambda m, z: torch.einsum("btc,cd->btd", z, m.mix.weight), mix=square)),
     "mixing: einsum with heads": Case(
         network(
-            lambda m, z: torch.einsum("bthc,hcd->bthd", z.unflatten(-1, (2, -1)), m.mix).flatten(-2),
+            lambda m, z: torch.einsum("bthc,hcd->bthd", z.view(*z.shape[:2], 2, -1), m.mix).flatten(-2),
             mix=lambda: nn.Parameter(torch.randn(2, 2, 2)),
         )
     ),

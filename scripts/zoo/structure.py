@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.activity.model import LRU
-from scripts.zoo.case import FEATURES, LENGTH, WIDTH, Case, bank, network, plain, signal
+from zoo.case import FEATURES, LENGTH, WIDTH, Case, bank, network, plain, signal
 
 functional = nn.functional
 
@@ -104,7 +104,12 @@ def hooked() -> nn.Module:
     """A network with a hook that looks on."""
     net = network(lambda m, z: z)()
     seen: list[Any] = []
-    net.layer.register_forward_hook(lambda module, args, answer: seen.append(answer.shape) and None)  # type: ignore[union-attr]  # a module
+
+    def look(module: nn.Module, args: Any, answer: Tensor) -> None:
+        seen.append(answer.shape)
+
+    assert isinstance(net.layer, nn.Module)
+    net.layer.register_forward_hook(look)
     return net
 
 

@@ -75,7 +75,7 @@ def test_outputs_of_a_transposed_convolution_behind_the_end_are_refused_though_l
     # Delayed by a sample, a sequence is known one sample ahead; the last output still gets no part of the sample that it drops.
     model = Composition([("shifted", 0, 0), ("up and centred", 0, 0)], "sequence").eval()
     form = trace(model, [InputAxes("u", 2, torch.zeros(1, CHANNELS, 5))])
-    with pytest.raises(ExportError, match="conv_transpose1d.*looks ahead"):
+    with pytest.raises(ExportError, match=r"conv_transpose1d.*looks ahead"):
         to_streaming(form, RULES)
 
 
