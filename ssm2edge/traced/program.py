@@ -20,6 +20,7 @@ from torch.export.graph_signature import InputKind
 
 from ssm2edge.errors import UserError
 from ssm2edge.traced.causal_padding import drop_causal_padding
+from ssm2edge.traced.differences import write_differences
 from ssm2edge.traced.errors import ExportError, LengthError
 from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
@@ -197,6 +198,7 @@ def trace_at(
 
 def _tidied(program: ExportedProgram) -> None:
     remove_unused(program)
+    write_differences(program)
     check_precision(program)
     drop_causal_padding(program)
 

@@ -53,6 +53,7 @@ ALONE: dict[str, Function] = {
     "merged, time before batch": lambda m, z: m.linear(z.permute(2, 0, 1).reshape(-1, CHANNELS))
     .reshape(z.shape[2], z.shape[0], CHANNELS)
     .transpose(0, 1),
+    "merged, of the same shape": lambda m, z: m.linear(z.mT.flatten(0, 1)).view_as(z.mT).reshape_as(z.mT.unsqueeze(2)).mT,
     "merged with heads": lambda m, z: z.mT.reshape(-1, 2, 2).softmax(-1).reshape(z.shape[0], -1, CHANNELS),
     "merged, convolved over channels": lambda m, z: m.wide(z.mT.reshape(-1, 1, CHANNELS).expand(-1, CHANNELS, -1)).reshape(
         z.shape[0], z.shape[2], -1

@@ -17,7 +17,9 @@ from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
 from ssm2edge.traced.nodes import operator_name
 
-SAME_ORDER = frozenset({"reshape", "squeeze", "unsqueeze", "view", "flatten", "unflatten", "_unsafe_view"})
+SAME_ORDER = frozenset(
+    {"reshape", "reshape_as", "squeeze", "unsqueeze", "view", "view_as", "flatten", "unflatten", "_unsafe_view"}
+)
 """aten operators that keep the order of elements."""
 
 
