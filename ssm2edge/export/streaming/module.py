@@ -174,7 +174,8 @@ def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
         raise StreamingError(refusal(node, "brings a value of the whole sequence back to its samples"))
     step = next((step for rule in rules if (step := rule.accept(node, walk)) is not None), None)
     if step is None:
-        raise StreamingError(refusal(node, "mixes samples of different times"))
+        mixes = "mixes samples of different times" if walk.timed(node) else "makes a value of the length of the whole sequence"
+        raise StreamingError(refusal(node, mixes))
     if _name(node) not in SIZE_CONSUMERS:
         _refuse_length(node, walk.traced)
     return step
