@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 import torch
+from synthetic_table import stored as synthetic
+from synthetic_table import without_data
 from table_cells import BOUNDED, CALIBRATED, METHODS, Cells
 from table_picture import picture
 from table_text import page
@@ -40,9 +42,13 @@ def read(results: Path, name: str) -> dict[str, Any]:
 
 
 def stored(results: Path) -> dict[str, dict[str, Any]]:
-    """All that the page is made of, by model; under ``retraining`` what `finetune.py` has measured of it."""
+    """All that the page is made of, by model; under ``retraining`` what `finetune.py` has measured of it.
+
+    Under ``without_data`` is what `synthetic_signals.py` has.
+    """
     known = {name: figures for name in MODELS if (figures := read(results, name))}
     for name, figures in known.items():
+        figures["without_data"] = without_data(synthetic(), name)
         file = results / name / "results" / "finetune.json"
         if file.exists():
             figures["retraining"] = json.loads(file.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """Calibration without any sample: every ensemble of synthetic signals on every reference model, and the mixture that builds use.
 
-    python scripts/synthetic_signals.py [--models fashion,...] [--kinds white,...] [--divisors 8] [--seeds 0]
+    python scripts/synthetic_signals.py --steps 0 --judged 500            # the study: every kind of signal, by `spectrum`
+    python scripts/synthetic_signals.py --kinds mixture --divisors 8,16 --seeds 0,1,2      # what builds without data reach
     python scripts/write_pages.py                         # the tables in docs/method.md and docs/results.md
 
 Known of the inputs are the shape and the mean and deviation, or the size of the vocabulary.  The mixture was chosen by the
@@ -23,11 +24,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from reproduce_tables import MODELS, ROOT
+from synthetic_table import FILE, stored
 from table_cells import orders_at
 
 from ssm2edge.calibration import Matching, calibrate, signals_of
 from ssm2edge.loading import open_source
-from ssm2edge.loading.synthetic import CALIBRATION, known_of_samples
+from ssm2edge.loading.synthetic import known_of_samples, sequences
 from ssm2edge.options import Options
 from ssm2edge.original.recording import record_outputs
 from ssm2edge.original.task import Task
@@ -42,7 +44,6 @@ from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.systems.system import System
 from ssm2edge.verification.nrmse import normalised_error
 
-FILE = ROOT / "docs" / "synthetic_signals.json"
 BEFORE = ("none", "samples")
 """What synthetic signals are compared with: no calibration, and the shipped calibration samples."""
 MIXTURE = "mixture"
@@ -76,27 +77,32 @@ class Model:
             self._reduced[divisor] = task, {name: reduction.system for name, reduction in reductions.items()}
         return self._reduced[divisor]
 
-    def figure(self, kind: str, divisor: int, seed: int, steps: int, count: int) -> dict[str, Any]:
-        """Calibrate on signals of one kind, and judge on the held-out samples."""
+    def figure(self, kind: str, divisor: int, seed: int, steps: int, judged: int | None) -> dict[str, Any]:
+        """Calibrate on signals of one kind, and judge on the held-out samples, or the first so many."""
         start = time.monotonic()
         task, systems = self.reduced(divisor)
         error = None
         if kind != "none":
             samples: Mapping[str, NDArray[Any]] = task.samples.calibration
             if kind != "samples":
+                known = self.known
                 names = {"ensembles": [kind]} if kind in ENSEMBLES else {"kinds": [kind]} if kind in SYMBOLS else {}
-                drawn = draw(self.known, count, seed, **names)
+                drawn = draw(known, sequences(known, task.length), seed, **names)
                 samples = {name: value.astype(task.held_out[name].dtype) for name, value in drawn.items()}
             orders = {name: system.order for name, system in systems.items()}
             signals = signals_of(samples, task.samples.axes, task.length, task.systems, orders)
-            matching = Matching(steps=steps, seed=seed)
-            found = calibrate(task.model, task.systems, systems, signals, "match", task.metrics, matching)
+            way = "match" if steps else "spectrum"
+            matching = Matching(steps=max(steps, 1), seed=seed, careful=kind != "samples")
+            found = calibrate(task.model, task.systems, systems, signals, way, task.metrics, matching)
             systems, error = found.systems, found.matched.after if found.matched is not None else None
-        answers = record_outputs(task.replaced(systems), task.held_out, task.time_axis)
+        held_out = {name: value[:judged] for name, value in task.held_out.items()}
+        answers = record_outputs(task.replaced(systems), held_out, task.time_axis)
         ((name, labels),) = task.samples.labels.items()
+        original = self.original[name][:judged]
         return {
-            "deviation": self._deviation(answers[name], self.original[name]),
-            "metric": self._metric(answers[name], labels),
+            "deviation": self._deviation(answers[name], original),
+            "metric": self._metric(answers[name], labels[:judged]),
+            "original": self._metric(original, labels[:judged]),
             "matched": error,
             "seconds": round(time.monotonic() - start, 1),
         }
@@ -124,28 +130,22 @@ def kinds_of(model: str, asked: str) -> list[str]:
     return [kind for kind in (asked.split(",") if asked else [*BEFORE, *own, MIXTURE]) if kind in (*BEFORE, *own, MIXTURE)]
 
 
-def stored(file: Path = FILE) -> dict[str, Any]:
-    """All figures so far."""
-    known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"originals": {}, "cells": {}}
-    return known
-
-
 @click.command(help=__doc__)
 @click.option("--models", default=",".join(MODELS), show_default=True)
 @click.option("--kinds", default="", help="Of signals or symbols, mixture, none, samples; all unless given.")
 @click.option("--divisors", default="8", show_default=True, help="Shares of the states kept.")
 @click.option("--seeds", default="0", show_default=True)
-@click.option("--steps", default=Matching.steps, show_default=True, help="Of match.")
-@click.option("--count", default=CALIBRATION, show_default=True, help="Sequences.")
+@click.option("--steps", default=Matching.steps, show_default=True, help="Of match; 0 for spectrum.")
+@click.option("--judged", default=None, type=int, help="Held-out samples to judge on; all unless given.")
 @click.option("--threads", default=1, show_default=True)
-@click.option("--seconds", default=float("inf"), help="Begin no figure later than this.")
+@click.option("--seconds", default=float("inf"), help="Begin no figure later than this; exit with 3 then.")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=False)
 def main(
-    models: str, kinds: str, divisors: str, seeds: str, steps: int, count: int, threads: int, seconds: float, out: Path
+    models: str, kinds: str, divisors: str, seeds: str, steps: int, judged: int | None, threads: int, seconds: float, out: Path
 ) -> None:
     torch.set_num_threads(threads)
     known, begun = stored(out), time.monotonic()
-    known["mixture"] = list(CHOSEN)
+    known |= {"ensembles": list(ENSEMBLES), "symbols": list(SYMBOLS), "mixture": list(CHOSEN)}
     for name in models.split(","):
         wanted = [
             (kind, int(divisor), int(seed))
@@ -153,27 +153,27 @@ def main(
             for divisor in divisors.split(",")
             for kind in kinds_of(name, kinds)
         ]
-        missing = [entry for entry in wanted if _key(name, *entry, steps, count) not in known["cells"]]
-        if not missing or time.monotonic() - begun > seconds:
+        missing = [entry for entry in wanted if _key(name, *entry, steps) not in known["cells"]]
+        if not missing:
             continue
+        if time.monotonic() - begun > seconds:
+            raise SystemExit(3)
         model = Model(name)
         known["originals"][name] = {"metric": model.judged(), "samples": len(next(iter(model.task.held_out.values())))}
         for kind, divisor, seed in missing:
             if time.monotonic() - begun > seconds:
-                break
-            figure = model.figure(kind, divisor, seed, steps, count)
-            known["cells"][_key(name, kind, divisor, seed, steps, count)] = figure
+                raise SystemExit(3)
+            figure = model.figure(kind, divisor, seed, steps, judged)
+            known["cells"][_key(name, kind, divisor, seed, steps)] = figure
             unfinished = out.with_suffix(".part")
             unfinished.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             unfinished.replace(out)
             click.echo(f"{name} 1/{divisor} {kind}, seed {seed}: {figure['deviation']:.4f}, {figure['metric']:.4f}")
 
 
-def _key(model: str, kind: str, divisor: int, seed: int, steps: int, count: int) -> str:
-    # Nothing random is in figures without calibration, and samples are as many as there are.
-    if kind == "none":
-        return f"{model} 1/{divisor} none"
-    return f"{model} 1/{divisor} {kind} seed {seed} steps {steps}" + ("" if kind == "samples" else f" sequences {count}")
+def _key(model: str, kind: str, divisor: int, seed: int, steps: int) -> str:
+    # Nothing random is in figures without calibration.
+    return f"{model} 1/{divisor} {kind}" + ("" if kind == "none" else f" seed {seed} {f'match {steps}' if steps else 'spectrum'}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import compare_reductions
 import devices_table
 import latency.table
 import streams_table
+import synthetic_table
 import table_text
 from reproduce_tables import ROOT, stored
 
@@ -57,6 +58,8 @@ TABLES = (
     Table("docs/results.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
+    Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),
+    Table("docs/method.md", "mixtures", lambda: synthetic_table.mixtures(synthetic_table.stored())),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
     Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),

@@ -26,6 +26,9 @@ Progress = Callable[[float], None]
 FAINT = 0.01
 """Gradients below this share of their root mean square, in the first step, move a coordinate by less than its share."""
 
+CAREFUL, LEAST = 0.03, 0.001
+"""Rate of careful matching, as a share of the outputs' relative error at the start, and its smallest value."""
+
 CHECKS = 6
 """Number of times that the held-back part is measured."""
 
@@ -46,6 +49,9 @@ class Matching:
         Share of the samples by which the best iterate is kept.
     seed
         Of the held-back part and the order of the samples.
+    careful
+        Take steps no larger than the error at the start asks for: on signals that only resemble the inputs of the network, what
+        larger steps gain is lost on these.
     """
 
     steps: int = 150
@@ -53,6 +59,7 @@ class Matching:
     rate: float = 0.01
     held_back: float = 0.2
     seed: int = 0
+    careful: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
@@ -147,11 +154,6 @@ def match(
     for block in tuned.values():
         block.requires_grad_(True)
     points = [c.point for c in coordinates]
-    optimiser = torch.optim.Adam(points, lr=matching.rate, betas=(0.9, 0.99))
-    warm_up = max(1, min(10, matching.steps // 5))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda k: min(1.0, (k + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * k / matching.steps))
-    )
 
     def error_of(batch: Batch) -> Tensor:
         return distance(as_tuple(reduced(*batch)), teacher(*batch))
@@ -161,6 +163,13 @@ def match(
         return distance(answers, tuple(torch.zeros_like(y) for y in answers))
 
     best = before = _mean(judging, error_of)
+    size = max(_mean(judging, size_of), 1e-30)
+    rate = min(matching.rate, max(CAREFUL * math.sqrt(before / size), LEAST)) if matching.careful else matching.rate
+    optimiser = torch.optim.Adam(points, lr=rate, betas=(0.9, 0.99))
+    warm_up = max(1, min(10, matching.steps // 5))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda k: min(1.0, (k + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * k / matching.steps))
+    )
     kept, best_step = [point.detach().clone() for point in points], 0
     generator = torch.Generator().manual_seed(matching.seed)
     for step in range(1, matching.steps + 1):
@@ -189,7 +198,6 @@ def match(
     for c in coordinates:
         c.push()
     reduced.zero_grad(set_to_none=True)
-    size = max(_mean(judging, size_of), 1e-30)
     return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
 
 

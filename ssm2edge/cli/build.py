@@ -31,7 +31,7 @@ def build(ctx: click.Context, /, source: str, verbose: bool, as_json: bool, **gi
 
     SOURCE is a model directory with build.toml, or file.py:function with --samples or --shape.
     If neither an option nor build.toml sets the size, an eighth of the states is kept and matched on the calibration
-    samples; without such samples, half of the states.
+    samples; without such samples a quarter, matched on synthetic signals.
     Exit code 0 if the artifact was published, 1 if it failed its verification, 2 if the input is at fault.
     """
     try:

@@ -21,11 +21,14 @@ from ssm2edge.signals.shape import UNIT, Scale, Shape
 
 Array = NDArray[Any]
 
-CALIBRATION, HELD_OUT = 512, 64
-"""Synthetic sequences to calibrate on, and to verify on."""
-LARGEST = {CALIBRATION: 1 << 24, HELD_OUT: 1 << 19}
-"""Numbers of all sequences together: longer ones are fewer."""
-FEWEST = 16
+CALIBRATION = 1 << 17
+"""Time steps of all synthetic sequences to calibrate on: short sequences are many."""
+FEWEST, MOST = 128, 2048
+"""Sequences to calibrate on, as long as they are not too large."""
+HELD_OUT = 64
+"""Sequences to verify on."""
+LARGEST = 1 << 24
+"""Numbers of all sequences together."""
 HELD_OUT_SEED = 0x5EED
 """No build calibrates on the sequences that it is verified on."""
 
@@ -122,13 +125,13 @@ def known_of_samples(samples: Samples) -> dict[str, Known]:
 
 def held_out(known: Mapping[str, Known]) -> dict[str, Array]:
     """Return synthetic sequences to verify on, by input."""
-    return draw(known, _count(known, HELD_OUT), HELD_OUT_SEED)
+    return draw(known, _affordable(known, HELD_OUT), HELD_OUT_SEED)
 
 
 def with_calibration(samples: Samples, seed: int) -> Samples:
     """Add synthetic sequences to the calibration samples, drawn from what is known of the inputs."""
     known = samples.known or known_of_samples(samples)
-    count = _count(known, CALIBRATION)
+    count = sequences(known, samples.length)
     drawn = draw(known, count, seed)
     joined = {}
     for name, value in drawn.items():
@@ -139,6 +142,11 @@ def with_calibration(samples: Samples, seed: int) -> Samples:
     return replace(samples, calibration=joined, synthetic=count)
 
 
-def _count(known: Mapping[str, Known], count: int) -> int:
+def sequences(known: Mapping[str, Known], length: int) -> int:
+    """Return how many synthetic sequences of a length builds calibrate on."""
+    return _affordable(known, max(FEWEST, min(MOST, CALIBRATION // length)))
+
+
+def _affordable(known: Mapping[str, Known], count: int) -> int:
     numbers = max(sum(int(np.prod(one.sizes, dtype=np.int64)) for one in known.values()), 1)
-    return max(FEWEST, min(count, LARGEST[count] // numbers))
+    return max(1, min(count, LARGEST // numbers))

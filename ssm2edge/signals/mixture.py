@@ -9,9 +9,7 @@ import numpy as np
 from ssm2edge.signals.ensemble import Array, of_unit_size
 from ssm2edge.signals.registry import ENSEMBLES
 
-CHOSEN = (
-    "white", "coloured", "smooth", "levels", "transients", "bursts", "rectified", "saturated", "heavy", "tones",
-)  # fmt: skip
+CHOSEN = ("coloured", "smooth", "levels", "saturated")
 """Names of the ensembles in the mixture, in equal parts."""
 
 

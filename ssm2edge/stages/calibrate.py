@@ -29,7 +29,8 @@ def calibrate_reductions(
     orders = {name: reduction.order for name, reduction in reductions.items()}
     signals = calibration_signals(task, orders)
     metric, method = task.metrics, options.method
-    matching = Matching(steps=options.calibration_steps, seed=options.seed) if kind == "match" else None
+    careful = task.samples.synthetic > 0
+    matching = Matching(steps=options.calibration_steps, seed=options.seed, careful=careful) if kind == "match" else None
     key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method)
     return store.kept(Calibrations(), key, lambda: calibrate(
         task.model, task.systems, reduced, signals, kind, metric, matching, method,

@@ -12,9 +12,10 @@ from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.norms import h2_norm
 from tests.command_line import call
 from tests.model_directories import LENGTH, model_directory, tiny_model
+from tests.slow_cases import slow
 
 
-@pytest.mark.parametrize("method", ["gradient", "modal"])
+@pytest.mark.parametrize("method", [slow("gradient"), "modal"])
 def test_costs_are_the_errors_of_the_method_of_a_build(tmp_path: Path, method: str) -> None:
     source = model_directory(tmp_path / "model")
     with (source / "build.toml").open("a") as file:

@@ -43,12 +43,12 @@ def test_a_build_from_a_shape_says_what_it_was_calibrated_and_verified_on(tmp_pa
     arguments = ("--shape", "24,1", "--scale", "pixels=0.5,2", "--order", 2, *QUICK)
     result = call("build", source, "--out", tmp_path / "out", *arguments)
     assert result.exit_code == 0, result.output
-    assert "match on 512 synthetic sequences" in result.stdout
+    assert "match on 2,048 synthetic sequences" in result.stdout
     assert "accuracy is unknown" in result.stdout
     artifact = open_artifact(tmp_path / "out")
     manifest = artifact.manifest
     assert manifest.accuracy is None
-    assert dict(manifest.calibrated_on) == {"synthetic": 512}
+    assert dict(manifest.calibrated_on) == {"synthetic": 2048}
     assert manifest.options["shape"] == "24,1"
     assert manifest.options["scale"] == {"pixels": [0.5, 2.0]}
     held_out = artifact.reference.inputs["pixels"]
@@ -89,10 +89,11 @@ def test_symbols_and_masks_calibrate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = {"text": "30:tokens", "mask": "30:mask"}
     built = ssm2edge.build(Reader(), out=tmp_path / "out", shape=shape, order=2, calibration_steps=2)
-    assert dict(built.manifest.calibrated_on) == {"synthetic": 512}
+    assert dict(built.manifest.calibrated_on) == {"synthetic": 2048}
     assert built.manifest.options["shape"] == shape
 
 
+@pytest.mark.slow
 def test_a_module_is_compressed_from_a_shape_alone() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 4), ssm2edge.layers.S5(4, 8), nn.Linear(4, 1))
@@ -110,7 +111,8 @@ def test_layers_are_inspected_from_a_shape_and_from_nothing_but_a_horizon(tmp_pa
         result = call("inspect", source, "--json", *given)
         assert result.exit_code == 0, result.output
         assert [layer["horizon"] for layer in json.loads(result.stdout)["layers"]] == [horizon] * 2
-    result = call("inspect", f"{source}/model.py:make", "--horizon", 17, "--json")
+    (source / "small.py").write_text("from model import make as large\ndef make():\n    return large(4, 6, 1)\n")
+    result = call("inspect", f"{source}/small.py:make", "--horizon", 17, "--json")
     assert result.exit_code == 0, result.output
     assert {layer["horizon"] for layer in json.loads(result.stdout)["layers"]} == {17}
 

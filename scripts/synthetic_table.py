@@ -1,0 +1,83 @@
+"""The tables of synthetic signals in docs/method.md and docs/results.md, made of docs/synthetic_signals.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+KEY = re.compile(r"(?P<model>\w+) 1/(?P<divisor>\d+) (?P<kind>\w+)(?: seed (?P<seed>\d+) (?P<way>\w+).*)?")
+MODELS = ("digits", "fashion", "activity", "keywords", "text", "sysid")
+FILE = Path(__file__).resolve().parent.parent / "docs" / "synthetic_signals.json"
+
+
+def stored(file: Path = FILE) -> dict[str, Any]:
+    """All figures so far."""
+    known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"originals": {}, "cells": {}}
+    return known
+
+
+def cells(known: Mapping[str, Any], kind: str, model: str, divisor: int, way: str = "match") -> list[Mapping[str, Any]]:
+    """The figures of one kind on one model at one size, one for each seed."""
+    found = ((KEY.match(key), cell) for key, cell in known["cells"].items())
+    wanted = (model, str(divisor), kind, None if kind == "none" else way)
+    return [cell for match, cell in found if match is not None and match.group("model", "divisor", "kind", "way") == wanted]
+
+
+def mean(found: list[Mapping[str, Any]], figure: str) -> float | None:
+    """Mean over the seeds; None without any."""
+    return sum(cell[figure] for cell in found) / len(found) if found else None
+
+
+def loss_text(cell: Mapping[str, Any], model: str) -> str:
+    """Points of accuracy lost, or per cent by which the NRMSE rises."""
+    value, before = cell["metric"], cell["original"]
+    return f"{100 * (value / before - 1):+.1f} %" if model == "sysid" else f"{round(100 * (before - value), 2) + 0.0:.1f}"
+
+
+def study(known: Mapping[str, Any]) -> str:
+    """Deviation of the outputs, and in brackets the loss, by kind of signal and model, an eighth of the states kept."""
+    kinds = ("none", *known["ensembles"], *known["symbols"], "ten", "ten_varied", "mixture", "samples")
+    return _table(known, 8, MODELS, kinds)
+
+
+def mixtures(known: Mapping[str, Any]) -> str:
+    """The same for mixtures, at a sixteenth."""
+    return _table(known, 16, ("digits", "fashion", "activity"), ("none", *MIXTURES, "samples"))
+
+
+MIXTURES = ("ten", "ten_and_shifted", "saturated_rectified", "five", "five_and_tones", "smooth_levels", "smooth_levels_saturated")
+WORDS = {
+    "none": "nothing", "ten": "all but `shifted`", "ten_varied": "the same, with random gains and offsets",
+    "ten_and_shifted": "all", "mixture": "**the mixture**", "samples": "calibration samples",
+    "saturated_rectified": "`saturated`, `rectified`", "smooth_levels": "`smooth`, `levels`",
+    "smooth_levels_saturated": "`smooth`, `levels`, `saturated`",
+    "five": "`coloured`, `smooth`, `levels`, `rectified`, `saturated`", "five_and_tones": "the same and `tones`",
+}  # fmt: skip
+
+
+def _table(known: Mapping[str, Any], divisor: int, models: Sequence[str], kinds: Sequence[str]) -> str:
+    lines = ["| calibrated on | " + " | ".join(models) + " |", "|" + "---|" * (len(models) + 1)]
+    for kind in kinds:
+        found = [_first(known, kind, model, divisor) for model in models]
+        if any(found):
+            row = [
+                "" if cell is None else f"{cell['deviation']:.3f} ({loss_text(cell, model)})"
+                for cell, model in zip(found, models, strict=True)
+            ]
+            lines.append(f"| {WORDS.get(kind, f'`{kind}`')} | " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _first(known: Mapping[str, Any], kind: str, model: str, divisor: int) -> Mapping[str, Any] | None:
+    """The figure by `spectrum`, or by a few steps of `match`."""
+    found = (cells(known, kind, model, divisor, way) for way in ("spectrum", "screening", "match"))
+    return next((each[0] for each in found if each), None)
+
+
+def without_data(known: Mapping[str, Any], model: str) -> dict[str, dict[str, Any]]:
+    """Return by size, ``1/8`` and so on, the mean metric of the mixture over its seeds, and their number."""
+    found = {f"1/{divisor}": cells(known, "mixture", model, divisor) for divisor in (4, 8, 16, 32)}
+    return {size: {"value": mean(each, "metric"), "seeds": len(each)} for size, each in found.items() if each}
