@@ -126,7 +126,13 @@ CASES = {
     ),
     "front: windows by unfold": Case(plain(lambda m, x: m.bank(m.mix(x.unfold(1, 4, 4).flatten(2))), mix=mix(4 * FEATURES))),
     "front: spectra of frames": Case(
-        plain(spectrogram, mix=mix(5), window=lambda: nn.Buffer(torch.hann_window(8))), lambda: signal(BATCH, LENGTH)
+        plain(spectrogram, mix=mix(5), window=lambda: nn.Buffer(torch.hann_window(8))),
+        lambda: signal(BATCH, LENGTH),
+        streams=False,
+    ),
+    "front: spectra of padded frames": Case(
+        plain(lambda m, x: spectrogram(m, functional.pad(x, (4, 0))), mix=mix(5), window=lambda: nn.Buffer(torch.hann_window(8))),
+        lambda: signal(BATCH, LENGTH),
     ),
     "front: stft": Case(
         plain(centred, mix=mix(5), window=lambda: nn.Buffer(torch.hann_window(8))), lambda: signal(BATCH, LENGTH), streams=False

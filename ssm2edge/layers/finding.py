@@ -172,9 +172,16 @@ def _refused(model: nn.Module, refusals: tuple[Refusal, ...]) -> list[tuple[str,
         if any(_inside(name, outer) for outer in (*realised, *(outer for outer, _, _ in found))):
             continue
         refusal = next((refusal for refusal in refusals if refusal.matches(module)), None)
-        if refusal is not None:
+        if refusal is not None and not _is_network(module):
             found.append((name, module, refusal))
     return found
+
+
+def _is_network(module: nn.Module) -> bool:
+    """Return True if a module has layers of a library in it and nothing of its own: a network may have a layer's name."""
+    parts = [part for part in module.modules() if part is not module]
+    own = next(module.parameters(recurse=False), None) is not None
+    return not own and any(library.matches(part) for part in parts for library in LIBRARIES)
 
 
 def _inside(name: str, outer: str) -> bool:

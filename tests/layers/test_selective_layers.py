@@ -82,3 +82,11 @@ def test_the_lti_layers_beside_selective_ones_are_reduced() -> None:
 )
 def test_other_modules_are_not_taken_for_selective_layers(module: nn.Module) -> None:
     assert find_refused(nn.Sequential(module)) == []
+
+
+def test_networks_that_have_a_selective_layers_name_are_none() -> None:
+    torch.manual_seed(0)
+    model = S7()
+    model.add_module("first", S4D(4, 6))
+    assert [layer.name for layer in find_layers(model)] == ["first"]
+    assert find_refused(model) == []
