@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from ssm2edge.report.words import label, power_of_ten, text
 
-WIDTH, HEIGHT = 360, 240
+WIDTH, HEIGHT = 320, 224
+"""Pixels of every chart, also on the narrowest screens: text has one size then."""
 LEFT, RIGHT, TOP, BOTTOM = 54, 20, 12, 44
 
 
@@ -95,7 +96,6 @@ class Chart:
 
     name: str
     label: str
-    width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
     bottom: float = BOTTOM
@@ -105,7 +105,7 @@ class Chart:
     @property
     def across(self) -> tuple[float, float]:
         """Pixels of the left and right end of the plot."""
-        return self.left, self.width - RIGHT
+        return self.left, WIDTH - RIGHT
 
     @property
     def up(self) -> tuple[float, float]:
@@ -192,7 +192,7 @@ class Chart:
             packed = json.dumps(self.hover, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
             data = f'<script type="application/json">{packed}</script>'
         return (
-            f'<svg class="chart" id="{text(self.name)}" viewBox="0 0 {self.width:g} {self.height:g}" role="img" tabindex="0" '
+            f'<svg class="chart" id="{text(self.name)}" viewBox="0 0 {WIDTH} {self.height:g}" role="img" tabindex="0" '
             f'aria-label="{text(self.label)}">{"".join(self.marks)}</svg>{data}'
         )
 

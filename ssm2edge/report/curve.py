@@ -26,7 +26,7 @@ def curve(manifest: Manifest, others: Sequence[tuple[str, Manifest]]) -> str:
     ]
     original = ("original", manifest.parameters.ssm_before, scale * manifest.accuracy.original)
     every = [original, *points]
-    chart = Chart("accuracy-size", "Accuracy of artifacts of several sizes", width=400, left=64)
+    chart = Chart("accuracy-size", "Accuracy of artifacts of several sizes", left=64)
     x = logarithmic([size for _, size, _ in every], *chart.across)
     y = linear([value for _, _, value in every], *chart.up)
     chart.axes(x, y, "parameters of the SSM layers", "NRMSE" if error else "accuracy, %")

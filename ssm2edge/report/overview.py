@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm2edge.artifact import Accuracy, Figures, FileRecord, Manifest, held_out_synthetic
+from ssm2edge.artifact import Accuracy, Figures, FileRecord, Latency, Manifest, Ratio, held_out_synthetic
 from ssm2edge.artifact.loss import losses
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
@@ -43,23 +43,35 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
     latency = manifest.latency
     if latency is not None:
         before = "" if latency.original is None else f"{seconds(latency.original)} → "
-        ratio = next(iter(latency.ratios.values()), None)
-        faster = (
-            ""
-            if ratio is None
-            else f"{figure(1 / ratio.ratio)}{TIMES} faster ({figure(1 / ratio.high)} to {figure(1 / ratio.low)})"
-        )
-        found.append(("Latency, one sequence", f"{before}{seconds(latency.artifact)}", faster))
+        faster = [f"{_faster(ratios['offline'])} than {name}" for name, _, ratios in _references(latency) if "offline" in ratios]
+        found.append(("Latency, one sequence", f"{before}{seconds(latency.artifact)}", "; ".join(faster)))
     graphs = {name: record.bytes for name, record in files.items() if name.endswith(".onnx")}
     if graphs:
         each = ", ".join(f"{name.removesuffix('.onnx')} {size(bytes_)}" for name, bytes_ in graphs.items())
-        found.append(("Files for the device", size(sum(graphs.values())), each))
+        weights = manifest.original.bytes
+        before, of = ("", "") if weights is None else (f"{size(weights)} → ", "the original's weights file; ")
+        found.append(("Files for the device", f"{before}{size(sum(graphs.values()))}", f"{of}{each}"))
     large = [loss.sentence for loss in losses(manifest) if loss.large]
     alarm = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in large)
+    if manifest.selection is not None:
+        alarm += f'<p class="note">{text(manifest.selection.sentence)}</p>'
     return f'{alarm}<div class="tiles">' + "".join(
         f'<div class="tile"><span>{text(name)}</span><strong>{text(value)}</strong><small>{text(note)}</small></div>'
         for name, value, note in found
     ) + "</div>"  # fmt: skip
+
+
+def _references(latency: Latency) -> list[tuple[str, float | None, Mapping[str, Ratio]]]:
+    """Return what the artifact is compared with: its name, its median, and the artifact's latency relative to it."""
+    found = [("the original as published", latency.original, latency.ratios)]
+    if latency.cached is not None:
+        found.append(("the original, kernels cached", latency.cached, latency.cached_ratios))
+    return found
+
+
+def _faster(ratio: Ratio) -> str:
+    interval = f"({figure(1 / ratio.high)} to {figure(1 / ratio.low)})"
+    return f"{figure(1 / ratio.ratio)}{TIMES} faster {interval}"
 
 
 def metric(manifest: Manifest, head: str = "") -> str:
@@ -205,22 +217,30 @@ def _latency(manifest: Manifest) -> str:
     latency = manifest.latency
     assert latency is not None
     assert latency.original is not None
-    values = (latency.original * 1e3, latency.artifact * 1e3)
-    chart = Chart("latency", "Latency of one whole sequence, before and after", height=150, left=76)
+    measured = [("before", "as published", latency.original), ("after", "artifact", latency.artifact)]
+    if latency.cached is not None:
+        measured.insert(1, ("before", "kernels cached", latency.cached))
+    values = [1e3 * value for _, _, value in measured]
+    chart = Chart("latency", "Latency of one whole sequence, before and after", height=150, left=100)
     x = logarithmic(values, *chart.across) if max(values) > 8 * min(values) else linear(values, *chart.across, zero=True)
-    chart.axes(x, None, "milliseconds" + (", logarithmic" if x.logarithmic else ""))
-    for index, (kind, name, value) in enumerate((("before", "original", values[0]), ("after", "artifact", values[1]))):
-        middle = chart.up[1] + (index + 0.5) * (chart.up[0] - chart.up[1]) / 2
+    chart.axes(x, None, "milliseconds" + (", logarithmic" if x.logarithmic else ""), most=4)
+    step = (chart.up[0] - chart.up[1]) / len(measured)
+    for index, (kind, name, taken) in enumerate(measured):
+        middle = chart.up[1] + (index + 0.5) * step
         chart.write(chart.left - 8, middle + 4, name, "end")
-        chart.rule(chart.left, middle, x(value), middle, "stem")
-        chart.dot(x(value), middle, 7, kind, f"{name}: {seconds(value * 1e-3)}")
-    rows = [("original", seconds(latency.original)), ("artifact", seconds(latency.artifact))]
-    for name, ratio in latency.ratios.items():
-        rows += [(f"{name} / original", figure(ratio.ratio)), ("95 % interval", f"{figure(ratio.low)} to {figure(ratio.high)}")]
+        chart.rule(chart.left, middle, x(1e3 * taken), middle, "stem")
+        chart.dot(x(1e3 * taken), middle, 7, kind, f"{name}: {seconds(taken)}")
+    rows = [(f"original, {name}" if kind == "before" else name, seconds(taken)) for kind, name, taken in measured]
+    for reference, _, ratios in _references(latency):
+        for ratio in ratios.values():
+            rows += [
+                (f"artifact / {reference.removeprefix('the ')}", figure(ratio.ratio)),
+                ("95 % interval", f"{figure(ratio.low)} to {figure(ratio.high)}"),
+            ]
     threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
     note = (
         f"Medians of interleaved pairs; {latency.device}, {threads}, batch 1. The original is the PyTorch model as its code runs "
-        "it: layers that compute their kernels at every call pay for that."
+        "it: layers that compute their kernels at every call pay for that; with cached kernels each is computed once."
     )
     return drawn("Latency of one sequence", chart, BEFORE_AFTER, note, table(("", "median"), rows))
 
@@ -277,10 +297,17 @@ def _checks(manifest: Manifest) -> list[Mapping[str, Any]]:
 
 
 def checks(manifest: Manifest) -> str:
-    """Return the table of checks, with figures and limits."""
+    """Return the checks that failed, and all of them folded away, with figures and limits."""
     found = _checks(manifest)
     if not found:
         return ""
+    failed = [check for check in found if check.get("passed") is not True]
+    summary = f"{len(found)} checks passed" if not failed else f"{len(failed)} of {len(found)} checks failed"
+    shown = _table_of_checks(failed) if failed else ""
+    return f'{shown}<details class="checks"><summary>{summary}: show all</summary>{_table_of_checks(found)}</details>'
+
+
+def _table_of_checks(found: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for check in found:
         value, limit = check.get("figure"), check.get("limit")

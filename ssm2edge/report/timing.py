@@ -32,7 +32,7 @@ def timing(profile: Profile, number: int) -> str:
     names = sorted(name for name in by_layer if name not in last) + last
     colours = {kind: f"kind{index}" for index, kind in enumerate(named)} | {"others": "kind-others"}
     label = f"Time of one call of {profile.graph} by layer and kind of node"
-    chart = Chart(f"time-{number}", label, width=420, height=56.0 + 34 * len(names), left=132)
+    chart = Chart(f"time-{number}", label, height=56.0 + 34 * len(names), left=132)
     x = linear([1e6 * sum(parts.values()) for parts in by_layer.values()], *chart.across, zero=True)
     chart.axes(x, None, "microseconds")
     step = (chart.up[0] - chart.up[1]) / max(1, len(names))

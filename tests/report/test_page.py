@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm2edge.artifact import Ratio
 from ssm2edge.report import render
 from ssm2edge.report.chart import Scale, linear, logarithmic
 from ssm2edge.report.words import THIN, count, figure, label, seconds, size
@@ -139,3 +141,41 @@ def test_the_command_refuses_to_write_into_the_artifact(tmp_path: Path) -> None:
     directory = build(tmp_path / "build")
     result = call("report", directory, "--output", tmp_path / "page.html")
     assert (result.exit_code, "report.json" in result.stderr) == (2, True)
+
+
+def test_charts_have_one_width_and_so_one_size_of_text() -> None:
+    page = render(*large(), FILES)
+    widths = set(re.findall(r'viewBox="0 0 (\d+) ', page))
+    assert len(widths) == 1
+    assert f"svg.chart{{display:block;width:{widths.pop()}px" in page
+
+
+def test_both_references_stand_beside_each_other_and_the_weights_file_beside_the_graphs() -> None:
+    manifest, figures = large()
+    assert manifest.latency is not None
+    cached = dataclasses.replace(manifest.latency, cached=2e-3, cached_ratios={"offline": Ratio(0.25, 0.2, 0.5)})
+    original = dataclasses.replace(manifest.original, bytes=2048)
+    page = render(dataclasses.replace(manifest, latency=cached, original=original), figures, FILES)
+    published = manifest.latency.ratios["offline"].ratio
+    tiles = page.partition('<div class="tiles">')[2].partition("<nav>")[0]
+    assert f"{figure(1 / published)}× faster" in tiles
+    assert "than the original as published; 4.00× faster (2.00 to 5.00) than the original, kernels cached" in tiles
+    assert "2.00\u202fKiB → " in tiles
+    assert "kernels cached" not in render(manifest, figures, FILES)
+
+
+def test_checks_are_folded_but_for_those_that_failed() -> None:
+    manifest, figures = large()
+    shown = render(manifest, figures, FILES).partition('<section id="checks">')[2].partition("</section>")[0]
+    assert shown.count("<table>") == 1
+    assert shown.index("<details") < shown.index("<table>")
+    assert "2 checks passed" in shown
+    parity = manifest.parity or {}
+    first, second = parity["checks"]
+    failing = {"passed": False, "checks": [first | {"passed": False}, second]}
+    page = render(dataclasses.replace(manifest, parity=failing), figures, FILES)
+    shown = page.partition('<section id="checks">')[2].partition("</section>")[0]
+    before = shown.partition("<details")[0]
+    assert "offline.parity" in before
+    assert second["name"] not in before
+    assert "1 of 2 checks failed" in shown
