@@ -28,6 +28,7 @@ from ssm2edge.stages.progress import Progress, silent
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
+from ssm2edge.systems.stability import is_stable
 from ssm2edge.verification import Verdict
 
 __all__ = ["Built", "build", "inspect", "load"]
@@ -142,5 +143,7 @@ def inspect(source: Source | Callable[[], Task], horizon: int | str | None, prog
     reports = []
     for name, layer in task.layers.items():
         progress(name)
-        reports.append(inspect_layer(layer, taps, length, method))
+        # The infinite horizon has no figures of an unstable layer.
+        counted = taps if bool(is_stable(layer.system).all()) else taps or length
+        reports.append(inspect_layer(layer, counted, length, method))
     return Inspection(tuple(reports), task.refused)

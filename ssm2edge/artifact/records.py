@@ -79,13 +79,16 @@ class LayerRecord:
     horizon
         Taps of the norm; None for the infinite horizon.
     h2_error, h2_error_relative
-        Norm of the difference over the whole layer, and relative to the norm of the original.
+        Norm of the difference over the whole layer, and relative to the norm of the original.  The error of a realisation is a
+        part of it.
     spectral_radius
         Largest pole magnitude after reduction.
     outcomes
         Outcomes of the reductions, and the number of channels with each.
     realised
         The realisation of the original system from the layer's impulse response; None if the system was read exactly.
+    spectral_radius_before
+        Largest pole magnitude of the original; left out by versions that took stable layers only.
     """
 
     name: str
@@ -100,6 +103,7 @@ class LayerRecord:
     spectral_radius: float
     outcomes: Mapping[str, int]
     realised: RealisedRecord | None = None
+    spectral_radius_before: float = field(default=0.0, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ssm2edge.calibration.signals import Place
 from ssm2edge.layers import ReducedMimo
 from ssm2edge.reduction import reduce_system
 from ssm2edge.systems.division import TINY
+from ssm2edge.systems.stability import is_stable
 from ssm2edge.systems.system import System, stack
 
 QUIET = 1e-6
@@ -40,8 +41,10 @@ def calibrated_mimo(place: Place, system: System, reduced: System, method: str) 
         Reduction method for the second candidate, which is the reduction for the measured covariance of the inputs.
     """
     covariance = second_moments(u.double().flatten(0, -2) for u in place.inputs())
-    candidates = [reduced, _for_covariance(system, reduced.order, covariance, method)]
-    answering = ReducedMimo(system)
+    # An unstable original is one on the sequences of the samples.
+    horizon = None if bool(is_stable(system)) else next(iter(place.inputs())).shape[-2]
+    candidates = [reduced, _for_covariance(system, reduced.order, covariance, method, horizon)]
+    answering = ReducedMimo.standing_for(system)
     return min((_with_fitted_outputs(candidate, answering, place) for candidate in candidates), key=lambda pair: pair[1])[0]
 
 
@@ -60,13 +63,13 @@ def second_moments(rows: Iterable[Tensor]) -> Tensor:
     return total / count
 
 
-def _for_covariance(system: System, order: int, covariance: Tensor, method: str) -> System:
+def _for_covariance(system: System, order: int, covariance: Tensor, method: str, horizon: int | None) -> System:
     variances, directions = torch.linalg.eigh(covariance)
     variances = variances.clamp_min(QUIET * float(variances.max()) + TINY)
     root = (directions * variances.sqrt()) @ directions.mT
     back = (directions / variances.sqrt()) @ directions.mT
     coloured = replace(system, B=system.B @ root.to(system.B), D=torch.zeros_like(system.D))
-    reduced = reduce_system(stack([coloured]), order, method, None).system[0]
+    reduced = reduce_system(stack([coloured]), order, method, horizon).system[0]
     return replace(reduced, B=reduced.B @ back.to(reduced.B), D=reduced.D @ back + system.D)
 
 

@@ -18,7 +18,7 @@ from ssm2edge.layers.contract import (
     Wrapper,
     around,
 )
-from ssm2edge.layers.finding import check_lengths, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
+from ssm2edge.layers.finding import check_lengths, check_stable, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
 from ssm2edge.layers.realising import Reader
@@ -54,6 +54,7 @@ __all__ = [
     "block_of",
     "blocks",
     "check_lengths",
+    "check_stable",
     "describe_blocks",
     "exchange_block",
     "exportable",

@@ -30,6 +30,8 @@ class ReducedBank(Block):
 
     precision
         Of its parameters: float32, which is what a device has, or float64 for a bank whose residues cancel beyond float32.
+    outside
+        Take poles on and outside the unit circle as well.
 
     Raises
     ------
@@ -47,13 +49,13 @@ class ReducedBank(Block):
     signs: Tensor
     feedthrough: Tensor
 
-    def __init__(self, system: System, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, system: System, precision: torch.dtype = torch.float32, outside: bool = False) -> None:
         super().__init__()
         if not self.fits(system):
             raise ValueError(f"a bank has batch shape (channels,) and one input and output, not {tuple(system.batch_shape)}.")
         sections = to_real_sections(system)
         paired = sections.b != 0
-        dynamics, signs = initial_dynamics(system.poles, paired)
+        dynamics, signs = initial_dynamics(system.poles, paired, outside)
         self.dynamics = nn.Parameter(dynamics.to(precision))
         self.output = nn.Parameter(sections.c.to(precision))
         self.set_feedthrough(sections.d.to(precision))
@@ -74,9 +76,9 @@ class ReducedBank(Block):
 
     @classmethod
     def standing_for(cls, system: System) -> Self:
-        """Return the bank in float32, or in float64 where float32 could not hold it."""
+        """Return the bank in float32, or in float64 where float32 could not hold it; it may be unstable."""
         noisy = bool((relative_float32_noise(system) > LARGEST_NOISE).any())
-        return cls(system, torch.float64 if noisy else torch.float32)
+        return cls(system, torch.float64 if noisy else torch.float32, outside=True)
 
     @property
     def order(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,20 @@ class FoundLayer:
     lengths: range | None = None
     realised: Realised | None = None
     module: str = ""
+
+    def with_realisation(self, error: float, norm: float) -> float:
+        """Return the h2 error of a reduction against the layer itself: with that of the realisation.
+
+        The outputs of a realisation are fitted by least squares, so that its error is orthogonal to what its modes can answer.
+
+        Parameters
+        ----------
+        error
+            Against ``system``.
+        norm
+            Of ``system``.
+        """
+        return error if self.realised is None else math.hypot(error, self.realised.error * norm)
 
 
 @dataclass(frozen=True)

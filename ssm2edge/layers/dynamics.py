@@ -23,8 +23,8 @@ def _rounded(values: Tensor) -> Tensor:
     return values + (values.float().double() - values).detach()
 
 
-def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the free parameters and fixed signs of poles in canonical order.
+def initial_dynamics(poles: Tensor, paired: Tensor, outside: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the free parameters and fixed factors of poles in canonical order.
 
     Parameters
     ----------
@@ -32,26 +32,29 @@ def initial_dynamics(poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor]:
         ``(*batch, n)`` complex128, inside the unit circle.
     paired
         ``(*batch, n)`` bool, True if a state belongs to a conjugate pair.
+    outside
+        Hold poles on and outside the unit circle as well, as an original's own system may have them.
 
     Returns
     -------
-    dynamics, signs
-        ``(*batch, n)`` float64.  There is one parameter per state: (nu, theta) for a pair, (nu, nu) for two real poles, whose
-        signs are fixed.
+    dynamics, factors
+        ``(*batch, n)`` float64.  There is one parameter per state: (nu, theta) for a pair, (nu, nu) for two real poles.  Factors
+        are the signs of poles; larger than one where a pole is not inside the unit circle.
 
     Raises
     ------
     ValueError
-        If a pole lies on or outside the unit circle.
+        If a pole lies on or outside the unit circle and ``outside`` is not set.
     """
     radius = float(poles.abs().max()) if poles.numel() else 0.0
-    if not radius < 1:
+    if not radius < 1 and not outside:
         raise ValueError(f"a pole has modulus {radius:.6g}; only stable systems can become a block.")
     log_modulus = poles.abs().clamp_min(1e-30).minimum(_largest(paired)).log()
     theta = torch.atan2(poles.imag, poles.real)
     first = torch.arange(poles.shape[-1]) % 2 == 0
     dynamics = torch.where(paired & ~first, theta.abs(), torch.log(-log_modulus))
-    return dynamics, torch.where(poles.real < 0, -1.0, 1.0).double()
+    signs = torch.where(poles.real < 0, -1.0, 1.0).double()
+    return dynamics, torch.where(poles.abs() < 1, signs, signs * poles.abs() / _largest(paired))
 
 
 def _largest(paired: Tensor) -> Tensor:
@@ -69,9 +72,9 @@ def section_coefficients(parameters: Tensor, paired: Tensor, signs: Tensor) -> t
     theta = torch.where(paired, dynamics[..., follower], torch.zeros_like(dynamics))
     modulus = torch.exp(-torch.exp(nu.clamp(max=LARGEST_NU))).minimum(_largest(paired))
     turn = torch.tensor([-1.0 if j % 2 == 0 else 1.0 for j in range(order)], dtype=torch.float64, device=dynamics.device)
-    signs = torch.where(paired, torch.ones_like(modulus), signs.double())
+    signs = torch.where(paired, signs.double().abs(), signs.double())
     a = signs * modulus * torch.cos(theta)
-    b = torch.where(paired, turn * modulus * torch.sin(theta), torch.zeros_like(modulus))
+    b = torch.where(paired, turn * signs * modulus * torch.sin(theta), torch.zeros_like(modulus))
     return as_held(a, parameters), as_held(b, parameters)
 
 

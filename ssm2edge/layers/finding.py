@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -26,11 +28,26 @@ from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import LIBRARIES
 from ssm2edge.systems.system import System
 
+LARGEST_GROWTH = 1e30
+"""Growth of an unstable mode on the horizon from which on float32 could not compute the layer."""
+
 
 def find_layers(
-    model: nn.Module, libraries: tuple[LayerLibrary, ...] = LIBRARIES, refusals: tuple[Refusal, ...] = REFUSALS
+    model: nn.Module,
+    libraries: tuple[LayerLibrary, ...] = LIBRARIES,
+    refusals: tuple[Refusal, ...] = REFUSALS,
+    unstable: bool = False,
 ) -> list[FoundLayer]:
     """Find the LTI layers of a model, in the order of its modules; a layer of several parts is found once for each.
+
+    Parameters
+    ----------
+    model
+        In which layers are found.
+    libraries, refusals
+        Kinds of layers that are known.
+    unstable
+        Take layers with poles on or outside the unit circle: see :func:`check_stable`.
 
     Raises
     ------
@@ -48,7 +65,11 @@ def find_layers(
                     f"Layer {name or '(the model)'} ({library.name}) has no states, it is its feedthrough alone; give it one at "
                     "least, or put a scale in its place."
                 )
-            _check_stable(name, library, system)
+            if not unstable:
+                _check_stable(name, library.name, system, None)
+            elif system.tie is not None and not float(system.poles.abs().max()) < 1:
+                # Shared poles are kept by stable banks only.
+                system = replace(system, tie=None)
             parameters, frozen = _count(stored[part], counted)
             kind, lengths = library.kind(module), lengths_of(module, library)
             realised = module.realised if isinstance(module, RealisedLayer) else None
@@ -202,13 +223,33 @@ def read_systems(path: str, module: nn.Module, library: LayerLibrary) -> Mapping
         raise LayerError(f"Layer {path or '(the model)'} ({library.name}) cannot be read: {error}") from error
 
 
-def _check_stable(name: str, library: LayerLibrary, system: System) -> None:
+def check_stable(layers: Iterable[FoundLayer], horizon: int | None) -> None:
+    """Refuse layers that grow without limit on the horizon; on a finite one a pole may lie outside the unit circle.
+
+    Raises
+    ------
+    LayerError
+        If the horizon is infinite and a pole is not inside the unit circle, or if a response grows beyond ``LARGEST_GROWTH``.
+    """
+    for layer in layers:
+        _check_stable(layer.name, layer.library, layer.system, horizon)
+
+
+def _check_stable(name: str, library: str, system: System, horizon: int | None) -> None:
     radius = float(system.poles.abs().max())
-    if not radius < 1:
-        where = f"channel {int(system.poles.abs().amax(-1).argmax())}" if system.batch_shape else "it"
+    if radius < 1:
+        return
+    where = f"channel {int(system.poles.abs().amax(-1).argmax())}" if system.batch_shape else "it"
+    pole = f"Layer {name or '(the model)'} ({library}) is not stable: {where} has a pole of modulus {radius:.6g}"
+    if horizon is None:
         raise LayerError(
-            f"Layer {name or '(the model)'} ({library.name}) is not stable: {where} has a pole of modulus "
-            f"{radius:.6g}; train it so that every pole lies inside the unit circle."
+            f"{pole}; train it so that every pole lies inside the unit circle, or give the samples on which errors count "
+            "(--horizon)."
+        )
+    if not horizon * math.log(radius) <= math.log(LARGEST_GROWTH):
+        raise LayerError(
+            f"{pole}, and grows by more than {LARGEST_GROWTH:.0e} on {horizon:,} samples; train it so that its poles lie closer "
+            "to the unit circle, or give a shorter horizon (--horizon)."
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,8 @@ class ReducedMimo(Block):
     ----------
     system
         Of batch shape ``()``, stable, with or without quadratic outputs.
+    outside
+        Take poles on and outside the unit circle as well.
 
     Raises
     ------
@@ -36,13 +40,13 @@ class ReducedMimo(Block):
     paired: Tensor
     signs: Tensor
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, outside: bool = False) -> None:
         super().__init__()
         if not self.fits(system):
             raise ValueError(f"this block holds one system, not a batch of shape {tuple(system.batch_shape)}.")
         sections = to_mimo_sections(system)
         paired = sections.b != 0
-        dynamics, signs = initial_dynamics(system.poles, paired)
+        dynamics, signs = initial_dynamics(system.poles, paired, outside)
         self.dynamics = nn.Parameter(dynamics.float())
         self.input = nn.Parameter(sections.input.float())
         self.output = nn.Parameter(sections.output.float())
@@ -57,6 +61,11 @@ class ReducedMimo(Block):
     def fits(cls, system: System) -> bool:
         """Return whether it is one system, not a batch."""
         return not system.batch_shape
+
+    @classmethod
+    def standing_for(cls, system: System) -> Self:
+        """Return the block of an original's own system, which may be unstable."""
+        return cls(system, outside=True)
 
     @property
     def order(self) -> int:

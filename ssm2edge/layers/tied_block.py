@@ -32,14 +32,14 @@ class TiedBank(ReducedBank):
 
     group: Tensor
 
-    def __init__(self, system: System, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, system: System, precision: torch.dtype = torch.float32, outside: bool = False) -> None:
         nn.Module.__init__(self)
         if not self.fits(system):
             raise ValueError("this block holds banks of SISO channels whose poles follow from shared ones.")
         tie = system.tie
         assert tie is not None
         paired = tie.generator.imag != 0
-        dynamics, signs = initial_dynamics(tie.generator, paired)
+        dynamics, signs = initial_dynamics(tie.generator, paired, outside)
         poles = tie.poles()
         # Sections turn the way their generator's do, whichever member of the pair the system names first.
         turned = (poles.imag * system.poles.imag) < 0

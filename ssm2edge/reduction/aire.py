@@ -10,13 +10,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ssm2edge.reduction.contract import Reduction, summarise
-from ssm2edge.reduction.modal import keep_modes, mode_strength
+from ssm2edge.reduction.modal import LEAST, keep_modes, mode_strength
 from ssm2edge.systems.system import System
 
 
 def aire_scores(system: System) -> Tensor:
     """Return the squared h2 norm of each mode alone, ``(*batch, n)`` float64."""
-    return mode_strength(system) / (1 - system.poles.abs().square())
+    return mode_strength(system) / (1 - system.poles.abs().square()).clamp_min(LEAST)
 
 
 def aire(system: System, order: int, horizon: int | None) -> Reduction:

@@ -1,7 +1,8 @@
 """h2-optimal reduction: TLH2 start, second-order refinement in a parameterisation that cannot leave the unit disc.
 
 SISO channels go through the search of ``search.py``, whose starts include every other method's poles: with the outputs fitted
-anew, no channel ends worse than any of them.  Channels whose modes cancel beyond float32 are grown instead (``growing.py``).
+anew, no channel ends worse than any of them.  Channels whose modes cancel beyond float32, and unstable ones, are grown instead
+(``growing.py``).
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from ssm2edge.reduction.projection import memory, refit_channels, rounding_energ
 from ssm2edge.reduction.search import LONG, search
 from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
+from ssm2edge.reduction.strayed import fourier_starts, stabilised
 from ssm2edge.reduction.tlh2 import tlh2_from
 from ssm2edge.systems.norms import h2_error
+from ssm2edge.systems.stability import is_stable
 from ssm2edge.systems.system import System, concatenate
 from ssm2edge.systems.window import window_sum
 
@@ -45,7 +48,7 @@ def gradient(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by refinement, started from TLH2, balanced truncation and picks of modes."""
     if not system.is_siso or system.M is not None:
         return coupled_gradient(system, order, horizon)
-    lost = cancels(system)
+    lost = cancels(system) | ~is_stable(system)
     parts = [channel_gradient(system[~lost], order, horizon)] if not lost.all() else []
     parts += [cancelling_gradient(system[lost], order, horizon)] if lost.any() else []
     if len(parts) == 1:
@@ -57,7 +60,7 @@ def gradient(system: System, order: int, horizon: int | None) -> Reduction:
 
 
 def cancelling_gradient(system: System, order: int, horizon: int | None) -> Reduction:
-    """Grow the poles of SISO channels whose modes cancel."""
+    """Grow the poles of SISO channels whose modes cancel, or that are unstable, on the taps of their responses."""
     reduced, end = grown_channels(system, order, horizon)
     outcomes = torch.where(end.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     return summarise(system, reduced, "gradient", horizon, outcomes, end.iterations)
@@ -70,7 +73,8 @@ def coupled_gradient(system: System, order: int, horizon: int | None) -> Reducti
     balanced = summarise(system, truncation, "balanced", horizon, ended)
     picks = [keep_modes(system, scores(system), order)[0] for scores in (slowness, last_scores, aire_scores)]
     starts = [truncation, perturbed(system, balancing, horizon)[0], *picks]
-    starts = [with_best_outputs(system, start.poles, start.B, horizon) for start in starts]
+    starts = [stabilised(system, with_best_outputs(system, start.poles, start.B, horizon), horizon) for start in starts]
+    starts += fourier_starts(system, order, horizon)
     known = [balanced, *(summarise(system, start, "start", horizon) for start in starts)]
     # The method called TLH2 is the fixed point reached from balanced truncation.
     known += [tlh2_from(system, start, horizon) for start in (balanced, *ranked(system, known, horizon)[:FIXED_POINTS])]

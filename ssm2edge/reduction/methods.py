@@ -22,6 +22,7 @@ from ssm2edge.reduction.modal import modal_truncation
 from ssm2edge.reduction.modal_singular_perturbation import modal_singular_perturbation
 from ssm2edge.reduction.own_order import own_order
 from ssm2edge.reduction.singular_perturbation import balanced_singular_perturbation
+from ssm2edge.reduction.strayed import stable_result
 from ssm2edge.reduction.tlh2 import tlh2
 from ssm2edge.systems.dense import with_real_coefficients
 from ssm2edge.systems.stability import is_stable, spectral_radius
@@ -49,7 +50,7 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
     Parameters
     ----------
     system
-        Stable systems of any batch shape.
+        Systems of any batch shape, stable unless the horizon is finite.
     order
         States to keep, from 1 to ``system.order``; the system's own order returns it unchanged,
         unless float32 could not hold it (``own_order.py``).
@@ -66,14 +67,15 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
     Raises
     ------
     ValueError
-        For an unknown method, an order or horizon out of range, NaN or infinity in the system, or a pole with modulus >= 1.
+        For an unknown method, an order or horizon out of range, NaN or infinity in the system, or a pole with modulus >= 1 on the
+        infinite horizon.
     """
     if method not in METHODS:
         raise ValueError(f"there is no reduction method {method!r}; choose one of {', '.join(sorted(METHODS))}.")
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= system.order:
         raise ValueError(f"the order must lie between 1 and the system's own order {system.order}, not {order!r}.")
     check_horizon(horizon)
-    _check_systems(system)
+    _check_systems(system, horizon)
     if system.after_sample:
         return _reduce_after_sample(system, order, method, horizon)
     if order == system.order:
@@ -81,6 +83,7 @@ def reduce_system(system: System, order: int, method: str = "gradient", horizon:
             return own_order(system, method, horizon)
     with torch.no_grad():
         result = in_chunks(METHODS[method], with_real_coefficients(system), order, horizon)
+    result = stable_result(system, result)
     _ensure(result, order)
     return result
 
@@ -97,14 +100,17 @@ def _reduce_after_sample(system: System, order: int, method: str, horizon: int |
     return summarise(system, reduced, method, horizon, delayed.outcomes, delayed.iterations)
 
 
-def _check_systems(system: System) -> None:
+def _check_systems(system: System, horizon: int | None) -> None:
     """Refuse systems that no method can reduce."""
     for name, value in zip(ARRAYS, system.arrays(), strict=False):
         if not torch.isfinite(value).all():
             raise ValueError(f"{name} holds NaN or infinite entries; check the weights the system was read from.")
-    if not is_stable(system).all():
+    if horizon is None and not is_stable(system).all():
         radius = float(spectral_radius(system).max())
-        raise ValueError(f"a pole has modulus {radius:.9g}; only stable systems (all poles inside the unit disc) can be reduced.")
+        raise ValueError(
+            f"a pole has modulus {radius:.9g}; on the infinite horizon only stable systems (all poles inside the unit disc) can "
+            "be reduced."
+        )
 
 
 def _ensure(result: Reduction, order: int) -> None:

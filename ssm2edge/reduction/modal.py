@@ -12,6 +12,9 @@ from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.systems.real_coordinates import swapped
 from ssm2edge.systems.system import System
 
+LEAST = 1e-12
+"""Distance from the unit circle at which slower and unstable modes are taken to lie."""
+
 
 def modal_truncation(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by keeping the modes of largest modulus; equally slow ones by their energy."""
@@ -31,7 +34,7 @@ def mode_strength(system: System) -> Tensor:
 def slowness(system: System) -> Tensor:
     """Return ranks, highest first to keep: by pole modulus (to nine digits), then by mode energy, ``(*batch, n)`` float64."""
     modulus = system.poles.abs()
-    energy = mode_strength(system) / (1 - modulus.square())
+    energy = mode_strength(system) / (1 - modulus.square()).clamp_min(LEAST)
     by_energy = torch.argsort(energy, dim=-1, stable=True)
     rounded = (modulus * 1e9).round().gather(-1, by_energy)
     order = by_energy.gather(-1, torch.argsort(rounded, dim=-1, stable=True))

@@ -107,7 +107,7 @@ def modal_candidates(dictionary: Dictionary, channels: Channels, order: int, num
     """Return random picks of the channels' own modes, the chance of each growing with its energy."""
     generator = torch.Generator().manual_seed(seed)
     count = (order + 1) // 2
-    energy = channels.residues.abs().square() / (1 - channels.poles.abs().square())
+    energy = channels.residues.abs().square() / (1 - channels.poles.abs().square()).clamp_min(1e-12)
     if count > energy.shape[-1]:
         return []
     # The first atoms of a dictionary are the modes themselves.

@@ -120,7 +120,9 @@ def slowest_decay(poles: Tensor, horizon: int | None) -> float:
     """Return the decay that no reduced pole goes below when errors count on ``horizon`` taps, unless the original poles do."""
     if horizon is None:
         return SLOWEST
-    original = float(-torch.log(poles.abs().amax().clamp(TINY, 1 - 1e-16)))
+    modulus = poles.abs()
+    # An unstable mode says nothing about the memory of its approximation.
+    original = float(-torch.log(modulus.where(modulus < 1, modulus.new_zeros(())).amax().clamp(TINY, 1 - 1e-16)))
     return max(SLOWEST, min(1.0, 1 / (HORIZONS_REMEMBERED * horizon), original))
 
 

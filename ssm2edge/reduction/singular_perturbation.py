@@ -20,6 +20,9 @@ from ssm2edge.systems.dense import DenseSystem, to_modal
 from ssm2edge.systems.real_coordinates import times_diagonal
 from ssm2edge.systems.system import System
 
+SETTLING = 1e-12
+"""Least distance of poles from one."""
+
 
 def balanced_singular_perturbation(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by balanced singular perturbation; time-limited Gramians on a finite horizon."""
@@ -30,7 +33,9 @@ def balanced_singular_perturbation(system: System, order: int, horizon: int | No
 def perturbed(system: System, balancing: Balancing, horizon: int | None) -> tuple[System, Tensor]:
     """Return the reduced systems and their outcomes."""
     T, W = balancing.T, balancing.W
-    settled = 1 / (1 - balancing.poles)
+    distance = 1 - balancing.poles
+    # A mode on the circle at frequency zero never settles.
+    settled = 1 / distance.where(distance.abs() > SETTLING, torch.full_like(distance, SETTLING))
     settled_T, settled_B = times_diagonal(settled, T), times_diagonal(settled, balancing.B)
     # W^T E T is invertible unless the Gramians are rounding there; the pseudo-inverse then drops those directions.
     gap = torch.linalg.pinv(W.mT @ settled_T)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ssm2edge.artifact import LayerFigures, LayerRecord, Pole, Response
+from ssm2edge.artifact.notes import notes
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
 from ssm2edge.report.words import count, figure, text
@@ -31,6 +32,7 @@ def layer(number: int, record: LayerRecord, figures: LayerFigures, opened: bool)
             f'<p class="note">The original system was realised from {count(record.realised.taps)} taps of its impulse '
             f"response (relative error {text(figure(record.realised.error))}).</p>"
         )
+    realised += "".join(f'<p class="{"alarm" if note.bad else "note"}">{text(note.sentence)}</p>' for note in notes(record))
     quadratic = (
         '<p class="note">Outputs of this layer have quadratic parts; the responses below show the linear ones.</p>'
         if figures.quadratic

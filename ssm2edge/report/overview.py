@@ -7,6 +7,7 @@ from typing import Any
 
 from ssm2edge.artifact import Accuracy, Figures, FileRecord, Latency, Manifest, Ratio, held_out_synthetic
 from ssm2edge.artifact.loss import losses
+from ssm2edge.artifact.notes import notes
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
 from ssm2edge.report.table import drawn, table
 from ssm2edge.report.words import ENSPACE, MINUS, TIMES, count, figure, percent, seconds, short, size, text, times
@@ -52,6 +53,7 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
         before, of = ("", "") if weights is None else (f"{size(weights)} → ", "the original's weights file; ")
         found.append(("Files for the device", f"{before}{size(sum(graphs.values()))}", f"{of}{each}"))
     large = [loss.sentence for loss in losses(manifest) if loss.large]
+    large += [note.sentence for layer in manifest.layers for note in notes(layer) if note.bad]
     alarm = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in large)
     if manifest.selection is not None:
         alarm += f'<p class="note">{text(manifest.selection.sentence)}</p>'

@@ -137,8 +137,8 @@ def layer_records(
     for name, layer in layers.items():
         reduction = reductions[name]
         system = deployed[name]
-        error = float(h2_error(layer.system, system, reduction.horizon).norm())
         norm = float(h2_norm(layer.system, reduction.horizon).norm())
+        error = layer.with_realisation(float(h2_error(layer.system, system, reduction.horizon).norm()), norm)
         records.append(
             LayerRecord(
                 name=name,
@@ -152,6 +152,7 @@ def layer_records(
                 h2_error_relative=error / norm if norm > 0 else 0.0,
                 spectral_radius=float(spectral_radius(system).max()),
                 outcomes=reduction.outcome_counts,
+                spectral_radius_before=float(spectral_radius(layer.system).max()),
                 realised=None if layer.realised is None else RealisedRecord(**asdict(layer.realised)),
             )
         )

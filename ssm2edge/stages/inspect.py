@@ -126,7 +126,8 @@ def inspect_layer(layer: FoundLayer, horizon: int | None, length: int, method: s
     costs = {}
     for order in orders:
         tried = "balanced" if order in at_most else method
-        error = float(reduce_system(system, order, tried, horizon).error.norm()) / max(norm, TINY)
+        error = float(reduce_system(system, order, tried, horizon).error.norm())
+        error = layer.with_realisation(error, norm) / max(norm, TINY)
         # With the outputs that suit its poles best, no system errs more than silence.
         costs[order] = min(error, 1.0) if order in at_most else error
     channels = system.batch_shape.numel()

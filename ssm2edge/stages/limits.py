@@ -9,6 +9,7 @@ from torch import nn
 from ssm2edge.layers import FoundLayer, blocks, replace_layers
 from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.stability import with_poles_inside
 
 PLAIN, FILLING = "modal", "modal_singular_perturbation"
 """Methods of the reductions whose numbers are counted: all others store as many at an order as one of these."""
@@ -64,11 +65,12 @@ def larger_layers(model: nn.Module, layers: Mapping[str, FoundLayer], orders: Ma
     method
         Reduction method.
     """
-    systems = {name: layer.system for name, layer in layers.items()}
+    systems = {name: with_poles_inside(layer.system) for name, layer in layers.items()}
     smaller = {name: system for name, system in systems.items() if orders[name] < system.order}
     if smaller:
         reductions = reduce_layers(smaller, {name: orders[name] for name in smaller}, counting(method), None)
         systems |= {name: reduction.system for name, reduction in reductions.items()}
+    # Numbers are counted alone: where the poles lie does not matter.
     held = blocks(replace_layers(model, systems))
     modules: dict[str, list[str]] = {}
     for name, layer in layers.items():

@@ -97,7 +97,7 @@ def task_of(
     model = realise_layers(model, examples, source.lti, user.readers)
     fix_rates(model, examples)
     fix_lengths(model, samples.length)
-    layers = {layer.name: layer for layer in find_layers(model)}
+    layers = {layer.name: layer for layer in find_layers(model, unstable=True)}
     check_lengths(layers.values(), samples.length)
     return Task(source, model, samples, layers, tuple(find_refused(model)), samples.length, outputs)
 
@@ -112,7 +112,7 @@ def task_without_samples(source: Source, user: UserModel) -> Task:
     """
     if source.lti:
         raise UserError("Layers named by lti are measured on samples; give some.")
-    layers = {layer.name: layer for layer in find_layers(user.model)}
+    layers = {layer.name: layer for layer in find_layers(user.model, unstable=True)}
     lengths = [layer.lengths[-1] for layer in layers.values() if layer.lengths is not None]
     horizon = min(lengths, default=None)
     if horizon is not None:

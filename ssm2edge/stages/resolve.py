@@ -6,6 +6,7 @@ import dataclasses
 
 from ssm2edge.calibration.signals import TooFewSamplesError
 from ssm2edge.errors import UserError
+from ssm2edge.layers import check_stable
 from ssm2edge.loading import with_calibration
 from ssm2edge.options import Options, check_options
 from ssm2edge.orders import Request
@@ -80,8 +81,10 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     Raises
     ------
     UserError
-        If a layer has fewer states than the order asked for, which the sentence names, or the samples have another length.
+        If a layer has fewer states than the order asked for, which the sentence names, or is unstable on the infinite horizon, or
+        the samples have another length.
     """
+    check_stable(task.layers.values(), task.horizon if isinstance(options.horizon, str) else options.horizon)
     if options.max_loss is not None and not task.samples.labels:
         raise UserError("A largest loss needs labels of the held-out samples; add them, or leave --max-loss out.")
     if options.length is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ssm2edge.systems.gramians import controllability_gramian, mixed_gramian, observability_gramian
 from ssm2edge.systems.response import impulse_response
 from ssm2edge.systems.system import System
-from ssm2edge.systems.window import check_horizon, window_sum
+from ssm2edge.systems.window import check_horizon, geometric_sum, window_sum
 
 # Systems of a long batch are computed so many at a time: their Gramians stay in the cache.
 BLOCK = 32
@@ -100,6 +100,9 @@ def size(system: System, horizon: int) -> Tensor:
     A window sum is off by about EPS times the square of its poles' memory: ``4 EPS size^2`` bounds the rounding of an energy.
     """
     memories = (1 / (1 - system.poles.abs().square()).clamp_min(1 / horizon)).clamp_max(horizon)
+    unstable = system.poles.abs() > 1
+    if unstable.any():
+        memories[unstable] = geometric_sum(system.poles[unstable].abs().square(), horizon)
     size: Tensor = (system.C.norm(dim=-2) * system.B.norm(dim=-1) * memories).sum(-1)
     return size
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ def spectral_radius(system: System) -> Tensor:
 def is_stable(system: System) -> Tensor:
     """Return whether all poles lie strictly inside the unit disc, ``(*batch,)`` bool; NaN counts as unstable."""
     return spectral_radius(system) < 1
+
+
+def with_poles_inside(system: System) -> System:
+    """Return systems of the same shape whose poles lie inside the unit disc: the same ones if they are stable."""
+    return system if bool(is_stable(system).all()) else replace(system, poles=into_disc(system.poles), tie=None)
 
 
 def into_disc(poles: Tensor, radius: float = 1 - 1e-6) -> Tensor:

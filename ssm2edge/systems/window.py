@@ -73,6 +73,13 @@ def window_sum(left: Tensor, right: Tensor, horizon: int | None) -> Tensor:
     return s
 
 
+def geometric_sum(ratio: Tensor, horizon: int) -> Tensor:
+    """Return ``sum_{k<N} ratio^k`` of real ratios that are not negative."""
+    return window_sum(
+        ratio.to(torch.complex128).flatten()[:, None], torch.ones_like(ratio).to(torch.complex128).flatten()[:, None], horizon
+    ).real.reshape(ratio.shape)
+
+
 def window_sums(left: Tensor, right: Tensor, horizon: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return the window sum and its first two derivatives with respect to ``log q``; shapes as in :func:`window_sum`."""
     q = left[..., :, None] * right[..., None, :]

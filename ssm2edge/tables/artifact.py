@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic
 from ssm2edge.artifact.loss import losses
+from ssm2edge.artifact.notes import Note, notes, poor_fit, unstable
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
@@ -214,6 +215,10 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
             + ("" if report.realised is None else f"; {_fit(report.realised)}")
         )
         console.print(table)
+        fit = None if report.realised is None else poor_fit(report.name, report.realised.taps, report.realised.error)
+        for note in (unstable(report.name, report.spectral_radius, report.horizon), fit):
+            if note is not None:
+                console.print(_noted(note))
     if kept:
         console.print(_kept(kept))
 
@@ -285,7 +290,13 @@ def _layers(manifest: Manifest) -> RenderableType:
     for layer in manifest.layers:
         if layer.realised is not None:
             table.caption += f"\n{layer.name}: {_fit(layer.realised)}"
-    return Group(table, _kept(manifest.kept_layers)) if manifest.kept_layers else table
+    said = [_noted(note) for layer in manifest.layers for note in notes(layer)]
+    kept = [_kept(manifest.kept_layers)] if manifest.kept_layers else []
+    return Group(table, *said, *kept)
+
+
+def _noted(note: Note) -> Text:
+    return Text(note.sentence, "bold red" if note.bad else "yellow")
 
 
 def _extent(channels: int) -> str:

@@ -159,8 +159,11 @@ CASES: dict[str, tuple[Prepare, str]] = {
         change_weights(lambda w: w["layers.0.D"].fill_(torch.inf)),
         "layers.0.D holds NaN or infinite",
     ),
-    "weights: pole on the circle": (
-        change_weights(lambda w: [w[POLE].fill_(-200.0), w["layers.1.kernel.A_imag"].zero_()]),
+    "weights: pole on the circle, no horizon": (
+        both(
+            change_weights(lambda w: [w[POLE].fill_(-200.0), w["layers.1.kernel.A_imag"].zero_()]),
+            change_build("order = 6", 'order = 6\nhorizon = "inf"'),
+        ),
         "Layer layers.1 (S4D) is not stable",
     ),
     "weights: cut short": (

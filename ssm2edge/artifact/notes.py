@@ -1,0 +1,55 @@
+"""Sentences on layers of which a figure in a table does not say enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssm2edge.artifact.records import LayerRecord
+
+LARGEST_FIT = 1e-2
+"""Relative error of a realisation from which on a layer is shown in red."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence, and whether it is bad news."""
+
+    sentence: str
+    bad: bool = False
+
+
+def poor_fit(name: str, taps: int, error: float) -> Note | None:
+    """Return the note on a realised system that answers unlike its layer; None if it answers like it."""
+    if error <= LARGEST_FIT:
+        return None
+    return Note(
+        f"{name or '(the model)'} is {100 * error:.2g} % off before any reduction: no system of few states answers as it does on "
+        f"{taps:,} taps. Leave it as it is, or name a state-space part of it (--lti).",
+        bad=True,
+    )
+
+
+def unstable(name: str, radius: float, horizon: int | None) -> Note | None:
+    """Return the note on an original with a pole on or outside the unit circle; None if it is stable."""
+    if radius < 1:
+        return None
+    return Note(
+        f"{name or '(the model)'} is not stable (a pole of modulus {radius:.6g}): a stable layer imitates it on "
+        f"{'the' if horizon is None else f'{horizon:,}'} samples, and differs beyond."
+    )
+
+
+def notes(layer: LayerRecord) -> list[Note]:
+    """Return the notes on a layer of a build."""
+    found = [unstable(layer.name, layer.spectral_radius_before, layer.horizon)]
+    if layer.realised is not None:
+        found.append(poor_fit(layer.name, layer.realised.taps, layer.realised.error))
+    repaired = layer.outcomes.get("repaired", 0)
+    if repaired and layer.order_after == layer.order_before and layer.spectral_radius_before < 1:
+        found.append(
+            Note(
+                f"{layer.name or '(the model)'}: the modes of {repaired} of {layer.channels} systems cancel beyond float32; as "
+                f"many others stand in their place, {layer.h2_error_relative:.1e} off, which is what float32 allows."
+            )
+        )
+    return [note for note in found if note is not None]
