@@ -21,6 +21,7 @@ from ssm2edge.layers.contract import (
 from ssm2edge.layers.finding import check_lengths, check_stable, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
+from ssm2edge.layers.placing import put
 from ssm2edge.layers.realising import Reader
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import BLOCKS, LIBRARIES, block_of
@@ -62,6 +63,7 @@ __all__ = [
     "find_refused",
     "fix_lengths",
     "fix_rates",
+    "put",
     "realise_layers",
     "replace_layers",
     "s5_from_flax",

@@ -121,6 +121,14 @@ class OpenedFilter(nn.Module):
         self.register_buffer("silence", silence, persistent=False)
         self.training = original.training
 
+    def placed_in(self, operator: nn.Module) -> None:
+        """Let the operator take sequences of any length, in place: up to its longest one its answers stay.
+
+        Systems go on where taps end, and a model whose length is bound has no graph for free lengths.
+        """
+        if isinstance(getattr(operator, LONGEST, None), int):
+            setattr(operator, LONGEST, Unbound(LARGEST))
+
     def _original(self) -> nn.Module | None:
         held = (getattr(use, "original", None) for use in self._modules.values())
         return next((module for module in held if isinstance(module, nn.Module)), None)
@@ -151,15 +159,6 @@ class OpenedFilter(nn.Module):
             if name == BIAS and self.silence is not None:
                 return self.silence
             raise
-
-
-def unbind(operator: nn.Module) -> None:
-    """Let an operator take sequences of any length, in place: up to its longest one its answers stay.
-
-    Systems go on where taps end, and a model whose length is bound has no graph for free lengths.
-    """
-    if isinstance(getattr(operator, LONGEST, None), int):
-        setattr(operator, LONGEST, Unbound(LARGEST))
 
 
 def uses_of(model: nn.Module, path: str, examples: Examples) -> tuple[list[Use], Taps | None]:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.contract import LayerError, Realised, around
-from ssm2edge.layers.implicit_filter import OpenedFilter, is_implicit_filter, unbind, uses_of
+from ssm2edge.layers.implicit_filter import OpenedFilter, is_implicit_filter, uses_of
 from ssm2edge.layers.long_convolution import is_depthwise, is_long, response_of, route_of
 from ssm2edge.layers.observation import THE_MODEL, Call, Examples, Passage, observe, passages
+from ssm2edge.layers.placing import put
 from ssm2edge.layers.probe import Response, convolved, probe
 from ssm2edge.layers.realised import PassageRoute, RealisedLayer
 from ssm2edge.systems.dense import is_canonical
@@ -92,7 +93,6 @@ def realised_model(
     result = _placed(wrapped, layers)
     for path, filter in opened.items():
         if filter is not None:
-            unbind(wrapped.get_submodule(path.rpartition(".")[0]))
             _put(result, wrapped.get_submodule(path), filter)
     _check_runs(result, examples)
     return result
@@ -290,8 +290,7 @@ def _placed(model: nn.Module, layers: Mapping[str, RealisedLayer]) -> nn.Module:
 def _put(model: nn.Module, original: nn.Module, other: nn.Module) -> None:
     """Put a module in all places of another one: a layer that several parts of the model share stays shared."""
     for place in [place for place, module in model.named_modules(remove_duplicate=False) if module is original]:
-        parent, _, attribute = place.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, other)
+        put(model, place, other)
 
 
 def _check_runs(wrapped: nn.Module, examples: Examples) -> None:

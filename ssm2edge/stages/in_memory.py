@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ssm2edge.cache import Store
+from ssm2edge.layers import put
 from ssm2edge.loading import Signature, UserModel, arrays_in_memory, copied, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
@@ -104,7 +105,8 @@ def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn
         Of the layers.
     """
     places = dict(model.named_modules(remove_duplicate=False))
-    for path in sorted(paths):
+    # A module of several layers, as a filter of several uses, is replaced as a whole.
+    for path in sorted({_place_of(path, places) for path in paths}):
         original, replacement = places[path], compressed.get_submodule(path)
         like = next((x for x in (*original.parameters(), *original.buffers()) if x.is_floating_point() or x.is_complex()), None)
         if like is not None:
@@ -114,6 +116,11 @@ def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn
             return replacement
         # A layer that several parts of the model share stays shared.
         for place in [name for name, module in places.items() if module is original]:
-            parent, _, attribute = place.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, replacement)
+            put(model, place, replacement)
     return model
+
+
+def _place_of(path: str, places: Mapping[str, nn.Module]) -> str:
+    while path not in places:
+        path = path.rpartition(".")[0]
+    return path

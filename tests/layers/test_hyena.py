@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import ssm2edge
 from ssm2edge.layers import LayerError, exportable, find_layers, realise_layers, replace_layers
 from tests.hyena import HyenaFilter, Model
 from tests.layer_answers import noise, relative
@@ -86,6 +87,16 @@ def test_a_filter_that_computes_its_taps_itself_is_found_as_well() -> None:
     assert [layer.name for layer in find_layers(known)] == ["filter_fn.0"]
     u = noise(2, LENGTH, 2)
     assert relative(output(reduced, u), output(model, u)) < 1e-5
+
+
+def test_a_compressed_copy_has_the_uses_in_the_place_of_the_filter_and_takes_any_length() -> None:
+    model = model_of(order=3)
+    samples = noise(4, LENGTH, 2)
+    small = ssm2edge.compress(model, samples, keep=1.0, calibrate="none")
+    assert relative(output(small, samples), output(model, samples)) < 1e-5
+    assert not any("implicit_filter" in name for name, _ in small.named_parameters())
+    assert any("implicit_filter" in name for name, _ in model.named_parameters())
+    assert output(small, noise(1, 2 * LENGTH, 2)).shape == (1, 2 * LENGTH, 3)
 
 
 def test_a_filter_may_be_named() -> None:

@@ -43,7 +43,7 @@ LAYERS: list[dict[str, Any]] = [
     {"channels": 3, "swap_channels": True, "activation": "id"},
     {"gate": 2, "channels": 2},
     {"bottleneck": 2, "final_act": "tanh"},
-    {"gate": 1, "bottleneck": 2, "final_act": None},
+    {"gate": 1, "bottleneck": 2, "final_act": "tanh"},
 ]
 DIAGONAL: list[dict[str, Any]] = [
     {"disc": "bilinear"},
