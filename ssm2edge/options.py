@@ -8,8 +8,11 @@ from typing import Any, TypedDict
 
 from ssm2edge.errors import UserError
 
-SIZES = ("order", "keep", "max_error", "max_drop")
+SIZES = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_latency")
 """Options that say how small the model becomes: exactly one is given."""
+
+UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20}
+"""Suffixes of numbers of bytes."""
 
 LONGEST_HORIZON = 10**12
 """Taps; the response of a stable float32 system is over long before."""
@@ -75,6 +78,12 @@ class Options:
         float,
         metavar="P",
         recorded=lambda options: options.max_drop is not None or options.max_error is not None,
+    )
+    max_bytes: int | str | None = _option(
+        None, "Largest model none of whose graphs has more bytes; k and M are 1024 and 1024 times as many.", int, str, metavar="N"
+    )
+    max_latency: float | None = _option(
+        None, "Largest model whose stream takes at most so many microseconds a step here.", int, float, metavar="US"
     )
     method: str = _option("gradient", "Reduction method: gradient, tlh2, balanced, ...", str, recorded=lambda _: True)
     calibrate: str = _option(
@@ -157,6 +166,8 @@ class BuildOptions(TypedDict, total=False):
     max_error: float
     max_error_of: str
     max_drop: float
+    max_bytes: int | str
+    max_latency: float
     confidence: float
     max_loss: float
     method: str
@@ -175,6 +186,23 @@ TABLE: Mapping[str, Option] = {entry.name: entry.metadata["option"] for entry in
 """Every option by name, in the order in which they are shown."""
 
 DEFAULTS: Mapping[str, Any] = {entry.name: {} if entry.default is MISSING else entry.default for entry in fields(Options)}
+
+
+def bytes_of(text: int | str | None) -> int | None:
+    """Read a number of bytes, such as 160k.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    if text is None or isinstance(text, int):
+        return text
+    unit = text[-1:] if text[-1:] in UNITS else ""
+    number = text.removesuffix(unit)
+    if not number.isdecimal():
+        raise UserError(f"A largest number of bytes cannot be {text!r}; give a number, such as 98304 or 96k.")
+    return int(number) * UNITS[unit]
 
 
 def check_options(options: Options) -> None:

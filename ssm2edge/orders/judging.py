@@ -55,6 +55,8 @@ class Judged:
         Quick calibration of a whole network's reductions, by which proposals are compared.
     finish
         Calibration as the build makes it, by which sizes are judged.
+    cost
+        Bytes or microseconds of the graphs of reductions; None where nothing limits them.
     """
 
     task: Task
@@ -63,6 +65,7 @@ class Judged:
     reduce: Reduce = reduce_layers
     calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
     finish: Callable[[Mapping[str, Reduction]], dict[str, System]] = as_reduced
+    cost: Callable[[Mapping[str, Reduction]], float] | None = None
 
     def batch(self, steps: int) -> list[Tensor]:
         """Return calibration samples of so many time steps together, or others that judge no artifact if there are none."""

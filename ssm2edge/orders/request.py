@@ -1,4 +1,4 @@
-"""The user's request: one of four ways to say how small the model becomes."""
+"""The user's request: one of several ways to say how small the model becomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssm2edge.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """The user's request; exactly one of the four is not None.
+    """The user's request; exactly one of the limits and sizes is not None.
 
     Attributes
     ----------
@@ -25,6 +25,10 @@ class Request:
         ``measured``: the error on validation samples; ``bound``: its upper bound.
     confidence
         Probability that a limit found on samples holds.
+    max_bytes
+        Largest size of a graph.
+    max_latency
+        Longest step of the stream, in microseconds.
     """
 
     order: int | None = None
@@ -33,6 +37,8 @@ class Request:
     max_drop: float | None = None
     max_error_of: str = "measured"
     confidence: float = 0.95
+    max_bytes: int | None = None
+    max_latency: float | None = None
 
     def check(self) -> None:
         """Refuse requests that no model could meet.
@@ -42,17 +48,21 @@ class Request:
         UserError
             If not exactly one of the four is given, or one is out of range.
         """
-        given = [name for name in ("order", "keep", "max_error", "max_drop") if getattr(self, name) is not None]
+        sizes = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_latency")
+        given = [name for name in sizes if getattr(self, name) is not None]
         if len(given) != 1:
             raise UserError(
-                "How small the model should become must be said in one way: an order, a share to keep, a largest error or a "
-                f"largest drop; given are {', '.join(given) or 'none'}."
+                "How small the model should become must be said in one way: an order, a share to keep, or a largest error, "
+                f"drop, number of bytes or latency; given are {', '.join(given) or 'none'}."
             )
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"A share of {self.keep:g} of the states cannot be kept; give one above 0 and at most 1.")
         for name, value in (("error", self.max_error), ("drop", self.max_drop)):
             if value is not None and not 0 <= value < float("inf"):
                 raise UserError(f"A largest {name} of {value:g} cannot be held; give a number of at least 0.")
+        for name, value in (("number of bytes", self.max_bytes), ("latency", self.max_latency)):
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"A largest {name} of {value:g} cannot be held; give a number above 0.")
         if not 0.5 <= self.confidence < 1:
             raise UserError(f"A confidence of {self.confidence:g} shows nothing; give one from 0.5 to below 1, such as 0.95.")
         if self.max_error_of not in ("measured", "bound"):

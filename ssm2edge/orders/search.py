@@ -15,6 +15,7 @@ from ssm2edge.errors import UserError
 from ssm2edge.orders.budget import all_states, smallest_budget
 from ssm2edge.orders.choice import Choice
 from ssm2edge.orders.distribution import states, uniform_orders
+from ssm2edge.orders.fitting import largest_fitting
 from ssm2edge.orders.judging import Judged, bound_holds, drop_shown, error_shown, measured_error
 from ssm2edge.orders.request import Request
 from ssm2edge.orders.selection import Selection, ladder_of, select
@@ -94,6 +95,21 @@ class Candidates:
             return proposals[0]
         return min(proposals, key=lambda orders: measured_error(self._judged, self.reducer(orders)))
 
+    def fitting(self, request: Request, progress: Progress) -> dict[str, Reduction]:
+        """Return the largest reductions whose graphs fit."""
+        # Bytes are the same in every measurement; times are not, and need not be told apart so finely.
+        every = range(self.least, self.most, min(self.widths.values()))
+        budgets = [*(every if request.max_bytes is not None else self.rungs), self.most]
+        return largest_fitting(
+            request,
+            self._judged,
+            budgets,
+            lambda budget: list(self.choice.proposals(budget).values())[:PROPOSALS],
+            self.reducer,
+            lambda direct: Reducer(direct).plain,
+            progress,
+        )
+
 
 def choose_reductions(request: Request, judged: Judged, progress: Progress) -> tuple[dict[str, Reduction], Selection | None]:
     """Choose each layer's order and reduce it.
@@ -117,6 +133,8 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> t
     candidates = Candidates(judged, progress)
     if request.keep is not None:
         return candidates.reducer(candidates.orders(round(request.keep * candidates.most))), None
+    if judged.cost is not None:
+        return candidates.fitting(request, progress), None
     if request.max_drop is None and request.max_error_of == "bound":
         return _bounded(request, judged, candidates, progress), None
     selection = select(candidates.rungs, _evidence(request, judged, candidates, progress), limit_of(request), request.confidence)

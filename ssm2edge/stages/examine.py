@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.artifact import PROBES, LayerRecord, Reference
 from ssm2edge.errors import VerificationError
-from ssm2edge.options import Options
+from ssm2edge.options import Options, bytes_of
 from ssm2edge.original.task import Task
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.progress import Progress
@@ -43,7 +43,9 @@ def verified(
     reference.save(folder)
     losses = [points for points in (options.max_loss, options.max_drop) if points is not None]
     by_error = options.max_error if options.max_error_of == "measured" else None
-    limits = Limits(drop=min(losses, default=None), error=by_error)
+    limits = Limits(
+        drop=min(losses, default=None), error=by_error, bytes=bytes_of(options.max_bytes), latency=options.max_latency
+    )
     subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}, limits)
     probes = probe(task, reduced)
     probes.save(folder, PROBES)

@@ -15,6 +15,7 @@ from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.stages.budgets import cost_of
 from ssm2edge.stages.calibrate import calibrate_reductions, judged_after_calibration
 from ssm2edge.stages.limits import largest_orders
 from ssm2edge.stages.load import original_outputs
@@ -87,7 +88,7 @@ def judged_of(task: Task, options: Options, reduced: Reduce, store: Store, progr
             task, options, reductions, store, lambda stage, share: progress(f"reduce {stage}", share)
         ).systems
 
-    return Judged(task, original, options.method, reduced, quick, finish)
+    return Judged(task, original, options.method, reduced, quick, finish, cost_of(task, options))
 
 
 def plain_orders(task: Task, options: Options) -> dict[str, int] | None:
@@ -104,5 +105,5 @@ def plain_orders(task: Task, options: Options) -> dict[str, int] | None:
         share = options.keep
         return {name: max(1, round(share * system.order)) for name, system in task.systems.items()}
     if not task.held_out:
-        raise UserError("A largest error or drop is found on samples; give some, or ask for an order or a share to keep.")
+        raise UserError("What limits the size is found on samples; give some, or ask for an order or a share to keep.")
     return None

@@ -8,7 +8,7 @@ from ssm2edge.calibration.signals import TooFewSamplesError
 from ssm2edge.errors import UserError
 from ssm2edge.layers import check_stable
 from ssm2edge.loading import with_calibration
-from ssm2edge.options import Options, check_options
+from ssm2edge.options import Options, bytes_of, check_options
 from ssm2edge.orders import Request
 from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.original.task import Task
@@ -43,7 +43,8 @@ def check(options: Options) -> None:
 
 def request_of(options: Options) -> Request:
     """Return how small the model becomes."""
-    return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of, options.confidence)
+    return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of, options.confidence,
+        bytes_of(options.max_bytes), options.max_latency)  # fmt: skip
 
 
 def as_they_are(options: Options) -> Options:

@@ -22,13 +22,16 @@ Inputs = Mapping[str, Array]
 class Limits:
     """Largest relative errors that pass, and the largest loss of accuracy or fit in points (hundredths); None for any loss.
 
-    ``error`` is that of the outputs against the original's, root mean square.
+    ``error`` is that of the outputs against the original's, root mean square; ``bytes`` are those of every graph, ``latency`` is
+    that of a step of the stream here, in microseconds.
     """
 
     parity: float = 1e-4
     streaming: float = 1e-4
     drop: float | None = None
     error: float | None = None
+    bytes: int | None = None
+    latency: float | None = None
 
 
 LIMITS = Limits()

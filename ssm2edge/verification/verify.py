@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ssm2edge.artifact import Accuracy, Artifact, open_artifact
 from ssm2edge.runtime import EdgeError
-from ssm2edge.verification import accuracy, bounded, layers, nrmse, offline, responses, stability, streaming
+from ssm2edge.verification import accuracy, bounded, budget, layers, nrmse, offline, responses, stability, streaming
 from ssm2edge.verification.check import Check, Verdict
 from ssm2edge.verification.subject import LIMITS, Limits, Subject
 
@@ -19,6 +19,8 @@ OFFLINE: tuple[Named, ...] = (
     ("offline.parity", offline.parity),
     ("offline.error", offline.output_error),
     ("offline.allowed_error", offline.allowed_error),
+    ("budget.bytes", budget.size),
+    ("budget.latency", budget.latency),
     ("offline.probes", layers.probes),
     ("layers.parity", layers.parity),
     ("bound.certified", bounded.certified),

@@ -19,7 +19,15 @@ pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FORMATS, VERIFICATION = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("formats.md", "verification.md"))
-ABSENT_HERE = {"offline.allowed_error", "nrmse", "live.original", "accuracy.<output>", "nrmse.<output>"}
+ABSENT_HERE = {
+    "offline.allowed_error",
+    "budget.bytes",
+    "budget.latency",
+    "nrmse",
+    "live.original",
+    "accuracy.<output>",
+    "nrmse.<output>",
+}
 """Checks of other artifacts: of one that is judged by its error, and of one whose original is run again."""
 
 

@@ -18,6 +18,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_error": ("0.1", 0.1),
     "max_error_of": ('"bound"', "bound"),
     "max_drop": ("1", 1),
+    "max_bytes": ('"96k"', "96k"),
+    "max_latency": ("12.5", 12.5),
     "confidence": ("0.9", 0.9),
     "max_loss": ("2.5", 2.5),
     "method": ('"modal"', "modal"),
