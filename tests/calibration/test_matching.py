@@ -100,6 +100,21 @@ def test_steps_that_only_do_harm_leave_every_bit_of_the_start() -> None:
         assert same(bits(before, of_blocks=True), bits(after, of_blocks=True))
 
 
+@pytest.mark.parametrize("kind", ["classifier", "several outputs"])
+def test_careful_steps_are_a_share_of_the_error_at_the_start(kind: str) -> None:
+    def moved(rate: float, careful: bool) -> tuple[float, Matched]:
+        _, before, after, result = matched(kind, replace(MATCHING, steps=1, rate=rate, careful=careful))
+        assert result.best_step == 1
+        # The feedthrough is linear in the coordinates: one step moves it as far as the rate is large.
+        starts = blocks(before)
+        return sum(float((b.system().D - starts[name].system().D).abs().sum()) for name, b in blocks(after).items()), result
+
+    step, result = moved(1e-4, careful=False)
+    # No step is larger than the rate.
+    assert moved(1e-4, careful=True)[0] == step
+    assert moved(1.0, careful=True)[0] / step == pytest.approx(max(0.03 * result.before, 0.001) / 1e-4, rel=0.02)
+
+
 class Parallel(nn.Module):
     """Two S4D layers side by side, the second all but unheard."""
 
