@@ -9,7 +9,9 @@ import numpy as np
 from ssm2edge.signals.ensemble import Array, of_unit_size
 from ssm2edge.signals.registry import ENSEMBLES
 
-CHOSEN = ("coloured", "smooth", "levels", "saturated")
+CHOSEN = (
+    "white", "coloured", "smooth", "levels", "transients", "bursts", "rectified", "saturated", "heavy", "tones",
+)  # fmt: skip
 """Names of the ensembles in the mixture, in equal parts."""
 
 
