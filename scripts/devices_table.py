@@ -1,4 +1,4 @@
-"""The table of the C form in docs/devices.md, made of docs/devices.json."""
+"""The tables of docs/devices.md: the C form on devices, and device graphs on other runtimes."""
 
 from __future__ import annotations
 
@@ -23,4 +23,14 @@ def markdown(figures: Mapping[str, Any]) -> str:
             f"{row['onnxruntime']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def runtimes(table: Mapping[str, Mapping[str, float | str]]) -> str:
+    """Return the table of other runtimes: one row for each, the difference from onnxruntime for each model, or its last words."""
+    models = list(next(iter(table.values())))
+    lines = [f"| {' | '.join(('runtime', *models))} |", "| --- " * (len(models) + 1) + "|"]
+    for name, row in table.items():
+        cells = [value if isinstance(value, str) else f"{value:.0e}" for value in (row[model] for model in models)]
+        lines.append(f"| {' | '.join((name, *cells))} |")
     return "\n".join(lines)

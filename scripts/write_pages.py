@@ -63,6 +63,7 @@ TABLES = (
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
     Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),
+    Table("docs/devices.md", "runtimes", lambda: devices_table.runtimes(figures(ROOT / "docs" / "runtimes.json"))),
 )
 """Every table that this script writes."""
 

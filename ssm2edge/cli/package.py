@@ -1,4 +1,4 @@
-"""``ssm2edge package``: the artifact as source code for a device."""
+"""``ssm2edge package``: the artifact as source code, or as a graph for other runtimes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,34 @@ from ssm2edge.cli.extra import import_firmware
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--target", type=click.Choice(["c"]), default="c", show_default=True, help="Form of the package: C99 sources.")
+@click.option(
+    "--target",
+    type=click.Choice(["c", "onnx", "web"]),
+    default="c",
+    show_default=True,
+    help="C99 sources, or a graph for other runtimes than onnxruntime.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @click.option("--name", help="Prefix of all functions.  [default: the name of DIRECTORY]")
 @click.option("--force", is_flag=True, help="Replace a package that is there already.")
 def package(directory: Path, target: str, out: Path, name: str | None, force: bool) -> None:
-    """Write the streaming graph in DIRECTORY as source code for a device, without a heap and without an operating system.
+    """Write the streaming graph in DIRECTORY for a device.
 
-    The folder holds a header and a source, build files, an example, test vectors, and a page with the sizes.
+    c: source code without a heap and without an operating system, with build files, an example, test vectors and a page with the
+    sizes.  onnx: a graph of one stream that other runtimes read, and its ports as JSON.  web: a module for browsers and Node with
+    the C form as WebAssembly; needs clang.
     """
     from ssm2edge.artifact import open_artifact
 
+    if target == "onnx":
+        if name is not None:
+            raise click.UsageError("--name is the prefix of C functions: it has no meaning with --target onnx.")
+        error = import_firmware().package_onnx(open_artifact(directory), out, force)
+        click.echo(f"{out}: stream.device.onnx and ports.json; {error:.0e} off stream.onnx on held-out sequences.")
+        return
+    if target == "web":
+        size = import_firmware().package_web(open_artifact(directory), out, name, force)
+        click.echo(f"{out}: a module of JavaScript with {size / 1e3:.0f} KB of WebAssembly.")
+        return
     firmware = import_firmware().package(open_artifact(directory), out, name, force)
     click.echo(f"{out}: {firmware.names.model}.h and {firmware.names.model}.c; `make check` there compiles and tests them.")

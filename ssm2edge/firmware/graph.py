@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ssm2edge.firmware.errors import FirmwareError
+from ssm2edge.firmware.folding import folded
 from ssm2edge.runtime.ports import Signature, read_signature
 
 Array = NDArray[Any]
@@ -127,7 +126,7 @@ def read_graph(path: Path) -> Graph:
     FirmwareError
         If a size depends on the samples, or a part of the graph is a graph itself.
     """
-    model = onnx.shape_inference.infer_shapes(_folded(path), data_prop=True)
+    model = folded(path)
     graph = model.graph
     lines = {node.output[0]: node.doc_string for node in onnx.load(path).graph.node if node.output and node.doc_string}
     tensors = {"": None, **{value.name: _constant(value) for value in graph.initializer}}
@@ -153,19 +152,6 @@ def read_graph(path: Path) -> Graph:
         operations.append(Operation(kind, name, inputs, outputs, attributes, line))  # type: ignore[arg-type]
     del tensors[""]
     return Graph(_signature(path, model), tensors, tuple(operations))  # type: ignore[arg-type]
-
-
-def _folded(path: Path) -> onnx.ModelProto:
-    """Let onnxruntime compute what no input changes, for one stream; it keeps to operators of the standard then."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.add_free_dimension_override_by_name("batch", 1)
-    options.log_severity_level = 4
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
-        options.optimized_model_filepath = str(target)
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return onnx.load(target)
 
 
 def _constant(value: onnx.TensorProto, name: str = "") -> Tensor:

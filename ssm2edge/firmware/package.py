@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from ssm2edge.firmware.errors import FirmwareError
 from ssm2edge.firmware.front_end import log_mel
 from ssm2edge.firmware.graph import read_graph
 from ssm2edge.firmware.language import c_name, c_type
+from ssm2edge.firmware.publishing import publish
 from ssm2edge.firmware.sources import Extra, Names, array, bytes_of, filled, struct_bytes, write_header, write_source
 from ssm2edge.firmware.step import Step, make_step
 from ssm2edge.firmware.views import Buffer
@@ -96,36 +94,8 @@ def package(artifact: Artifact, out: str | os.PathLike[str], name: str | None = 
     if name is not None and c_name(name) != name:
         raise FirmwareError(f"{name!r} cannot be the prefix of C functions: give a name such as {c_name(name)}.")
     firmware = firmware_of(artifact, name)
-    files = _files(artifact, firmware)
-    place = Path(out)
-    _refuse_taken(place, files, force)
-    folder = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.staging-", dir=place.parent))
-        folder.chmod(0o755)
-        for file, text in files.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
-        folder.rename(place)
-    except OSError as fault:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise FirmwareError(f"{place} cannot be written ({fault.strerror or fault}): choose another place.") from fault
+    publish(Path(out), _files(artifact, firmware), force)
     return firmware
-
-
-def _refuse_taken(place: Path, files: Mapping[str, str], force: bool) -> None:
-    if not os.path.lexists(place):
-        return
-    if not place.is_dir():
-        raise FirmwareError(f"{place} is a file: choose another place.")
-    names = {path.name for path in place.iterdir()}
-    if names and not force:
-        raise FirmwareError(f"{place} exists already: choose another folder, or replace it with --force.")
-    if foreign := sorted(names - set(files)):
-        raise FirmwareError(f"{place} also holds {foreign[0]}, which is no part of the firmware: move it away before --force.")
 
 
 def _files(artifact: Artifact, firmware: Firmware) -> dict[str, str]:

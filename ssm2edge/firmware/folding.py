@@ -1,0 +1,23 @@
+"""A streaming graph for one stream: every size known, and everything that no input changes computed beforehand."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+
+def folded(path: Path) -> onnx.ModelProto:
+    """Let onnxruntime compute what no input changes, for one stream; at this level it keeps to operators of the standard."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.add_free_dimension_override_by_name("batch", 1)
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(target)
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = onnx.load(target)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
