@@ -82,8 +82,8 @@ def compiled(firmware: Firmware) -> bytes:
             f"{model}.h": write_header(step, names, (), firmware.front_end),
             f"{model}.c": write_source(step, names, (), firmware.front_end),
             "web.c": text,
-            "math.h": template("freestanding/math.h"),
-            "string.h": template("freestanding/string.h"),
+            "math.h": template("web_math.h"),
+            "string.h": template("web_string.h"),
         }
         for file, written in files.items():
             (folder / file).write_text(written, encoding="utf-8")
