@@ -35,7 +35,7 @@ class UserLines:
 
         def located(sizes: ShapeEnv, *args: Any, **kwargs: Any) -> SLoc:
             self._sizes = sizes
-            return SLoc(found(sizes, *args, **kwargs).framework_loc, _calling())
+            return SLoc(found(sizes, *args, **kwargs).framework_loc, calling())
 
         ShapeEnv._get_sloc = located  # type: ignore[method-assign, assignment]  # for the time of one export
         try:
@@ -64,7 +64,7 @@ def line_of(error: BaseException) -> str:
     return found
 
 
-def _calling() -> str:
+def calling() -> str:
     """Return the user's line that runs now, and the operator of torch that it calls."""
     frame: FrameType | None = sys._getframe(1)
     operator = ""
