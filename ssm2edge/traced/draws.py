@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssm2edge.traced.user_lines import calling
 
 
-class _Draws(TorchDispatchMode):
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Notes the first operation that takes numbers from a generator."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.place = ""
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        self.place: str = ""
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -29,6 +29,7 @@ class _Draws(TorchDispatchMode):
 
 def first_draw(run: Callable[[], object]) -> str:
     """Return the first operation that draws random numbers while a function runs, and its line; empty where none does."""
-    with _Draws() as draws:
+    draws = _Draws()
+    with draws:
         run()
     return draws.place

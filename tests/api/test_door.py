@@ -338,7 +338,8 @@ class Unstored(Net):
         self.norm = nn.BatchNorm1d(3, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.norm(super().forward(x))
+        z = self.encoder(x)
+        scores: Tensor = self.norm(self.decoder(self.ssm(z)).mT).mean(2)
         return scores
 
 
