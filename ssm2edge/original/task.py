@@ -160,6 +160,12 @@ class Task:
         try:
             if self.only is None:
                 traced = self._spanned(trace(exportable(replaced), inputs, self.outputs))
+                if traced.longest is not None and traced.longest < self.length:
+                    raise LengthError(
+                        f"The model's graph would take no more than {traced.longest} samples, and the samples have "
+                        f"{self.length}; give shorter ones.",
+                        traced.place,
+                    )
             else:
                 traced = self._at(self.only, replaced, inputs)
         except LengthError as error:

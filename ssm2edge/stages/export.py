@@ -50,6 +50,9 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
     try:
         choose_forms(task.full_traced, options.plan)
         frame = streaming_module(task.full_traced, options.block).frame
+        longest, place = task.full_traced.longest, task.full_traced.place
+        if longest is not None and reason is None:
+            reason = f"The graphs take no more than {longest} samples{f', because {place} ends there' if place else ''}."
     except StreamingError as error:
         # Such a model has a whole-sequence graph, and the manifest says why no other.
         reason = str(error) if task.full_traced.length is not None else reason

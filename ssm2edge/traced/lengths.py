@@ -27,9 +27,17 @@ from torch.export import Dim
 EXAMPLE_STEPS = 37
 """Length of the traced example, in multiples and above the least."""
 LARGEST = 1 << 16
+SHORTEST_SPAN = 3
+"""Lengths there are at least, where there is a longest one."""
 
 GUARD = re.compile(r"satisfy the generated guard (.+?)(?: and \S+ <= IntInfinity\(\))?\.?$", re.MULTILINE)
 DIFFERENT = re.compile(r"^(.+) != (\d+)$")
+SHORT_ENOUGH = re.compile(r"^\d+ <= n and n <= (\d+)$")
+TOO_LONG = re.compile(
+    r"must match the size of tensor b \((\d+)\)|size of tensor a \((\d+)\) must match|exceeds dimension size \((\d+)\)"
+    r"|Expected s\d+ in dimension \d+ but got (\d+)|Expected (\d+) in dimension \d+ but got s\d+"
+)
+"""Reports of an example that is longer than something that is cut to the length, such as learned positions."""
 LONG_ENOUGH = re.compile(r"^(\d+) <= n$")
 BATCH = re.compile(r"L\['\w+'\]\.size\(\)\[0\]")
 LENGTH = re.compile(r"L\['\w+'\]\.size\(\)\[\d+\]")
@@ -51,24 +59,31 @@ class Lengths:
         Smallest length in multiples that the trace covers.
     deferred
         Whether conditions that the exporter cannot prove are asserted in the program.
+    most
+        Largest length in multiples; None without one.
     """
 
     multiple: int = 1
     least: int = 0
     deferred: bool = False
+    most: int | None = None
 
     def dimension(self) -> Any:
         """The exporter's value for it."""
-        free = Dim("steps" if self.multiple > 1 else "time", min=self.least or None)
+        free = Dim("steps" if self.multiple > 1 else "time", min=self.least or None, max=self.most)
         return self.multiple * free if self.multiple > 1 else free
 
     def example(self) -> int:
         """A length for the traced example."""
-        return self.multiple * (self.least + EXAMPLE_STEPS)
+        steps = self.least + EXAMPLE_STEPS
+        return self.multiple * (steps if self.most is None else min(steps, self.most))
 
     def narrowed(self, report: str) -> Lengths | None:
         """Return the lengths to try next after the exporter's report; None if none would do."""
         guards = [LENGTH.sub("n", BATCH.sub("b", guard)) for guard in GUARD.findall(report)]
+        most = min((int(found[1]) for guard in guards if (found := SHORT_ENOUGH.match(guard)) is not None), default=None)
+        if most is not None and "specialized" not in report and self.multiple == 1 and self._may_end_at(most):
+            return replace(self, most=most)
         if guards and "specialized" not in report:
             if not self.deferred and not any(map(self._broken_by, guards)):
                 return replace(self, deferred=True)
@@ -84,6 +99,10 @@ class Lengths:
             factor = group // math.gcd(group, common)
         elif unequal is not None:
             factor = _divisors([unequal[0]])
+        longer = TOO_LONG.search(report)
+        if factor == 1 and longer is not None and self.multiple == 1:
+            most = int(next(filter(None, longer.groups())))
+            return replace(self, most=most) if most < self.example() and self._may_end_at(most) else None
         return self._grouped(factor)
 
     def _where_alike(self, guards: list[str]) -> int:
@@ -96,6 +115,9 @@ class Lengths:
             if broken and broken == [n for n in range(broken[0], broken[-1] + 1, self.multiple) if n % factor == 0]:
                 return factor // math.gcd(factor, self.multiple)
         return 1
+
+    def _may_end_at(self, most: int) -> bool:
+        return SHORTEST_SPAN + self.least <= most < (self.most or LARGEST)
 
     def _longer(self, guards: list[str]) -> Lengths | None:
         bounds = [int(found[1]) for guard in guards if (found := LONG_ENOUGH.match(guard)) is not None]
@@ -112,8 +134,9 @@ class Lengths:
         return None if any(map(self._broken_by, guards)) else self._grouped(_divisors(guards))
 
     def _broken_by(self, guard: str) -> list[int]:
-        """Return lengths n from the least up to 4,096 for which a guard does not hold; all where that cannot be decided."""
-        lengths = range(self.multiple * max(self.least, 1), max(4096, self.multiple * (self.least + 64)) + 1, self.multiple)
+        """Return lengths n, up to 4,096 or the most, for which a guard does not hold; all where that cannot be decided."""
+        last = max(4096, self.multiple * (self.least + 64)) if self.most is None else self.multiple * self.most
+        lengths = range(self.multiple * max(self.least, 1), last + 1, self.multiple)
         try:
             tree = ast.parse(guard, mode="eval").body
             batches = BATCHES if "b" in guard else BATCHES[:1]

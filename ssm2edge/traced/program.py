@@ -24,6 +24,7 @@ from ssm2edge.traced.differences import write_differences
 from ssm2edge.traced.errors import ExportError, LengthError
 from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
+from ssm2edge.traced.positions import longest_of_tables
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
 from ssm2edge.traced.unused import remove_unused
@@ -54,7 +55,7 @@ class TracedModel:
     length
         The length at which the program was traced, whose sizes are numbers; None where time is a symbol.
     place
-        Operation and line of the user's code that fix the length; empty where they are not known.
+        Operation and line of the user's code that fix the length, or the longest one; empty where they are not known.
     free
         The same with a symbol for time, of which a stream is made, where the user asked for one length.
     """
@@ -130,7 +131,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
     ExportError
         If the model cannot be traced, or fixes its batch or length.
     """
-    batch, lengths, lines = Dim("batch"), Lengths(), UserLines()
+    batch, lengths, lines, place = Dim("batch"), Lengths(), UserLines(), ""
     first, axis = time_of(inputs)
     for attempt in itertools.count(1):
         examples = tuple(_resized(entry, lengths) for entry in inputs)
@@ -159,15 +160,19 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
                         f"{inputs[first].name}, or say another axis with --time-axis."
                     )
                 raise LengthError(text, lines.of_constant() or line_of(error)) from error
+            if narrower.most != lengths.most:
+                place = lines.of_constant() or line_of(error)
             lengths = narrower
         else:
             break
     _tidied(program)
-    symbols = [_symbol(program, first, place) for place in (0, axis)]
+    symbols = [_symbol(program, first, at) for at in (0, axis)]
     shortest = _shortest(program, symbols[1], lengths)
     if lengths != Lengths():
         _check_lengths(model, program, inputs, lengths, shortest)
-    return TracedModel(program, tuple(inputs), _names(program, outputs), symbols[0], symbols[1], lengths.multiple, shortest)
+    longest = min((x for x in (lengths.most, longest_of_tables(program, inputs)) if x is not None), default=None)
+    names, (of_batch, of_time) = _names(program, outputs), symbols
+    return TracedModel(program, tuple(inputs), names, of_batch, of_time, lengths.multiple, shortest, None, place, longest)
 
 
 def trace_at(
@@ -228,8 +233,9 @@ def _check_lengths(
     """Refuse a model that computes otherwise at other lengths: where it was not traced for all, the exporter does not see it."""
     generator = torch.Generator().manual_seed(0)
     first = shortest // lengths.multiple
-    for steps in sorted({first, first + 1, first + 2, lengths.least, lengths.least + 1, 2 * lengths.least + EXAMPLE_STEPS}):
-        if steps < first:
+    last = 2 * lengths.least + EXAMPLE_STEPS if lengths.most is None else lengths.most
+    for steps in sorted({first, first + 1, first + 2, lengths.least, lengths.least + 1, last}):
+        if not first <= steps <= last:
             continue
         samples = [noise(entry, 2, steps * lengths.multiple, generator) for entry in inputs]
         try:
@@ -266,10 +272,10 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
         return min((int(value) for value in values if value.is_Integer), default=1)
 
     allowed = program.range_constraints[symbol]
-    first = max(lengths.least, int(allowed.lower))
-    if allowed.upper < LARGEST or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends):
+    first, ends_early = max(lengths.least, int(allowed.lower)), allowed.upper < min(LARGEST, lengths.most or LARGEST)
+    if ends_early or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends):
         bounds = f"of {first * lengths.multiple} and more"
-        if allowed.upper < LARGEST:
+        if ends_early:
             bounds = f"up to {int(allowed.upper) * lengths.multiple}"
         raise LengthError(
             "The model cannot be exported with free batch and time sizes: "

@@ -49,7 +49,7 @@ def looped(m: Bound, z: Tensor) -> Tensor:
 
 
 BOUND: dict[str, tuple[str, Callable[[Bound, Tensor], Tensor]]] = {
-    "learned positions": ("aten.slice", lambda m, z: z + m.positions[:, : z.shape[1]]),
+    "a whole table": ("aten.add", lambda m, z: z + m.positions[:, :LENGTH]),
     "recurrent": ("aten.gru", lambda m, z: m.gru(z)[0]),
     "pooled": ("aten.max_pool1d", lambda m, z: m.pool(z.mT).mean(2)),
     "a loop": ("", looped),
@@ -63,7 +63,7 @@ def bound(name: str) -> Bound:
     return Bound(BOUND[name][1]).eval()
 
 
-@pytest.mark.parametrize("name", slow_but(("learned positions",), BOUND))
+@pytest.mark.parametrize("name", slow_but(("recurrent",), BOUND))
 def test_the_operation_and_the_line_are_named(name: str) -> None:
     model = replaced(bound(name))
     inputs = [InputAxes("u", 1, torch.zeros(1, LENGTH, 2))]
@@ -83,7 +83,7 @@ def test_the_operation_and_the_line_are_named(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", slow_but(("learned positions", "recurrent"), BOUND))
+@pytest.mark.parametrize("name", slow_but(("recurrent",), BOUND))
 @pytest.mark.usefixtures("brief_latencies")
 def test_models_of_one_length_are_built_for_it(name: str, tmp_path: Path) -> None:
     model, samples = bound(name), torch.randn(8, LENGTH, 2, generator=torch.Generator().manual_seed(3))
@@ -101,6 +101,29 @@ def test_models_of_one_length_are_built_for_it(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("most", [LENGTH, 2 * LENGTH])
+@pytest.mark.usefixtures("brief_latencies")
+def test_learned_positions_end_and_stream(most: int, tmp_path: Path) -> None:
+    model, samples = Bound(lambda m, z: z + m.positions[:, : z.shape[1]]), torch.randn(8, LENGTH, 2)
+    model.positions = nn.Parameter(torch.randn(1, most, WIDTH))
+    built = ssm2edge.build(model.eval(), samples, tmp_path / "out", keep=1.0, calibrate="none")
+    assert dict(built.manifest.lengths) == {"shortest": 1, "longest": most}
+    assert built.decided is not None
+    assert f"no more than {most} samples, because the operation aten.slice.Tensor at {__file__}" in built.decided
+    u = torch.randn(2, most + 1, 2)
+    with torch.no_grad():
+        expected = model(u[:, :most]).numpy()
+    np.testing.assert_allclose(built.run(u[:, :most])["output"], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=f"no more than {most}"):
+        built.run(u)
+    with built.stream(2) as stream:
+        found = np.concatenate([stream.push(u[:, :7].numpy())["output"], stream.push(u[:, 7:most].numpy())["output"]], 1)
+        with pytest.raises(InputError, match=f"no more than {most}"):
+            stream.push(u[:, :1].numpy())
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("brief_latencies")
 def test_a_length_may_be_asked_for(tmp_path: Path) -> None:
     model, samples = Bound(lambda m, z: z).eval(), torch.randn(8, LENGTH, 2, generator=torch.Generator().manual_seed(3))
@@ -108,6 +131,12 @@ def test_a_length_may_be_asked_for(tmp_path: Path) -> None:
     assert ssm2edge.build(model, samples, tmp_path / "free", **options).manifest.streaming.available
     built = ssm2edge.build(model, samples, tmp_path / "out", **options, length=LENGTH)
     assert built.manifest.options["length"] == LENGTH
+    assert built.manifest.streaming.available
+    with built.stream(8) as stream:
+        found = stream.push(samples.numpy())["output"]
+        with pytest.raises(InputError, match=f"no more than {LENGTH}"):
+            stream.push(samples.numpy())
+    np.testing.assert_allclose(found, built.run(samples)["output"], rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         np.testing.assert_allclose(built.run(samples)["output"], model(samples).numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match=f"exactly {LENGTH}"):

@@ -12,10 +12,12 @@ from torch import Tensor, fx, nn
 
 from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.delay import delayed
+from ssm2edge.export.streaming.positions import counted
 from ssm2edge.export.streaming.steps import BlockStep, StateSpec
 from ssm2edge.export.streaming.walk import Walk, fixed_length, refusal
 from ssm2edge.traced.errors import StreamingError
 from ssm2edge.traced.nodes import tensor_arguments
+from ssm2edge.traced.positions import positional
 from ssm2edge.traced.program import TracedModel, contains_symbol
 from ssm2edge.traced.running import held_tensors
 
@@ -39,11 +41,20 @@ class BlockProgram:
         By node name and number of samples, the steps that hold a node's value back.
     delays
         By the name of the node that uses them, the values it takes late, and by how many samples.
+    left_out
+        Names of nodes that nothing needs, because a table stands for what is made of them.
     """
 
     steps: dict[str, BlockStep] = field(default_factory=dict)
     late: dict[str, dict[int, BlockStep]] = field(default_factory=dict)
     delays: dict[str, dict[str, int]] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+    def keep(self, node: fx.Node, step: BlockStep, walk: Walk) -> None:
+        """Note the step of a node."""
+        walk.note(node, step)
+        self.use(node.name, step.delays, walk)
+        self.steps[node.name] = step
 
     def use(self, user: str, delays: Mapping[fx.Node, int], walk: Walk) -> None:
         """Let a node take some of its arguments late."""
@@ -99,13 +110,16 @@ class StreamingModule(nn.Module):
 
         known = dict(zip(self._user_inputs, inputs, strict=True)) | {x: getattr(self, "held_" + x) for x in self._held}
         for node in self._nodes:
-            args, kwargs = self._arguments(node, environment)
+            if node.name in self._program.left_out:
+                continue
+            step = self._program.steps.get(node.name)
+            # A table of positions needs no arguments, which may be left out.
+            args, kwargs = ((), {}) if step is not None and step.alone else self._arguments(node, environment)
             if node.op == "output":
                 return (*args[0], *following)
             if node.op == "placeholder":
                 environment[node.name, 0] = known[node.name]
-            elif node.name in self._program.steps:
-                step = self._program.steps[node.name]
+            elif step is not None:
                 more = () if step.beside is None else (environment[step.beside.name, 0],)
                 run(node.name, 0, step, (*args, *more), kwargs)
             else:
@@ -138,25 +152,28 @@ def to_streaming(traced: TracedModel, rules: Sequence[Rule]) -> StreamingModule:
     """
     if traced.length is not None:
         raise StreamingError(fixed_length(traced))
-    walk, program = Walk(traced), BlockProgram()
+    walk, program, positions = Walk(traced), BlockProgram(), positional(traced.program)
     for node in traced.program.graph.nodes:
         if node.op == "placeholder" and traced.time_axes(node.meta.get("val")):
             walk.note_input(node)
         elif node.op == "output":
             for value in node.args[0]:
                 if isinstance(value, fx.Node) and traced.time_axes(value.meta.get("val")):
+                    _count_positions([value], value, walk, program)
                     program.use(OUTPUT, walk.settled(value), walk)
         elif node.op == "call_function":
-            step = _step(node, walk, rules)
+            if node in positions and all(x in walk.positional for x in walk.timed(node)):
+                walk.positional.add(node)
+            step = _step(node, walk, rules, program)
             if step is not None:
-                walk.note(node, step)
-                program.use(node.name, step.delays, walk)
-                program.steps[node.name] = step
+                walk.positional.discard(node)
+                program.keep(node, step, walk)
+    program.left_out = frozenset(node.name for node in walk.positional if traced.time_axes(node.meta.get("val")))
     return StreamingModule(traced, program, walk.frame)
 
 
-def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
-    """Return the step that computes a node; None if it is computed as it is."""
+def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule], program: BlockProgram) -> BlockStep | None:
+    """Return the step that computes a node; None if it is computed as it is, or nothing is made of it but positions."""
     if isinstance(node.meta.get("val"), int | torch.SymInt | torch.SymFloat | torch.SymBool):
         # Numbers made of sizes; what uses them is looked at.
         return None
@@ -172,13 +189,37 @@ def _step(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
         return None
     if from_final:
         raise StreamingError(refusal(node, "brings a value of the whole sequence back to its samples"))
-    step = next((step for rule in rules if (step := rule.accept(node, walk)) is not None), None)
+    if node in walk.positional and not walk.timed(node):
+        # Zeros of the input's length, say; else it is a part of a table.
+        return _accepted(node, walk, rules)
+    if node in walk.positional:
+        if not walk.traced.time_axes(node.meta.get("val")):
+            raise StreamingError(refusal(node, "uses the length of the whole sequence"))
+        return None
+    _count_positions(walk.timed(node), node, walk, program)
+    step = _accepted(node, walk, rules)
     if step is None:
         mixes = "mixes samples of different times" if walk.timed(node) else "makes a value of the length of the whole sequence"
         raise StreamingError(refusal(node, mixes))
     if _name(node) not in SIZE_CONSUMERS:
         _refuse_length(node, walk.traced)
     return step
+
+
+def _count_positions(values: Sequence[fx.Node], user: fx.Node, walk: Walk, program: BlockProgram) -> None:
+    """Give a step to those among a node's arguments that are positional."""
+    rank = user.meta["val"].ndim if isinstance(user.meta.get("val"), Tensor) else 0
+    for value in values:
+        if value in walk.positional:
+            program.keep(value, counted(value, rank, walk), walk)
+            walk.positional.discard(value)
+            walk.ranks[value] = rank
+        elif walk.ranks.get(value, rank) != rank:
+            raise StreamingError(refusal(value, "meets values of different numbers of axes"))
+
+
+def _accepted(node: fx.Node, walk: Walk, rules: Sequence[Rule]) -> BlockStep | None:
+    return next((step for rule in rules if (step := rule.accept(node, walk)) is not None), None)
 
 
 def _meets_time(node: fx.Node, traced: TracedModel) -> bool:

@@ -50,6 +50,8 @@ class BlockStep:
         Arguments that are taken so many samples late.
     beside
         A further value that is handed to the function, behind the arguments.
+    alone
+        True if the function takes no arguments but that.
     """
 
     compute: BlockFunction
@@ -58,6 +60,7 @@ class BlockStep:
     final: bool = False
     delays: Mapping[fx.Node, int] = field(default_factory=dict)
     beside: fx.Node | None = None
+    alone: bool = False
 
 
 def as_is(node: fx.Node, ahead: int | None, delays: Mapping[fx.Node, int]) -> BlockStep:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from ssm2edge.traced.errors import StreamingError
 from ssm2edge.traced.inputs import noise
 from ssm2edge.traced.program import TracedModel
 from ssm2edge.traced.running import run_program
@@ -26,6 +27,13 @@ class Trial:
         """Return the values of all nodes on ``BATCH`` sequences of noise, and of zeros, of at least so many samples."""
         least = max(self._traced.shortest, samples)
         length = (least // frame + 2) * frame
+        if self._traced.longest is not None and length > self._traced.longest:
+            length = self._traced.longest // frame * frame
+            if length < least:
+                raise StreamingError(
+                    f"The model cannot stream: its longest sequences, of {self._traced.longest} samples, are too short to "
+                    "try its operations on parts of them; only the whole-sequence graph can be built from it."
+                )
         if length > self._length:
             self._length = length
             generator = torch.Generator().manual_seed(0)

@@ -30,6 +30,10 @@ class Walk:
         The model's values on noise.
     given
         An input of the model.
+    positional
+        Nodes so far whose values depend on sizes of the inputs alone, and have no step.
+    ranks
+        Number of axes of the values that positional ones meet.
     """
 
     def __init__(self, traced: TracedModel) -> None:
@@ -41,6 +45,8 @@ class Walk:
         self._cause: dict[fx.Node, fx.Node] = {}
         self.trial = Trial(traced)
         self.given: fx.Node | None = None
+        self.positional: set[fx.Node] = set()
+        self.ranks: dict[fx.Node, int] = {}
         self._batch_major: dict[fx.Node, bool] = {}
 
     def timeline(self, node: object) -> Timeline | None:
