@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ssm2edge.verification.gate import Policy
 
     Samples = Any
-    """An array, a dictionary by input name, a tuple of inputs, an iterable of batches, the path of an npz file."""
+    """An array, a dictionary by input name, a tuple of inputs, an iterable of batches, the path of an npz or npy file."""
     Progress = Callable[[str, float], None]
 
 __all__ = ["Artifact", "build", "compress", "inspect", "open"]
@@ -61,7 +61,7 @@ def compress(
         Any module with layers of a known library; it stays as it is.
     samples
         Unlabelled samples, batch first: a tensor or array, a dictionary by input name, a tuple of inputs, a DataLoader or
-        another iterable of batches, or the path of an npz file.  Without any, layers are reduced for white input.
+        another iterable of batches, or the path of an npz or npy file.  Without any, layers are reduced for white input.
     labels, held_out
         Labels and samples of which ``max_drop`` chooses on a half; a quarter of the samples is held back unless ``held_out`` is
         given.

@@ -85,7 +85,11 @@ def build_option(name: str) -> Callable[[Command], Command]:
 SOURCE = (
     click.argument("source"),
     click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
-    click.option("--samples", type=click.Path(path_type=Path), help="Samples: .npz with held_out, calibration, labels."),
+    click.option(
+        "--samples",
+        type=click.Path(path_type=Path),
+        help="Samples: .npz with held_out, calibration, labels; or .npy of the one input.",
+    ),
     click.option(
         "--shape",
         multiple=True,

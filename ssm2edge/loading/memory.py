@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
-from ssm2edge.loading.samples import load_arrays
+from ssm2edge.loading.samples import load_samples
 from ssm2edge.loading.source import Source
 
 Array = NDArray[Any]
@@ -44,7 +44,7 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
     Parameters
     ----------
     samples
-        A tensor or array, a dictionary by input name, a tuple of inputs, a path of an npz file, a map-style dataset, or an
+        A tensor or array, a dictionary by input name, a tuple of inputs, a path of an npz or npy file, a map-style dataset, or an
         iterable of batches of these (a DataLoader), whose batches may have labels after the inputs.
     held_out
         The same, to verify on; unless given, a quarter of the samples is held back.
@@ -64,12 +64,12 @@ def arrays_in_memory(samples: Any, held_out: Any, labels: Any, names: Sequence[s
         chosen_by, marked = gathered(validation, names)
         others = arrays_in_memory(samples, held_out, labels, names)
         return {**others, **_keyed("validation", chosen_by), **_keyed("validation_labels", marked)}
-    if isinstance(samples, str | Path):
-        arrays = load_arrays(Path(samples))
+    arrays = load_samples(Path(samples)) if isinstance(samples, str | Path) else None
+    if isinstance(arrays, dict):
         if held_out is not None:
             raise UserError(f"{samples} holds held-out samples itself; leave held_out out, or give arrays.")
         return arrays | ({} if labels is None else _keyed("labels", _labels(labels)))
-    inputs, marked = gathered(samples, names)
+    inputs, marked = gathered(samples if arrays is None else arrays, names)
     counts = {name: len(value) for name, value in inputs.items() if value.ndim}
     if len(set(counts.values())) != 1:
         each = ", ".join(f"{number} of {name}" for name, number in counts.items())
@@ -112,7 +112,7 @@ def gathered(samples: Any, names: Sequence[str]) -> Batch:
         return _joined(samples, names, single=False)
     raise UserError(
         f"Samples are a {type(samples).__name__}; give a tensor, an array, a dictionary by input name, a tuple of inputs, a "
-        "DataLoader or another iterable of batches, or the path of an npz file."
+        "DataLoader or another iterable of batches, or the path of an npz or npy file."
     )
 
 

@@ -68,7 +68,21 @@ class Samples:
 
 
 def load_arrays(path: Path) -> dict[str, Array]:
-    """Read the arrays of a samples file; pickled objects in it are refused.
+    """Read the arrays of a samples file under their keys; see :func:`load_samples`.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or holds one array without a key.
+    """
+    content = load_samples(path)
+    if isinstance(content, np.ndarray):
+        raise UserError(f"{path} holds one array without a key; save it as an npz file with held_out.")
+    return content
+
+
+def load_samples(path: Path) -> dict[str, Array] | Array:
+    """Read the arrays of a samples file, or the one array of an npy file; pickled objects in it are refused.
 
     Raises
     ------
@@ -78,7 +92,10 @@ def load_arrays(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the samples file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content as archive:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # numpy and zipfile raise a dozen kinds on damaged files, among them those of Python's parser
         raise UserError(

@@ -20,9 +20,9 @@ from ssm2edge.loading import (
     Signature,
     Source,
     UserModel,
+    arrays_in_memory,
     held_out,
     known_of_shapes,
-    load_arrays,
     load_user_model,
     samples_of,
 )
@@ -45,7 +45,8 @@ def load(source: Source) -> Task:
     user = load_user_model(source)
     if source.samples is None:
         return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
-    return task_of(source, user, load_arrays(source.samples))
+    arrays = arrays_in_memory(source.samples, None, None, Signature.of(user.model).main)
+    return task_of(source, user, arrays)
 
 
 def task_of_shapes(source: Source, user: UserModel) -> Task:
