@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
-from ssm2edge.errors import UserError
+from ssm2edge.errors import Error, UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Artifact", "build", "compress", "inspect", "open"]
 
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
 
+
+def _naming_arguments(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+    """Let the errors of a function name its arguments, where they would name options of the command line."""
+
+    @wraps(function)
+    def called(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        try:
+            return function(*args, **kwargs)
+        except Error as error:
+            from ssm2edge.options import as_arguments
+
+            error.name_arguments(as_arguments)
+            raise
+
+    return called
+
+
+@_naming_arguments
 def compress(
     model: nn.Module,
     samples: Samples = None,
@@ -113,6 +133,7 @@ def compress(
     return compressed_copy(model, task, options_from({}, options), report)
 
 
+@_naming_arguments
 def build(
     model: nn.Module | str | os.PathLike[str],
     samples: Samples = None,
@@ -230,6 +251,7 @@ def build(
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
 
 
+@_naming_arguments
 def inspect(
     model: nn.Module | str | os.PathLike[str],
     samples: Samples = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypedDict
@@ -283,3 +284,33 @@ def described(options: Options, horizon: int | None) -> dict[str, Any]:
         if option.recorded(options) if option.recorded is not None else value != DEFAULTS[name]:
             record[name] = dict(value) if isinstance(value, Mapping) else value
     return {**record, "horizon": "inf" if horizon is None else horizon}
+
+
+OPTION = re.compile(r"--(?P<name>[a-z]+(?:-[a-z]+)*)(?: (?P<value>[\w.*]+))?")
+"""An option of the command line in a sentence, with what may be its value."""
+
+NAMED = ("lti", "static")
+"""Arguments that are lists of names."""
+
+SWITCHES = ("force", "rebuild", "trust_pickle")
+"""Arguments that are true or false."""
+
+
+def as_arguments(text: str) -> str:
+    """Return a sentence that names the arguments of functions in place of the options of the command line."""
+
+    def argument(found: re.Match[str]) -> str:
+        name, value = found["name"].replace("-", "_"), found["value"]
+        rest = "" if value is None else f" {value}"
+        if name in SWITCHES:
+            return f"{name}=True{rest}"
+        if value is not None and name in NAMED:
+            return f"{name}=[{value.rstrip('.')!r}]".replace("'", '"') + value[len(value.rstrip(".")) :]
+        choices = TABLE[name].choices if name in TABLE else ()
+        plain = (value or "").rstrip(".")
+        if plain in (*choices, "inf") or plain.replace(".", "", 1).isdigit():
+            shown = plain if plain not in (*choices, "inf") else f'"{plain}"'
+            return f"{name}={shown}{(value or '')[len(plain) :]}"
+        return name + rest
+
+    return OPTION.sub(argument, text)

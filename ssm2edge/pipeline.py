@@ -17,6 +17,7 @@ from ssm2edge.options import Options, options_from
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress, compressed_already
+from ssm2edge.stages.converging import converging
 from ssm2edge.stages.costs import graph_costs
 from ssm2edge.stages.describe import describe, layer_records
 from ssm2edge.stages.examine import verified
@@ -99,7 +100,7 @@ def build(
     check(options)
     options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)
-    with staging(out, force) as folder:
+    with converging(), staging(out, force) as folder:
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)
@@ -127,6 +128,7 @@ def build(
     return Built(out, manifest, verdict, time.monotonic() - start, " ".join(filter(None, (decided, blocked))) or None)
 
 
+@converging()
 def inspect(source: Source | Callable[[], Task], horizon: int | str | None, progress: Callable[[str], None]) -> Inspection:
     """Find the layers of a model and measure each.
 

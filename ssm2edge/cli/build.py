@@ -39,8 +39,8 @@ def build(ctx: click.Context, /, source: str, verbose: bool, as_json: bool, **gi
             built = api.build(source, progress=progress, **given)
     except VerificationError as failure:
         if as_json:
-            print_json({"error": str(failure), "exit_code": 1, "verdict": failure.verdict.to_json()})
-        click.echo(f"ssm2edge: {failure}", err=True)
+            print_json({"error": failure.commanded, "exit_code": 1, "verdict": failure.verdict.to_json()})
+        click.echo(f"ssm2edge: {failure.commanded}", err=True)
         ctx.exit(1)
     if built.decided is not None:
         click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop, --calibrate and --block say otherwise.", err=True)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from ssm2edge.cli.output import print_json
-from ssm2edge.errors import UserError
+from ssm2edge.errors import Error, UserError
 
 INTERRUPTED = 130
 JSON = "ssm2edge.json"
@@ -36,7 +36,7 @@ class Commands(click.Group):
         except Exception as fault:
             if not _is_users(fault):
                 raise
-            _tell(ctx, str(fault), 2)
+            _tell(ctx, fault.commanded if isinstance(fault, Error) else str(fault), 2)
 
 
 def _tell(ctx: click.Context, sentence: str, code: int) -> NoReturn:

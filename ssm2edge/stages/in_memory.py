@@ -13,6 +13,7 @@ from ssm2edge.loading import Signature, UserModel, arrays_in_memory, copied, rea
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress
+from ssm2edge.stages.converging import converging
 from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import check, resolve
@@ -20,6 +21,7 @@ from ssm2edge.stages.resolve import check, resolve
 Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
 
 
+@converging()
 def task_in_memory(
     model: nn.Module,
     samples: Any,
@@ -66,6 +68,7 @@ def processed(model: nn.Module) -> nn.Module:
     return ready(copied(model).to("cpu").float(), type(model).__name__)
 
 
+@converging()
 def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Progress) -> nn.Module:
     """Return a copy of a module with reduced blocks in its layers' places; all else is the module's own.
 
