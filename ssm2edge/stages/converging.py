@@ -25,7 +25,7 @@ def converging() -> Iterator[None]:
     """
     try:
         yield
-    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]  # public, and not in its __all__
         raise UserError(_sentence(error)) from error
     except RuntimeError as error:
         if not str(error).startswith(BEGINNINGS):
