@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,18 @@ def finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Return a callback that shows the stages of a build, each with its bar, on stderr; nothing if ``quiet``."""
+    """Return a callback that shows the stages of a build on stderr: each with its bar on a terminal, else a line; or nothing."""
     if quiet:
         yield lambda stage, share: None
+        return
+    if not sys.stderr.isatty():
+        yield _lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
-    console = Console(stderr=True)
-    # Bars are for people who watch them; in a log they would hide the one sentence of an error.
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         running: dict[str, Any] = {}
 
         def show(stage: str, share: float) -> None:
@@ -54,6 +57,25 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield show
         for task in running.values():
             bars.update(task, total=1.0, completed=1.0)
+
+
+def _lines() -> Callable[[str, float], None]:
+    """Return a callback that writes a line for each stage that begins, with the seconds since the start.
+
+    That of the first stage is written when it has ended, so that input which cannot even be loaded gets one sentence alone.
+    """
+    start = time.monotonic()
+    begun: dict[str, float] = {}
+
+    def show(stage: str, share: float) -> None:
+        name = stage.split(maxsplit=1)[0]
+        if name in begun:
+            return
+        begun[name] = time.monotonic() - start
+        for one in list(begun) if len(begun) == 2 else [name] if len(begun) > 2 else []:
+            click.echo(f"{begun[one]:6.1f} s  {one}", err=True)
+
+    return show
 
 
 @contextlib.contextmanager

@@ -24,15 +24,18 @@ from ssm2edge.errors import UserError
 def run(directory: Path, source: Path, streaming: bool, resample: bool, target: Path | None, threads: int, as_json: bool) -> None:
     """Run the artifact in DIRECTORY on samples from a file and print its answer.
 
-    A recording goes through the model's front end, if it has one; --stream prints every word in it with its time.
+    A recording goes through the model's front end, if it has one; --stream prints every word in it with its time.  Without
+    --output and --json, --stream prints a line for every answer as soon as it is known.
     """
     from ssm2edge.artifact import open_artifact
     from ssm2edge.audio.recordings import FrontEnd
     from ssm2edge.cli.resampling import Resampling
+    from ssm2edge.cli.running_answers import streamed
     from ssm2edge.cli.samples import read_samples
-    from ssm2edge.runtime import Model, Stream
+    from ssm2edge.runtime import Model
 
-    task = open_artifact(directory).manifest.task
+    manifest = open_artifact(directory).manifest
+    task = manifest.task
     is_recording, resampling = source.suffix.lower() == ".wav", Resampling(resample)
     if resample and not is_recording:
         raise UserError(f"{source} is no recording that has a rate: leave --resample out, or give a .wav file.")
@@ -42,23 +45,21 @@ def run(directory: Path, source: Path, streaming: bool, resample: bool, target: 
             raise UserError("Words heard in a recording are no arrays: leave --output out, or --stream.")
         tell_words(directory, front_end, front_end.read(source, resampling.at), threads, as_json)
         return
-    with progress_to_stderr("running", quiet=as_json) as progress:
-        with Model(directory, threads=threads) as model:
-            if front_end is None:
-                samples = read_samples(source, model.inputs, resampling)
-            else:
-                samples = {model.inputs[0].name: front_end.frames.frames(front_end.read(source, resampling.at))[None]}
-            final = {port.name for port in model.outputs if port.time_axis is None}
-            outputs = {} if streaming else model.run(samples)
-        if streaming:
-            progress("streaming")
-            with Stream(directory, len(next(iter(samples.values()))), threads=threads) as stream:
-                parts = [stream.push(samples)]
-                left, block = stream.pending, stream.block
-                parts.append(stream.flush())
-                outputs = joined(parts, {port.name: port.time_axis for port in stream.outputs})
-            if left and final:
-                click.echo(f"The last {left} samples fill no block of {block}; running answers are without them.", err=True)
+    with progress_to_stderr("running", quiet=as_json), Model(directory, threads=threads) as model:
+        if front_end is None:
+            samples = read_samples(source, model.inputs, resampling)
+        else:
+            samples = {model.inputs[0].name: front_end.frames.frames(front_end.read(source, resampling.at))[None]}
+        final = {port.name for port in model.outputs if port.time_axis is None}
+        outputs = {} if streaming else model.run(samples)
+    if streaming:
+        show = not as_json and target is None
+        outputs, left = streamed(directory, samples, threads, (task or {}).get("classes", ()), show)
+        if left and final:
+            click.echo(
+                f"The last {left} samples fill no block of {manifest.streaming.block}; running answers are without them.",
+                err=True,
+            )
     if target is not None:
         save_outputs(target, outputs)
     if as_json:
@@ -95,19 +96,6 @@ def tell_words(directory: Path, front_end: Any, signal: Any, threads: int, as_js
         f"{len(listened.heard)} words in {listened.audio:.2f} s of sound, heard in {listened.spent * 1e3:.0f} ms: "
         f"{listened.factor:.0f} times faster than real time, {threads} thread{'s' if threads > 1 else ''}"
     )
-
-
-def joined(parts: list[dict[str, Any]], axes: dict[str, int | None]) -> dict[str, Any]:
-    """Return the outputs of several pushes: joined along time, or the last answer."""
-    import numpy as np
-
-    last = {name: value for part in parts for name, value in part.items()}
-    if not last:
-        raise UserError("The samples fill no block, so there is no answer yet: give more, or run without --stream.")
-    return {
-        name: value if axes[name] is None else np.concatenate([part[name] for part in parts], axes[name])
-        for name, value in last.items()
-    }
 
 
 def save_outputs(target: Path, outputs: dict[str, Any]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import wave
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import Result
 
 from ssm2edge.audio.wav import read_wav
 from ssm2edge.errors import UserError
+from ssm2edge.runtime import Stream
 from tests.command_line import call
 from tests.first_order import build, filtered
 
@@ -177,6 +180,41 @@ def test_samples_that_are_no_numbers_are_refused(artifacts: Path, tmp_path: Path
     result = call("run", artifacts / "sequence", "--input", tmp_path / "gap.npy", "--output", tmp_path / "out.npy", *more)
     assert "NaN or infinite values (first in sequence 1 at [5, 0])" in one_sentence(result)
     assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["mean", "sequence"])
+def test_a_stream_prints_each_answer_as_soon_as_it_is_known(artifacts: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pushed: list[int] = []
+    printed: list[int] = []
+    push, echo = Stream.push, click.echo
+
+    def pushing(self: Stream, samples: Any) -> Any:
+        pushed.append(len(pushed))
+        return push(self, samples)
+
+    def echoing(message: Any = None, **more: Any) -> None:
+        printed.append(len(pushed))
+        echo(message, **more)
+
+    monkeypatch.setattr(Stream, "push", pushing)
+    monkeypatch.setattr(click, "echo", echoing)
+    result = call("run", artifacts / name, "--stream", "--input", artifacts / "batch.npy")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines() if re.match(r" *\d+   sequence", line)]
+    expected = filtered(SAMPLES, False)
+    if name == "mean":
+        # Four whole blocks of four, and two samples that fill none.
+        assert [int(line[0]) for line in lines] == [4, 4, 8, 8, 12, 12, 16, 16]
+        expected = np.stack([filtered(SAMPLES[:, :stop], True) for stop in (4, 8, 12, 16)], 1)
+    else:
+        assert [int(line[0]) for line in lines] == [1 + k // 2 for k in range(36)]
+    values = np.array([[float(x) for x in line[4:7]] for line in lines]).reshape(-1, 2, 3).swapaxes(0, 1)
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4)
+    # Lines of a block come before the next block is pushed.
+    assert len(pushed) == 5
+    assert {1, 2, 3, 4} <= set(printed)
+    quiet = call("run", artifacts / name, "--stream", "--input", artifacts / "batch.npy", "--json")
+    assert "sequence 0" not in quiet.stdout
 
 
 def test_wav_recording_runs(artifacts: Path, tmp_path: Path) -> None:

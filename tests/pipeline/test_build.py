@@ -21,7 +21,7 @@ from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages import examine
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check
-from tests.command_line import call
+from tests.command_line import call, said, stages
 from tests.model_directories import HELD_OUT, LENGTH, Built, model_directory, samples, tiny_model
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
@@ -44,7 +44,16 @@ def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]
     out, result = built
     assert {path.name for path in out.iterdir()} == {*REPORT, "manifest.json", "offline.onnx", *PACKS, "stream.onnx"}
     assert {path.name for path in out.parent.iterdir()} == {"out", FOLDER}
-    assert result.stderr == ""
+    assert said(result) == ""
+
+
+def test_a_build_writes_a_line_a_stage_where_nobody_watches(built: tuple[Path, Result]) -> None:
+    _, result = built
+    expected = ["load", "original", "reduce", "replace", "export", "bound", "verify", "measure", "report", "publish"]
+    assert stages(result) == expected
+    seconds = [float(line.split()[0]) for line in result.stderr.splitlines()]
+    assert seconds == sorted(seconds)
+    assert result.stderr.count("\n") == len(expected)
 
 
 @pytest.mark.slow
@@ -173,8 +182,10 @@ def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pyte
     verdict = Verdict((Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong"),))
     monkeypatch.setattr(examine, "examine", lambda *_: verdict)
     result = call("build", source, "--out", out)
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert "offline.parity: the graph is wrong" in result.stderr
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert stages(result)[-1] == "verify"
+    sentence = "was not published (offline.parity: the graph is wrong)."
+    assert said(result) == f"ssm2edge: The artifact failed its verification and {sentence}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
 
 
