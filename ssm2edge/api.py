@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ssm2edge.artifact import Artifact as Files
     from ssm2edge.artifact import Manifest
     from ssm2edge.options import BuildOptions
+    from ssm2edge.original.task import Task
     from ssm2edge.pipeline import Built
     from ssm2edge.runtime import Stream
     from ssm2edge.tables.results import Compared, Inspected, Measured, Verified
@@ -241,6 +242,8 @@ def build(
         )  # fmt: skip
         built = pipeline.build(source, options_from(source.defaults, options), Path(out), force, report, rebuild)
         return Artifact._of(built)
+    if original is not None and (isinstance(original, str | os.PathLike) or not hasattr(original, "named_modules")):
+        raise UserError(f"The original is a {type(original).__name__}; give the module that was compressed.")
     named = {"classes": tuple(classes), "lti": tuple(lti), "static": tuple(static), "rate": rate_of(rate)}
     if samples is None and held_out is None and shape is None:
         raise UserError("A build needs samples to verify the artifact on; give some, batch first, or the shape of a sequence.")
@@ -248,6 +251,7 @@ def build(
     held = processed(model) if original is not None or _is_compressed(model) else None
     module = model if original is None else original
     task = partial(task_in_memory, module, samples, held_out, labels, readers, described, validation)
+    task = task if original is None else partial(_of_original, task)
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
 
 
@@ -490,6 +494,16 @@ def _check_names(options: Mapping[str, Any]) -> None:
     unknown = next((name for name in options if name not in TABLE), None)
     if unknown is not None:
         raise UserError(f"There is no option {unknown}; the options are {', '.join(TABLE)}.")
+
+
+def _of_original(task: Callable[[], Task]) -> Task:
+    """Return the task of an original, whose faults are told as its own."""
+    from ssm2edge.layers import LayerError
+
+    try:
+        return task()
+    except LayerError as error:
+        raise UserError(f"The original is not what was compressed; give the model that compress took. {error}") from error
 
 
 def _is_compressed(model: nn.Module) -> bool:

@@ -173,9 +173,9 @@ class Signature:
         if isinstance(samples, Mapping):
             if set(samples) != set(names):
                 raise InputError(f"The inputs given are {_listed(samples)}, but the model takes {_listed(names)}.")
-            values = tuple(np.asarray(samples[name]) for name in names)
+            values = tuple(_array(name, samples[name]) for name in names)
         elif len(names) == 1:
-            values = (np.asarray(samples),)
+            values = (_array(names[0], samples),)
         else:
             raise InputError(f"The model takes {len(names)} inputs: give a mapping with the names {_listed(names)}.")
         for port, value in zip(self.inputs, values, strict=True):
@@ -319,6 +319,17 @@ def _dtype(name: str, port: str, kind: str) -> np.dtype[Any]:
     if kind not in _DTYPES:
         raise GraphError(f"{name} has {port} of type {kind}, which this runtime does not carry: build it again.")
     return _DTYPES[kind]
+
+
+def _array(name: str, value: Any) -> Array:
+    """Return an array of what the caller gave; a tensor of torch may require gradients or lie on another device."""
+    try:
+        value = value.detach().cpu() if hasattr(value, "detach") else value
+        found: Array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as fault:
+        said = str(fault).partition("\n")[0].rstrip(".")
+        raise InputError(f"{name} is a {type(value).__name__} that is no array ({said}): give a plain one.") from fault
+    return found
 
 
 def _listed(names: Any) -> str:

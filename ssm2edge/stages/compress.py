@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -22,6 +22,7 @@ from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems
+from ssm2edge.systems.system import System
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +87,34 @@ def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:
     held = blocks(model)
     if set(held) != set(task.layers):
         raise UserError(
-            f"The compressed model has blocks for {', '.join(held) or 'no layer'}, the original has the layers "
-            f"{', '.join(task.layers)}; give the original that it was compressed from."
+            f"The compressed model has blocks for {_listed(held)}, but the original has the layers {_listed(task.layers)}; give "
+            "the original that it was compressed from."
         )
     layers, reductions = {}, {}
     for name, layer in task.layers.items():
         system = held[name].system()
+        if _ports(system) != _ports(layer.system):
+            raise UserError(
+                f"The compressed model's block for {_listed([name])} has {_described(system)}, but the original's layer has "
+                f"{_described(layer.system)}; give the original that it was compressed from."
+            )
         if layer.system.after_sample and not system.after_sample:
             layer = dataclasses.replace(layer, system=layer.system.paper_form())
         origin = held[name].origin
         layers[name] = layer
         reductions[name] = summarise(layer.system, system, "none" if origin is None else origin.method, task.horizon)
     return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(name or "(the model)" for name in names) or "no layer"
+
+
+def _ports(system: System) -> tuple[tuple[int, ...], int, int]:
+    return tuple(system.batch_shape), system.inputs, system.outputs
+
+
+def _described(system: System) -> str:
+    if system.batch_shape:
+        return f"{system.batch_shape.numel()} channels"
+    return f"{system.inputs} inputs and {system.outputs} outputs"
