@@ -9,6 +9,11 @@ from torch import Tensor, fx
 
 aten = torch.ops.aten
 
+SAME_ORDER = frozenset(
+    {"reshape", "reshape_as", "squeeze", "unsqueeze", "view", "view_as", "flatten", "unflatten", "_unsafe_view"}
+)
+"""aten operators that keep the order of elements."""
+
 
 def traced_value(argument: object) -> object:
     """The shape-only value of a node's argument; other arguments are their own value."""

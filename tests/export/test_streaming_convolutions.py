@@ -31,10 +31,23 @@ class Convolutions(Tail):
         self.up = nn.ConvTranspose1d(CHANNELS, 5, 4, stride=2)
         self.up_dilated = nn.ConvTranspose1d(CHANNELS, CHANNELS, 3, stride=2, dilation=3, groups=2)
         self.up_sparse = nn.ConvTranspose1d(CHANNELS, CHANNELS, 1, stride=2)
+        self.single = nn.Conv1d(1, 1, 3, padding=2)
+        self.single_dilated = nn.Conv1d(1, 2, 2, dilation=3)
+        self.plane = nn.Conv2d(1, 2, (3, 3))
+        self.plane_strided = nn.Conv2d(1, 2, (CHANNELS, 2), stride=(1, 2), padding=(0, 1))
+        self.space = nn.Conv3d(1, 1, (2, 1, 1))
         self.up_extended = nn.ConvTranspose1d(CHANNELS, CHANNELS, 2, stride=2, output_padding=1)
 
     def forward(self, u: Tensor) -> Any:
         return self.function(self, u)
+
+
+def joined(z: Tensor) -> Tensor:
+    return z.reshape(-1, 1, z.shape[-1])
+
+
+def apart(y: Tensor, z: Tensor) -> Tensor:
+    return y.reshape(z.shape[0], CHANNELS, -1)
 
 
 def convolutions(function: Callable[..., Any]) -> Convolutions:
@@ -70,6 +83,19 @@ STREAMING: dict[str, Callable[[Any, Tensor], Any]] = {
     "strided twice": lambda m, z: m.strided(m.strided(z)),
     "sparse": lambda m, z: m.sparse(z),
     "down and up": lambda m, z: m.up(m.overlapping(z)[..., : z.shape[2] // 2])[..., : z.shape[2]],
+    "every channel alone": lambda m, z: apart(m.single(joined(z))[..., : z.shape[2]], z),
+    "every channel alone, dilated": lambda m, z: apart(m.single_dilated(functional.pad(joined(z), (3, 0)))[:, 1:], z),
+    "every channel alone, twice": lambda m, z: apart(m.single(m.single(joined(z))[..., : z.shape[2]])[..., : z.shape[2]], z),
+    "every channel alone, beside itself": lambda m, z: apart(
+        joined(z) + m.single_dilated(functional.pad(joined(z), (3, 0)))[:, :1], z
+    ),
+    "every channel alone, after constants": lambda m, z: apart(
+        m.single(joined(functional.pad(z, (2, 0)) + torch.arange(1.0, CHANNELS + 1)[:, None]))[..., : z.shape[2]], z
+    ),
+    "a plane": lambda m, z: m.plane(functional.pad(z[:, None], (2, 0, 1, 1))).flatten(1, 2),
+    "a plane, time first": lambda m, z: m.plane(functional.pad(z.mT[:, None], (1, 1, 2, 0))).permute(0, 1, 3, 2).flatten(1, 2),
+    "a plane, strided": lambda m, z: m.plane_strided(z[:, None])[..., : z.shape[2] // 2].squeeze(2),
+    "three axes": lambda m, z: m.space(functional.pad(z.mT[:, None, :, :, None], (0, 0, 0, 0, 1, 0)))[:, 0, :, :, 0].mT,
     "up": lambda m, z: m.up(z)[..., :-2],
     "up, with gaps": lambda m, z: m.up_sparse(functional.pad(z, (1, 0)))[..., 1:],
     "up, dilated": lambda m, z: m.up_dilated(z)[..., : 2 * z.shape[2]],

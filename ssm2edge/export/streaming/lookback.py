@@ -18,6 +18,8 @@ class Lookback:
 
     Attributes
     ----------
+    rows
+        Rows of the value in each of the batch, next to each other: above one where channels are joined to the batch.
     lead_in
         What the samples before the first block are, if not zeros. The state holds the difference from it, so that every state
         starts from zeros.
@@ -27,6 +29,7 @@ class Lookback:
     count: int
     sizes: tuple[int, ...]
     lead_in: Tensor | None
+    rows: int = 1
 
     def state(self, node: fx.Node, kind: str) -> StateSpec:
         """The state, named after the module of the node that owns it."""
@@ -37,8 +40,9 @@ class Lookback:
         before = state.to(block.dtype)
         if self.lead_in is not None:
             before = before + self.lead_in
-        known = torch.cat((before, block), self.axis)
+        known = torch.cat((before if self.rows == 1 else before.flatten(0, 1), block), self.axis)
         kept = known.narrow(self.axis, known.shape[self.axis] - self.count, self.count)
+        kept = kept if self.rows == 1 else kept.reshape(-1, self.rows, *kept.shape[1:])
         if self.lead_in is not None:
             kept = kept - self.lead_in
         return known, rounded(kept.to(state.dtype))
@@ -57,11 +61,13 @@ def lookback(node: fx.Node, count: int, walk: Walk, ahead: int) -> Lookback | No
         How far ahead the value is taken to be.
     """
     value, line = node.meta["val"], walk.timeline(node)
-    if line is None or not walk.traced.batch_first(value):
+    rows = None if line is None else walk.rows_of_batch(node)
+    if line is None or rows is None:
         return None
     others = static_sizes(value, (0, line.axis))
     if others is None:
         return None
     sizes = (*others[: line.axis - 1], count, *others[line.axis - 1 :])
     # Samples with negative numbers are zeros: those of the padding, or none that any value depends on.
-    return Lookback(line.axis, count, sizes, walk.lead_in(node, ahead - count, ahead) if ahead > 0 else None)
+    lead_in = walk.lead_in(node, ahead - count, ahead, rows) if ahead > 0 else None
+    return Lookback(line.axis, count, sizes if rows == 1 else (rows, *sizes), lead_in, rows)

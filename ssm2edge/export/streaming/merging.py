@@ -8,11 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from ssm2edge.export.streaming.regrouping import SAME_ORDER
 from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size
 from ssm2edge.export.streaming.walk import Walk
-from ssm2edge.traced.nodes import operator_name
+from ssm2edge.traced.nodes import SAME_ORDER, operator_name
 from ssm2edge.traced.program import TracedModel
 
 

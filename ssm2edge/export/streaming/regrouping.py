@@ -15,12 +15,7 @@ from ssm2edge.export.streaming.steps import BlockStep
 from ssm2edge.export.streaming.timeline import Timeline, fixed_size
 from ssm2edge.export.streaming.walk import Walk
 from ssm2edge.export.streaming.windows import windowed
-from ssm2edge.traced.nodes import operator_name
-
-SAME_ORDER = frozenset(
-    {"reshape", "reshape_as", "squeeze", "unsqueeze", "view", "view_as", "flatten", "unflatten", "_unsafe_view"}
-)
-"""aten operators that keep the order of elements."""
+from ssm2edge.traced.nodes import SAME_ORDER, operator_name
 
 
 class RegroupingRule:

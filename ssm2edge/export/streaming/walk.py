@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, fx
 
 from ssm2edge.export.streaming.lead_in import lead_in_samples
@@ -13,7 +14,7 @@ from ssm2edge.export.streaming.timeline import Timeline, fixed_size, timeline
 from ssm2edge.export.streaming.trial import Trial
 from ssm2edge.layers.contract import DIRECTIONS
 from ssm2edge.traced.errors import StreamingError
-from ssm2edge.traced.nodes import module_name, user_line
+from ssm2edge.traced.nodes import SAME_ORDER, module_name, operator_name, user_line
 from ssm2edge.traced.program import TracedModel
 
 
@@ -60,6 +61,24 @@ class Walk:
     def batch_major(self, node: fx.Node) -> bool:
         """Return True if, of a value with time, a sequence's samples follow each other before the next sequence's come."""
         return self._batch_major[node] if node in self._batch_major else self.traced.batch_first(node.meta["val"])
+
+    def rows_of_batch(self, node: fx.Node) -> int | None:
+        """Return how many rows of a value belong to each sequence, next to each other; None if its first axis is no batch.
+
+        They are more than one where channels were joined to the batch, in front of which it stood.
+        """
+        value = node.meta["val"]
+        if self.traced.batch_first(value):
+            return 1
+        size = value.shape[0] if value.ndim else None
+        share = size.node.expr / self.traced.batch_symbol if isinstance(size, torch.SymInt) else None
+        if share is None or not share.is_Integer:
+            return None
+        source = next(iter(self.timed(node)), None)
+        while source is not None and not self.traced.batch_first(source.meta["val"]):
+            node, source = source, next(iter(self.timed(source)), None)
+        joined = source is not None and operator_name(node) in SAME_ORDER
+        return int(share) if joined else None
 
     def ahead(self, node: fx.Node) -> int:
         """Return how far ahead a value with time is known."""
@@ -109,8 +128,8 @@ class Walk:
         more = "adds" if line.offset > 0 else "cuts off"
         raise StreamingError(refusal(cause, f"changes the length of the sequence ({more} {_samples(abs(line.offset))})"))
 
-    def lead_in(self, node: fx.Node, start: int, stop: int) -> Tensor | None:
-        """Samples of a value that are known before the model's first, ``(1, ...)``; None if all are zero.
+    def lead_in(self, node: fx.Node, start: int, stop: int, rows: int = 1) -> Tensor | None:
+        """Samples of a value that are known before the model's first, ``(rows, ...)``; None if all are zero.
 
         Raises
         ------
@@ -119,7 +138,7 @@ class Walk:
         """
         line = self.timeline(node)
         assert line is not None
-        found = lead_in_samples(self.trial, node, line, start, stop, self.frame)
+        found = lead_in_samples(self.trial, node, line, start, stop, self.frame, rows)
         if found is None:
             cause = self._cause.get(node, node)
             raise StreamingError(refusal(cause, "begins with samples that depend on the input"))
