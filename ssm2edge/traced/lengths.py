@@ -184,6 +184,9 @@ def _value(tree: ast.expr, sizes: Mapping[str, int]) -> int:
         return OPERATIONS[type(tree.op)](_value(tree.left, sizes), _value(tree.right, sizes))
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
         return -_value(tree.operand, sizes)
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id.lower() in ("min", "max"):
+        values = [_value(argument, sizes) for argument in tree.args]
+        return min(values) if tree.func.id.lower() == "min" else max(values)
     if isinstance(tree, ast.Constant) and isinstance(tree.value, int):
         return tree.value
     if isinstance(tree, ast.Name) and tree.id in sizes:
