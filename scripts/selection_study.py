@@ -25,7 +25,7 @@ from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.orders.judging import drop_shown
 from ssm2edge.orders.search import Candidates
-from ssm2edge.orders.selection import select
+from ssm2edge.orders.selection import select, start_of
 from ssm2edge.pipeline import load
 from ssm2edge.stages.choosing import halves
 from ssm2edge.stages.progress import silent
@@ -86,7 +86,8 @@ def study(name: str, limit: float, confidence: float, splits: int, cache: Path) 
     found: list[dict[str, Any]] = []
     for seed in range(splits):
         choosing, judging = halves(count, seed)
-        selection = select(ladder.rungs, shown_on(ladder, choosing), limit, confidence)
+        start = start_of(ladder.rungs, ladder.most)
+        selection = select(ladder.rungs, start, shown_on(ladder, choosing), limit, confidence)
         if selection.size is None:
             found.append({"seed": seed, "states": ladder.most, "chosen_on": None, "bound": None, "judged": 0.0})
             continue

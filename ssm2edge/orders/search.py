@@ -18,7 +18,7 @@ from ssm2edge.orders.distribution import states, uniform_orders
 from ssm2edge.orders.fitting import largest_fitting
 from ssm2edge.orders.judging import Judged, bound_holds, drop_shown, error_shown, measured_error
 from ssm2edge.orders.request import Request
-from ssm2edge.orders.selection import Selection, ladder_of, select
+from ssm2edge.orders.selection import Selection, ladder_of, select, start_of
 from ssm2edge.orders.study import DIRECT, study
 from ssm2edge.reduction import Reduction
 from ssm2edge.verification.paired import Evidence
@@ -137,7 +137,8 @@ def choose_reductions(request: Request, judged: Judged, progress: Progress) -> t
         return candidates.fitting(request, progress), None
     if request.max_drop is None and request.max_error_of == "bound":
         return _bounded(request, judged, candidates, progress), None
-    selection = select(candidates.rungs, _evidence(request, judged, candidates, progress), limit_of(request), request.confidence)
+    rungs, evidence = candidates.rungs, _evidence(request, judged, candidates, progress)
+    selection = select(rungs, start_of(rungs, candidates.most), evidence, limit_of(request), request.confidence)
     systems = judged.task.systems
     own = {name: system.order for name, system in systems.items()}
     return candidates.reducer.plain(own if selection.size is None else candidates.orders(selection.size)), selection

@@ -1,8 +1,10 @@
 """The smallest model that is shown to lose no more than it may, on samples that nothing else is judged by.
 
-Sizes stand on a ladder of fixed ratios.  Bisection looks at few of them, at most ceil(log2(sizes + 1)), and shares the allowed
-probability of a mistake among these looks (Bonferroni), so that the confidence holds for whatever size is chosen.  The ladder and
-the models on it depend on no label of these samples.
+Sizes stand on a ladder, and more states lose less.  The search therefore tests a sequence of sizes that is fixed beforehand, each
+at the whole confidence, and stops at the first that is not shown to hold: whatever it chooses is wrong only if the largest size
+that does not hold passes its test (closed testing of nested hypotheses; Marcus, Peritz and Gabriel, Biometrika 63, 1976).  The
+first sequence goes down from an eighth of the states.  Where that does not hold, a second one goes down from the top; the two
+share the probability of a mistake.  The ladder and the models on it depend on no label of these samples.
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from dataclasses import dataclass
 from ssm2edge.orders.budget import STEP, all_states
 from ssm2edge.systems.system import System
 from ssm2edge.verification.paired import Evidence
+
+START = 1 / 8
+"""Share of the states from which the search goes down: few lose much there once matched on samples."""
+FIRST = 0.8
+"""Part of the probability of a mistake that the first sequence may use up."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Selection:
     confidence
         For the chosen size.
     each
-        Confidence of every single look.
+        Confidence of the looks of the sequence that chose.
     """
 
     size: int | None
@@ -50,12 +57,17 @@ class Selection:
 
 
 def ladder(least: int, most: int, unit: int) -> list[int]:
-    """Return budgets from ``least`` on, each about 1.25 times the one before and a multiple of ``unit``, below ``most``."""
+    """Return budgets below ``most``, multiples of ``unit`` in steps of about one and a half, one of them near the start."""
     rungs, budget = [], least
     while budget < most:
         rungs.append(budget)
         budget = max(budget + unit, round(budget * STEP / unit) * unit)
-    return rungs
+    return rungs[start_of(rungs, most) % 2 :: 2]
+
+
+def start_of(rungs: Sequence[int], most: int) -> int:
+    """Return the place of the size nearest to an eighth of all states."""
+    return min(range(len(rungs)), key=lambda place: abs(math.log(rungs[place] / (START * most))), default=0)
 
 
 def ladder_of(systems: Mapping[str, System]) -> list[int]:
@@ -64,23 +76,27 @@ def ladder_of(systems: Mapping[str, System]) -> list[int]:
     return ladder(sum(widths), all_states(systems), min(widths))
 
 
-def looks(rungs: int) -> int:
-    """Return the largest number of sizes that are looked at."""
-    return max(1, math.ceil(math.log2(rungs + 1)))
+def confidence_down(confidence: float) -> float:
+    """Return the confidence of the looks from the start down."""
+    return 1 - FIRST * (1 - confidence)
 
 
-def confidence_of_each(rungs: int, confidence: float) -> float:
-    """Return the confidence of every look, so that all together have the one asked for."""
-    return 1 - (1 - confidence) / looks(rungs)
+def confidence_from_top(confidence: float) -> float:
+    """Return the confidence of the looks from the top down."""
+    return 1 - (1 - FIRST) * (1 - confidence)
 
 
-def select(rungs: Sequence[int], evidence: Callable[[int, float], Evidence], limit: float, confidence: float) -> Selection:
-    """Choose the smallest size whose loss is shown to stay within the limit, by bisection.
+def select(
+    rungs: Sequence[int], start: int, evidence: Callable[[int, float], Evidence], limit: float, confidence: float
+) -> Selection:
+    """Choose the smallest size whose loss is shown to stay within the limit.
 
     Parameters
     ----------
     rungs
         Sizes, ascending.
+    start
+        Place of the size that is looked at first.
     evidence
         What the samples show of the loss of a size, with a confidence.
     limit
@@ -88,11 +104,20 @@ def select(rungs: Sequence[int], evidence: Callable[[int, float], Evidence], lim
     confidence
         Probability that the loss of the chosen size stays within the limit.
     """
-    each = confidence_of_each(len(rungs), confidence)
     seen: dict[int, Evidence] = {}
-    low, high = -1, len(rungs)
-    while high - low > 1:
-        middle = (low + high) // 2
-        seen[rungs[middle]] = evidence(rungs[middle], each)
-        low, high = (low, middle) if seen[rungs[middle]].bound <= limit else (middle, high)
-    return Selection(rungs[high] if high < len(rungs) else None, seen, limit, confidence, each)
+
+    def lowest(places: Sequence[int], each: float) -> int | None:
+        chosen = None
+        for place in places:
+            seen[rungs[place]] = evidence(rungs[place], each)
+            if seen[rungs[place]].bound > limit:
+                break
+            chosen = rungs[place]
+        return chosen
+
+    each = confidence_down(confidence)
+    size = lowest(range(start, -1, -1), each) if rungs else None
+    if size is None and rungs[start + 1 :]:
+        each = confidence_from_top(confidence)
+        size = lowest(range(len(rungs) - 1, start, -1), each)
+    return Selection(size, seen, limit, confidence, each)

@@ -10,7 +10,7 @@ from ssm2edge.options import Options
 from ssm2edge.orders import Judged, Selection, choose_reductions
 from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.orders.judging import Reduce, check_judgeable
-from ssm2edge.orders.selection import confidence_of_each, ladder_of
+from ssm2edge.orders.selection import confidence_down
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
@@ -77,7 +77,7 @@ def judged_of(task: Task, options: Options, reduced: Reduce, store: Store, progr
     validation = task.samples.validation
     original = original_outputs(task, validation, open_device(options.device), store, progress) if validation else {}
     if options.max_drop is not None:
-        each = confidence_of_each(len(ladder_of(task.systems)), options.confidence)
+        each = confidence_down(options.confidence)
         check_judgeable(task.samples.validation_labels, original, options.max_drop, each)
 
     def quick(reductions: Mapping[str, Reduction]) -> dict[str, Reduction]:

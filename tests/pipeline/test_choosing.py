@@ -14,7 +14,7 @@ import torch
 from ssm2edge.errors import UserError
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
-from ssm2edge.orders.selection import confidence_of_each, ladder_of
+from ssm2edge.orders.selection import confidence_down
 from ssm2edge.original.task import Task
 from ssm2edge.stages.choosing import halves
 from ssm2edge.stages.load import load
@@ -96,7 +96,7 @@ def test_too_few_samples_are_refused_with_the_number_that_would_do(tmp_path: Pat
     source = directory(tmp_path / "model")
     result = call("build", source, "--out", tmp_path / "out", "--max-drop", 2, "--confidence", 0.9)
     assert result.exit_code == 2
-    needed = fewest_samples(2.0, confidence_of_each(len(ladder_of(task_of(source).systems)), 0.9))
+    needed = fewest_samples(2.0, confidence_down(0.9))
     assert needed is not None
     (said,) = re.findall(r"at least ([\d,]+) validation samples, or ([\d,]+) held-out", result.stderr)
     assert said == (f"{needed:,}", f"{2 * needed:,}")
