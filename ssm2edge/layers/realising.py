@@ -136,7 +136,7 @@ def _convolution(path: str, module: nn.Module, call: Call, length: int) -> Reali
     route = route_of(module)
     taps = response_of(path, module, u.shape[-1] + route.padding - route.reach)
     bias = None if module.bias is None else module.bias.detach()
-    realisation = realise(taps)
+    realisation = _realised(path, taps)
     whole = response_of(path, module, 2 * max(taps.shape[-1], route.reach + 1))
     found = impulse_response(realisation.system, whole.shape[-1])
     return RealisedLayer(
@@ -148,7 +148,7 @@ def _convolution(path: str, module: nn.Module, call: Call, length: int) -> Reali
 def _probed(path: str, module: nn.Module, passage: Passage, call: Call, length: int) -> RealisedLayer:
     signal = _signal(passage, call)
     response = probe(path, module, passage, signal)
-    realisation = realise(response.taps)
+    realisation = _realised(path, response.taps)
     stored: list[Tensor] = [*module.parameters()] or [*module.buffers()]
     return RealisedLayer(
         module,
@@ -186,6 +186,13 @@ def _opened(model: nn.Module, path: str, examples: Examples, named: bool) -> Ope
             )
         )
     return OpenedFilter(module, layers, taps)
+
+
+def _realised(path: str, taps: Tensor) -> Realisation:
+    try:
+        return realise(taps)
+    except ValueError as error:
+        raise LayerError(f"No system can be found that answers as {path} does: {error}") from error
 
 
 def _described(realisation: Realisation, taps: Tensor) -> Realised:

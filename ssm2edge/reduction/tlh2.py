@@ -23,6 +23,7 @@ from ssm2edge.reduction.projection import with_best_outputs
 from ssm2edge.reduction.sections import slowest_decay
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.division import relative
+from ssm2edge.systems.eigen import eigenvalues
 from ssm2edge.systems.gram import real_products
 from ssm2edge.systems.norms import h2_error
 from ssm2edge.systems.real_coordinates import modal_rows, real_rows
@@ -103,7 +104,7 @@ def fixed_point_step(system: System, reduced: System, horizon: int | None) -> tu
     A, info = torch.linalg.solve_ex(E, W.mT @ AV)
     A = torch.where((info == 0)[:, None, None] & torch.isfinite(A), A, torch.zeros_like(A))
     if system.is_siso and system.M is None:
-        poles = torch.linalg.eigvals(A)
+        poles = eigenvalues(A)
         poles = poles.gather(-1, canonical_order(poles))
         poles = torch.where((info == 0)[:, None], poles, torch.full_like(poles, torch.nan))
         return poles, torch.ones_like(poles)[..., None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.eigen import eigenpairs
 from ssm2edge.systems.real_coordinates import complex_columns, modal_rows, real_rows, swapped, times_diagonal
 from ssm2edge.systems.system import System
 
@@ -140,7 +141,7 @@ def to_modal(dense: DenseSystem) -> System:
     A = dense.A
     if not torch.isfinite(A).all():
         raise ValueError("the state matrix holds NaN or infinite entries; it has no modal form.")
-    poles, V = torch.linalg.eig(A)
+    poles, V = eigenpairs(A)
     bad = ~(torch.linalg.cond(V) < DEFECTIVE)
     if bad.any():
         n = A.shape[-1]
@@ -148,7 +149,7 @@ def to_modal(dense: DenseSystem) -> System:
         # Of no structure: a triangular matrix perturbed by a triangular one would keep its eigenvectors' condition.
         scatter = torch.cos(1 + 2.3 * i[:, None] + 0.7 * i + i[:, None] * i) / n**0.5
         size = torch.linalg.matrix_norm(A, ord=2)[..., None, None].clamp_min(1e-12)
-        poles, V = torch.linalg.eig(torch.where(bad[..., None, None], A + 1e-8 * size * scatter, A))
+        poles, V = eigenpairs(torch.where(bad[..., None, None], A + 1e-8 * size * scatter, A))
     order = canonical_order(poles)
     poles = poles.gather(-1, order)
     V = V.gather(-1, order[..., None, :].expand_as(V))

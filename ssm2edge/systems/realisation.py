@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ssm2edge.systems.dense import DenseSystem, canonical_order, to_modal
 from ssm2edge.systems.division import relative
+from ssm2edge.systems.eigen import eigenvalues
 from ssm2edge.systems.gram import real_gram, scaled
 from ssm2edge.systems.hankel import Triplets, hankel_of, leading_triplets
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
@@ -192,8 +193,9 @@ def _of_orders(taps: Tensor, D: Tensor, triplets: Triplets, orders: Tensor) -> _
     # The Gram matrix is the identity less what the last block holds: as well conditioned as the shift itself is determined.
     gram = before @ before.mT + torch.diag_embed(spare.to(U))
     A = torch.linalg.lstsq(gram, before @ after.mT).solution
+    A = torch.where(torch.isfinite(A).all(-1, keepdim=True).all(-2, keepdim=True), A, torch.zeros_like(A))
     if taps.shape[1] == taps.shape[2] == 1:
-        poles = torch.linalg.eigvals(A)
+        poles = eigenvalues(A)
         poles = poles.gather(-1, canonical_order(poles))
         B = torch.ones_like(poles)[..., None]
         zero = poles == 0
