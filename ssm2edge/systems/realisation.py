@@ -23,6 +23,7 @@ from ssm2edge.systems.division import relative
 from ssm2edge.systems.eigen import eigenvalues
 from ssm2edge.systems.gram import real_gram, scaled
 from ssm2edge.systems.hankel import Triplets, hankel_of, leading_triplets
+from ssm2edge.systems.inside import thinned
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows
 from ssm2edge.systems.response import pole_sequences
 from ssm2edge.systems.stability import into_disc
@@ -42,6 +43,8 @@ NOISE = 2.0**-22
 """Rounding of each mode on a float32 device, relative to the mode: modes that cancel to less than this gain nothing by it."""
 LARGEST_SIZE, WORTHWHILE = 2000.0, 0.1
 """Size of all modes together, relative to the response, beyond which they may cancel only for an error below ``WORTHWHILE``."""
+LONGEST_THINNED = 1024
+"""Longest response that states are taken out for: longer ones determine them."""
 REACH = 0.5
 """Lengths of the response by which one is continued whose realisation would grow."""
 HORIZONS_REMEMBERED = 100.0
@@ -118,7 +121,8 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
     norm = response.square().sum((-3, -2, -1)).sqrt()
     limit = tolerance * norm
     triplets = _triplets(taps, limit, largest_order)
-    orders = (triplets.values > limit[:, None] / 2).sum(-1)
+    values = triplets.values
+    orders = (values > limit[:, None] / 2).sum(-1)
     best = _grown(taps, D, triplets, orders, limit, largest_order)
     # A Hankel matrix of full rank says nothing about a shift: its response has to go on, if only as zeros.
     short = triplets.values.shape[-1] < largest_order
@@ -130,7 +134,52 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
         repaired = best.repaired
         best = _better(best, _grown(some, D[strayed], triplets, orders[strayed], wanted, largest_order), strayed)
         best = replace(best, repaired=repaired)
+    if response.shape[1] == response.shape[2] == 1 and taps.shape[-1] <= LONGEST_THINNED:
+        best = _thinned(taps, best, (values > limit[:, None] / 2).sum(-1), limit)
     return Realisation(best.system, best.error, relative(best.error, norm), best.repaired)
+
+
+def _thinned(taps: Tensor, best: _Candidate, needed: Tensor, limit: Tensor) -> _Candidate:
+    """Take out the states of SISO channels that their responses do not need."""
+    live = (best.system.C != 0).any(-2)
+    where = torch.nonzero(live.sum(-1) > needed.clamp_min(1))[:, 0]
+    if not len(where):
+        return best
+    some, allowed = taps[where], torch.maximum(limit[where], best.error[where])
+
+    def fitted(index: Tensor, poles: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        return fit_outputs(some[index], poles, kept.to(poles)[..., None])
+
+    radius = math.exp(-1 / (HORIZONS_REMEMBERED * taps.shape[-1]))
+    poles, kept = thinned(
+        some[:, 0, 0], best.system.poles[where], live[where], needed[where].clamp_min(1), allowed, radius,
+        lambda index, poles, kept: fitted(index, poles, kept)[1],
+    )  # fmt: skip
+    every = torch.arange(len(where))
+    C, error = fitted(every, poles, kept)
+    improved = (error <= allowed) & (kept.sum(-1) < live[where].sum(-1))
+    poles = torch.where(kept, poles, torch.zeros_like(poles))
+    order = canonical_order(poles)
+    C = torch.where(kept[:, None], C, torch.zeros_like(C)).take_along_dim(order[:, None], -1)
+    thinner = System(poles.gather(-1, order), best.system.B[where], C, best.system.D[where])
+    chosen = where[improved]
+
+    def merged(a: Tensor, b: Tensor) -> Tensor:
+        result = a.clone()
+        result[chosen] = b[improved]
+        return result
+
+    system = _without_spare(best.system.mapped(merged, thinner))
+    return _Candidate(system, merged(best.error, error), best.repaired)
+
+
+def _without_spare(system: System) -> System:
+    """Return SISO channels without states that none of them needs, all of which stand at zero."""
+    live = (system.C != 0).any(-2)
+    most = max(1, int(live.sum(-1).max()))
+    places = torch.argsort((~live).to(torch.int8), dim=-1, stable=True)[..., :most].sort(-1).values
+    poles, C = system.poles.gather(-1, places), system.C.take_along_dim(places[:, None], -1)
+    return System(poles, torch.ones_like(poles)[..., None], C, system.D)
 
 
 def continued(taps: Tensor) -> Tensor:

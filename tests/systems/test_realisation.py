@@ -191,3 +191,25 @@ def test_nothing_depends_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart.system.batch_shape == (5, 1)
     assert torch.allclose(apart.system.poles[:, 0], together.system.poles, atol=1e-9)
     assert torch.equal(apart.repaired[:, 0], together.repaired)
+
+
+def test_slow_responses_that_are_cut_off_take_no_more_states_than_made_them() -> None:
+    """In float32 their plain realisations have poles outside the circle, and stable ones took two and a half times as many."""
+    generator = np.random.default_rng(2)
+    modulus, angle = generator.uniform(0.9, 0.999, (6, 8)), generator.uniform(0, 0.3, (6, 8))
+    residues = generator.standard_normal((6, 8)) + 1j * generator.standard_normal((6, 8))
+    poles = modulus * np.exp(1j * angle)
+    taps = np.stack([2 * (residues * poles**k).sum(-1).real for k in range(64)], -1).astype(np.float32).astype(np.float64)
+    realised = realise(bank_taps(taps))
+    assert realised.system.order <= 16
+    assert (realised.relative_error < 1e-5).all()
+    assert float(realised.system.poles.abs().max()) < 1
+    assert relative(response_of(realised.system, 64), taps) < 1e-5
+
+
+def test_noise_of_float32_is_no_state() -> None:
+    generator = np.random.default_rng(3)
+    poles, residues = generator.uniform(0, 0.98, (5, 4)), generator.standard_normal((5, 4))
+    taps = np.stack([(residues * poles**k).sum(-1) for k in range(32)], -1)
+    taps += 1e-7 * np.abs(taps).max(-1, keepdims=True) * generator.standard_normal(taps.shape)
+    assert realise(bank_taps(taps)).system.order <= 5
