@@ -31,6 +31,7 @@ from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
 from ssm2edge.systems.stability import is_stable
 from ssm2edge.verification import Verdict
+from ssm2edge.workers import one_thread_each
 
 __all__ = ["Built", "build", "inspect", "load"]
 
@@ -100,7 +101,8 @@ def build(
     check(options)
     options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)
-    with converging(), staging(out, force) as folder:
+    # The artifact does not depend on the number of threads.
+    with converging(), staging(out, force) as folder, one_thread_each():
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)

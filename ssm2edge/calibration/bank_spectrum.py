@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from ssm2edge.calibration.spectra import Spectra
-from ssm2edge.calibration.weighted import WeightedTarget, basis, fit_poles, fitted
+from ssm2edge.calibration.weighted import WeightedTarget, fit_poles, fitted
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.sections import sections_of, slowest_decay
-from ssm2edge.systems.system import System, siso_bank
+from ssm2edge.systems.response import impulse_response
+from ssm2edge.systems.system import System, concatenate, siso_bank
+from ssm2edge.workers import equal_spans, workers
 
 STARTS = ("balanced", "tlh2", "modal")
 """Methods whose poles are tried beside the given ones."""
+
+PIECE, SMALL = 64, 16
+"""Most channels of a piece of work, and the fewest of one that is cut for the sake of several threads."""
 
 SILENT = 1e-14
 """Power, relative to the channel's mean, below which a frequency says nothing."""
@@ -42,25 +47,32 @@ def calibrated_bank(system: System, reduced: System, spectra: Spectra) -> System
         Of the bank's inputs.
     """
     feedthrough = bool((system.D != 0).any() or (reduced.D != 0).any())
-    target = replace(target_of(system, spectra), feedthrough=feedthrough)
+    spans = equal_spans(len(system.poles), PIECE, SMALL)
+    with workers() as pool:
+        parts = list(pool.map(lambda span: _calibrated(system[span], reduced[span], spectra[span], feedthrough), spans))
+    return replace(concatenate(parts), tie=reduced.tie)
+
+
+def _calibrated(system: System, reduced: System, spectra: Spectra, feedthrough: bool) -> System:
+    moments = replace(target_of(system, spectra), feedthrough=feedthrough).moments()
     slowest = slowest_decay(system.poles, spectra.length)
     # Samples that never reach a channel say nothing about it: it stays as the reduction left it.
     silent = spectra.power.sum(-1) == 0
     if reduced.tie is not None:
         # Shared poles stay; residues and feedthroughs are fitted to the inputs.
-        tied = fitted(target, sections_of(reduced.poles, slowest))
-        return replace(put(siso_bank(reduced.poles, tied.residues, tied.D[..., 0, 0]), silent, reduced[silent]), tie=reduced.tie)
+        tied = fitted(moments, sections_of(reduced.poles, slowest))
+        return put(siso_bank(reduced.poles, tied.residues, tied.D[..., 0, 0]), silent, reduced[silent])
     poles = [reduced.poles]
     poles += [reduce_system(system, reduced.order, method, spectra.length).system.poles for method in STARTS]
-    best = fit_poles(target, [sections_of(start, slowest) for start in poles])
-    return put(fitted(target, best.sections), silent, reduced[silent])
+    with torch.no_grad():
+        best = fit_poles(moments, [sections_of(start, slowest) for start in poles])
+        return put(fitted(moments, best.sections), silent, reduced[silent])
 
 
 def target_of(system: System, spectra: Spectra) -> WeightedTarget:
     """Return the response that a bank should have, weighted by the power of its inputs; weights have mean one per channel."""
     taps = spectra.length - 1
-    frequencies = torch.linspace(0, torch.pi, spectra.length + 1, dtype=torch.float64)
-    response = (system.residues[..., None] * basis(system.poles, taps, frequencies)[0]).sum(-2) + system.D[..., 0]
+    response = torch.fft.rfft(impulse_response(system, spectra.length)[:, 0, 0], n=2 * spectra.length)
     mean = spectra.power.mean(-1, keepdim=True)
     heard = spectra.power > SILENT * mean
     power: Tensor = torch.where(heard, spectra.power, torch.ones_like(mean))

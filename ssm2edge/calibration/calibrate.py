@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ssm2edge.calibration.distances import Metric
 from ssm2edge.calibration.kinds import KINDS
-from ssm2edge.calibration.matching import Matched, Matching, Metric, match
+from ssm2edge.calibration.matching import Matched, Matching, match
 from ssm2edge.calibration.signals import Place, Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
@@ -91,12 +92,12 @@ def calibrate_spectrum(
     network = replace_layers(model, systems).eval().requires_grad_(False)
     runs = runs_of_layers(network, list(systems), signals)
     better = dict(reduced)
-    for done, (name, times) in enumerate(runs.items()):
+    for done, (name, run) in enumerate(runs.items()):
         progress("spectrum", done / len(runs))
         system = systems[name]
         if reduced[name].order == system.order:
             continue
-        place, kind = Place(teacher.network, network, name, times, signals), KINDS[type(blocks(network)[name])]
+        place, kind = Place(teacher.network, network, name, run.count, signals), KINDS[type(blocks(network)[name])]
         better[name] = kind.spectrum(place, system, reduced[name], method)
         exchange_block(network, name, block_of(better[name]))
     return better

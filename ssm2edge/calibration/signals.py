@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
+from ssm2edge.layers import Use
 from ssm2edge.systems.system import System
 
 Batch = tuple[Tensor, ...]
@@ -137,14 +138,35 @@ class _Passed(Exception):
     """The layer asked for has run; the rest of the network need not."""
 
 
-def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) -> dict[str, int]:
-    """Return how often each layer of a replaced model runs, in the order of their first runs, without those that never run."""
-    runs: dict[str, int] = {}
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a layer's block in one pass of a network on one sample.
+
+    Attributes
+    ----------
+    count
+        Number of runs.
+    uses
+        Lengths and precisions of the inputs.
+    numbers
+        Numbers that enter in all runs together.
+    """
+
+    count: int = 0
+    uses: frozenset[Use] = frozenset()
+    numbers: int = 0
+
+
+def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) -> dict[str, Runs]:
+    """Return the runs of each layer of a replaced model, in the order of their first ones, without layers that never run."""
+    runs: dict[str, Runs] = {}
     listeners = []
     for name in layers:
 
         def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
-            runs[name] = runs.get(name, 0) + 1
+            known, u, time_last = runs.get(name, Runs()), args[0], getattr(module, "time_last", True)
+            use = (u.shape[-1 if time_last else 1], u.dtype)
+            runs[name] = Runs(known.count + 1, known.uses | {use}, known.numbers + u.numel())
 
         listeners.append(_block(model, name).register_forward_pre_hook(note))
     try:

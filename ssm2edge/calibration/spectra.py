@@ -29,6 +29,9 @@ class Spectra:
     cross: Tensor
     length: int
 
+    def __getitem__(self, channels: slice, /) -> Spectra:
+        return Spectra(self.power[channels], self.cross[channels], self.length)
+
 
 def gather_spectra(place: Place) -> Spectra:
     """Return the spectra of all inputs of a layer."""

@@ -11,7 +11,7 @@ from ssm2edge.layers import blocks, exchange_block, replace_layers
 from ssm2edge.systems.system import System
 
 
-class Teacher:
+class Teacher(nn.Module):
     """The original model, answering without gradients.
 
     Parameters
@@ -23,11 +23,15 @@ class Teacher:
     """
 
     def __init__(self, model: nn.Module, systems: Mapping[str, System]) -> None:
+        super().__init__()
         self.network = replace_layers(model, systems).eval().requires_grad_(False)
         for name, block in blocks(self.network).items():
             exchange_block(self.network, name, block.constant())
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.answer(*inputs)
+
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs, as a tuple."""
         with torch.no_grad():
             return as_tuple(self.network(*inputs))

@@ -15,10 +15,12 @@ from ssm2edge.layers.contract import (
     Realised,
     Refusal,
     RefusedLayer,
+    Use,
     Wrapper,
     around,
 )
 from ssm2edge.layers.finding import check_lengths, check_stable, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
+from ssm2edge.layers.held import Held
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
 from ssm2edge.layers.placing import put
@@ -39,6 +41,7 @@ __all__ = [
     "Block",
     "Examples",
     "FoundLayer",
+    "Held",
     "LayerError",
     "LayerLibrary",
     "Origin",
@@ -50,6 +53,7 @@ __all__ = [
     "RefusedLayer",
     "Span",
     "TiedBank",
+    "Use",
     "Wrapper",
     "around",
     "block_of",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from ssm2edge.layers.contract import Block
-from ssm2edge.layers.convolution import causal_convolution
+from ssm2edge.layers.contract import Block, Use
+from ssm2edge.layers.convolution import causal_convolution, convolved, response_of
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
+from ssm2edge.layers.held import Held
 from ssm2edge.layers.operators import computed_in, in_float32, siso_bank
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.rounding import relative_float32_noise
@@ -115,27 +117,56 @@ class ReducedBank(Block):
         """Return the bank with kernels that are computed once for each length."""
         return _KnownKernels(self)
 
-    def forward(self, u: Tensor) -> Tensor:
-        return _filtered(u, self.kernel(u.shape[-1]))
-
-
-def _filtered(u: Tensor, kernel: Tensor) -> Tensor:
-    precise = computed_in(u)
-    return causal_convolution(u.to(precise), kernel.to(precise)).to(u.dtype)
-
-
-class _KnownKernels(nn.Module):
-    """A bank that no longer changes: the kernels of the last length are kept."""
-
-    def __init__(self, bank: ReducedBank) -> None:
-        super().__init__()
-        self._bank, self._kernels = bank, torch.zeros(0)
+    def held(self, uses: Collection[Use]) -> Held:
+        """Return the bank with responses that are computed once for all runs."""
+        return _HeldBank(self, sorted({(length, torch.promote_types(dtype, torch.float32)) for length, dtype in uses}, key=str))
 
     def forward(self, u: Tensor) -> Tensor:
         precise = computed_in(u)
-        if self._kernels.shape[-1] != u.shape[-1] or self._kernels.dtype != precise:
-            self._kernels = self._bank.kernel(u.shape[-1]).detach().to(precise)
-        return _filtered(u, self._kernels)
+        return causal_convolution(u.to(precise), self.kernel(u.shape[-1]).to(precise)).to(u.dtype)
+
+
+class _KnownKernels(nn.Module):
+    """A bank that no longer changes: the responses of the last length are kept."""
+
+    def __init__(self, bank: ReducedBank) -> None:
+        super().__init__()
+        self._bank = bank
+        self._known: tuple[Use, Tensor] | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def forward(self, u: Tensor) -> Tensor:
+        precise, known = computed_in(u), self._known
+        use = (u.shape[-1], precise)
+        # Several threads may run it: what one of them reads is whole.
+        if known is None or known[0] != use:
+            known = self._known = (use, response_of(self._bank.kernel(u.shape[-1]).detach().to(precise)))
+        return convolved(u.to(precise), known[1]).to(u.dtype)
+
+
+class _HeldBank(Held):
+    def __init__(self, bank: ReducedBank, uses: Sequence[Use]) -> None:
+        super().__init__()
+        self._bank, self._uses = bank, uses
+        self._made: list[Tensor] = []
+        self._leaves: dict[Use, Tensor] = {}
+
+    def refresh(self) -> list[Tensor]:
+        with torch.enable_grad():
+            self._made = [response_of(self._bank.kernel(length).to(precise)) for length, precise in self._uses]
+        self._leaves = {use: made.detach().requires_grad_() for use, made in zip(self._uses, self._made, strict=True)}
+        return list(self._leaves.values())
+
+    def give_back(self, gradients: Sequence[Tensor | None]) -> None:
+        pairs = [(made, gradient) for made, gradient in zip(self._made, gradients, strict=True) if gradient is not None]
+        if pairs:
+            torch.autograd.backward([made for made, _ in pairs], [gradient for _, gradient in pairs])
+
+    def forward(self, u: Tensor) -> Tensor:
+        precise = computed_in(u)
+        return convolved(u.to(precise), self._leaves[u.shape[-1], precise]).to(u.dtype)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

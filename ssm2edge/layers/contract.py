@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
+from ssm2edge.layers.held import Held, HeldBlock
 from ssm2edge.systems.system import System
 
 ONLY = ""
@@ -134,6 +136,10 @@ class Origin:
     method: str
 
 
+Use = tuple[int, torch.dtype]
+"""Time steps and precision of a block's input."""
+
+
 class Block(nn.Module, ABC):
     """Takes the place of a layer's LTI part: small, real, trainable, stable by construction; made from a System alone."""
 
@@ -172,6 +178,10 @@ class Block(nn.Module, ABC):
     def constant(self) -> nn.Module:
         """Return a module that computes the same as the block while that does not change."""
         return self
+
+    def held(self, uses: Collection[Use]) -> Held:
+        """Return a stand-in for many runs between changes of the parameters, on inputs of the given lengths and precisions."""
+        return HeldBlock(self)
 
     def share(self, other: Block) -> None:
         """Use the parameters of another part's block in place of equal ones."""

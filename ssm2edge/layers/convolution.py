@@ -10,32 +10,49 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 
-class _CausalConvolution(torch.autograd.Function):
+class _Convolved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, kernel: Tensor) -> Tensor:
-        length = u.shape[-1]
-        points = next_fast_len(2 * length, real=True)
-        inputs, response = torch.fft.rfft(u, n=points), torch.fft.rfft(kernel, n=points)
-        ctx.save_for_backward(inputs, response)
-        ctx.points = points
-        y: Tensor = torch.fft.irfft(inputs * response, n=points)[..., :length]
+    def forward(ctx: Any, u: Tensor, response: Tensor) -> Tensor:
+        points, H = _points(u.shape[-1]), torch.view_as_complex(response)
+        inputs = torch.fft.rfft(u, n=points)
+        ctx.save_for_backward(inputs, H)
+        y: Tensor = torch.fft.irfft(inputs * H, n=points)[..., : u.shape[-1]]
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        inputs, response = ctx.saved_tensors
+        inputs, H = ctx.saved_tensors
         length = gradients[0].shape[-1]
-        spectrum = torch.fft.rfft(gradients[0], n=ctx.points)
-        by_input = by_kernel = None
+        points = _points(length)
+        spectrum = torch.fft.rfft(gradients[0], n=points)
+        by_input = by_response = None
         if ctx.needs_input_grad[0]:
-            by_input = torch.fft.irfft(spectrum * response.conj(), n=ctx.points)[..., :length]
+            by_input = torch.fft.irfft(spectrum * H.conj(), n=points)[..., :length]
         if ctx.needs_input_grad[1]:
-            products = (spectrum * inputs.conj()).sum(0)
-            by_kernel = torch.fft.irfft(products, n=ctx.points)[..., :length]
-        return by_input, by_kernel
+            # Every frequency but the first, and the last of an even number of points, stands for two.
+            weights = torch.full((H.shape[-1], 1), 2 / points, dtype=gradients[0].dtype, device=H.device)
+            weights[0] = 1 / points
+            if points % 2 == 0:
+                weights[-1] = 1 / points
+            by_response = torch.view_as_real((spectrum * inputs.conj()).sum(0)) * weights
+        return by_input, by_response
 
 
-_convolved = cast(Callable[[Tensor, Tensor], Tensor], _CausalConvolution.apply)
+_convolved = cast(Callable[[Tensor, Tensor], Tensor], _Convolved.apply)
+
+
+def _points(length: int) -> int:
+    return int(next_fast_len(2 * length, real=True))
+
+
+def response_of(kernel: Tensor) -> Tensor:
+    """Return the transform of kernels ``(channels, time)`` as :func:`convolved` takes it, real and imaginary parts last."""
+    return torch.view_as_real(torch.fft.rfft(kernel, n=_points(kernel.shape[-1])))
+
+
+def convolved(u: Tensor, response: Tensor) -> Tensor:
+    """Convolve each channel with the kernel of which :func:`response_of` made the response, of the length of the input."""
+    return _convolved(u, response)
 
 
 def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:
@@ -53,4 +70,4 @@ def causal_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     Tensor
         ``(batch, channels, time)``.
     """
-    return _convolved(u, kernel)
+    return _convolved(u, response_of(kernel))

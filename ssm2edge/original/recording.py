@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ssm2edge.errors import UserError
 from ssm2edge.original.calling import answer_of, output_names
 from ssm2edge.original.devices import Device, Processor
+from ssm2edge.workers import Copies, workers
 
 Array = NDArray[np.float32]
 Progress = Callable[[float], None]
 
-SAMPLES_AT_ONCE = 1 << 16
+SAMPLES_AT_ONCE = 1 << 15
 """Time steps of all sequences of a batch together: keeps memory small whatever the length."""
 
 
@@ -72,10 +73,11 @@ def _run(
 ) -> list[Array]:
     arrays = list(inputs.values())
     count = len(arrays[0])
-    collected: list[tuple[Array, ...]] = []
-    for start in range(0, count, rows):
+
+    def run(start: int) -> tuple[Array, ...]:
         batch = [torch.tensor(x[start : start + rows], device=device) for x in arrays]
-        answer = answer_of(model, batch, {}, inputs)
+        with copies.one() as copy:
+            answer = answer_of(copy, batch, {}, inputs)
         values = answer if isinstance(answer, tuple | list) else (answer,)
         wrong = next((value for value in values if value.ndim == 0 or len(value) != len(batch[0])), None)
         if wrong is not None:
@@ -83,9 +85,20 @@ def _run(
                 f"The model answers {len(batch[0])} sequences with a tensor of shape {tuple(wrong.shape)}; its forward must give "
                 "one answer for each sequence, the batch on axis 0."
             )
-        collected.append(tuple(value.float().cpu().numpy() for value in values))
-        if progress is not None:
-            progress(min(1.0, (start + rows) / count))
+        return tuple(value.float().cpu().numpy() for value in values)
+
+    collected: list[tuple[Array, ...]] = []
+    with workers() as pool:
+        if device.type == "cpu" and count > rows:
+            copies = Copies(model, pool.count)
+            answers = pool.map(run, range(0, count, rows))
+        else:
+            copies = Copies(model, 1)
+            answers = map(run, range(0, count, rows))
+        for answer in answers:
+            collected.append(answer)
+            if progress is not None:
+                progress(min(1.0, len(collected) * rows / count))
     return [np.concatenate(parts) for parts in zip(*collected, strict=True)]
 
 

@@ -17,6 +17,7 @@ from ssm2edge.stages.converging import converging
 from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import check, resolve
+from ssm2edge.workers import one_thread_each
 
 Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
 
@@ -51,10 +52,11 @@ def task_in_memory(
     """
     user = UserModel(processed(model), readers or {})
     source = source_in_memory(model, **described)
-    if samples is None and held_out is None:
-        return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
-    samples, held_out = (held_out, None) if samples is None else (samples, held_out)
-    return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main, validation))
+    with one_thread_each():
+        if samples is None and held_out is None:
+            return task_of_shapes(source, user) if source.shapes else task_without_samples(source, user)
+        samples, held_out = (held_out, None) if samples is None else (samples, held_out)
+        return task_of(source, user, arrays_in_memory(samples, held_out, labels, Signature.of(user.model).main, validation))
 
 
 def processed(model: nn.Module) -> nn.Module:
@@ -90,8 +92,9 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     """
     check(options)
     store = Store(None)
-    task, options, _ = resolve(task, options)
-    found = compress(task, options, store, progress)
+    with one_thread_each():
+        task, options, _ = resolve(task, options)
+        found = compress(task, options, store, progress)
     return transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,12 +30,22 @@ def impulse_response(system: System, length: int) -> Tensor:
     if length < 1:
         raise ValueError(f"an impulse response has at least one sample, not {length}.")
     system = system.paper_form()
-    powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
     if system.is_siso:
-        later = (system.residues[..., None, :] @ powers).real[..., None, :, :]
+        later = _weighted_powers(system.poles, system.residues, length - 1)[..., None, None, :]
     else:
+        powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
         later = torch.einsum("...pn,...nm,...nk->...pmk", system.C, system.B, powers).real
     return torch.cat((system.D[..., None], later), dim=-1)
+
+
+def _weighted_powers(poles: Tensor, residues: Tensor, length: int) -> Tensor:
+    """Return ``Re sum_i residue_i pole_i^k``, k < length: powers within a block, times powers of whole blocks."""
+    block = max(1, math.isqrt(length))
+    inner = pole_sequences(poles, block)
+    # The last power of a block times the pole is the step from block to block.
+    outer = residues[..., None] * pole_sequences(inner[..., -1] * poles, -(-length // block))
+    left, right = torch.cat((outer.real, -outer.imag), dim=-2), torch.cat((inner.real, inner.imag), dim=-2)
+    return (left.mT @ right).flatten(-2)[..., :length]
 
 
 def frequency_response(system: System, frequencies: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def test_weighted_error_is_no_larger_than_any_starts_with_its_best_outputs(order
     assert float(result.poles.abs().max()) < 1
     response, weight = target.response.numpy(), target.weight.numpy()
     error = (weight * np.abs(response - spectrum_of(response_of(result, LENGTH))) ** 2).sum(-1)
-    slack = 1e-6 * target.energy.numpy()
+    slack = 1e-6 * target.moments().energy.numpy()
     for start in starts:
         poles = start.poles.numpy()
         least = [least_weighted_error(response[c], weight[c], poles[c], LENGTH - 1) for c in range(CHANNELS)]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from models.digits.model import S4D
 from ssm2edge.calibration import CALIBRATIONS, Calibrated, Matching, Signals, calibrate
-from ssm2edge.calibration.matching import Matched, distance_of, match
+from ssm2edge.calibration.distances import distance_of
+from ssm2edge.calibration.matching import Matched, match
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.errors import UserError
 from ssm2edge.layers import ReducedMimo, blocks, replace_layers

@@ -84,7 +84,7 @@ def test_every_run_of_a_layer_counts_and_one_that_never_runs_is_left_out() -> No
     teacher, network = Teacher(model, systems), replace_layers(model, reduced_to(systems, 2)).eval()
     u = torch.from_numpy(coloured(6, 3, LENGTH))
     signals = Signals([u], 4)
-    assert runs_of_layers(network, list(systems), signals) == {"layer": 2}
+    assert runs_of_layers(network, list(systems), signals)["layer"].count == 2
     spectra = gather_spectra(Place(teacher.network, network, "layer", 2, signals))
     with torch.no_grad():
         both = torch.cat((u, 2 * network.layer(u)[0])).numpy()

@@ -1,0 +1,150 @@
+"""What a build takes: time and memory of each stage, and how they grow with layers, channels, states and length.
+
+    python scripts/benchmark_build.py --layers 6 --channels 512 --states 64 --length 4096
+    python scripts/benchmark_build.py --growth --out models/digits/results/benchmark-build.json
+
+Each build runs in a process of its own, so that its largest memory is known.  The model is the classifier of models/digits with
+random weights, spread as training spreads them.  `--growth` builds a small model, and four that are larger in one respect each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from model_modules import load_model_module
+from numpy.typing import NDArray
+from torch import nn
+
+import ssm2edge
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of a build: of the model, of its samples, and what is asked for."""
+
+    layers: int = 6
+    channels: int = 512
+    states: int = 64
+    length: int = 4096
+    calibration: int = 64
+    held_out: int = 8
+    order: int = 8
+    steps: int = 150
+    calibrate: str = "match"
+
+
+SMALL = Size(layers=2, channels=64, states=32, length=1024, calibration=32, order=4, steps=30)
+"""The build that the larger ones are compared with."""
+
+GROWN = {
+    "layers": replace(SMALL, layers=4),
+    "channels": replace(SMALL, channels=128),
+    "states": replace(SMALL, states=64),
+    "length": replace(SMALL, length=2048),
+}
+"""Builds twice as large in one respect."""
+
+
+def trained_like(size: Size) -> nn.Module:
+    """Return a model whose decays, frequencies and outputs are spread as in a trained one."""
+    torch.manual_seed(0)
+    model: nn.Module = load_model_module(ROOT / "models" / "digits").make(size.channels, size.states, size.layers)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("log_A_real", "log_dt")):
+                parameter.add_(0.5 * torch.randn_like(parameter))
+            elif name.endswith("A_imag"):
+                parameter.mul_(torch.exp(0.3 * torch.randn_like(parameter)))
+            elif name.endswith(".C"):
+                # Fast modes matter less to a trained model.
+                parameter.div_((1 + torch.arange(parameter.shape[-2]))[:, None] ** 0.5)
+    return model.eval()
+
+
+def sequences(count: int, length: int) -> NDArray[np.float32]:
+    """Return sums of a slow and a fast noise, ``(count, length, 1)``."""
+    noise = np.random.default_rng(0).standard_normal((2, count, length))
+    slow = np.fft.irfft(np.fft.rfft(noise[0]) / (1 + np.arange(length // 2 + 1)) ** 0.5, n=length)
+    return np.asarray(slow / slow.std() + 0.1 * noise[1], np.float32)[..., None]
+
+
+def measured(size: Size) -> dict[str, object]:
+    """Build once, here, and return seconds and the largest memory so far at the end of each stage."""
+    stages: dict[str, dict[str, float]] = {}
+    running, since = "start", time.perf_counter()
+
+    def note(stage: str, share: float = 0.0) -> None:
+        nonlocal running, since
+        name, now = stage.split(maxsplit=1)[0] if stage.startswith("verify") else stage.partition(":")[0], time.perf_counter()
+        if name == running:
+            return
+        stages.setdefault(running, {"seconds": 0.0, "peak_gib": 0.0})
+        stages[running]["seconds"] += now - since
+        stages[running]["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"  {running}: {stages[running]['seconds']:.1f} s, {stages[running]['peak_gib']:.2f} GiB", file=sys.stderr, flush=True
+        )
+        running, since = name, now
+
+    model = trained_like(size)
+    samples = sequences(size.calibration + size.held_out, size.length)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        held_out, calibration = samples[: size.held_out], samples[size.held_out :]
+        ssm2edge.build(
+            model, {"pixels": calibration}, Path(folder) / "out", held_out={"pixels": held_out}, rebuild=True, progress=note,
+            order=size.order, calibrate=size.calibrate, calibration_steps=size.steps,
+        )  # fmt: skip
+    seconds = time.perf_counter() - start
+    note("end")
+    stages.pop("start")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {**asdict(size), "threads": torch.get_num_threads(), "seconds": seconds, "peak_gib": peak, "stages": stages}
+
+
+def in_own_process(size: Size, threads: int) -> dict[str, object]:
+    """Build in a new process."""
+    command = [sys.executable, __file__, "--child", json.dumps(asdict(size))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    figures: dict[str, object] = json.loads(found)
+    return figures
+
+
+@click.command(help=__doc__)
+@click.option("--layers", default=Size.layers, show_default=True)
+@click.option("--channels", default=Size.channels, show_default=True)
+@click.option("--states", default=Size.states, show_default=True)
+@click.option("--length", default=Size.length, show_default=True)
+@click.option("--calibration", default=Size.calibration, show_default=True, help="Calibration sequences.")
+@click.option("--held-out", default=Size.held_out, show_default=True, help="Held-out sequences.")
+@click.option("--order", default=Size.order, show_default=True)
+@click.option("--steps", default=Size.steps, show_default=True, help="Steps of matching.")
+@click.option("--calibrate", default=Size.calibrate, show_default=True)
+@click.option("--growth", is_flag=True, help="Build small models, and say how time and memory grow.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--child", default=None, hidden=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file for the figures.")
+def main(growth: bool, threads: int, child: str | None, out: Path | None, **size: Any) -> None:
+    if child is not None:
+        print(json.dumps(measured(Size(**json.loads(child)))))
+        return
+    in_own_process(Size(**size), threads)
+
+
+if __name__ == "__main__":
+    main()
