@@ -10,10 +10,12 @@ from torch import nn
 from ssm2edge.calibration.distances import Metric
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.matching import Matched, Matching, match
-from ssm2edge.calibration.signals import Place, Signals, runs_of_layers
+from ssm2edge.calibration.passes import halted
+from ssm2edge.calibration.signals import Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
 from ssm2edge.systems.system import System
+from ssm2edge.workers import workers
 
 CALIBRATIONS = ("none", "spectrum", "match")
 
@@ -92,12 +94,15 @@ def calibrate_spectrum(
     network = replace_layers(model, systems).eval().requires_grad_(False)
     runs = runs_of_layers(network, list(systems), signals)
     better = dict(reduced)
-    for done, (name, run) in enumerate(runs.items()):
-        progress("spectrum", done / len(runs))
-        system = systems[name]
-        if reduced[name].order == system.order:
-            continue
-        place, kind = Place(teacher.network, network, name, run.count, signals), KINDS[type(blocks(network)[name])]
-        better[name] = kind.spectrum(place, system, reduced[name], method)
-        exchange_block(network, name, block_of(better[name]))
+    with workers() as pool, halted(teacher.network, network, runs, signals, pool) as passes:
+        for done, name in enumerate(runs):
+            progress("spectrum", done / len(runs))
+            system = systems[name]
+            if reduced[name].order == system.order:
+                continue
+            kind = KINDS[type(blocks(network)[name])]
+            better[name] = kind.spectrum(passes.at(name), system, reduced[name], method)
+            block = block_of(better[name])
+            exchange_block(network, name, block)
+            passes.put(name, block)
     return better

@@ -21,9 +21,14 @@ from ssm2edge.layers import ReducedBank
 from ssm2edge.reduction.sections import sections_of
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.gram import scaled, unit_scale
+from ssm2edge.workers import equal_spans, workers
 
 POLE_FLOOR, OUTPUT_FLOOR = 1e-2, 1e-3
 """Added to the relative squared change: a unit step moves no pole by more than 10 of its widths, however little it matters."""
+
+
+PIECE = 16
+"""Channels whose derivatives are transformed at a time."""
 
 
 class Coordinates(Protocol):
@@ -95,10 +100,17 @@ class BankCoordinates:
         with torch.no_grad():
             spectrum = torch.fft.rfft(bank.kernel(length), n=2 * length)
             energy = (spectrum.abs().square() * weight).sum(-1).clamp_min(TINY)
-            jacobian = torch.fft.rfft(kernel_jacobian(bank, length, self.names), n=2 * length)
-            jacobian = jacobian * (weight / energy[:, None]).sqrt()[:, None]
-        rows = torch.view_as_real(jacobian).flatten(-2)
-        gram = rows @ rows.mT
+            jacobian = kernel_jacobian(bank, length, self.names)
+            spans = equal_spans(len(jacobian), PIECE)
+
+            def gram_of(span: slice) -> Tensor:
+                with torch.no_grad():
+                    columns = torch.fft.rfft(jacobian[span], n=2 * length) * (weight / energy[:, None]).sqrt()[span, None]
+                    rows = torch.view_as_real(columns).flatten(-2)
+                    return rows @ rows.mT
+
+            with workers() as pool:
+                gram = torch.cat(list(pool.map(gram_of, spans)))
         units = unit_scale(gram, 1e-30)
         floor = torch.full_like(units, OUTPUT_FLOOR)
         if "dynamics" in self.names:

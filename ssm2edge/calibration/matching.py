@@ -16,7 +16,8 @@ from torch import nn
 
 from ssm2edge.calibration.distances import Metric, distance_of
 from ssm2edge.calibration.kinds import KINDS
-from ssm2edge.calibration.signals import Place, Signals, runs_of_layers
+from ssm2edge.calibration.passes import halted
+from ssm2edge.calibration.signals import Signals, runs_of_layers
 from ssm2edge.calibration.student import Student
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.errors import UserError
@@ -120,8 +121,8 @@ def match(
     tuned = blocks(reduced)
     training, judging = signals.split(matching.held_back, matching.seed)
     runs = runs_of_layers(reduced, list(tuned), signals)
-    places = {name: Place(teacher.network, reduced, name, run.count, training) for name, run in runs.items()}
-    coordinates = [KINDS[type(tuned[name])].coordinates(tuned[name], place) for name, place in places.items()]
+    with workers() as pool, halted(reduced, reduced, runs, training, pool) as passes:
+        coordinates = [KINDS[type(tuned[name])].coordinates(tuned[name], passes.at(name)) for name in runs]
     for block in tuned.values():
         block.requires_grad_(True)
     points = [c.point for c in coordinates]

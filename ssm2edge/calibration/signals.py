@@ -148,13 +148,14 @@ class Runs:
         Number of runs.
     uses
         Lengths and precisions of the inputs.
-    numbers
-        Numbers that enter in all runs together.
+    numbers, bytes
+        Numbers, and bytes, that enter in all runs together.
     """
 
     count: int = 0
     uses: frozenset[Use] = frozenset()
     numbers: int = 0
+    bytes: int = 0
 
 
 def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) -> dict[str, Runs]:
@@ -166,7 +167,7 @@ def runs_of_layers(model: nn.Module, layers: Sequence[str], signals: Signals) ->
         def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
             known, u, time_last = runs.get(name, Runs()), args[0], getattr(module, "time_last", True)
             use = (u.shape[-1 if time_last else 1], u.dtype)
-            runs[name] = Runs(known.count + 1, known.uses | {use}, known.numbers + u.numel())
+            runs[name] = Runs(known.count + 1, known.uses | {use}, known.numbers + u.numel(), known.bytes + u.nbytes)
 
         listeners.append(_block(model, name).register_forward_pre_hook(note))
     try:
@@ -216,6 +217,8 @@ class Place:
         Runs of the layer in one pass.
     signals
         Samples that both networks get.
+    held
+        Inputs of the layer in the reduced network and in the original one for the samples before these, where they are known.
     """
 
     original: nn.Module
@@ -223,14 +226,18 @@ class Place:
     layer: str
     runs: int
     signals: Signals
+    held: tuple[tuple[Tensor, Tensor], ...] = ()
 
     def inputs(self) -> Iterator[Tensor]:
         """Yield the inputs of the layer in the reduced network, batch by batch and run by run."""
+        yield from (u for u, _ in self.held)
         for batch in self.signals:
             yield from entering(self.reduced, self.layer, self.runs, batch)
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the inputs of the layer in the reduced network, each with those in the original one."""
+        yield from self.held
         for batch in self.signals:
-            reduced, original = (entering(network, self.layer, self.runs, batch) for network in (self.reduced, self.original))
-            yield from zip(reduced, original, strict=True)
+            reduced = entering(self.reduced, self.layer, self.runs, batch)
+            same = self.original is self.reduced
+            yield from zip(reduced, reduced if same else entering(self.original, self.layer, self.runs, batch), strict=True)

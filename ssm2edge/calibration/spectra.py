@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.calibration.signals import Place
+from ssm2edge.workers import workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +37,21 @@ class Spectra:
 def gather_spectra(place: Place) -> Spectra:
     """Return the spectra of all inputs of a layer."""
     power, cross, count, length = torch.zeros(()), torch.zeros(()), 0, 0
-    for u, u_original in place.pairs():
-        length = u.shape[-1]
-        U, U_original = (torch.fft.rfft(x.double(), n=2 * length) for x in (u, u_original))
-        power = power + U.abs().square().sum(0)
-        cross = cross + (U.conj() * U_original).sum(0)
-        count += len(u)
+    with workers() as pool:
+        for of_pair, across, rows, steps in pool.map(_sums, place.pairs()):
+            power, cross, count, length = power + of_pair, cross + across, count + rows, steps
     return Spectra(power / count, cross / count, length)
+
+
+def _sums(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, int, int]:
+    """Sum up over the samples one by one: their transforms take four times the memory of the inputs."""
+    inputs, originals = pair
+    length = inputs.shape[-1]
+    power = torch.zeros(*inputs.shape[1:-1], length + 1, dtype=torch.float64)
+    cross = power.to(torch.complex128)
+    with torch.no_grad():
+        for u, u_original in zip(inputs, originals, strict=True):
+            U = torch.fft.rfft(u.double(), n=2 * length)
+            power += U.abs().square()
+            cross += U.conj() * (U if originals is inputs else torch.fft.rfft(u_original.double(), n=2 * length))
+    return power, cross, len(inputs), length
