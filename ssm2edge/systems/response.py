@@ -30,16 +30,27 @@ def impulse_response(system: System, length: int) -> Tensor:
     if length < 1:
         raise ValueError(f"an impulse response has at least one sample, not {length}.")
     system = system.paper_form()
+    powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
     if system.is_siso:
-        later = _weighted_powers(system.poles, system.residues, length - 1)[..., None, None, :]
+        later = (system.residues[..., None, :] @ powers).real[..., None, :, :]
     else:
-        powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
         later = torch.einsum("...pn,...nm,...nk->...pmk", system.C, system.B, powers).real
     return torch.cat((system.D[..., None], later), dim=-1)
 
 
-def _weighted_powers(poles: Tensor, residues: Tensor, length: int) -> Tensor:
-    """Return ``Re sum_i residue_i pole_i^k``, k < length: powers within a block, times powers of whole blocks."""
+def siso_taps(poles: Tensor, residues: Tensor, length: int) -> Tensor:
+    """Return ``Re sum_i residue_i pole_i^k``, k < length, without a table of all powers, to the rounding of products of matrices.
+
+    Parameters
+    ----------
+    poles, residues
+        ``(*batch, n)`` complex128.
+
+    Returns
+    -------
+    Tensor
+        ``(*batch, length)`` float64.
+    """
     block = max(1, math.isqrt(length))
     inner = pole_sequences(poles, block)
     # The last power of a block times the pole is the step from block to block.
