@@ -25,7 +25,7 @@ from ssm2edge.stages.export import check_exportable, export
 from ssm2edge.stages.inspect import Inspection, inspect_layer
 from ssm2edge.stages.load import load, original_outputs
 from ssm2edge.stages.measure import measure
-from ssm2edge.stages.progress import Progress, silent
+from ssm2edge.stages.progress import Progress, announcing, silent
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
@@ -97,7 +97,7 @@ def build(
     VerificationError
         If the artifact does not compute what the reduced model computes; nothing is published then.
     """
-    start = time.monotonic()
+    start, progress = time.monotonic(), announcing(progress)
     check(options)
     options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)

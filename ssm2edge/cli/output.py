@@ -45,9 +45,14 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         running: dict[str, Any] = {}
+        # In a log, a line for each stage that takes long.
+        told: set[str] = set()
 
         def show(stage: str, share: float) -> None:
             name = stage.split(maxsplit=1)[0]
+            if not console.is_terminal and ": " in stage and stage not in told:
+                told.add(stage)
+                console.print(stage, highlight=False)
             if name not in running:
                 for task in running.values():
                     bars.update(task, total=1.0, completed=1.0)

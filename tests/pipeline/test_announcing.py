@@ -1,0 +1,29 @@
+"""A stage that takes long says so after its first part."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssm2edge.stages import progress as reports
+from ssm2edge.stages.progress import announcing
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(1.0, "match"), (2.5, "match: about 2 minutes"), (60.0, "match: about 50 minutes")]
+)
+def test_long_stages_say_after_their_first_part_how_long_they_take(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, expected: str
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(reports.time, "monotonic", lambda: now[0])
+    heard: list[tuple[str, float]] = []
+    report = announcing(lambda stage, share: heard.append((stage, share)))
+    report("load", 0.0)
+    # What happens before the first part belongs to another stage.
+    now[0] += 500
+    for part in range(1, 4):
+        report("match", part / 50)
+        now[0] += seconds
+    assert [stage.partition(",")[0] for stage, _ in heard] == ["load", "match", expected, expected]
+    assert [share for _, share in heard] == [0.0, 0.02, 0.04, 0.06]
+    assert all(("GiB" in stage) == (stage != "match") for stage, _ in heard[2:])
