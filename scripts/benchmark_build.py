@@ -1,7 +1,7 @@
 """What a build takes: time and memory of each stage, and how they grow with layers, channels, states and length.
 
     python scripts/benchmark_build.py --layers 6 --channels 512 --states 64 --length 4096
-    python scripts/benchmark_build.py --growth --out models/digits/results/benchmark-build.json
+    python scripts/benchmark_build.py --growth --out docs/build.json
 
 Each build runs in a process of its own, so that its largest memory is known.  The model is the classifier of models/digits with
 random weights, spread as training spreads them.  `--growth` builds a small model, and four that are larger in one respect each.
@@ -116,13 +116,36 @@ def measured(size: Size) -> dict[str, object]:
     return {**asdict(size), "threads": torch.get_num_threads(), "seconds": seconds, "peak_gib": peak, "stages": stages}
 
 
-def in_own_process(size: Size, threads: int) -> dict[str, object]:
-    """Build in a new process."""
+def in_own_process(size: Size, threads: int) -> dict[str, Any]:
+    """Build in a new process, and print what it took."""
     command = [sys.executable, __file__, "--child", json.dumps(asdict(size))]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-    figures: dict[str, object] = json.loads(found)
+    figures: dict[str, Any] = json.loads(found)
+    longest = max(figures["stages"], key=lambda name: figures["stages"][name]["seconds"])
+    click.echo(
+        f"{size.layers} x {size.channels} channels x {size.states} states, length {size.length}: {figures['seconds']:.0f} s, "
+        f"{figures['peak_gib']:.2f} GiB; longest: {longest}, {figures['stages'][longest]['seconds']:.0f} s"
+    )
     return figures
+
+
+def growth_of(threads: int) -> dict[str, Any]:
+    """Build small models, and say how time and memory grow when one respect of the size is doubled."""
+    small = in_own_process(SMALL, threads)
+    rows: dict[str, Any] = {"small": small}
+    for respect, size in GROWN.items():
+        grown = rows[respect] = in_own_process(size, threads)
+        every = set(small["stages"]) & set(grown["stages"])
+        most = max(every, key=lambda name: grown["stages"][name]["seconds"] - small["stages"][name]["seconds"])
+        grown["time_ratio"] = grown["seconds"] / small["seconds"]
+        grown["memory_ratio"] = grown["peak_gib"] / small["peak_gib"]
+        grown["grows_most"] = most
+        click.echo(
+            f"  twice the {respect}: {grown['time_ratio']:.2f} times the time, {grown['memory_ratio']:.2f} times the memory; "
+            f"{most} grows most"
+        )
+    return rows
 
 
 @click.command(help=__doc__)
@@ -143,7 +166,10 @@ def main(growth: bool, threads: int, child: str | None, out: Path | None, **size
     if child is not None:
         print(json.dumps(measured(Size(**json.loads(child)))))
         return
-    in_own_process(Size(**size), threads)
+    figures = growth_of(threads) if growth else {"build": in_own_process(Size(**size), threads)}
+    if out is not None:
+        known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+        out.write_text(json.dumps(known | figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
