@@ -45,14 +45,9 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         running: dict[str, Any] = {}
-        # In a log, a line for each stage that takes long.
-        told: set[str] = set()
 
         def show(stage: str, share: float) -> None:
             name = stage.split(maxsplit=1)[0]
-            if not console.is_terminal and ": " in stage and stage not in told:
-                told.add(stage)
-                console.print(stage, highlight=False)
             if name not in running:
                 for task in running.values():
                     bars.update(task, total=1.0, completed=1.0)
@@ -65,14 +60,19 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
 
 def _lines() -> Callable[[str, float], None]:
-    """Return a callback that writes a line for each stage that begins, with the seconds since the start.
+    """Return a callback that writes a line for each stage that begins, with the seconds since the start, and its cost if known.
 
     That of the first stage is written when it has ended, so that input which cannot even be loaded gets one sentence alone.
     """
     start = time.monotonic()
     begun: dict[str, float] = {}
+    told: set[str] = set()
 
     def show(stage: str, share: float) -> None:
+        name, _, cost = stage.partition(": ")
+        if cost and name not in told:
+            told.add(name)
+            click.echo(f"{time.monotonic() - start:6.1f} s  {stage}", err=True)
         name = stage.split(maxsplit=1)[0]
         if name in begun:
             return
