@@ -341,13 +341,14 @@ def test_pickles_are_refused_without_trust(directory: Path) -> None:
 
 
 def test_sources_that_are_nothing_are_refused(tmp_path: Path) -> None:
-    for source, said in (
-        (tmp_path / "absent", "neither a model directory nor a factory"),
-        (tmp_path, "has no build.toml"),
-        ("model.py:make", "name an npz file with --samples"),
+    for source, built, inspected in (
+        (tmp_path / "absent", "neither a model directory nor a factory", "neither a model directory nor a factory"),
+        (tmp_path, "has no build.toml", "has no build.toml"),
+        # Inspecting needs no samples.
+        ("model.py:make", "name an npz file with --samples", "model.py does not exist"),
     ):
-        for command in (("build", source, "--out", tmp_path / "out", "--order", 2), ("inspect", source)):
-            assert said in one_sentence(call(*command))
+        assert built in one_sentence(call("build", source, "--out", tmp_path / "out", "--order", 2))
+        assert inspected in one_sentence(call("inspect", source))
     assert list(tmp_path.iterdir()) == []
 
 
