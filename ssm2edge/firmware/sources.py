@@ -98,6 +98,8 @@ def write_header(step: Step, names: Names, classes: Sequence[str] = (), extra: E
     ]
     ports = zip((*step.signature.inputs, *step.signature.outputs), (*step.inputs, *step.outputs), strict=True)
     sizes = [f"#define {upper}_{names.ports[port.name].upper()}_SIZE {buffer.size}" for port, buffer in ports]
+    if step.signature.longest is not None:
+        sizes.append(f"#define {upper}_LONGEST {step.signature.longest} /* samples of a sequence: then call {model}_init */")
     notes = [
         f"     {names.ports[port.name]}: {' x '.join(map(str, port.shape[1:])) or 1}"
         + (", along time" if port.time_axis is not None else ", the answer so far" if port in step.signature.outputs else "")

@@ -186,3 +186,11 @@ def test_artifacts_of_bound_layers_verify_and_run_everywhere(softmax: ssm2edge.A
     assert softmax.verify().verdict.passed
     assert call("bench", softmax.directory, "--seconds", "0.5").exit_code == 0
     assert call("check", softmax.directory, "--baseline", softmax.directory).exit_code in (0, 3)
+
+
+@pytest.mark.slow
+def test_the_form_in_c_names_the_longest_sequence(softmax: ssm2edge.Artifact, tmp_path: Path) -> None:
+    result = call("package", softmax.directory, "--target", "c", "--out", tmp_path / "c")
+    assert result.exit_code == 0, result.output
+    header = next((tmp_path / "c").glob("out.h")).read_text()
+    assert f"#define OUT_LONGEST {LENGTH} /* samples of a sequence: then call out_init */" in header
