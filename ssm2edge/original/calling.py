@@ -210,8 +210,16 @@ def answer_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], 
 
 def _mend(model: nn.Module) -> str:
     """Say what to do about a model that fails on its samples, which are float32 or integers."""
-    found = dict.fromkeys(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    if found and torch.float32 not in found:
-        precisions = ", ".join(str(dtype).removeprefix("torch.") for dtype in found)
-        return f"its weights are {precisions}, samples and graphs are float32: let the factory return model.float()"
-    return "give samples of the shape and type it was trained on"
+    return other_precision(model) or "give samples of the shape and type it was trained on"
+
+
+def other_precision(model: nn.Module) -> str | None:
+    """Return a clause on the weights of a model that are not float32, and the mend; None if all are."""
+    floats = {name: x.dtype for name, x in model.named_parameters() if x.is_floating_point()}
+    others = {name: dtype for name, dtype in floats.items() if dtype != torch.float32}
+    if not others:
+        return None
+    precisions = ", ".join(str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(others.values()))
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    named = "its weights are" if len(others) == len(floats) else f"its weights {next(iter(others))}{more} are"
+    return f"{named} {precisions}, samples and graphs are float32: let the factory return model.float()"

@@ -18,6 +18,7 @@ from ssm2edge.cache import attributes, bytecode, key_of, source_code, tool
 from ssm2edge.errors import UserError
 from ssm2edge.layers import FoundLayer, LayerError, RefusedLayer, Span, exportable, find_refused, replace_layers, span_of
 from ssm2edge.loading import Samples, Source
+from ssm2edge.original.calling import other_precision
 from ssm2edge.systems.system import System
 from ssm2edge.traced import ExportError, InputAxes, LengthError, Network, TracedModel, beginning, trace, trace_at
 from ssm2edge.traced.inputs import time_of
@@ -173,6 +174,8 @@ class Task:
                 _refuse_other_axis(replaced, inputs, error)
                 traced = trace_at(exportable(replaced), inputs, self.length, self.outputs, error.place)
             except ExportError:
+                if (clause := other_precision(self.model)) is not None:
+                    raise UserError(f"The model cannot be exported, for {clause}.") from error
                 raise UserError(f"{error}{_left_as_they_are(replaced)}") from error
         except ExportError as error:
             raise UserError(f"{error}{_left_as_they_are(replaced)}") from error

@@ -147,6 +147,8 @@ def both(*prepared: Prepare) -> Prepare:
     return lambda directory: [prepare(directory) for prepare in prepared]
 
 
+IN_PARTS = "made = make\n\ndef make(**sizes):\n    model = made(**sizes)\n    model.{part}.{precision}()\n    return model\n"
+
 CASES: dict[str, tuple[Prepare, str]] = {
     "weights: one missing": (change_weights(lambda w: w.pop("decoder.bias")), "lacks decoder.bias"),
     "weights: one too many": (change_weights(lambda w: w.update(extra=torch.ones(2))), "the model has no extra"),
@@ -239,6 +241,16 @@ CASES: dict[str, tuple[Prepare, str]] = {
         append_code("made = make\n\ndef make(**sizes):\n    return made(**sizes).double()\n"),
         "its weights are float64, samples and graphs are float32: let the factory return model.float()",
     ),
+    **{
+        f"factory: {part} in {precision}": (
+            append_code(
+                f"made = make\n\ndef make(**sizes):\n    model = made(**sizes)\n    model.{part}.{precision}()\n    return model\n"
+            ),
+            f"are {name}, samples and graphs are float32: let the factory return model.float()",
+        )
+        for part in ("encoder", "layers[0]", "decoder")
+        for precision, name in (("half", "float16"), ("bfloat16", "bfloat16"), ("double", "float64"))
+    },
     "factory: named answers": (
         append_code(NAMED_ANSWERS),
         "must return a tensor, or tensors in a tuple, a dictionary or a dataclass",
