@@ -243,9 +243,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     ),
     **{
         f"factory: {part} in {precision}": (
-            append_code(
-                f"made = make\n\ndef make(**sizes):\n    model = made(**sizes)\n    model.{part}.{precision}()\n    return model\n"
-            ),
+            append_code(IN_PARTS.format(part=part, precision=precision)),
             f"are {name}, samples and graphs are float32: let the factory return model.float()",
         )
         for part in ("encoder", "layers[0]", "decoder")
