@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import onnx
@@ -30,12 +31,16 @@ from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
 from ssm2edge.traced.errors import ExportError
+from ssm2edge.traced.nodes import line_of
 from ssm2edge.traced.program import quiet_exporter
 
 IR_VERSION = 9
 """Oldest file format that opset 18 and functions allow: read by onnxruntime 1.17 and later."""
 
 METADATA_SCHEMA = "1"
+
+TRACE = "pkg.torch.onnx.stack_trace"
+"""Metadata of a node in which the exporter keeps the calls that led to it."""
 
 OLDEST_ONNXRUNTIME = "1.17.3"
 """Oldest version on which artifacts were run and equal the newest (``scripts/try_onnxruntime_versions.py``)."""
@@ -114,7 +119,7 @@ def to_onnx(
     renamed = name_values(model.graph)
     if layers:
         metadata = {**metadata, "layers": [{key: renamed.get(x, x) for key, x in layer.items()} for layer in layers]}
-    _tidy(model, output_names)
+    _tidy(model, output_names, metadata.get("kind") == "stream")
     _name_symbols(model.graph, symbols)
     for key, value in {"schema": METADATA_SCHEMA, "oldest_onnxruntime": OLDEST_ONNXRUNTIME, **metadata}.items():
         model.metadata_props[f"ssm2edge.{key}"] = value if isinstance(value, str) else json.dumps(value)
@@ -163,8 +168,12 @@ def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes) -> dict[object,
     }
 
 
-def _tidy(model: ir.Model, output_names: Sequence[str]) -> None:
-    """Drop what only serves the exporter and the passes: version marks, notes, shapes of inner values."""
+def _tidy(model: ir.Model, output_names: Sequence[str], lines: bool) -> None:
+    """Drop what only serves the exporter and the passes: version marks, notes, shapes of inner values.
+
+    With ``lines``, nodes that no pass rewrote keep the user's line: who writes them in another language may have to refuse one.
+    """
+    places = {node: line_of(node.metadata_props.get(TRACE, "")) for node in model.graph} if lines else {}
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "ssm2edge", None
     model.graph.name = "ssm2edge"
@@ -181,6 +190,8 @@ def _tidy(model: ir.Model, output_names: Sequence[str]) -> None:
         if value not in outputs:
             value.type = value.shape = None
     passes.ClearMetadataAndDocStringPass()(model)
+    for node, line in places.items():
+        node.doc_string = PurePath(line).name or None
     passes.RemoveUnusedOpsetsPass()(model)
     missing = set(output_names) - {value.name for value in outputs}
     if missing:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx import traceback
 
 aten = torch.ops.aten
 
@@ -65,10 +68,30 @@ def module_name(node: fx.Node) -> str:
 
 def user_line(node: fx.Node) -> str:
     """Return the place at which the user's code calls the node, as ``file:line``, or an empty string."""
-    trace = str(node.meta.get("stack_trace") or "")
+    return line_of(str(node.meta.get("stack_trace") or ""))
+
+
+def line_of(trace: str) -> str:
+    """Return the innermost place of a stack trace that is not torch's, as ``file:line``, or an empty string."""
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith('File "')]
     lines = [line for line in lines if "/torch/" not in line and not line.startswith('File "torch/')]
     if not lines:
         return ""
     file, _, rest = lines[-1].removeprefix('File "').partition('", line ')
     return f"{file}:{rest.split(',')[0]}"
+
+
+@contextmanager
+def at_line_of(node: fx.Node) -> Iterator[None]:
+    """Give what is traced within the place of the user's code that calls a node, in place of our own."""
+    trace = node.meta.get("stack_trace")
+    if not trace:
+        yield
+        return
+    with traceback.preserve_node_meta():
+        before = traceback.current_meta
+        traceback.current_meta = {**before, "stack_trace": trace}
+        try:
+            yield
+        finally:
+            traceback.current_meta = before

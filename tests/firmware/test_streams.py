@@ -15,6 +15,7 @@ from every_rule import FRAME, every_rule, in_blocks, traced_every_rule
 
 from ssm2edge.audio import LogMel
 from ssm2edge.export import export_stream
+from ssm2edge.firmware import FirmwareError
 from ssm2edge.firmware.driver import sound_program, step_program
 from ssm2edge.firmware.host import FAST, SANE, run_on_host
 from ssm2edge.firmware.sources import Names, struct_bytes, write_header, write_source
@@ -115,6 +116,7 @@ def test_every_streaming_rule_has_a_c_form(rate: int, flags: tuple[str, ...], tm
         np.testing.assert_allclose(found[name], value, atol=3e-6 * np.abs(value).max())
 
 
+@pytest.mark.slow
 def test_samples_of_a_microphone_give_the_frames_of_the_front_end(tmp_path: Path) -> None:
     front_end = LogMel(sample_rate=8000, window=100, hop=40, mels=CHANNELS)
     model = tail(lambda self, y: self.linear(y.mT).mT)
@@ -128,3 +130,11 @@ def test_samples_of_a_microphone_give_the_frames_of_the_front_end(tmp_path: Path
         expected = model(torch.from_numpy(frames.T[None]))[0].numpy().T
     # The first window is full after two hops and a half.
     np.testing.assert_allclose(found["output"][2 : 2 + len(frames)], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_refusal_names_the_line_of_the_model(tmp_path: Path) -> None:
+    model = tail(lambda self, y: torch.sort(y, 1).values)
+    onnx.save(export_stream(traced(model), 1)[0], tmp_path / "stream.onnx")
+    with pytest.raises(FirmwareError, match=r"operator TopK \(made from small_models\.py:\d+\) cannot be written as C"):
+        step_of(tmp_path / "stream.onnx")

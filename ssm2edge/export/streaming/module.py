@@ -16,7 +16,7 @@ from ssm2edge.export.streaming.positions import counted
 from ssm2edge.export.streaming.steps import BlockStep, StateSpec
 from ssm2edge.export.streaming.walk import Walk, fixed_length, refusal
 from ssm2edge.traced.errors import StreamingError
-from ssm2edge.traced.nodes import tensor_arguments
+from ssm2edge.traced.nodes import at_line_of, tensor_arguments
 from ssm2edge.traced.positions import positional
 from ssm2edge.traced.program import TracedModel, contains_symbol
 from ssm2edge.traced.running import held_tensors
@@ -117,15 +117,16 @@ class StreamingModule(nn.Module):
             args, kwargs = ((), {}) if step is not None and step.alone else self._arguments(node, environment)
             if node.op == "output":
                 return (*args[0], *following)
-            if node.op == "placeholder":
-                environment[node.name, 0] = known[node.name]
-            elif step is not None:
-                more = () if step.beside is None else (environment[step.beside.name, 0],)
-                run(node.name, 0, step, (*args, *more), kwargs)
-            else:
-                environment[node.name, 0] = node.target(*args, **kwargs)
-            for samples, held_back in self._program.late.get(node.name, {}).items():
-                run(node.name, samples, held_back, (environment[node.name, 0],), {})
+            with at_line_of(node):
+                if node.op == "placeholder":
+                    environment[node.name, 0] = known[node.name]
+                elif step is not None:
+                    more = () if step.beside is None else (environment[step.beside.name, 0],)
+                    run(node.name, 0, step, (*args, *more), kwargs)
+                else:
+                    environment[node.name, 0] = node.target(*args, **kwargs)
+                for samples, held_back in self._program.late.get(node.name, {}).items():
+                    run(node.name, samples, held_back, (environment[node.name, 0],), {})
         raise AssertionError("an exported program ends with its output")
 
     def _arguments(self, node: fx.Node, environment: Mapping[tuple[str, int], Any]) -> Any:
