@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class Student:
 
     def refresh(self) -> list[list[Tensor]]:
         """Let the copies compute with the parameters as they are now; return the leaves of each block."""
-        return [held.refresh() for held in self.held]
+        return list(self.pool.map(lambda held: held.refresh(), self.held))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +104,11 @@ class Lesson:
                 if gradient is not None:
                     known = sums[place]
                     sums[place] = gradient if known is None else known.add_(gradient)
-        for held, part in zip(student.held, leaves, strict=True):
-            held.give_back(sums[: len(part)])
-            sums = sums[len(part) :]
+        ends = list(accumulate(map(len, leaves)))
+        parts = [sums[end - len(part) : end] for end, part in zip(ends, leaves, strict=True)]
+        for carried in student.pool.map(lambda pair: pair[0].carried(pair[1]), zip(student.held, parts, strict=True)):
+            for parameter, gradient in carried:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return total
 
     def error(self) -> float:

@@ -159,10 +159,15 @@ class _HeldBank(Held):
         self._leaves = {use: made.detach().requires_grad_() for use, made in zip(self._uses, self._made, strict=True)}
         return list(self._leaves.values())
 
-    def give_back(self, gradients: Sequence[Tensor | None]) -> None:
+    def carried(self, gradients: Sequence[Tensor | None]) -> list[tuple[nn.Parameter, Tensor]]:
         pairs = [(made, gradient) for made, gradient in zip(self._made, gradients, strict=True) if gradient is not None]
-        if pairs:
-            torch.autograd.backward([made for made, _ in pairs], [gradient for _, gradient in pairs])
+        if not pairs:
+            return []
+        parameters = list(self._bank.parameters())
+        found = torch.autograd.grad(
+            [made for made, _ in pairs], parameters, [gradient for _, gradient in pairs], allow_unused=True
+        )
+        return [(parameter, gradient) for parameter, gradient in zip(parameters, found, strict=True) if gradient is not None]
 
     def forward(self, u: Tensor) -> Tensor:
         precise = computed_in(u)

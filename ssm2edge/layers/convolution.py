@@ -29,15 +29,34 @@ class _Convolved(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_input = torch.fft.irfft(spectrum * H.conj(), n=points)[..., :length]
         if ctx.needs_input_grad[1]:
-            # Every frequency but the first, and the last of an even number of points, stands for two.
-            weights = torch.full((H.shape[-1], 1), 2 / points, dtype=gradients[0].dtype, device=H.device)
-            weights[0] = 1 / points
-            if points % 2 == 0:
-                weights[-1] = 1 / points
-            by_response = torch.view_as_real((spectrum * inputs.conj()).sum(0)) * weights
+            by_response = torch.view_as_real((spectrum * inputs.conj()).sum(0)) * _shares(gradients[0], points)
         return by_input, by_response
 
 
+class _Response(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kernel: Tensor) -> Tensor:
+        ctx.length = kernel.shape[-1]
+        return torch.view_as_real(torch.fft.rfft(kernel, n=_points(ctx.length)))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        points = _points(ctx.length)
+        spectrum = torch.view_as_complex(gradients[0] / _shares(gradients[0], points))
+        by_kernel: Tensor = torch.fft.irfft(spectrum, n=points)[..., : ctx.length]
+        return by_kernel
+
+
+def _shares(like: Tensor, points: int) -> Tensor:
+    """Return the share of each frequency in a sample: all but the first, and the last of an even number, stand for two."""
+    shares = torch.full((points // 2 + 1, 1), 2 / points, dtype=like.dtype, device=like.device)
+    shares[0] = 1 / points
+    if points % 2 == 0:
+        shares[-1] = 1 / points
+    return shares
+
+
+_response = cast(Callable[[Tensor], Tensor], _Response.apply)
 _convolved = cast(Callable[[Tensor, Tensor], Tensor], _Convolved.apply)
 
 
@@ -47,7 +66,7 @@ def _points(length: int) -> int:
 
 def response_of(kernel: Tensor) -> Tensor:
     """Return the transform of kernels ``(channels, time)`` as :func:`convolved` takes it, real and imaginary parts last."""
-    return torch.view_as_real(torch.fft.rfft(kernel, n=_points(kernel.shape[-1])))
+    return _response(kernel)
 
 
 def convolved(u: Tensor, response: Tensor) -> Tensor:

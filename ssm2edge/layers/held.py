@@ -23,8 +23,8 @@ class Held(nn.Module, ABC):
         """Compute what runs need from the parameters as they are now; return the leaves by which they are differentiated."""
 
     @abstractmethod
-    def give_back(self, gradients: Sequence[Tensor | None]) -> None:
-        """Add the gradients by the leaves to those of the parameters."""
+    def carried(self, gradients: Sequence[Tensor | None]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the gradients by the parameters that gradients by the leaves amount to."""
 
 
 class HeldBlock(Held):
@@ -38,11 +38,10 @@ class HeldBlock(Held):
         """Return the parameters."""
         return list(self._block.parameters())
 
-    def give_back(self, gradients: Sequence[Tensor | None]) -> None:
-        """Add the gradients to those of the parameters."""
-        for parameter, gradient in zip(self._block.parameters(), gradients, strict=True):
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+    def carried(self, gradients: Sequence[Tensor | None]) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the gradients with their parameters."""
+        pairs = zip(self._block.parameters(), gradients, strict=True)
+        return [(parameter, gradient) for parameter, gradient in pairs if gradient is not None]
 
     def forward(self, u: Tensor) -> Tensor:
         y: Tensor = self._block(u)
