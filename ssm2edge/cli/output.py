@@ -47,7 +47,7 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         running: dict[str, Any] = {}
 
         def show(stage: str, share: float) -> None:
-            name = stage.split(maxsplit=1)[0]
+            name = _stage_of(stage)
             if name not in running:
                 for task in running.values():
                     bars.update(task, total=1.0, completed=1.0)
@@ -57,6 +57,11 @@ def stages_to_stderr(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield show
         for task in running.values():
             bars.update(task, total=1.0, completed=1.0)
+
+
+def _stage_of(text: str) -> str:
+    """Return the stage that a report is of, without its part and its cost."""
+    return text.partition(": ")[0].split(maxsplit=1)[0]
 
 
 def _lines() -> Callable[[str, float], None]:
@@ -73,7 +78,7 @@ def _lines() -> Callable[[str, float], None]:
         if cost and name not in told:
             told.add(name)
             click.echo(f"{time.monotonic() - start:6.1f} s  {stage}", err=True)
-        name = stage.split(maxsplit=1)[0]
+        name = _stage_of(stage)
         if name in begun:
             return
         begun[name] = time.monotonic() - start

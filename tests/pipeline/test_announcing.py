@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ssm2edge.cli.output import stages_to_stderr
 from ssm2edge.stages import progress as reports
 from ssm2edge.stages.progress import announcing
 
@@ -27,3 +28,11 @@ def test_long_stages_say_after_their_first_part_how_long_they_take(
     assert [stage.partition(",")[0] for stage, _ in heard] == ["load", "match", expected, expected]
     assert [share for _, share in heard] == [0.0, 0.02, 0.04, 0.06]
     assert all(("GiB" in stage) == (stage != "match") for stage, _ in heard[2:])
+
+
+def test_a_log_has_one_line_for_a_stage_and_one_for_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    with stages_to_stderr(quiet=False) as show:
+        for stage, share in (("load", 0.0), ("match", 0.0), ("match: about 3 minutes", 0.1), ("match: about 3 minutes", 0.2)):
+            show(stage, share)
+    lines = [line.partition(" s  ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["load", "match", "match: about 3 minutes"]
