@@ -21,7 +21,7 @@ from ssm2edge.runtime import Model, Stream
 from ssm2edge.stages import examine
 from ssm2edge.verification import Verdict
 from ssm2edge.verification.check import Check
-from tests.command_line import call, said, stages
+from tests.command_line import STAGE, call, said, stages
 from tests.model_directories import HELD_OUT, LENGTH, Built, model_directory, samples, tiny_model
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
@@ -47,13 +47,16 @@ def test_files_are_published_and_nothing_else_is_left(built: tuple[Path, Result]
     assert said(result) == ""
 
 
-def test_a_build_writes_a_line_a_stage_where_nobody_watches(built: tuple[Path, Result]) -> None:
-    _, result = built
+@pytest.mark.slow
+def test_a_build_writes_a_line_a_stage_where_nobody_watches(tmp_path: Path) -> None:
+    result = call("build", model_directory(tmp_path / "model"), "--out", tmp_path / "out")
+    assert result.exit_code == 0
     expected = ["load", "original", "reduce", "replace", "export", "bound", "verify", "measure", "report", "publish"]
-    assert stages(result) == expected
-    seconds = [float(line.split()[0]) for line in result.stderr.splitlines()]
+    assert [stage for stage in stages(result) if stage != "calibrate"] == expected
+    lines = [line for line in result.stderr.splitlines(keepends=True) if STAGE.fullmatch(line)]
+    seconds = [float(line.split()[0]) for line in lines]
     assert seconds == sorted(seconds)
-    assert result.stderr.count("\n") == len(expected)
+    assert said(result).count("\n") <= 1
 
 
 @pytest.mark.slow
