@@ -126,6 +126,7 @@ def _files(artifact: Artifact, firmware: Firmware) -> dict[str, str]:
     sound = SOUND.replace("@name@", model) if firmware.sound else ""
     ram = struct_bytes(step)
     block = step.signature.block or 1
+    emulated = {target: record for target, record in sorted(artifact.manifest.devices.items()) if record.emulator is not None}
     readme = filled(
         "README.md",
         name=model,
@@ -140,8 +141,8 @@ def _files(artifact: Artifact, firmware: Firmware) -> dict[str, str]:
         ram=f"{ram:,}",
         states=f"{bytes_of(step.states):,}",
         multiply_adds=f"{step.multiply_adds:,}",
-        measured="".join(_rows(target, record) for target, record in sorted(artifact.manifest.devices.items())),
-        note=MEASURED if artifact.manifest.devices else UNMEASURED,
+        measured="".join(_rows(target, record) for target, record in emulated.items()),
+        note=MEASURED if emulated else UNMEASURED,
     )
     return {
         f"{model}.h": write_header(step, names, firmware.classes, firmware.front_end),
@@ -209,5 +210,5 @@ if (@name@_hear(&sound, samples, count, output)) {
 
 `@name@_init(&sound.stream)` starts a new clip and keeps the window.
 """
-MEASURED = "Measured on an emulated processor by `ssm2edge verify --target`, the program's start included, without the front end."
+MEASURED = "Measured on an emulated processor by `ssm2edge verify --target`, the program's start and the front end included."
 UNMEASURED = "`ssm2edge verify DIR --target cortex-m4` measures flash, stack and instructions on an emulated processor."
