@@ -11,7 +11,7 @@ from ssm2edge.cli.opening import open_intact
 from ssm2edge.cli.options import LIVE, json_option, threads_option, verbose_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
-TARGETS = ("c", "cortex-m4", "cortex-m33")
+TARGETS = ("c", "cortex-m4", "cortex-m33", "web")
 """Targets of the C form."""
 
 
@@ -20,7 +20,8 @@ TARGETS = ("c", "cortex-m4", "cortex-m33")
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
-    help="Verify the C form instead: compiled here (c), or for an emulated processor; its figures go into the manifest.",
+    help="Verify the C form instead: compiled here (c), for an emulated processor, or as WebAssembly in Node (web); its figures "
+    "go into the manifest.",
 )
 @with_options(*LIVE)
 @threads_option

@@ -15,17 +15,18 @@ from ssm2edge.firmware.comparing import blocks_of, largest_error, run_stream
 from ssm2edge.firmware.cortex import BOARDS, CortexRun, run_on_cortex
 from ssm2edge.firmware.driver import Array, Blocks, Program, sound_program, step_program
 from ssm2edge.firmware.host import HostRun, run_on_host
+from ssm2edge.firmware.node import run_in_node
 from ssm2edge.firmware.package import Firmware, firmware_of
 from ssm2edge.firmware.sources import struct_bytes
 from ssm2edge.verification import Check, Verdict
 from ssm2edge.verification.check import within
 from ssm2edge.verification.subject import LIMITS
 
-HOST = "c"
-TARGETS = (HOST, *BOARDS)
-"""Targets by name: the host's compiler, and emulated processors."""
+HOST, WEB = "c", "web"
+TARGETS = (HOST, *BOARDS, WEB)
+"""Targets by name: the host's compiler, emulated processors, and WebAssembly in Node."""
 LIMIT = 1e-5
-"""Largest error of a long stream, relative to the largest magnitude of an output."""
+"""Largest error of a long stream, relative to the largest magnitude of an output, where products are added without rounding."""
 SHORT_LIMIT = LIMITS.streaming
 """The same of short sequences, among them first samples, where the rounding of onnxruntime itself can be as large as `LIMIT`."""
 LONG = 100_000
@@ -75,7 +76,7 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
     report("onnxruntime")
     expected = run_stream(artifact.stream, sequences)
     report(target)
-    run = _run(step_program(firmware.step, firmware.names), target, sequences)
+    run = _run_web(firmware, sequences) if target == WEB else _run(step_program(firmware.step, firmware.names), target, sequences)
     checks, start = list[Check](), 0
     samples, block = sum(len(next(iter(part.values()))) for part in sequences), firmware.step.signature.block or 1
     for group, parts in groups.items():
@@ -83,10 +84,10 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
         error = largest_error(run.outputs[start:stop], expected[start:stop])
         count = sum(len(next(iter(part.values()))) for part in parts) * block
         detail = f"{count:,} samples in {len(parts)} runs in blocks of {block}, against stream.onnx in onnxruntime"
-        checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" else SHORT_LIMIT, detail))
+        checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" and target != WEB else SHORT_LIMIT, detail))
         start = stop
     whole = run
-    if firmware.sound is not None:
+    if firmware.sound is not None and target != WEB:
         report(f"{target}.sound")
         found, whole = _hear(artifact.stream, firmware, firmware.sound, target)
         checks.append(found)
@@ -106,6 +107,11 @@ def _run(program: Program, target: str, sequences: Sequence[Blocks]) -> HostRun 
         if target == HOST:
             return run_on_host(program, sequences, Path(folder), turns=TIMED)
         return run_on_cortex(program, target, sequences, Path(folder))
+
+
+def _run_web(firmware: Firmware, sequences: Sequence[Blocks]) -> HostRun:
+    with tempfile.TemporaryDirectory() as folder:
+        return run_in_node(firmware, sequences, Path(folder))
 
 
 def _emulated(error: float, samples: int, run: HostRun | CortexRun, digest: str) -> DeviceRecord:
@@ -136,7 +142,7 @@ def _hear(stream: Path, firmware: Firmware, sound: LogMel, target: str) -> tuple
 
 def _groups(artifact: Artifact, firmware: Firmware, target: str) -> dict[str, list[Blocks]]:
     """Return references, probes and one long stream, in blocks; on an emulated core fewer samples of each."""
-    most = None if target == HOST else EMULATED_SAMPLES
+    most = EMULATED_SAMPLES if target in BOARDS else None
     groups = {"references": _blocks(firmware, artifact.reference, most)}
     if artifact.probes is not None:
         groups["probes"] = _blocks(firmware, artifact.probes, most)

@@ -45,15 +45,15 @@ def package_web(artifact: Artifact, out: str | os.PathLike[str], name: str | Non
         If the artifact has no C form, clang is missing, or the folder is taken or cannot be written.
     """
     firmware = firmware_of(artifact, name)
-    model = firmware.names.model
-    content = compiled(firmware)
-    files: dict[str, str | bytes] = {
-        f"{model}.wasm": content,
-        f"{model}.mjs": _module(firmware),
-        f"{model}.d.mts": template("web.d.ts"),
-    }
+    files = web_files(firmware)
     publish(Path(out), files, force)
-    return len(content)
+    return len(files[f"{firmware.names.model}.wasm"])
+
+
+def web_files(firmware: Firmware) -> dict[str, str | bytes]:
+    """Return the files of the folder by name."""
+    model = firmware.names.model
+    return {f"{model}.wasm": compiled(firmware), f"{model}.mjs": _module(firmware), f"{model}.d.mts": template("web.d.ts")}
 
 
 def compiled(firmware: Firmware) -> bytes:

@@ -69,3 +69,10 @@ def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, tmp_path: Path) -
         expected = np.stack([next(iter(stream.push(row.reshape(1, -1, 1)).values())).ravel() for row in samples])
     np.testing.assert_allclose(told["found"], expected, atol=1e-5 * np.abs(expected).max())
     np.testing.assert_array_equal(told["again"], told["found"][5:])
+
+
+def test_the_web_is_a_target_of_verify(artifact: Path) -> None:
+    result = call("verify", artifact, "--target", "web", "--json")
+    assert result.exit_code == 0, result.output
+    assert {check["name"] for check in json.loads(result.stdout)["checks"]} == {"web.references", "web.probes", "web.long"}
+    assert "Node" in open_artifact(artifact).manifest.devices["web"].compiler
