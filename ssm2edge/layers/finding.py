@@ -26,6 +26,7 @@ from ssm2edge.layers.realised import RealisedLayer
 from ssm2edge.layers.realising import Reader, realised_model
 from ssm2edge.layers.refusals import REFUSALS
 from ssm2edge.layers.registry import LIBRARIES
+from ssm2edge.layers.selective import Selective
 from ssm2edge.systems.system import System
 
 LARGEST_GROWTH = 1e30
@@ -193,15 +194,15 @@ def _refused(model: nn.Module, refusals: tuple[Refusal, ...]) -> list[tuple[str,
         if any(_inside(name, outer) for outer in (*realised, *(outer for outer, _, _ in found))):
             continue
         refusal = next((refusal for refusal in refusals if refusal.matches(module)), None)
-        if refusal is not None and not _is_network(module):
+        if refusal is not None and not (isinstance(refusal, Selective) and _is_network(module, refusal)):
             found.append((name, module, refusal))
     return found
 
 
-def _is_network(module: nn.Module) -> bool:
-    """Return True if a module has layers of a library in it and nothing of its own: a network may have a layer's name."""
+def _is_network(module: nn.Module, refusal: Selective) -> bool:
+    """Return True if a module has the name of a layer alone, nothing of its own, and layers of a library in it."""
     parts = [part for part in module.modules() if part is not module]
-    own = next(module.parameters(recurse=False), None) is not None
+    own = refusal.by_parts(module) or next(module.parameters(recurse=False), None) is not None
     return not own and any(library.matches(part) for part in parts for library in LIBRARIES)
 
 

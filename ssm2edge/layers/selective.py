@@ -36,9 +36,12 @@ class Selective:
 
     def matches(self, module: nn.Module) -> bool:
         """Return whether the module is such a layer."""
+        return self.by_parts(module) or any(kind.__name__ in self.classes for kind in type(module).__mro__)
+
+    def by_parts(self, module: nn.Module) -> bool:
+        """Return whether the module has the parts of such a layer."""
         own = {name for name, x in (*module._parameters.items(), *module._modules.items()) if x is not None}
-        by_name = any(kind.__name__ in self.classes for kind in type(module).__mro__)
-        return by_name or any(parts <= own for parts in self.parts)
+        return any(parts <= own for parts in self.parts)
 
     def reason(self, module: nn.Module) -> str:
         """Return the reason and the mend."""

@@ -182,7 +182,7 @@ def test_a_model_that_differs_in_a_switch_alone_is_another_model(tmp_path: Path,
         torch.manual_seed(0)
         store = pipeline.Store.beside(tmp_path / "out", False)
         task = loading.load(open_source(str(directory)))
-        return loading.original_outputs(task, Processor(), store, silent)["output"]
+        return loading.original_outputs(task, task.held_out, Processor(), store, silent)["output"]
 
     given = {
         "by the factory's name": (("positive", "", ""), ("negative", "", "")),
