@@ -1,47 +1,46 @@
-"""Train a bidirectional S4D on the Large Movie Review Dataset, in the setting of the founding paper: bytes, length 4,096.
+"""Train models/imdb on the Large Movie Review Dataset, in the setting of Long Range Arena: bytes, up to 4,096 of them.
 
 Maas et al., "Learning Word Vectors for Sentiment Analysis" (2011).  The data are in no package and are not shipped: give the
 folder ``aclImdb`` of the published archive, with ``train`` and ``test`` in it, ``pos`` and ``neg`` in each, one text file per
-review.  The result is a model directory that ``ssm2edge build`` takes.  Meant for a GPU; interrupted runs go on.
+review.  Batches hold reviews of like lengths.  Training begins with short cuts of the reviews and ends with long ones; beside
+the label, what a logistic regression on the training part's words sees in each word (`word_polarity.py`) is a target that fades
+out.  A checkpoint is kept in ``--state`` every few minutes, and a later run goes on from it.
 
-    python scripts/train_imdb.py aclImdb --output imdb [--epochs 32] [--device cuda]
+    python scripts/train_imdb.py aclImdb --state DIR [--steps 20000] [--device cuda]
+    python scripts/train_imdb.py aclImdb --prepare-only      # samples.npz for the shipped weights
 """
 
 from __future__ import annotations
 
-import functools
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
+from fast_convolution import bidirectional_forward
+from long_training import LongRecipe, train
 from model_modules import load_model_module
 from numpy.typing import NDArray
-from training import Recipe, modal_kernel, save_samples, train_classifier
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from word_polarity import polarities
 
-CODE = Path(__file__).resolve().parent.parent / "models" / "text" / "model.py"
+MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "imdb"
 LENGTH = 4096
 CLASSES = ("neg", "pos")
-CALIBRATION = 500
-ARGUMENTS = {"channels": 128, "states": 64, "layers": 4}
+CALIBRATION, HELD_OUT = 256, 1000
+CALIBRATED_LENGTH = 1024
+STAGES = ((0.0, 512), (0.55, 1024), (0.85, 2048))
+"""From which share of the steps on reviews are cut to how many bytes."""
 
-BUILD = """[model]
-factory = "model.py:make"
-arguments = {{ {arguments} }}
-weights = "weights.safetensors"
-
-[samples]
-file = "samples.npz"
-time_axis = 1
-
-[task]
-metric = "accuracy"
-"""
+Batch = tuple[Tensor, Tensor]
+"""Bytes and mask, ``(reviews, time)`` each."""
 
 
-def read_reviews(folder: Path, part: str, length: int = LENGTH) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """First bytes ``(reviews, length)`` of each review, padded with zeros, and whether it is positive.
+def read_reviews(folder: Path, part: str, length: int = LENGTH) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Return the first bytes of each review, and whether it is positive.
 
     Parameters
     ----------
@@ -57,57 +56,152 @@ def read_reviews(folder: Path, part: str, length: int = LENGTH) -> tuple[NDArray
     SystemExit
         If a folder is missing or holds no review.
     """
-    files = []
+    reviews, labels = [], []
     for label, name in enumerate(CLASSES):
         place = folder / part / name
-        reviews = sorted(place.glob("*.txt"))
-        if not reviews:
+        files = sorted(place.glob("*.txt"))
+        if not files:
             raise SystemExit(f"{place} holds no review (*.txt); name the folder aclImdb of the published archive.")
-        files += [(file, label) for file in reviews]
-    symbols = np.zeros((len(files), length), np.uint8)
-    for row, (file, _) in enumerate(files):
-        raw = file.read_bytes()[:length]
-        symbols[row, : len(raw)] = np.frombuffer(raw, np.uint8)
-    return symbols, np.array([label for _, label in files], np.int64)
+        reviews += [file.read_bytes()[:length] for file in files]
+        labels += [label] * len(files)
+    return reviews, np.array(labels, np.int64)
+
+
+def batch_of(reviews: Sequence[bytes], length: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return bytes padded with zeros to a length, and the mask of those that are the reviews'.
+
+    Without a length it is the longest review's, rounded up to one that has fast Fourier transforms.
+    """
+    longest = length or -(-max(map(len, reviews)) // 64) * 64
+    symbols, mask = np.zeros((len(reviews), longest), np.uint8), np.zeros((len(reviews), longest), np.float32)
+    for row, review in enumerate(reviews):
+        symbols[row, : len(review)] = np.frombuffer(review, np.uint8)
+        mask[row, : len(review)] = 1
+    return symbols, mask
+
+
+def tensors(reviews: Sequence[bytes], device: str) -> Batch:
+    """Return a batch where the model is."""
+    symbols, mask = batch_of(reviews)
+    return torch.from_numpy(symbols.astype(np.int64)).to(device), torch.from_numpy(mask).to(device)
+
+
+def accuracy(model: nn.Module, reviews: Sequence[bytes], labels: NDArray[np.int64], device: str, symbols: int = 65536) -> float:
+    """Return the share of right answers; reviews of like lengths are answered together."""
+    order, right, start = np.argsort([len(review) for review in reviews], kind="stable"), 0, 0
+    with torch.no_grad():
+        while start < len(order):
+            # As many as fit, by the length of the longest among them.
+            count = max(1, symbols // len(reviews[order[min(len(order) - 1, start + symbols // len(reviews[order[start]]))]]))
+            chosen = order[start : start + count]
+            answers = model(*tensors([reviews[index] for index in chosen], device)).argmax(-1).cpu().numpy()
+            right, start = right + int((answers == labels[chosen]).sum()), start + count
+    return right / len(reviews)
+
+
+def save_samples(directory: Path, training: Sequence[bytes], test: Sequence[bytes], labels: NDArray[np.int64]) -> None:
+    """Write samples.npz: unlabelled training reviews, and test reviews with their classes, both drawn once for all."""
+    generator = np.random.default_rng(0)
+    calibration = [training[index] for index in generator.permutation(len(training))[:CALIBRATION]]
+    chosen = generator.permutation(len(test))[:HELD_OUT]
+    parts: dict[str, Any] = {"labels": labels[chosen]}
+    cut = [review[:CALIBRATED_LENGTH] for review in calibration]
+    for name, reviews, length in (("calibration", cut, CALIBRATED_LENGTH), ("held_out", [test[i] for i in chosen], LENGTH)):
+        parts[f"{name}.text"], parts[f"{name}.mask"] = batch_of(reviews, length)
+    np.savez_compressed(directory / "samples.npz", **parts)
+
+
+def draw(lengths: NDArray[np.int64], cut: int, symbols: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return reviews of like lengths, as many as hold so many bytes when cut; the shorter ones, more to a batch, come oftener."""
+    pool = generator.choice(len(lengths), 512, replace=len(lengths) < 512)
+    ordered = pool[np.argsort(np.minimum(lengths[pool], cut) + generator.random(len(pool)), kind="stable")]
+    middle = int(generator.integers(len(ordered)))
+    count = max(2, symbols // int(min(lengths[ordered[middle]], cut)))
+    start = min(max(0, middle - count // 2), max(0, len(ordered) - count))
+    chosen: NDArray[np.int64] = ordered[start : start + count]
+    return chosen
+
+
+def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64]) -> list[NDArray[np.float16]]:
+    """Return the polarity at each byte of each review; found once, and then read from the folder."""
+    file = state / "targets.npy"
+    if not file.exists():
+        state.mkdir(parents=True, exist_ok=True)
+        unfinished = state / "targets.part.npy"
+        np.save(unfinished, np.concatenate(polarities(reviews, labels)))
+        unfinished.replace(file)
+    values, ends = np.load(file), np.cumsum([len(review) for review in reviews])
+    return np.split(values, ends[:-1])
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Model directory to make.")
-@click.option("--epochs", default=32, show_default=True)
-@click.option("--batch", default=32, show_default=True)
-@click.option("--length", default=LENGTH, show_default=True, help="Bytes of a review.")
-@click.option("--learning-rate", default=4e-3, show_default=True)
-@click.option("--channels", default=ARGUMENTS["channels"], show_default=True)
-@click.option("--layers", default=ARGUMENTS["layers"], show_default=True)
-@click.option("--states", default=ARGUMENTS["states"], show_default=True)
+@click.option("--state", type=click.Path(path_type=Path), default=Path("imdb-training"), show_default=True)
+@click.option("--resume/--fresh", default=True, show_default=True, help="Go on from the checkpoint in --state.")
+@click.option("--prepare-only", is_flag=True, help="Write samples.npz, and train nothing.")
+@click.option("--steps", default=20000, show_default=True)
+@click.option("--symbols", default=8192, show_default=True, help="Bytes of a batch.")
+@click.option("--rate", default=4e-3, show_default=True)
+@click.option("--dynamics-rate", default=1e-3, show_default=True)
+@click.option("--dropout", default=0.1, show_default=True)
+@click.option("--channels", default=64, show_default=True)
+@click.option("--layers", default=4, show_default=True)
+@click.option("--states", default=64, show_default=True)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@click.option("--minutes", default=5.0, show_default=True, help="Between checkpoints.")
+@click.option("--judged", default=1000, show_default=True, help="Test reviews of the reports; the last figure is of all.")
+@click.option("--output", type=click.Path(path_type=Path), default=MODEL_DIRECTORY, show_default=False)
 def main(
-    folder: Path, output: Path, epochs: int, batch: int, length: int, learning_rate: float, device: str, seed: int, **sizes: int
-) -> None:
-    """Train, print the test accuracy after each epoch, write a whole model directory."""
-    torch.manual_seed(seed)
-    train_x, train_y = read_reviews(folder, "train", length)
-    test_x, test_y = read_reviews(folder, "test", length)
+    folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, symbols: int, rate: float, dynamics_rate: float,
+    dropout: float, device: str, seed: int, minutes: float, judged: int, output: Path, **sizes: int,
+) -> None:  # fmt: skip
+    """Train, print the test accuracy now and then, write weights.safetensors and samples.npz."""
+    reviews, labels = read_reviews(folder, "train")
+    test, classes = read_reviews(folder, "test")
     output.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(CODE, output / "model.py")
-    arguments = ", ".join(f"{name} = {value}" for name, value in sizes.items())
-    (output / "build.toml").write_text(BUILD.format(arguments=arguments), encoding="utf-8")
-    chosen = np.random.default_rng(0).permutation(len(train_x))[:CALIBRATION]
-    save_samples(output, "text", train_x[chosen], test_x, test_y)
-    model = load_model_module(output).make(dropout=0.1, **sizes)
+    if prepare_only:
+        save_samples(output, reviews, test, classes)
+        return
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    model = load_model_module(MODEL_DIRECTORY).make(dropout=dropout, **sizes)
     for block in model.layers:
-        kernel = block.layer.kernel
-        kernel.forward = functools.partial(modal_kernel, kernel.modes)
-    train_classifier(
-        model,
-        (torch.from_numpy(train_x).long(), torch.from_numpy(train_y)),
-        (torch.from_numpy(test_x).long(), torch.from_numpy(test_y)),
-        Recipe(epochs, batch, learning_rate, seed),
-        output,
-        device=device,
-    )
+        block.layer.forward = bidirectional_forward(block.layer)
+    teacher = nn.Linear(sizes["channels"], 1)
+    both = nn.ModuleDict({"model": model, "teacher": teacher}).to(device)
+    targets = kept_targets(state, reviews, labels)
+    lengths = np.array([len(review) for review in reviews])
+    known = torch.from_numpy(labels)
+
+    def loss_of(step: int) -> Tensor:
+        generator = np.random.default_rng((seed, step))
+        cut = next(cut for since, cut in reversed(STAGES) if step >= since * steps)
+        chosen = draw(lengths, cut, symbols, generator)
+        starts = [int(generator.integers(max(1, lengths[index] - cut + 1))) for index in chosen]
+        parts = [(index, slice(start, start + cut)) for index, start in zip(chosen, starts, strict=True)]
+        text, mask = tensors([reviews[index][part] for index, part in parts], device)
+        features, kept = model.features(text, mask), mask.unsqueeze(-1)
+        logits = model.decoder((features * kept).sum(1) / kept.sum(1))
+        loss = nn.functional.cross_entropy(logits, known[chosen].to(device), label_smoothing=0.05)
+        wanted = np.zeros(mask.shape, np.float32)
+        for row, (index, part) in enumerate(parts):
+            values = targets[index][part]
+            wanted[row, : len(values)] = values
+        errors = (teacher(features).squeeze(-1) - torch.from_numpy(wanted).to(device)).square()
+        seen: Tensor = (errors * mask).sum() / mask.sum()
+        return loss + max(0.05, 1 - step / (0.8 * steps)) * seen
+
+    some = np.random.default_rng(0).permutation(len(test))[:judged]
+
+    def judge() -> dict[str, float]:
+        return {"accuracy": accuracy(model, [test[index] for index in some], classes[some], device)}
+
+    train(both, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, minutes=minutes), state, resume)
+    save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
+    save_samples(output, reviews, test, classes)
+    click.echo(f"wrote {output / 'weights.safetensors'}; answering {len(test)} test reviews")
+    click.echo(f"test accuracy {accuracy(model, test, classes, device):.4f}")
 
 
 if __name__ == "__main__":

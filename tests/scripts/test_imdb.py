@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,8 @@ import pytest
 from ssm2edge.loading import Signature, load_model, open_source
 from tests.model_directories import load_samples
 
-SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "train_imdb.py"
-LENGTH = 48
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPT, MODEL = ROOT / "scripts" / "train_imdb.py", ROOT / "models" / "imdb"
 
 
 def text(part: str, name: str, number: int) -> str:
@@ -37,18 +39,25 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_script_makes_a_model_directory_of_the_folder(folder: Path, tmp_path: Path) -> None:
-    sizes = ("--channels", 4, "--layers", 1, "--states", 4, "--length", LENGTH)
-    done = run(folder, "--output", tmp_path / "imdb", "--epochs", 1, "--batch", 2, "--device", "cpu", *sizes)
+def test_script_trains_a_model_on_the_folder_and_writes_samples_of_it(folder: Path, tmp_path: Path) -> None:
+    sizes = ("--channels", 4, "--layers", 1, "--states", 4)
+    output, state = tmp_path / "imdb", tmp_path / "state"
+    done = run(folder, "--output", output, "--state", state, "--steps", 2, "--symbols", 64, "--device", "cpu", *sizes)
     assert done.returncode == 0, done.stderr
-    assert "held-out accuracy" in done.stdout
-    source = open_source(str(tmp_path / "imdb"))
+    assert "test accuracy" in done.stdout
+    shutil.copyfile(MODEL / "model.py", output / "model.py")
+    build = (MODEL / "build.toml").read_text(encoding="utf-8")
+    sizes_line = "arguments = { channels = 4, states = 4, layers = 1 }"
+    (output / "build.toml").write_text(re.sub("arguments = .*", sizes_line, build), encoding="utf-8")
+    source = open_source(str(output))
     load_model(source)
-    samples = load_samples(source.samples, Signature(("text",)), 1, source.metrics)
-    assert samples.labels[""].tolist() == [0, 0, 0, 1, 1, 1]
-    for row, (name, number) in enumerate([(name, number) for name in ("neg", "pos") for number in range(3)]):
-        expected = text("test", name, number).encode("utf-8")[:LENGTH].ljust(LENGTH, b"\0")
-        assert bytes(samples.held_out["text"][row].astype(np.uint8)) == expected
+    samples = load_samples(source.samples, Signature(("text", "mask")), 1, source.metrics)
+    reviews = {
+        text("test", name, number).encode("utf-8"): label for label, name in enumerate(("neg", "pos")) for number in range(3)
+    }
+    held_out = zip(samples.held_out["text"], samples.held_out["mask"], samples.labels[""], strict=True)
+    found = {bytes(row[mask > 0].astype(np.uint8)): int(label) for row, mask, label in held_out}
+    assert found == reviews
     # Calibration comes from the other part, and has no labels.
     assert {bytes(row.astype(np.uint8))[:5] for row in samples.calibration["text"]} == {b"train"}
 

@@ -1,0 +1,46 @@
+"""The tables in the READMEs of models/f16 and models/imdb: of the stored figures, of the shipped weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import f16_table, imdb_table
+from scripts.reproduce_tables import digest
+
+TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
+    "f16": (f16_table.RESULTS, f16_table.markdown),
+    "imdb": (imdb_table.RESULTS, imdb_table.markdown),
+}
+SPOKEN = f16_table.MODEL_DIRECTORY.parent / "spoken"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_readme_has_the_table_of_the_shipped_weights(name: str) -> None:
+    file, markdown = TABLES[name]
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    directory = file.parent.parent
+    assert figures["weights"] == digest(directory / "weights.safetensors")
+    assert markdown(figures) in (directory / "README.md").read_text(encoding="utf-8")
+
+
+def test_spoken_readme_has_the_accuracy_of_every_method_at_an_eighth() -> None:
+    figures = json.loads((SPOKEN / "results" / "tables.json").read_text(encoding="utf-8"))
+    assert figures["weights"] == digest(SPOKEN / "weights.safetensors")
+    readme = " ".join((SPOKEN / "README.md").read_text(encoding="utf-8").split())
+    cells = {key.split()[0]: cell["value"] for key, cell in figures["cells"].items() if key.endswith(" 1/8")}
+    assert "match" in cells
+    for way, value in cells.items():
+        assert f"`{way}` {value:.4f}" in readme
+    assert f"the original has {figures['original']['value']:.4f}" in readme
+
+
+def test_fewest_modes_lie_between_what_was_too_few_and_what_sufficed() -> None:
+    cells = {f"balanced {modes}": [float(modes)] * 3 for modes in (100, 50, 25, 37, 31)} | {"modal 99": [0.0] * 3}
+    assert f16_table.bracket(cells, "balanced", 33.0) == (31, 37)
+    assert f16_table.bracket(cells, "modal", 1.0) == (99, 100)
+    assert f16_table.bracket({}, "modal", 1.0) == (0, 100)
