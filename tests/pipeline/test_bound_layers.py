@@ -193,4 +193,5 @@ def test_the_form_in_c_names_the_longest_sequence(softmax: ssm2edge.Artifact, tm
     result = call("package", softmax.directory, "--target", "c", "--out", tmp_path / "c")
     assert result.exit_code == 0, result.output
     header = next((tmp_path / "c").glob("out.h")).read_text()
+    assert call("verify", softmax.directory, "--target", "c").exit_code == 0
     assert f"#define OUT_LONGEST {LENGTH} /* samples of a sequence: then call out_init */" in header
