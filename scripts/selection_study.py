@@ -101,6 +101,26 @@ def study(name: str, limit: float, confidence: float, splits: int, cache: Path) 
     return {"samples": count, "states": ladder.most, "limit": limit, "confidence": confidence, "held": held, "splits": found}
 
 
+def markdown(known: dict[str, Any]) -> str:
+    """The study as a table."""
+    lines = [
+        "| model | samples: choosing, judging | splits that hold | drop on the judging half: mean, largest "
+        "| states kept: median, range | of |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in known.items():
+        drops = [entry["judged"] for entry in found["splits"]]
+        states = [entry["states"] for entry in found["splits"]]
+        half = found["samples"] // 2
+        lines.append(
+            f"| {name} | {half}, {found['samples'] - half} | {found['held']} of {len(drops)} | {np.mean(drops):.2f}, "
+            f"{max(drops):.2f} | {int(np.median(states)):,}, {min(states):,} to {max(states):,} | {found['states']:,} |"
+        )
+    first = next(iter(known.values()))
+    lines += ["", f"`--max-drop {first['limit']:g}`, confidence {first['confidence']:g}; points of accuracy."]
+    return "\n".join(lines) + "\n"
+
+
 @click.command(help=__doc__)
 @click.option("--models", default="digits,fashion,keywords", show_default=True)
 @click.option("--limit", default=1.0, show_default=True, help="Points of --max-drop.")
