@@ -12,6 +12,7 @@ out.  A checkpoint is kept in ``--state`` every few minutes, and a later run goe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,12 @@ def main(
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
     save_samples(output, reviews, test, classes)
     click.echo(f"wrote {output / 'weights.safetensors'}; answering {len(test)} test reviews")
-    click.echo(f"test accuracy {accuracy(model, test, classes, device):.4f}")
+    reached = accuracy(model, test, classes, device)
+    record = output / "results" / "training.json"
+    record.parent.mkdir(exist_ok=True)
+    figures = {"steps": steps, "seed": seed, "reviews": len(test), "accuracy": reached}
+    record.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    click.echo(f"test accuracy {reached:.4f}")
 
 
 if __name__ == "__main__":

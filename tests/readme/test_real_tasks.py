@@ -39,6 +39,13 @@ def test_spoken_readme_has_the_accuracy_of_every_method_at_an_eighth() -> None:
     assert f"the original has {figures['original']['value']:.4f}" in readme
 
 
+def test_imdb_readme_has_the_accuracy_on_the_whole_test_part() -> None:
+    directory = imdb_table.MODEL_DIRECTORY
+    figures = json.loads((directory / "results" / "training.json").read_text(encoding="utf-8"))
+    readme = " ".join((directory / "README.md").read_text(encoding="utf-8").split())
+    assert f"right on {figures['accuracy']:.4f} of all {figures['reviews']:,} test reviews" in readme
+
+
 def test_fewest_modes_lie_between_what_was_too_few_and_what_sufficed() -> None:
     cells = {f"balanced {modes}": [float(modes)] * 3 for modes in (100, 50, 25, 37, 31)} | {"modal 99": [0.0] * 3}
     assert f16_table.bracket(cells, "balanced", 33.0) == (31, 37)
