@@ -100,6 +100,9 @@ def attempt(name: str, case: Case) -> Outcome:
         try:
             model, samples = case.make(), case.samples()
             reference = copy.deepcopy(model).eval()
+            if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in reference.parameters()):
+                # Weights in half precision are computed with in float32.
+                reference.float()
             built = ssm2edge.build(
                 model, samples, Path(folder) / "out", keep=1.0, calibrate="none", held_out=samples, **case.options
             )

@@ -204,13 +204,18 @@ def answer_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], 
         shapes = ", ".join(f"{name} {tuple(x.shape[1:])}" for name, x in inputs.items())
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model)}."
+            f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model, inputs, first)}."
         ) from error
 
 
-def _mend(model: nn.Module) -> str:
+def _mend(model: nn.Module, inputs: Mapping[str, Any], complaint: str) -> str:
     """Say what to do about a model that fails on its samples, which are float32 or integers."""
-    return other_precision(model) or "give samples of the shape and type it was trained on"
+    if (clause := other_precision(model)) is not None:
+        return clause
+    # Modules in memory are taken in float32: a cast for a part in another precision fits no more.
+    if re.search(r"dtype|Input type", complaint) and all("float" in str(x.dtype) for x in inputs.values()):
+        return "weights, samples and graphs are float32: take casts to another precision out of its forward"
+    return "give samples of the shape and type it was trained on"
 
 
 def other_precision(model: nn.Module) -> str | None:

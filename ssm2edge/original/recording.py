@@ -85,6 +85,13 @@ def _run(
                 f"The model answers {len(batch[0])} sequences with a tensor of shape {tuple(wrong.shape)}; its forward must give "
                 "one answer for each sequence, the batch on axis 0."
             )
+        unfit = next((value for value in values if value.is_complex() or value.numel() == 0), None)
+        if unfit is not None:
+            described = f"of shape {tuple(unfit.shape)}, which holds nothing" if unfit.numel() == 0 else "of complex numbers"
+            raise UserError(
+                f"The model answers {len(batch[0])} sequences with a tensor {described}; its forward must give real numbers: "
+                "leave that tensor out, or give its real and imaginary parts by torch.view_as_real."
+            )
         return tuple(value.float().cpu().numpy() for value in values)
 
     collected: list[tuple[Array, ...]] = []

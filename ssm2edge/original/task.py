@@ -220,7 +220,9 @@ class Task:
 def _refuse_other_axis(replaced: nn.Module, inputs: Sequence[InputAxes], error: LengthError) -> None:
     """Raise the error if the model is free along another axis: then that is time, and no length is fixed."""
     (first, axis) = time_of(inputs)
-    for other in set(range(1, inputs[first].example.ndim)) - {axis}:
+    # A mask has no axis of features that time could be.
+    fewest = min(entry.example.ndim for entry in inputs if entry.time_axis == axis)
+    for other in set(range(1, fewest)) - {axis}:
         moved = [dataclasses.replace(entry, time_axis=other if entry.time_axis == axis else entry.time_axis) for entry in inputs]
         try:
             trace(exportable(replaced), moved)

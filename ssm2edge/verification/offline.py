@@ -85,5 +85,5 @@ def lengths(subject: Subject) -> Check:
             elif axis is not None and subject.stream is not None:
                 front = np.take(whole[name], np.arange(value.shape[axis]), axis)
                 scale = float(np.abs(whole[name]).max()) or 1.0
-                error = max(error, float(np.abs(value - front).max()) / scale)
+                error = max(error, float(np.abs(value.astype(np.float64) - front).max(initial=0.0)) / scale)
     return within("offline.lengths", error, subject.limits.parity, f"lengths {', '.join(map(str, sizes))}: finite, and causal")

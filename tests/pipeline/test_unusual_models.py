@@ -112,6 +112,32 @@ class Halved(Net):
         return super().forward(x).half().float()
 
 
+class HalfHead(Net):
+    """Casts for a part in another precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.decoder(self.layers[0](self.encoder(x)).half())
+        return y.float()
+
+
+class Answering(Net):
+    """Answers with what a function makes of the layers' answer."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(S5(4, 4))
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer(super().forward(x))
+
+
+class LastValid(Net):
+    """The last sample that a mask leaves, by an index that the exporter cannot follow."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return super().forward(x)[torch.arange(len(x)), mask.sum(1) - 1]
+
+
 class Wrapped(nn.Module):
     """Published layers take channels first."""
 
@@ -133,6 +159,9 @@ def traced() -> nn.Module:
     [
         (lambda: Mixed(S5(4, 4)), 20, {}, "bfloat16 under torch.autocast"),
         (lambda: Halved(S5(4, 4)), 20, {}, "computes in float16 at"),
+        (lambda: HalfHead(S5(4, 4)), 20, {}, "take casts to another precision out of its forward"),
+        (lambda: Answering(lambda y: torch.complex(y, y)), 20, {}, "a tensor of complex numbers"),
+        (lambda: Answering(lambda y: y[:, :0]), 20, {}, "which holds nothing"),
         (traced, 20, {}, "is TorchScript"),
         (lambda: Net(nn.Sequential(S5(4, 4), torch.jit.script(nn.Tanh()))), 20, {}, "module layers.0.1 is"),
         (lambda: Net(Wrapped(S4D(4, 1))), 20, {}, "layers.0.layer .S4D. has no states"),
@@ -146,6 +175,20 @@ def test_what_no_graph_can_hold_is_refused_in_one_sentence(
     with pytest.raises(ssm2edge.UserError, match=sentence):
         ssm2edge.build(make(), torch.randn(40, length, 2), tmp_path / "out", order=2, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_indices_by_a_mask_are_refused_in_one_sentence(samples: Tensor, tmp_path: Path) -> None:
+    given = {"x": samples, "mask": torch.arange(20)[None] < torch.arange(4, 20, 2)[:, None]}
+    with pytest.raises(ssm2edge.UserError, match="The model"):
+        ssm2edge.build(LastValid(S5(4, 4)), given, tmp_path / "out", held_out=given, order=2, calibrate="none")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_answers_yes_or_no_are_built(samples: Tensor, tmp_path: Path) -> None:
+    model = Answering(lambda y: y > 0).eval()
+    built = ssm2edge.build(model, samples, tmp_path / "out", held_out=samples, keep=1.0, calibrate="none")
+    np.testing.assert_array_equal(built.run(samples)["output"], model(samples).numpy())
 
 
 @pytest.mark.parametrize("method", ["last", slow("aire"), "modal", slow("modal_singular_perturbation"), slow("gradient")])
