@@ -203,8 +203,9 @@ def answer_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], 
     except Exception as error:  # the user's own code may raise anything
         shapes = ", ".join(f"{name} {tuple(x.shape[1:])}" for name, x in inputs.items())
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        mend = _mend(model, inputs, first)
         raise UserError(
-            f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {_mend(model, inputs, first)}."
+            f"The model cannot take the samples (shapes per sample: {shapes}; {first.rstrip('.')}); {mend}."
         ) from error
 
 

@@ -219,7 +219,7 @@ class Task:
 
 def _refuse_other_axis(replaced: nn.Module, inputs: Sequence[InputAxes], error: LengthError) -> None:
     """Raise the error if the model is free along another axis: then that is time, and no length is fixed."""
-    (first, axis) = time_of(inputs)
+    (_, axis) = time_of(inputs)
     # A mask has no axis of features that time could be.
     fewest = min(entry.example.ndim for entry in inputs if entry.time_axis == axis)
     for other in set(range(1, fewest)) - {axis}:
