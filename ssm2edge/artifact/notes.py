@@ -23,8 +23,8 @@ def poor_fit(name: str, taps: int, error: float) -> Note | None:
     if error <= LARGEST_FIT:
         return None
     return Note(
-        f"{name or '(the model)'} is {100 * error:.2g} % off before any reduction: no system of few states answers as it does on "
-        f"{taps:,} taps. Leave it as it is, or name a state-space part of it (--lti).",
+        f"{name or '(the model)'} is {100 * error:.2g} % off before any reduction: no stable system of few states answers as it "
+        f"does on {taps:,} taps. Leave it as it is, or name a state-space part of it (--lti).",
         bad=True,
     )
 
