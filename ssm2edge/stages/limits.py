@@ -11,13 +11,13 @@ from ssm2edge.original.recording import count_parameters
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.systems.stability import with_poles_inside
 
-PLAIN, FILLING = "modal", "modal_singular_perturbation"
-"""Methods of the reductions whose numbers are counted: all others store as many at an order as one of these."""
+PLAIN = "modal"
+"""Method of the reductions whose numbers are counted: all others that fill no feedthrough store as many at an order."""
 
 
 def counting(method: str) -> str:
-    """Return the quickest method whose reductions store as many numbers: one that fills a feedthrough, or one that does not."""
-    return FILLING if method.endswith("singular_perturbation") else PLAIN
+    """Return the quickest method whose reductions store as many numbers; those that fill a feedthrough are counted themselves."""
+    return method if method.endswith("singular_perturbation") else PLAIN
 
 
 def largest_orders(model: nn.Module, layers: Mapping[str, FoundLayer], method: str = PLAIN) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
@@ -17,7 +18,7 @@ from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.stages.budgets import cost_of
 from ssm2edge.stages.calibrate import calibrate_reductions, judged_after_calibration
-from ssm2edge.stages.limits import largest_orders
+from ssm2edge.stages.limits import counting, largest_orders
 from ssm2edge.stages.load import original_outputs
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import request_of
@@ -53,11 +54,15 @@ def reduce(task: Task, options: Options, store: Store, progress: Progress) -> tu
 
 def reducer_of(task: Task, store: Store) -> Reduce:
     """Return what reduces systems, at most to orders at which their layers do not grow."""
-    largest = largest_orders(task.model, task.layers)
+
+    @cache
+    def largest_of(filled: str) -> dict[str, int]:
+        return largest_orders(task.model, task.layers, filled)
 
     def reduced(
         systems: Mapping[str, System], orders: Mapping[str, int], method: str, horizon: int | None
     ) -> dict[str, Reduction]:
+        largest = largest_of(counting(method))
         orders = {name: min(order, largest[name]) for name, order in orders.items()}
         # Which model the systems come from, and which samples, does not matter to the reductions.
         key = key_of(tool(), list(systems.items()), [orders[name] for name in systems], method, horizon)

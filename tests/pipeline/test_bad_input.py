@@ -175,7 +175,7 @@ CASES: dict[str, tuple[Prepare, str]] = {
     "weights: absent": (lambda d: (d / "weights.safetensors").unlink(), "weights.safetensors does not exist"),
     "samples: absent": (lambda d: (d / "samples.npz").unlink(), "samples.npz does not exist"),
     "samples: text": (write("samples.npz", "text"), "not a readable npz file"),
-    "samples: one array": (lambda d: np.save((d / "samples.npz").open("wb"), np.ones(3)), "not a readable npz file"),
+    "samples: one array": (lambda d: np.save((d / "samples.npz").open("wb"), np.ones(3)), "no time axis 1"),
     "samples: pickled": (change_samples(held_out__pixels=np.array([{}], dtype=object)), "not a readable npz file"),
     "samples: no held-out part": (change_samples(held_out__pixels=None, labels=None), "lacks held_out.pixels"),
     "samples: unknown key": (change_samples(pixles=np.zeros(3, np.float32)), "'pixles'"),
