@@ -22,6 +22,9 @@ from ssm2edge.verification.interval import bootstrap_t
 
 STEPS = 60
 """Bisections: below the spacing of floating-point numbers."""
+FEW = 10
+"""Found by simulation: without it, bounds of errors of 20 samples cover in 90 % of the cases where 95 % are asked for."""
+
 MANY = 1000
 """Samples above which the bootstrap costs memory and shows nothing new."""
 MOST = 1 << 40
@@ -121,7 +124,7 @@ def risen_error(before: Array, after: Array, truth: Array, scale: float, confide
     roots = [math.sqrt(float(each.mean())) for each in squares]
     influence = [each / (2 * root) if root > 0 else each for each, root in zip(squares, roots, strict=True)]
     difference = influence[1] - influence[0]
-    spread = _above(difference, confidence) - float(difference.mean())
+    spread = _widened(_above(difference, confidence) - float(difference.mean()), len(difference))
     rise = 100 * (roots[1] - roots[0]) / scale
     return Evidence(rise, rise + 100 * spread / scale, len(difference))
 
@@ -131,7 +134,7 @@ def relative_error(original: Array, answers: Array, confidence: float) -> Eviden
     errors, sizes = _squares(answers, original), _squares(original, np.zeros_like(original))
     size = float(sizes.mean()) or 1.0
     share = float(errors.mean()) / size
-    highest = max(0.0, share + _above((errors - share * sizes) / size, confidence))
+    highest = max(0.0, share + _widened(_above((errors - share * sizes) / size, confidence), len(errors)))
     return Evidence(100 * math.sqrt(share), 100 * math.sqrt(highest), len(errors))
 
 
@@ -144,6 +147,11 @@ def _squares(answers: Array, truth: Array) -> Array:
     """Return the mean square of each sample's error."""
     squares: Array = np.square(answers.astype(np.float64) - truth).reshape(len(truth), -1).mean(axis=1)
     return squares
+
+
+def _widened(spread: float, count: int) -> float:
+    """Return the distance of a bound for a ratio of few figures, whose spread is known no better than its value."""
+    return spread * (1 + FEW / count)
 
 
 def _above(values: Array, confidence: float) -> float:

@@ -62,7 +62,9 @@ def test_empty_directory_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("calibration", "said"), [(False, {"keep": 0.25, "calibrate": "match"}), (True, {"keep": 1 / 6, "calibrate": "spectrum"})])
+@pytest.mark.parametrize(
+    ("calibration", "said"), [(False, {"keep": 0.25, "calibrate": "match"}), (True, {"keep": 1 / 6, "calibrate": "spectrum"})]
+)
 def test_size_is_decided_by_the_samples_there_are(tmp_path: Path, calibration: bool, said: dict[str, object]) -> None:
     place = model_directory(tmp_path / "mine", BUILD.partition("[build]")[0])
     if not calibration:
