@@ -305,7 +305,10 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     guard = GUARD.search(text)
     if "specialized it to be a constant" in text:
-        return "an operation takes the length or the batch for a constant; write it so that it holds for every size."
+        return (
+            "an operation takes the length or the batch for a constant; write it so that it holds for every size, x.shape[0] in "
+            "place of len(x)."
+        )
     if guard is None:
         return text.splitlines()[0] if text else type(error).__name__
     condition = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\1.shape[\2]", guard[1])
