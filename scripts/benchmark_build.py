@@ -1,4 +1,4 @@
-"""What a build takes: time and memory of each stage, and how they grow with layers, channels, states and length.
+"""Time and memory of each stage of a build, and their growth with layers, channels, states and length.
 
     python scripts/benchmark_build.py --layers 6 --channels 512 --states 64 --length 4096
     python scripts/benchmark_build.py --growth --out docs/build.json

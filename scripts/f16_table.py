@@ -1,4 +1,4 @@
-"""How many of the 100 modes of each layer of models/f16 can go for less than 1 % of the mean fit, by every method.
+"""Modes of 100 that each layer of models/f16 can lose for less than 1 % of the mean fit, by every method.
 
     python scripts/f16_table.py FOLDER [--ways balanced,...,match] [--seconds 150]
 

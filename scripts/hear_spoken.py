@@ -1,4 +1,4 @@
-"""How a build of models/spoken hears recordings of ten digits each: what was spoken, what was heard, how fast.
+"""Recordings of ten digits each, heard by a build of models/spoken: spoken and heard digits, and speed.
 
     python scripts/train_spoken.py RECORDINGS --prepare-only
     ssm2edge build models/spoken --out build/spoken

@@ -1,4 +1,4 @@
-"""Whether `--max-drop` keeps its promise on samples that it has not seen, over random splits of the held-out part.
+"""Try the promise of `--max-drop` on samples that it has not seen, over random splits of the held-out part.
 
     python scripts/selection_study.py [--models digits,fashion,keywords] [--limit 1.0] [--splits 20]
 
@@ -56,7 +56,7 @@ class Ladder:
         self.rungs, self.most = self._candidates.rungs, self._candidates.most
 
     def answers(self, budget: int) -> Answers:
-        """What the model of a size answers."""
+        """Return the answers of the model of a size."""
         file = self._place / f"{budget}.npz"
         if not file.exists():
             start = time.monotonic()
@@ -74,7 +74,7 @@ def rows(values: Answers, places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
 
 
 def shown_on(ladder: Ladder, places: NDArray[np.int64]) -> Callable[[int, float], Evidence]:
-    """What these samples show of a size."""
+    """Return the evidence that these samples give on a size."""
     labels, original = rows(ladder.labels, places), rows(ladder.original, places)
     return lambda budget, confidence: drop_shown(labels, original, rows(ladder.answers(budget), places), confidence)
 

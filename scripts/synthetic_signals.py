@@ -45,7 +45,7 @@ from ssm2edge.systems.system import System
 from ssm2edge.verification.nrmse import normalised_error
 
 BEFORE = ("none", "samples")
-"""What synthetic signals are compared with: no calibration, and the shipped calibration samples."""
+"""Rivals of synthetic signals: no calibration, and the shipped calibration samples."""
 MIXTURE = "mixture"
 
 
@@ -59,7 +59,7 @@ class Model:
 
     @property
     def known(self) -> dict[str, Known]:
-        """What a user without samples may know: one mean and one deviation, or how many symbols there are."""
+        """Return the knowledge of a user without samples: one mean and one deviation, or the number of symbols."""
         found = {}
         for name, known in known_of_samples(self.task.samples).items():
             values = self.task.samples.calibration[name].astype(np.float64)

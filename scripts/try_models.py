@@ -51,7 +51,7 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a model: ``right``, ``refused``, ``wrong`` or ``crash``, and whether this was expected."""
+    """Outcome of a model: ``right``, ``refused``, ``wrong`` or ``crash``, and whether this was expected."""
 
     name: str
     kind: str

@@ -1,4 +1,4 @@
-"""How a logistic regression on words sees a text: the weight of the word that each byte belongs to.
+"""Words as a logistic regression sees them: the weight of the word that each byte belongs to.
 
 A linear model of words and pairs of words learns the sentiment of reviews in a minute.  What it found is a target at every byte,
 where the label is one at every review: a deep model that reads bytes learns words from it many times faster.
@@ -21,7 +21,7 @@ LEAST_WORD, LEAST_PAIR = 4, 15
 PENALTY = 1e-5
 
 Spotted = tuple[int, int, list[int]]
-"""Where a word starts and ends, and its features."""
+"""Start and end of a word, and its features."""
 
 
 def words_of(text: bytes) -> list[tuple[int, int, bytes]]:

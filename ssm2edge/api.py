@@ -497,7 +497,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
 
 
 def _of_original(task: Callable[[], Task]) -> Task:
-    """Return the task of an original, whose faults are told as its own."""
+    """Return the task of an original, whose faults are named as its own."""
     from ssm2edge.layers import LayerError
 
     try:

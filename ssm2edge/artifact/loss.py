@@ -52,7 +52,7 @@ class Loss:
 
     @property
     def mend(self) -> str:
-        """What to try."""
+        """Return the cases to try."""
         return (
             "Keep more states (--keep, --order), calibrate on samples (--calibrate match), or let the loss choose the size "
             "(--max-drop)."

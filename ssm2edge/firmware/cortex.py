@@ -49,7 +49,7 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 
 @dataclass(frozen=True)
 class CortexRun:
-    """What a run on a Cortex-M gave.
+    """Figures of a run on a Cortex-M.
 
     Attributes
     ----------
