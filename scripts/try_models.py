@@ -114,7 +114,7 @@ def attempt(name: str, case: Case) -> Outcome:
             kind, words = "wrong", str(error)
         except ssm2edge.Error as error:
             kind, words = "refused", str(error)
-        except Exception:
+        except Exception:  # a crash of any kind is an outcome, and is printed whole
             words = traceback.format_exc()
     return Outcome(name, kind, streams, as_expected(case, kind, streams, words), words, time.perf_counter() - start)
 

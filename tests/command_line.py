@@ -24,5 +24,5 @@ def stages(result: Result) -> list[str]:
 
 
 def said(result: Result) -> str:
-    """What a build says on stderr beside the lines of its stages."""
+    """Return the text of a build on stderr beside the lines of its stages."""
     return STAGE.sub("", result.stderr)

@@ -24,7 +24,7 @@ def random_modes(sets: int, modes: int) -> Tensor:
 
 
 class Kernel(nn.Module):
-    """What all versions share: kernels ``(heads, channels, length)`` of ``self.matrices()``."""
+    """Base of all versions: kernels ``(heads, channels, length)`` of ``self.matrices()``."""
 
     def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Dense continuous state matrix, input and output of every channel with conjugates, and the step."""
@@ -129,7 +129,7 @@ class SSKernelNPLR(Kernel):
 
     @torch.no_grad()
     def set_length(self, length: int) -> None:
-        """What the published kernels do to C when they first run at a length."""
+        """Change C as the published kernels do when they first run at a length."""
         A, _, C = self.discrete()
         C = C - torch.einsum("chn,hnm->chm", C, torch.linalg.matrix_power(A, length))
         self.C.copy_(real_of(C[..., : C.shape[-1] // 2]))

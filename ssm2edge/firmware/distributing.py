@@ -1,4 +1,4 @@
-"""What is computed for several layers at once is computed layer by layer again.
+"""Rewrite: results for several layers at once are computed layer by layer again.
 
 For onnxruntime, where a node costs more than its arithmetic, the states of layers of one size are put together, moved on in a few
 nodes, and taken apart (`ssm2edge.export.passes.join_states`).  In C a node costs nothing, but the joined states would need memory

@@ -21,7 +21,7 @@ MEND = "install a C compiler"
 
 @dataclass(frozen=True)
 class HostRun:
-    """What a run on this machine gave.
+    """Figures of a run on this machine.
 
     Attributes
     ----------

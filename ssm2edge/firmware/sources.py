@@ -61,7 +61,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Extra:
-    """What goes along with a step: a front end.
+    """Source code that goes along with a step: a front end.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What was seen of the calls of layers that are systems at one rate, or on one length.
+"""Observed calls of layers that are systems at one rate, or on one length.
 
 S4 takes ``rate`` as an argument of every call: a factor of its steps, for signals of another sample rate.  A layer that is always
 called at one rate is one system, read at that rate.  A kernel that is normalised over the sequence is one system at one length.

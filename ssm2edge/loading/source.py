@@ -114,7 +114,7 @@ class Source:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What the user says of inputs of which there are no samples: shapes and scales, as build.toml takes them."""
+        """The user's description of inputs of which there are no samples: shapes and scales, as build.toml takes them."""
         if not self.shapes:
             return {}
         entries: dict[str, dict[str, Any]] = {

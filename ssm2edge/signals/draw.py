@@ -20,7 +20,7 @@ SHORTEST = 1 / 8
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of an input.
+    """Knowledge of an input.
 
     Attributes
     ----------

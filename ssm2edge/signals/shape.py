@@ -1,4 +1,4 @@
-"""What is known of an input of which there are no samples: its shape, its kind, and perhaps its scale."""
+"""Knowledge of an input of which there are no samples: its shape, its kind, and perhaps its scale."""
 
 from __future__ import annotations
 

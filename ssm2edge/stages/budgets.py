@@ -1,4 +1,4 @@
-"""What a choice of orders costs on the device: its graphs, written and measured."""
+"""Costs of a choice of orders on the device: its graphs, written and measured."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from ssm2edge.errors import UserError
 
 BEGINNINGS = ("linalg.", "torch.linalg.")
-"""How torch begins what it says of matrices that are not finite."""
+"""Beginning of torch's text on matrices that are not finite."""
 
 
 @contextmanager

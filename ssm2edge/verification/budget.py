@@ -1,4 +1,4 @@
-"""What a device can hold: bytes of a graph, and the time of a step of the stream on this machine."""
+"""Budgets of a device: bytes of a graph, and the time of a step of the stream on this machine."""
 
 from __future__ import annotations
 

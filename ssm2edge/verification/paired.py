@@ -33,7 +33,7 @@ MOST = 1 << 40
 
 @dataclass(frozen=True)
 class Evidence:
-    """What paired samples show of a loss, in points (hundredths of accuracy, NRMSE or error).
+    """Evidence of paired samples on a loss, in points (hundredths of accuracy, NRMSE or error).
 
     Attributes
     ----------
