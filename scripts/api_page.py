@@ -23,6 +23,7 @@ import ssm2edge.layers
 import ssm2edge.layers.contract
 import ssm2edge.retraining
 import ssm2edge.runtime
+import ssm2edge.sweeps.result
 import ssm2edge.tables.results
 from ssm2edge.options import TABLE, Options
 
@@ -60,7 +61,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("Functions", "", ssm2edge, ("compress", "build", "inspect", "open")),
+    Section("Functions", "", ssm2edge, ("compress", "build", "inspect", "open", "sweep")),
     Section("Artifact", "`build` and `open` return an `Artifact`.", ssm2edge, ("Artifact",)),
     Section("Stream", "`Artifact.stream` returns a `Stream`.", ssm2edge.runtime, ("Stream",)),
     Section(
@@ -69,6 +70,7 @@ SECTIONS = (
         ssm2edge.tables.results,
         ("Verified", "Measured", "Compared", "Inspected"),
     ),
+    Section("", "", ssm2edge.sweeps.result, ("Sweep",)),
     Section("Blocks", "The reduced layers of a compressed model.", ssm2edge.layers, ("blocks",)),
     Section("", "", ssm2edge.layers.contract, ("Origin",)),
     Section("Sound", "Front ends for recordings.", ssm2edge.audio, ("LogMel", "LogMelStream", "Gate", "Listener", "Heard"), True),

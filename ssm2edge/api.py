@@ -37,7 +37,7 @@ _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
 
-def _naming_arguments(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
+def naming_arguments(function: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
     """Let the errors of a function name its arguments, where they would name options of the command line."""
 
     @wraps(function)
@@ -53,7 +53,7 @@ def _naming_arguments(function: Callable[_Arguments, _Answer]) -> Callable[_Argu
     return called
 
 
-@_naming_arguments
+@naming_arguments
 def compress(
     model: nn.Module,
     samples: Samples = None,
@@ -134,7 +134,7 @@ def compress(
     return compressed_copy(model, task, options_from({}, options), report)
 
 
-@_naming_arguments
+@naming_arguments
 def build(
     model: nn.Module | str | os.PathLike[str],
     samples: Samples = None,
@@ -255,7 +255,7 @@ def build(
     return Artifact._of(pipeline.build(task, options_from({}, options), Path(out), force, report, rebuild, held))
 
 
-@_naming_arguments
+@naming_arguments
 def inspect(
     model: nn.Module | str | os.PathLike[str],
     samples: Samples = None,

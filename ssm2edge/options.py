@@ -12,7 +12,7 @@ from ssm2edge.errors import UserError
 SIZES = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_latency")
 """Options that say how small the model becomes: exactly one is given."""
 
-UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20}
+UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 """Suffixes of numbers of bytes."""
 
 LONGEST_HORIZON = 10**12

@@ -1,6 +1,6 @@
-"""JSON Schemas (draft 2020-12) of ``manifest.json`` and ``report.json``, from the annotations and docstrings of their records.
+"""JSON Schemas (draft 2020-12) of ``manifest.json``, ``report.json`` and ``sweep.json``, from their records.
 
-The package has them as files, ``manifest.schema.json`` and ``report.schema.json``, for tools in other languages.  Reading needs
+The package has them as files, such as ``manifest.schema.json``, for tools in other languages.  Reading needs
 neither them nor a schema library, because `typed` follows the same records.
 """
 
@@ -17,11 +17,13 @@ from typing import Any
 from ssm2edge.artifact.figures import FIGURES_SCHEMA, Figures
 from ssm2edge.artifact.reading import LARGEST_FILE, PLAIN_NAME
 from ssm2edge.artifact.records import SCHEMA, FileRecord, Manifest
+from ssm2edge.artifact.sweep import SWEEP_SCHEMA, SweepRecord
 from ssm2edge.artifact.typed import is_optional
 
 SCHEMAS: Mapping[str, tuple[type, int]] = {
     "manifest.schema.json": (Manifest, SCHEMA),
     "report.schema.json": (Figures, FIGURES_SCHEMA),
+    "sweep.schema.json": (SweepRecord, SWEEP_SCHEMA),
 }
 """By file: the record at the root, and its version."""
 
@@ -47,7 +49,7 @@ def schema_of(root: type, version: int) -> dict[str, Any]:
     definitions[root.__name__]["properties"]["schema"]["const"] = version
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"ssm2edge {root.__name__.lower()}, version {version}",
+        "title": f"ssm2edge {root.__name__.removesuffix('Record').lower()}, version {version}",
         "$ref": f"#/$defs/{root.__name__}",
         "$defs": definitions,
     }

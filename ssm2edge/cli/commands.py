@@ -13,12 +13,14 @@ from ssm2edge.cli.inspect import inspect
 from ssm2edge.cli.package import package
 from ssm2edge.cli.report import report
 from ssm2edge.cli.run import run
+from ssm2edge.cli.sweep import sweep
 from ssm2edge.cli.verify import verify
 
 COMMANDS = (
     init,
     inspect,
     build,
+    sweep,
     verify,
     bench,
     check,

@@ -10,6 +10,10 @@ from ssm2edge.cli.output import print_json
 from ssm2edge.errors import Error, UserError
 
 INTERRUPTED = 130
+GOES_ON = {
+    "build": ", and the next build goes on from the finished stages",
+    "sweep": ", and the next sweep goes on from the finished cells",
+}
 JSON = "ssm2edge.json"
 """Key under which the context notes a call with --json."""
 
@@ -27,7 +31,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            more = ", and the next build goes on from the finished stages" if ctx.invoked_subcommand == "build" else ""
+            more = GOES_ON.get(ctx.invoked_subcommand or "", "")
             _tell(ctx, f"interrupted; nothing unfinished was left behind{more}.", INTERRUPTED)
         except click.UsageError as fault:
             if ctx.meta.get(JSON):

@@ -82,8 +82,7 @@ def build_option(name: str) -> Callable[[Command], Command]:
     return click.option(flag, type=click.Choice(row.choices) if row.choices else row.kinds[-1], **more)
 
 
-SOURCE = (
-    click.argument("source"),
+MODEL = (
     click.option("--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or a torch file of plain tensors."),
     click.option(
         "--samples",
@@ -121,7 +120,6 @@ SOURCE = (
         callback=lambda _, __, texts: metrics_of(texts),
         help="Metric by which the labels judge the answers, or one output: accuracy or nrmse; may be given several times.",
     ),
-    build_option("horizon"),
     click.option(
         "--lti",
         multiple=True,
@@ -130,6 +128,9 @@ SOURCE = (
     ),
     click.option("--trust-pickle", is_flag=True, help="Load weights files that can run code."),
 )
+"""Options that describe a model."""
+
+SOURCE = (click.argument("source"), *MODEL, build_option("horizon"))
 
 LIVE = (
     click.option("--live", is_flag=True, help="Run the original again; needs torch and the model's code."),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from ssm2edge.cli import main
@@ -31,7 +32,7 @@ def test_every_line_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             assert done.returncode == 0, (line, done.stderr)
         else:
             assert program == "ssm2edge"
-            if arguments[0] == "build":
+            if arguments[0] == "build" or arguments[:2] == ["sweep", "mine"]:
                 # What it shows does not depend on how long matching takes.
                 arguments += ["--calibration-steps", "3", "--method", "balanced"]
             result = call(*arguments)
@@ -51,6 +52,9 @@ def section(name: str) -> str:
 def test_every_option_is_told_where_its_command_is(name: str) -> None:
     head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
     # Inspecting takes a SOURCE with the options that building has.
-    told = head + section(name) + (section("build") if name == "inspect" else "")
-    options = {option for parameter in main.commands[name].params for option in parameter.opts if option.startswith("--")}
+    told = head + section(name) + (section("build") if name in ("inspect", "sweep") else "")
+    command = main.commands[name]
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    parameters = [parameter for one in (command, *inner) for parameter in one.params]
+    options = {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
     assert [option for option in sorted(options) if f"{option}`" not in told and f"{option} " not in told] == []

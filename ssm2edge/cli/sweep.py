@@ -1,0 +1,169 @@
+"""``ssm2edge sweep``: every combination of options, each a whole artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssm2edge.cli.options import MODEL, json_option, plan_of, with_options
+from ssm2edge.cli.output import print_json
+from ssm2edge.options import DEFAULTS, TABLE
+
+if TYPE_CHECKING:
+    from ssm2edge.sweeps.progress import State
+
+Command = Callable[..., Any]
+
+
+def values_of(name: str, text: str | None) -> list[Any] | None:
+    """Read the values of an option, separated by commas; None where it is not given."""
+    if text is None:
+        return None
+    kinds = TABLE[name].kinds
+    return [_value(name, word.strip(), kinds) for word in text.split(",") if word.strip()]
+
+
+def _value(name: str, word: str, kinds: tuple[type, ...]) -> Any:
+    for kind in (kind for kind in (int, float, str) if kind in kinds):
+        with contextlib.suppress(ValueError):
+            return kind(word)
+    raise click.BadParameter(f"{word!r} is no value of it.", param_hint=f"--{name.replace('_', '-')}")
+
+
+def axis_option(name: str) -> Callable[[Command], Command]:
+    """Make the option of a sweep of one row of the table: several values, also under its plural."""
+    row = TABLE[name]
+    flag = f"--{name.replace('_', '-')}"
+    if name == "plan":
+        return click.option(flag, multiple=True, callback=lambda _, __, given: plan_of(given), metavar=row.metavar, help=row.help)
+    default = row.default_text or DEFAULTS[name]
+    text = row.help if default is None else f"{row.help}  [default: {default}]"
+    from ssm2edge.sweeps.grid import PLURALS
+
+    plurals = [f"--{plural}" for plural, option in PLURALS.items() if option == name != "seed"]
+    return click.option(
+        flag,
+        *plurals,
+        name,
+        callback=lambda _, __, given: values_of(name, given),
+        metavar=f"{row.metavar or 'VALUE'},...",
+        help=text,
+    )
+
+
+class WithPick(click.Group):
+    """A command whose first argument may name another one; anything else goes to the sweep itself."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let arguments that name no other command be those of the sweep."""
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [ITSELF, *args])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; the sweep itself has no further name in what it says of its use."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return "" if name == ITSELF else name, command, rest
+
+
+ITSELF = "run"
+
+
+@click.group(cls=WithPick, add_help_option=False)
+def sweep() -> None:
+    """Build every combination of options of some models, and draw them."""
+
+
+@sweep.command(name=ITSELF)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory of the sweep.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds from 0 on, in place of --seed 0,1,...")
+@with_options(*(axis_option(name) for name in TABLE))
+@with_options(*MODEL)
+@click.option("--rate", type=click.IntRange(min=1), metavar="HZ", help="Samples a second of recordings that the model takes.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Cells at once; they share the cores.  [default: cores]")
+@click.option("--memory", metavar="BYTES", help="Memory of all cells at once, such as 8000M.  [default: most of what is free]")
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "dask", "ray"]),
+    help="Where cells are built.  [default: processes of this machine]",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler or a Ray cluster.  [default: one on this machine]")
+@json_option
+@click.pass_context
+def run(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Build every combination of options of the models SOURCE..., each an artifact with its verdict.
+
+    SOURCE is what `ssm2edge build` takes; or one TOML file says all of this. Options take several values, separated by commas.
+    What is built already is not built again. `ssm2edge sweep pick DIRECTORY` copies the artifact that fits.
+
+    Exit code 0 if every cell was built, 1 if some failed, 2 if the input is at fault.
+    """
+    from ssm2edge import sweeps
+
+    plain = {name: value for name, value in given.items() if value not in (None, (), {}, False)}
+    with cells_to_stderr(quiet=as_json) as progress:
+        found = sweeps.sweep(list(sources), progress=progress, **plain)
+    if as_json:
+        from ssm2edge.artifact.typed import plain as plainly
+
+        print_json({"directory": str(found.directory), "sweep": plainly(found.record)})
+    else:
+        from ssm2edge.tables.artifact import wide_console
+
+        found.show(wide_console())
+    ctx.exit(1 if found.failures else 0)
+
+
+@contextlib.contextmanager
+def cells_to_stderr(quiet: bool) -> Iterator[Callable[[State], None]]:
+    """Return a callback that shows the cells of a sweep on stderr: a bar on a terminal, else a line for each that ends."""
+    from ssm2edge.tables.sweep import outcome, words
+
+    def line(state: State) -> str | None:
+        cell = state.cell
+        if cell is None:
+            return None
+        return f"{state.seconds:6.1f} s  {state.done + state.failed}/{state.of}  {cell.model}, {words(cell)}: {outcome(cell)}"
+
+    if quiet:
+        yield lambda state: None
+        return
+    if not sys.stderr.isatty():
+
+        def told(state: State) -> None:
+            if (text := line(state)) is not None:
+                click.echo(f"{text}{_left(state)}", err=True)
+            elif state.done:
+                click.echo(f"{state.done} of {state.of} cells are there already.", err=True)
+
+        yield told
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("cells"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
+        task = bars.add_task("")
+
+        def show(state: State) -> None:
+            if (text := line(state)) is not None:
+                bars.console.print(text, markup=False, highlight=False)
+            failed = f", [red]{state.failed} failed[/red]" if state.failed else ""
+            description = f"{state.running} running{failed}{_left(state)}"
+            bars.update(task, total=state.of, completed=state.done + state.failed, description=description)
+
+        yield show
+
+
+def _left(state: State) -> str:
+    """Return the time that is left, in words."""
+    if state.left is None or state.left < 1:
+        return ""
+    seconds = round(state.left)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    shown = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+    return f", about {shown} left"

@@ -1,0 +1,114 @@
+"""Cells through one call of joblib, and again where workers died or memory ran short: what is recorded is never run twice."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+
+from ssm2edge.artifact.sweep import CellRecord
+from ssm2edge.errors import Error, UserError
+from ssm2edge.sweeps.cells import Cell
+from ssm2edge.sweeps.engines import Slots, engine_of
+from ssm2edge.sweeps.memory import SHARE, as_many_as_fit, free_memory
+from ssm2edge.sweeps.running import Work, build_cell, deaths, run_cell
+
+RESTARTS = 5
+"""Failures of an engine in a row, none of which let a cell end, after which a sweep gives up."""
+PAUSE = 2.0
+"""Seconds before an engine that failed is opened again: a scheduler may come back."""
+
+
+class Dispatcher:
+    """Runs cells, as many at once as there are slots and as fit into memory.
+
+    Parameters
+    ----------
+    slots
+        Processes and their threads.
+    engine
+        Name of the engine.
+    scheduler
+        Its address; None for this machine.
+    memory
+        Bytes that all processes may take together; None for most of what is free.
+    work
+        Builds an artifact.
+    """
+
+    def __init__(
+        self,
+        slots: Slots,
+        engine: str = "processes",
+        scheduler: str | None = None,
+        memory: int | None = None,
+        work: Work = build_cell,
+    ) -> None:
+        self._slots, self._name, self._scheduler, self._work = slots, engine, scheduler, work
+        self._engine = engine_of(engine)
+        self._sweep = uuid.uuid4().hex
+        self._peak: int | None = None
+        free = free_memory()
+        # Memory elsewhere is the cluster's to keep.
+        here = memory if memory is not None else None if free is None else int(SHARE * free)
+        self._allowed = here if scheduler is None else None
+        self.running = 0
+
+    def run(self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None) -> Iterator[CellRecord]:
+        """Yield the record of every cell as it ends.
+
+        Parameters
+        ----------
+        cells
+            Each once.
+        started
+            Called with each cell that is handed to the engine.
+
+        Raises
+        ------
+        UserError
+            If the engine cannot be had, or fails again and again.
+        """
+        left = {cell.key: cell for cell in cells}
+        failures = 0
+        while left:
+            suspects = [cell for cell in left.values() if deaths(cell, self._sweep)]
+            before = len(left)
+            try:
+                for record in self._once(suspects or list(left.values()), bool(suspects), started):
+                    left.pop(record.key, None)
+                    yield record
+            except Error:
+                raise
+            except BrokenExecutor:
+                pass  # A worker died: the cells that ran are tried one at a time, so that the others are not blamed.
+            except Exception as fault:
+                failures = failures + 1 if len(left) == before else 1
+                if failures >= RESTARTS:
+                    raise UserError(
+                        f"The engine {self._name} failed {failures} times in a row ({type(fault).__name__}: {fault}); mend it "
+                        "and start the sweep again: it goes on from the finished cells."
+                    ) from fault
+                time.sleep(PAUSE)
+
+    def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Iterator[CellRecord]:
+        jobs = 1 if alone else as_many_as_fit(self._slots.jobs, self._peak, self._allowed)
+        # A cell that runs alone has a process of its own, too, unless the user asked for one job: it may die.
+        opened = 1 if self._slots.jobs == 1 and not alone else max(2, jobs)
+        with self._engine(Slots(opened, self._slots.threads), self._scheduler) as count:
+            from joblib import Parallel, delayed
+
+            def feed() -> Iterator[object]:
+                for cell in cells:
+                    if as_many_as_fit(jobs, self._peak, self._allowed) < jobs:
+                        return  # Fewer at once from here on.
+                    started(cell)
+                    yield delayed(run_cell)(cell, self._slots.threads, self._sweep, self._work)
+
+            # One cell a task: a worker that dies takes no finished cell with it.
+            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)
+            for record in parallel(feed()):
+                if record.peak_bytes is not None:
+                    self._peak = max(self._peak or 0, record.peak_bytes)
+                yield record

@@ -1,0 +1,93 @@
+"""A sweep from its request to its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssm2edge.artifact.sweep import CellRecord, SweepRecord
+from ssm2edge.cache.versions import versions
+from ssm2edge.errors import UserError
+from ssm2edge.options import bytes_of
+from ssm2edge.sweeps.cells import cells_of
+from ssm2edge.sweeps.dispatching import Dispatcher
+from ssm2edge.sweeps.engines import slots_of
+from ssm2edge.sweeps.grid import axes_of, combinations
+from ssm2edge.sweeps.plan import SECTIONS
+from ssm2edge.sweeps.progress import Counting, State
+from ssm2edge.sweeps.result import Sweep
+from ssm2edge.sweeps.running import Work, build_cell
+from ssm2edge.sweeps.writing import write_sweep
+
+
+def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[State], None], work: Work = build_cell) -> Sweep:
+    """Build what is missing of a sweep, and write its files.
+
+    Parameters
+    ----------
+    sources
+        Models as the user gave them.
+    asked
+        Values by the names that `ssm2edge.sweep` has for its arguments; those that are missing have their defaults.
+    progress
+        Called at the start and whenever a cell ends.
+    work
+        Builds an artifact.
+
+    Raises
+    ------
+    UserError
+        If a source or an option cannot be used, or the directory cannot be written.
+    """
+    if not sources:
+        raise UserError("A sweep needs a model; give a model directory or file.py:function.")
+    if asked.get("out") is None:
+        raise UserError("A sweep needs a directory to fill; name it with --out.")
+    out = Path(asked["out"]).absolute()
+    scheduler = asked.get("scheduler")
+    arguments = {name: _elsewhere(name, asked[name], scheduler) for name in SECTIONS["model"] if asked.get(name) is not None}
+    options = {name: value for name, value in asked.items() if name not in SECTIONS["model"] | SECTIONS["sweep"]}
+    axes = axes_of(options, asked.get("seeds"))
+    places = [source if scheduler is None else absolute(source) for source in sources]
+    cells = cells_of(places, combinations(axes), arguments, out)
+    _prepare(out)
+    known: dict[str, CellRecord] = {cell.key: found for cell in cells if (found := cell.finished()) is not None}
+    slots = slots_of(asked.get("jobs"))
+    counting = Counting(len(known), len(cells), slots.jobs)
+    progress(counting.state())
+    dispatcher = Dispatcher(slots, asked.get("engine", "processes"), scheduler, bytes_of(asked.get("memory")), work)
+
+    def written() -> SweepRecord:
+        records = tuple(known.get(cell.key) or cell.record("open") for cell in cells)
+        return write_sweep(out, SweepRecord(versions(), tuple(sources), {name: list(axes[name]) for name in axes}, records))
+
+    try:
+        for record in dispatcher.run([cell for cell in cells if cell.key not in known], counting.started):
+            known[record.key] = record
+            progress(counting.ended(record))
+    except BaseException:
+        # What has been found is worth a look, whatever ends a sweep.
+        written()
+        raise
+    return Sweep(out, written())
+
+
+def absolute(source: str) -> str:
+    """Return a source as another machine with the same files finds it."""
+    file, colon, function = source.rpartition(":")
+    if not colon:
+        return os.path.abspath(source)
+    return f"{os.path.abspath(file)}:{function}" if file.endswith(".py") else source
+
+
+def _elsewhere(name: str, value: Any, scheduler: str | None) -> Any:
+    return os.path.abspath(value) if name in ("weights", "samples") and scheduler is not None else value
+
+
+def _prepare(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UserError(f"{out} cannot be made ({fault.strerror}): choose another place.") from fault

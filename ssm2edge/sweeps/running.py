@@ -1,0 +1,104 @@
+"""One cell, in the process of a worker: it is built unless it is there, measured, and recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ssm2edge.artifact import open_manifest
+from ssm2edge.artifact.sweep import CellFigures, CellRecord, write_record
+from ssm2edge.errors import Error
+from ssm2edge.sweeps.cells import Cell
+from ssm2edge.sweeps.figures import figures_of
+from ssm2edge.sweeps.memory import peak_memory, start_peak
+
+Work = Callable[[Cell, int], CellFigures]
+"""Publishes the artifact of a cell with some threads, and returns its figures."""
+
+TRIES = 2
+"""Workers that may die while they run a cell: the machine may have had too little memory for it and its neighbours."""
+
+
+def build_cell(cell: Cell, threads: int) -> CellFigures:
+    """Build an artifact as ``ssm2edge.build`` does: it is one call of it.
+
+    Raises
+    ------
+    Error
+        If the source or the options cannot be used, or the artifact fails its checks.
+    """
+    import torch
+
+    from ssm2edge import api
+
+    torch.set_num_threads(threads)
+    built = api.build(cell.source, out=cell.place, **cell.arguments, **cell.given)
+    return figures_of(built.directory, built.manifest)
+
+
+def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell) -> CellRecord:
+    """Return the record of a cell, whatever becomes of it; what is finished is not built again.
+
+    Parameters
+    ----------
+    cell
+        To build.
+    threads
+        Threads of its process.
+    sweep
+        Mark of the sweep that runs: deaths of workers count within one sweep.
+    work
+        Builds the artifact.
+    """
+    found = cell.finished()
+    if found is not None:
+        return found
+    tries = deaths(cell, sweep)
+    if tries >= TRIES:
+        return _kept(cell, lost(cell))
+    cell.place.parent.mkdir(parents=True, exist_ok=True)
+    cell.running_file.write_text(json.dumps({"sweep": sweep, "tries": tries + 1}), encoding="utf-8")
+    start_peak()
+    start = time.monotonic()
+    try:
+        there = cell.place / "manifest.json"
+        # A worker may have died between the artifact and its record.
+        figures = figures_of(cell.place, open_manifest(there)) if there.is_file() else work(cell, threads)
+        record = cell.record("done", figures=figures)
+    except Error as failure:
+        record = cell.record("failed", error=failure.commanded)
+    except Exception as fault:  # whatever a cell ends with, the others go on
+        record = cell.record("failed", error=f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]}")
+    return _kept(cell, record, time.monotonic() - start, peak_memory())
+
+
+def deaths(cell: Cell, sweep: str) -> int:
+    """Return how many workers of a sweep began a cell and did not end it."""
+    try:
+        noted = json.loads(cell.running_file.read_text(encoding="utf-8"))
+        return int(noted["tries"]) if noted["sweep"] == sweep else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def lost(cell: Cell) -> CellRecord:
+    """Return the record of a cell whose workers died."""
+    sentence = f"{TRIES} worker processes ended while they built it, often for want of memory: run fewer at once with --jobs."
+    return cell.record("failed", error=sentence)
+
+
+def _kept(cell: Cell, record: CellRecord, seconds: float | None = None, peak: int | None = None) -> CellRecord:
+    from dataclasses import replace
+
+    record = replace(record, seconds=seconds, peak_bytes=peak)
+    write_record(cell.record_file, record)
+    _remove(cell.running_file)
+    return record
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -1,0 +1,109 @@
+"""The grid of a sweep: every combination once, sizes that exclude each other, names in the plural, a file that says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ssm2edge
+from ssm2edge.errors import UserError
+from ssm2edge.options import TABLE
+from ssm2edge.sweeps.cells import cells_of
+from ssm2edge.sweeps.grid import axes_of, combinations
+from ssm2edge.sweeps.plan import read_plan
+from tests.command_line import call
+from tests.model_directories import model_directory
+
+
+def test_every_combination_is_there_once() -> None:
+    axes = axes_of({"orders": [8, 4, 8], "methods": ["balanced", "last"]}, seeds=3)
+    found = combinations(axes)
+    wanted = {(order, method, seed) for order in (8, 4) for method in ("balanced", "last") for seed in (0, 1, 2)}
+    assert len(found) == len(wanted) == 12
+    assert {(one["order"], one["method"], one["seed"]) for one in found} == wanted
+
+
+def test_sizes_exclude_each_other() -> None:
+    found = combinations(axes_of({"order": [8, 4], "keep": 0.5, "max_bytes": "40k"}))
+    assert found == [{"order": 8}, {"order": 4}, {"keep": 0.5}, {"max_bytes": "40k"}]
+
+
+def test_sizes_vary_fastest_and_seeds_slowest() -> None:
+    found = combinations(axes_of({"method": ["balanced", "last"], "order": [8, 4], "seeds": 2}))
+    assert [one["seed"] for one in found] == [0] * 4 + [1] * 4
+    assert [one["order"] for one in found] == [8, 4] * 4
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_any_option_is_an_axis(name: str) -> None:
+    assert len(combinations(axes_of({name: ["one", "two"]}))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [({"widths": 3}, "widths"), ({"order": [1], "orders": [2]}, "twice"), ({"order": []}, "no value"), ({"seeds": 0}, "seeds"),
+     ({"order": list(range(400)), "seeds": 400}, "cells")],
+)  # fmt: skip
+def test_a_grid_that_means_nothing_is_refused(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        combinations(axes_of(given))
+
+
+def test_cells_follow_from_content_alone(tmp_path: Path) -> None:
+    source = str(model_directory(tmp_path / "model"))
+    combined = combinations(axes_of({"order": [3, 2]}))
+    first = [cell.key for cell in cells_of([source], combined, {}, tmp_path)]
+    # What build.toml says already, and another directory of the same content, make the same cells.
+    again = str(model_directory(tmp_path / "again"))
+    said = cells_of([again], combinations(axes_of({"order": [3, 2], "calibrate": "none"})), {}, tmp_path / "elsewhere")
+    assert [cell.key for cell in said] == first
+    assert [cell.key for cell in cells_of([source, again], combined, {}, tmp_path)] == first
+    for file in ("model.py", "samples.npz", "weights.safetensors"):
+        content = (tmp_path / "again" / file).read_bytes()
+        (tmp_path / "again" / file).write_bytes(content + b"\n")
+        changed = [cell.key for cell in cells_of([again], combined, {}, tmp_path)]
+        assert not set(changed) & set(first), file
+        (tmp_path / "again" / file).write_bytes(content)
+
+
+def test_a_file_says_the_same(tmp_path: Path) -> None:
+    plan = tmp_path / "sweep.toml"
+    plan.write_text('[sweep]\nsources = ["model"]\nout = "made"\nseeds = 2\njobs = 1\n[grid]\norder = [3, 2]\nmethod = "last"\n')
+    found = read_plan(plan)
+    assert found == {"sources": [str(tmp_path / "model")], "out": str(tmp_path / "made"), "seeds": 2, "jobs": 1, "order": [3, 2],
+                     "method": "last"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[sweep]\nsources = []\n", "sweep.sources"),
+        ("[sweep]\nsource = []\n", "sweep.source"),
+        ("[made]\n", "made"),
+        ("[", "read"),
+    ],
+)
+def test_a_file_that_means_nothing_is_refused(tmp_path: Path, text: str, word: str) -> None:
+    plan = tmp_path / "sweep.toml"
+    plan.write_text(text)
+    with pytest.raises(UserError, match=word):
+        ssm2edge.sweep(plan)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["--order", "x"], "--order"), (["--method", "none"], "none"), (["--seed", "-1"], "seed"), ([], "--out"),
+     (["--out", "made", "--engine", "processes", "--scheduler", "here"], "scheduler")],
+)  # fmt: skip
+def test_nothing_is_built_of_a_request_at_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model_directory(tmp_path / "model")
+    out = [] if word == "--out" or "--out" in arguments else ["--out", "made"]
+    result = call("sweep", "model", *out, *arguments)
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert not list(tmp_path.glob("made/cells/*"))

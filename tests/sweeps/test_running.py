@@ -1,0 +1,110 @@
+"""Running cells: each once, failures among them, workers that die, sweeps that go on, threads that are shared out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ssm2edge.artifact.sweep import CellRecord, read_cell
+from ssm2edge.sweeps.dispatching import Dispatcher
+from ssm2edge.sweeps.engines import Slots
+from ssm2edge.sweeps.memory import as_many_as_fit, peak_memory, start_peak
+from ssm2edge.sweeps.running import Work, run_cell
+from tests.sweeps import stub_cells
+from tests.sweeps.stub_cells import cells
+
+ONE = Slots(1, 1)
+
+
+def ended(out: Path, count: int, work: Work, slots: Slots = ONE, memory: int | None = None) -> dict[str, CellRecord]:
+    records = list(Dispatcher(slots, memory=memory, work=work).run(cells(out, count)))
+    assert len({record.name for record in records}) == len(records)
+    return {record.name: record for record in records}
+
+
+def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    found = ended(tmp_path, 5, stub_cells.failing)
+    assert [found[f"cell-{seed}"].status for seed in range(5)] == ["done", "failed", "done", "failed", "done"]
+    assert found["cell-1"].error == "The seed is 1; give another one with --seed 2."
+    assert found["cell-3"].error == "ZeroDivisionError: an accident"
+    assert all(record.figures is not None for record in found.values() if record.status == "done")
+    for cell in cells(tmp_path, 5):
+        assert read_cell(cell.record_file) == found[cell.name]
+
+
+def test_a_second_sweep_repeats_what_failed_and_nothing_else(tmp_path: Path) -> None:
+    ended(tmp_path, 5, stub_cells.failing)
+    ended(tmp_path, 6, stub_cells.failing)
+    assert Counter(stub_cells.runs(tmp_path)) == {f"cell-{seed}": 2 if seed in (1, 3) else 1 for seed in range(6)}
+
+
+def test_an_artifact_without_a_whole_record_is_built_no_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a kill between the two."""
+    (cell,) = cells(tmp_path, 1)
+    run_cell(cell, 1, "first", stub_cells.quick)
+    cell.record_file.write_text(cell.record_file.read_text()[:-20])
+    assert cell.finished() is None
+    monkeypatch.setattr("ssm2edge.sweeps.running.open_manifest", lambda path: None)
+    monkeypatch.setattr("ssm2edge.sweeps.running.figures_of", lambda directory, manifest: stub_cells.FIGURES)
+    assert run_cell(cell, 1, "second", stub_cells.quick).status == "done"
+    assert stub_cells.runs(tmp_path) == ["cell-0"]
+
+
+def test_a_record_of_other_content_does_not_count(tmp_path: Path) -> None:
+    (cell,) = cells(tmp_path, 1)
+    run_cell(cell, 1, "first", stub_cells.quick)
+    assert cell.finished() is not None
+    value = json.loads(cell.record_file.read_text())
+    cell.record_file.write_text(json.dumps(value | {"key": "f" * 64}))
+    assert cell.finished() is None
+
+
+def test_as_many_run_as_fit_into_memory() -> None:
+    assert as_many_as_fit(8, None, 100) == as_many_as_fit(8, 10, None) == 8
+    assert as_many_as_fit(8, 30, 100) == 3
+    assert as_many_as_fit(8, 300, 100) == 1
+    assert as_many_as_fit(2, 30, 100) == 2
+
+
+def test_the_peak_of_a_cell_is_its_own() -> None:
+    def peak_of(count: int) -> int:
+        start_peak()
+        held = bytearray(count)
+        held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+        found = peak_memory()
+        assert found is not None
+        return found
+
+    large, small = peak_of(200 << 20), peak_of(1 << 20)
+    assert large - small > 150 << 20
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_takes_only_its_own_cell_with_it(tmp_path: Path) -> None:
+    found = ended(tmp_path, 8, stub_cells.deadly, Slots(2, 1))
+    assert [name for name, record in found.items() if record.status == "failed"] == ["cell-2"]
+    assert "worker processes ended" in str(found["cell-2"].error)
+    # What ran beside it when it died ran again; nothing that had ended did.
+    counts = Counter(stub_cells.runs(tmp_path))
+    assert counts["cell-2"] == 2
+    assert max(counts.values()) == 2
+
+
+@pytest.mark.slow
+def test_threads_are_shared_out(tmp_path: Path) -> None:
+    ended(tmp_path, 3, stub_cells.threaded, Slots(2, 3))
+    assert {file.read_text() for file in tmp_path.glob("threads-*")} == {"3 3"}
+
+
+@pytest.mark.slow
+def test_fewer_run_at_once_where_memory_is_short(tmp_path: Path) -> None:
+    """Two processes of Python with torch do not fit into 300 MB: after the first cells one runs at a time."""
+    found = ended(tmp_path, 8, stub_cells.lasting, Slots(2, 1), memory=300 << 20)
+    assert {record.status for record in found.values()} == {"done"}
+    spans = [tuple(map(float, line.split())) for line in (tmp_path / "spans").read_text().splitlines()]
+    assert len(spans) == 8
+    (_, end), (start, _) = sorted(spans)[-2:]
+    assert end <= start
