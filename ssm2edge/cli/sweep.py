@@ -134,13 +134,13 @@ def cells_to_stderr(quiet: bool) -> Iterator[Callable[[State], None]]:
         return
     if not sys.stderr.isatty():
 
-        def told(state: State) -> None:
+        def write(state: State) -> None:
             if (text := line(state)) is not None:
                 click.echo(f"{text}{_left(state)}", err=True)
             elif state.done:
                 click.echo(f"{state.done} of {state.of} cells are there already.", err=True)
 
-        yield told
+        yield write
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
