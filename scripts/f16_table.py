@@ -84,7 +84,7 @@ class Fits:
             }
             drawn = draw(known, self._sequences, self._matching.seed)
             samples = {name: x[:, : self._length].astype(np.float32) for name, x in drawn.items()}
-        signals = signals_of(samples, task.samples.axes, task.length, task.systems, orders)
+        signals = signals_of(samples, task.samples.axes, min(self._length, task.length), task.systems, orders)
         kind = "spectrum" if way == "spectrum" else "match"
         return calibrate(task.model, task.systems, reduced, signals, kind, "nrmse", self._matching).systems
 
