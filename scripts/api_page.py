@@ -76,9 +76,9 @@ SECTIONS = (
     Section("Sound", "Front ends for recordings.", ssm2edge.audio, ("LogMel", "LogMelStream", "Gate", "Listener", "Heard"), True),
     Section(
         "Retraining",
-        "Training with labels, from a reduced model.",
+        "Training with labels, from a reduced model; and regularisers of your own training loop, which leave less to reduce.",
         ssm2edge.retraining,
-        ("finetune", "Training", "Finetuned"),
+        ("finetune", "Training", "Finetuned", "modal_l1", "hankel_nuclear_norm"),
         True,
     ),
     Section("Errors", "", ssm2edge, ("Error", "UserError", "VerificationError")),

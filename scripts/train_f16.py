@@ -7,6 +7,7 @@ is kept in ``--state`` every few minutes, and a later run goes on from it.
 
     python scripts/train_f16.py FOLDER --state DIR [--steps 16000] [--seed 0]
     python scripts/train_f16.py FOLDER --prepare-only      # samples.npz for the shipped weights
+    python scripts/train_f16.py FOLDER --state DIR --begin models/f16/weights.safetensors --regulariser hankel --output DIR
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from fast_scan import lru_forward
 from long_training import LongRecipe, train
 from model_modules import load_model_module
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from ssm2edge.retraining import hankel_nuclear_norm, modal_l1
 
 MODEL_DIRECTORY = Path(__file__).resolve().parent.parent / "models" / "f16"
 TRAINING = tuple(f"{kind}_Level{level}" for kind in ("FullMSine", "SineSw") for level in (1, 3, 5, 7))
@@ -33,6 +36,7 @@ VALIDATION = "FullMSine_Level6_Validation"
 SCALED_BY = "FullMSine_Level5"
 LENGTH, SKIPPED = 5000, 200
 CALIBRATION, HELD_OUT = 32, 12
+REGULARISERS = {"modal": modal_l1, "hankel": hankel_nuclear_norm}
 
 Recording = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Force ``(time, 1)`` and accelerations ``(time, 3)``."""
@@ -78,7 +82,7 @@ def save_samples(directory: Path, folder: Path) -> None:
 
 
 def take_units(model: Any, force: float, accelerations: Tensor) -> None:
-    """Fold the scales of the signals into encoder and head: the model takes newtons from there on."""
+    """Fold the scales of the signals into encoder and head: the model takes newtons from there on; inverse scales undo it."""
     with torch.no_grad():
         model.encoder.weight /= force
         model.decoder.weight *= accelerations[:, None]
@@ -94,13 +98,17 @@ def take_units(model: Any, force: float, accelerations: Tensor) -> None:
 @click.option("--batch", default=2, show_default=True)
 @click.option("--rate", default=2e-3, show_default=True)
 @click.option("--dynamics-rate", default=1e-3, show_default=True)
+@click.option("--warmup", default=300, show_default=True, help="Steps of the linear start.")
+@click.option("--begin", type=click.Path(exists=True, path_type=Path), help="Weights to begin with, as --output holds them.")
+@click.option("--regulariser", type=click.Choice(list(REGULARISERS)), help="A term of the loss that asks for fewer modes.")
+@click.option("--weight", default=1e-2, show_default=True, help="Of the regulariser.")
 @click.option("--half/--single", default=True, show_default=True, help="Matrix products in bfloat16.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--minutes", default=3.0, show_default=True, help="Between checkpoints.")
 @click.option("--output", type=click.Path(path_type=Path), default=MODEL_DIRECTORY, show_default=False)
 def main(
     folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, batch: int, rate: float, dynamics_rate: float,
-    half: bool, seed: int, minutes: float, output: Path,
+    warmup: int, begin: Path | None, regulariser: str | None, weight: float, half: bool, seed: int, minutes: float, output: Path,
 ) -> None:  # fmt: skip
     """Train, print fits on the validation recording now and then, write weights.safetensors and samples.npz."""
     output.mkdir(parents=True, exist_ok=True)
@@ -116,6 +124,9 @@ def main(
     answers = [torch.from_numpy(measured / scales) for _, measured in recordings]
     force, measured = read(folder, VALIDATION)
     model = load_model_module(MODEL_DIRECTORY).make()
+    if begin is not None:
+        model.load_state_dict(load_file(begin))
+        take_units(model, 1 / force_scale, torch.from_numpy(1 / scales))
     for block in model.layers:
         block.lru.forward = functools.partial(lru_forward, block.lru)
     # The sum over layers stays in single precision while the matrix products are of bfloat16.
@@ -133,7 +144,7 @@ def main(
             predicted = model(torch.stack([forces[source][part] for source, part in parts])).float()
         wanted = torch.stack([answers[source][part] for source, part in parts])
         loss: Tensor = (predicted - wanted)[:, SKIPPED:].square().mean()
-        return loss
+        return loss if regulariser is None else loss + weight * REGULARISERS[regulariser](model).float()
 
     def judge() -> dict[str, float]:
         with torch.no_grad():
@@ -141,7 +152,7 @@ def main(
         each = fits(predicted, measured)
         return {f"fit {index + 1}": float(fit) for index, fit in enumerate(each)} | {"mean fit": float(each.mean())}
 
-    figures = train(model, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, 0.01, minutes=minutes), state, resume)
+    figures = train(model, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, 0.01, warmup, minutes), state, resume)
     take_units(model, force_scale, torch.from_numpy(scales))
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
     save_samples(output, folder)

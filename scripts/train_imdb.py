@@ -88,16 +88,23 @@ def tensors(reviews: Sequence[bytes], device: str) -> Batch:
 
 
 def accuracy(model: nn.Module, reviews: Sequence[bytes], labels: NDArray[np.int64], device: str, symbols: int = 65536) -> float:
-    """Return the share of right answers; reviews of like lengths are answered together."""
-    order, right, start = np.argsort([len(review) for review in reviews], kind="stable"), 0, 0
+    """Return the share of right answers."""
+    return float(right_answers(model, reviews, labels, device, symbols).mean())
+
+
+def right_answers(
+    model: nn.Module, reviews: Sequence[bytes], labels: NDArray[np.int64], device: str, symbols: int = 65536
+) -> NDArray[np.bool_]:
+    """Return whether each answer is right; reviews of like lengths are answered together."""
+    order, right, start = np.argsort([len(review) for review in reviews], kind="stable"), np.zeros(len(reviews), bool), 0
     with torch.no_grad():
         while start < len(order):
             # As many as fit, by the length of the longest among them.
             count = max(1, symbols // len(reviews[order[min(len(order) - 1, start + symbols // len(reviews[order[start]]))]]))
             chosen = order[start : start + count]
             answers = model(*tensors([reviews[index] for index in chosen], device)).argmax(-1).cpu().numpy()
-            right, start = right + int((answers == labels[chosen]).sum()), start + count
-    return right / len(reviews)
+            right[chosen], start = answers == labels[chosen], start + count
+    return right
 
 
 def save_samples(directory: Path, training: Sequence[bytes], test: Sequence[bytes], labels: NDArray[np.int64]) -> None:

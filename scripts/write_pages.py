@@ -19,6 +19,8 @@ import calibration_table
 import click
 import compare_reductions
 import devices_table
+import f16_table
+import imdb_table
 import latency.table
 import streams_table
 import synthetic_table
@@ -56,6 +58,10 @@ TABLES = (
     Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
     Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
     Table("docs/results.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
+    Table("docs/results.md", "modes", lambda: f16_table.markdown(figures(f16_table.RESULTS))),
+    Table("models/f16/README.md", "modes", lambda: f16_table.markdown(figures(f16_table.RESULTS))),
+    Table("docs/results.md", "reviews", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
+    Table("models/imdb/README.md", "accuracies", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ssm2edge.bounds.errors import BoundError
 from ssm2edge.systems.norms import h2_error, h2_norm
-from ssm2edge.systems.response import impulse_response
+from ssm2edge.systems.response import channel_responses
 from ssm2edge.systems.system import System
 
 OVERSAMPLING = 8
@@ -75,7 +75,7 @@ def _taps(systems: list[System], horizon: int | None) -> tuple[Tensor, Tensor]:
         if not float(system.poles.abs().max()) < 1:
             raise BoundError("The output bound needs stable layers.")
     if horizon is not None:
-        taps = torch.cat([impulse_response(system, horizon + 1) for system in systems])[:, 0, 0]
+        taps = torch.cat([channel_responses(system, horizon + 1) for system in systems])
         return taps, taps.new_zeros(len(taps))
     length = SHORTEST
     while True:
@@ -83,7 +83,7 @@ def _taps(systems: list[System], horizon: int | None) -> tuple[Tensor, Tensor]:
         if length >= LONGEST or float(tail.max()) < NEGLIGIBLE_TAIL:
             break
         length *= 2
-    return torch.cat([impulse_response(system, length) for system in systems])[:, 0, 0], tail
+    return torch.cat([channel_responses(system, length) for system in systems]), tail
 
 
 def _tail(system: System, length: int) -> Tensor:

@@ -17,7 +17,7 @@ from ssm2edge.calibration.weighted import WeightedTarget, fit_poles, fitted
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.balanced import put
 from ssm2edge.reduction.sections import sections_of, slowest_decay
-from ssm2edge.systems.response import siso_taps
+from ssm2edge.systems.response import channel_responses
 from ssm2edge.systems.system import System, concatenate, siso_bank
 from ssm2edge.workers import equal_spans, workers
 
@@ -72,8 +72,7 @@ def _calibrated(system: System, reduced: System, spectra: Spectra, feedthrough: 
 def target_of(system: System, spectra: Spectra) -> WeightedTarget:
     """Return the response that a bank should have, weighted by the power of its inputs; weights have mean one per channel."""
     taps = spectra.length - 1
-    impulse = torch.cat((system.D[..., 0], siso_taps(system.poles, system.residues, taps)), dim=-1)
-    response = torch.fft.rfft(impulse, n=2 * spectra.length)
+    response = torch.fft.rfft(channel_responses(system, spectra.length), n=2 * spectra.length)
     mean = spectra.power.mean(-1, keepdim=True)
     heard = spectra.power > SILENT * mean
     power: Tensor = torch.where(heard, spectra.power, torch.ones_like(mean))

@@ -19,6 +19,7 @@ from ssm2edge.layers.contract import (
     Wrapper,
     around,
 )
+from ssm2edge.layers.differentiable import differentiable_systems
 from ssm2edge.layers.finding import check_lengths, check_stable, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
 from ssm2edge.layers.held import Held
 from ssm2edge.layers.mimo_block import ReducedMimo
@@ -61,6 +62,7 @@ __all__ = [
     "check_lengths",
     "check_stable",
     "describe_blocks",
+    "differentiable_systems",
     "exchange_block",
     "exportable",
     "find_layers",

@@ -97,7 +97,7 @@ class DSSLibrary:
         LayerError
             If a parameter is at fault, or a softmax has no length.
         """
-        kernel, skip = module.get_submodule("kernel"), skip_of(module).detach().cpu().double()
+        kernel, skip = module.get_submodule("kernel"), skip_of(module).cpu().double()
         check_finite((*((name, getattr(kernel, name)) for name in _stored(kernel)), ("D", skip)))
         return systems_of(module, _heads(kernel, _version(module), _longest(module)), skip)
 
@@ -118,7 +118,7 @@ class DSSLibrary:
 
 
 def _heads(kernel: nn.Module, version: str, length: int | None) -> Heads:
-    values = {name: getattr(kernel, name).detach().cpu().double() for name in _stored(kernel)}
+    values = {name: getattr(kernel, name).cpu().double() for name in _stored(kernel)}
     modes = _modes(values, version, float(getattr(kernel, "max_real_Lambda", 1e-4)))
     weights, log_dt = values["W"], values["log_dt"]
     channels = len(log_dt)

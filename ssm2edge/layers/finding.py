@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from ssm2edge.layers.calls import common_rate, rate_of, takes_rate
@@ -218,8 +219,10 @@ def name_of(path: str, part: str, module: nn.Module) -> str:
 
 
 def read_systems(path: str, module: nn.Module, library: LayerLibrary) -> Mapping[str, System]:
+    """Read the systems of a layer as they are; see :mod:`ssm2edge.layers.differentiable` for those that follow its parameters."""
     try:
-        return library.read(module)
+        with torch.no_grad():
+            return library.read(module)
     except LayerError as error:
         raise LayerError(f"Layer {path or '(the model)'} ({library.name}) cannot be read: {error}") from error
 

@@ -69,7 +69,7 @@ class LRULibrary:
         poles = torch.exp(torch.complex(-nu, theta))
         B, C = _complex(module, "B"), _complex(module, "C")
         skip = _tensors(module).get("D")
-        D = torch.zeros(len(C), B.shape[-1]).double() if skip is None else skip.detach().cpu().double()
+        D = torch.zeros(len(C), B.shape[-1]).double() if skip is None else skip.cpu().double()
         if D.ndim < 2 and D.numel() in (1, len(C)) and len(C) == B.shape[-1]:
             D = torch.diag(D.expand(len(C)))
         if len(B) != len(nu) or theta.shape != nu.shape or C.shape[-1] != len(nu) or tuple(D.shape) != (len(C), B.shape[-1]):
@@ -117,11 +117,11 @@ def _logarithm(module: nn.Module, name: str) -> Tensor | None:
 def _exponential(module: nn.Module, name: str) -> Tensor:
     stored = _logarithm(module, name)
     assert stored is not None  # asked for before
-    return stored.detach().cpu().double().exp().flatten()
+    return stored.cpu().double().exp().flatten()
 
 
 def _with_squares(system: System, poles: Tensor, V: Tensor, W: Tensor) -> System:
-    V, W = (x.detach().cpu().double() for x in (V, W))
+    V, W = (x.cpu().double() for x in (V, W))
     modes = len(poles)
     # V s = Vr Re x + Vi Im x = 2 Re(((Vr - i Vi) / 2) x), on the stored mode and its conjugate, the upper one first.
     half = torch.complex(V[:, :modes], -V[:, modes:]) / 2
@@ -140,10 +140,12 @@ def _that_answers_as(module: nn.Module, shape: tuple[int, ...], candidates: Sequ
         If none does.
     """
     u = input_like(module, shape, seed=0)
-    answer = answer_of(module, u)
+    with torch.no_grad():
+        answer = answer_of(module, u)
     y = answer[0] if isinstance(answer, tuple | list) else answer
     for system in candidates:
-        expected = simulate(system, u.detach().cpu().double().mT)[0].mT
+        with torch.no_grad():
+            expected = simulate(system, u.detach().cpu().double().mT)[0].mT
         if isinstance(y, Tensor) and y.shape == expected.shape:
             difference = float(relative((y.detach().cpu().double() - expected).abs().max(), expected.abs().max()))
             if difference <= TOLERANCE:

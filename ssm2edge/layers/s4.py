@@ -96,7 +96,7 @@ class S4Library:
         LayerError
             If a parameter is at fault, or the layer has an unknown option.
         """
-        skip = skip_of(module).detach().cpu().double()
+        skip = skip_of(module).cpu().double()
         check_finite([("D", skip)])
         return systems_of(module, read_heads(module.get_submodule("kernel"), _longest(module), rate_of(module)), skip)
 

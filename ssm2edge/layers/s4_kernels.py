@@ -53,7 +53,7 @@ def read_kernel(kernel: nn.Module) -> Kernel:
         If a parameter is not finite, of another shape, or under an unknown transform.
     """
     names = (*SHARED, *COMPLEX, LOW_RANK)
-    values = {name: value.detach().cpu().double() for name in names if isinstance(value := getattr(kernel, name, None), Tensor)}
+    values = {name: value.cpu().double() for name in names if isinstance(value := getattr(kernel, name, None), Tensor)}
     check_finite(values.items())
     real = "A_imag" not in values
     A, C = -_transformed(kernel, "real_transform", "exp", values["A_real"]), values["C"]

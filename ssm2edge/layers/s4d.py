@@ -72,8 +72,8 @@ class S4DLibrary:
             If a weight is not finite.
         """
         kernel = module.get_submodule("kernel")
-        values = {name: getattr(kernel, name).detach().cpu().double() for name in KERNEL_PARAMETERS}
-        skip = getattr(module, "D").detach().cpu().double()  # noqa: B009  (D is registered at run time, unknown to type checkers)
+        values = {name: getattr(kernel, name).cpu().double() for name in KERNEL_PARAMETERS}
+        skip = getattr(module, "D").cpu().double()  # noqa: B009  (D is registered at run time, unknown to type checkers)
         check_finite((*values.items(), ("D", skip)))
         continuous = torch.complex(-values["log_A_real"].exp(), values["A_imag"])
         poles, gains = zero_order_hold(continuous, values["log_dt"].exp().unsqueeze(-1))

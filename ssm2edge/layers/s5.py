@@ -136,8 +136,8 @@ class S5Library:
             or shapes["log_step"] not in ((states,), (states, 1))
         ):
             raise LayerError(f"its parameters have the names of an S5 layer but not the shapes: {shapes}.")
-        poles, B, outputs = (x.detach().cpu() for x in _discrete(module))
-        D = torch.diag(module.get_parameter("D").detach().cpu().double())
+        poles, B, outputs = (x.cpu() for x in _discrete(module))
+        D = torch.diag(module.get_parameter("D").cpu().double())
         systems = [
             reading_after(from_real_part(poles, B, C, skip))
             for C, skip in zip(torch.split(outputs, states, dim=1), (D, torch.zeros_like(D)), strict=False)

@@ -81,7 +81,7 @@ class S5PytorchLibrary:
                 "compile theirs: load the weights into a newer one)."
             )
         B, C = _matrices(ssm)
-        D, modes, step = (ssm.get_parameter(name).detach().cpu() for name in ("D", "Lambda", "log_step"))
+        D, modes, step = (ssm.get_parameter(name).cpu() for name in ("D", "Lambda", "log_step"))
         count, directions = len(modes), 2 if ssm.bidir else 1
         if B.shape != (count, len(D)) or C.shape != (len(D), directions * count) or step.shape != modes.shape:
             raise LayerError(

@@ -11,8 +11,8 @@ from ssm2edge.layers.contract import LayerError
 
 
 def as_complex(stored: Tensor) -> Tensor:
-    """Return a complex parameter, or a real one whose last axis is (real, imaginary), as complex128 on the CPU, detached."""
-    value = stored.detach().cpu()
+    """Return a complex parameter, or a real one whose last axis is (real, imaginary), as complex128 on the CPU."""
+    value = stored.cpu()
     return value.to(torch.complex128) if value.is_complex() else torch.view_as_complex(value.double().contiguous())
 
 

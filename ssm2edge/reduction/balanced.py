@@ -84,12 +84,25 @@ def balance(system: System, order: int, horizon: int | None) -> Balancing:
         return Balancing(**parts, M=None)
     P = real_controllability_gramian(system, horizon)
     Q = real_observability_gramian(system, horizon)
+    T, W = balancing_projectors(P, Q, order)
+    dense = to_dense(system)
+    return Balancing(system.poles, dense.B, dense.C, dense.D, dense.M, T=T, W=W)
+
+
+def balancing_projectors(P: Tensor, Q: Tensor, order: int) -> tuple[Tensor, Tensor]:
+    """Return T and W, ``(*batch, n, order)``, with ``W^T P W = T^T Q T`` the diagonal of the leading Hankel singular values.
+
+    Parameters
+    ----------
+    P, Q
+        Controllability and observability Gramians, ``(*batch, n, n)`` float64.
+    order
+        Columns of both.
+    """
     L, K = square_root(P), square_root(Q)
     U, sv, Vh = torch.linalg.svd(K.mT @ L)
     scale = _inverse_roots(sv, order)
-    T, W = L @ Vh.mT[..., :order] * scale, K @ U[..., :order] * scale
-    dense = to_dense(system)
-    return Balancing(system.poles, dense.B, dense.C, dense.D, dense.M, T=T, W=W)
+    return L @ Vh.mT[..., :order] * scale, K @ U[..., :order] * scale
 
 
 def _balance_channels(system: System, order: int, horizon: int | None) -> Balancing:

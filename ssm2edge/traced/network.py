@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind
 
 from ssm2edge.systems.mimo_form import to_mimo_sections
 from ssm2edge.systems.real_coordinates import swap_indices
-from ssm2edge.systems.response import impulse_response, pole_sequences
+from ssm2edge.systems.response import channel_responses, pole_sequences
 from ssm2edge.systems.system import System
 from ssm2edge.traced.errors import ExportError
 
@@ -107,7 +107,7 @@ def filtered(system: System, u: Tensor) -> Tensor:
     if not system.batch_shape:
         return _simulated(system, u)
     length = u.shape[-1]
-    kernel = impulse_response(system, length)[:, 0, 0].to(u.dtype)
+    kernel = channel_responses(system, length).to(u.dtype)
     return _convolved(kernel, u)
 
 
