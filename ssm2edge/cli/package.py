@@ -37,8 +37,9 @@ def package(directory: Path, target: str, out: Path, name: str | None, force: bo
         click.echo(f"{out}: stream.device.onnx and ports.json; {error:.0e} off stream.onnx on held-out sequences.")
         return
     if target == "web":
-        size = import_firmware().package_web(open_artifact(directory), out, name, force)
-        click.echo(f"{out}: a module of JavaScript with {size / 1e3:.0f} KB of WebAssembly.")
+        found = import_firmware().package_web(open_artifact(directory), out, name, force)
+        engine = "onnxruntime-web, which you bring" if found.wasm is None else f"{found.wasm / 1e3:.0f} KB of WebAssembly"
+        click.echo(f"{out}: a module for browsers and Node, with {engine}; for its page: python3 -m http.server -d {out}")
         return
     firmware = import_firmware().package(open_artifact(directory), out, name, force)
     click.echo(f"{out}: {firmware.names.model}.h and {firmware.names.model}.c; `make check` there compiles and tests them.")

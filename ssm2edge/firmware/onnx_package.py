@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssm2edge.artifact import Artifact
 from ssm2edge.firmware.comparing import blocks_of, largest_error, run_stream
@@ -35,6 +38,41 @@ def package_onnx(artifact: Artifact, out: str | os.PathLike[str], force: bool = 
     FirmwareError
         If the model does not stream, the device graph gives other answers, or the folder is taken or cannot be written.
     """
+    files, error = device_files(artifact)
+    page = filled("device.md", graph=NAME, version=artifact.manifest.tool.get("ssm2edge", ""), error=f"{error:.0e}")
+    publish(Path(out), {NAME: files.graph, PORTS: files.ports_json, "README.md": page}, force)
+    return error
+
+
+@dataclass(frozen=True)
+class DeviceFiles:
+    """The device graph and its ports.
+
+    Attributes
+    ----------
+    graph
+        Bytes of the ONNX file.
+    ports
+        Names, shapes, types, axes of time and states.
+    """
+
+    graph: bytes
+    ports: Mapping[str, Any]
+
+    @property
+    def ports_json(self) -> str:
+        """The ports as text."""
+        return json.dumps(self.ports, indent=2) + "\n"
+
+
+def device_files(artifact: Artifact) -> tuple[DeviceFiles, float]:
+    """Return the device graph of an artifact, and its largest difference from stream.onnx as `package_onnx` does.
+
+    Raises
+    ------
+    FirmwareError
+        If the model does not stream, or the device graph gives other answers.
+    """
     if artifact.stream is None:
         raise FirmwareError(
             f"{artifact.directory} does not stream, so there is no device graph: {artifact.manifest.streaming.reason}"
@@ -42,15 +80,13 @@ def package_onnx(artifact: Artifact, out: str | os.PathLike[str], force: bool = 
     task = artifact.manifest.task or {}
     more = {key: task[key] for key in ("classes", "front_end") if task.get(key)}
     model = device_graph(artifact.stream, more)
-    content, described = model.SerializeToString(), ports(model)
+    content = model.SerializeToString()
     error = _compared(artifact, artifact.stream, content)
     if error > LIMIT:
         raise FirmwareError(
             f"The device graph of {artifact.directory} differs by {error:.1e} from stream.onnx; nothing was written."
         )
-    page = filled("device.md", graph=NAME, version=artifact.manifest.tool.get("ssm2edge", ""), error=f"{error:.0e}")
-    publish(Path(out), {NAME: content, PORTS: json.dumps(described, indent=2) + "\n", "README.md": page}, force)
-    return error
+    return DeviceFiles(content, ports(model)), error
 
 
 def _compared(artifact: Artifact, stream: Path, content: bytes) -> float:

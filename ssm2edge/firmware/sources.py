@@ -76,14 +76,14 @@ class Extra:
     helpers: frozenset[str] = field(default_factory=frozenset)
 
 
-def template(name: str) -> str:
-    """Return the text of a C file of this package."""
-    return (resources.files("ssm2edge.firmware") / "c" / name).read_text(encoding="utf-8")
+def template(name: str, folder: str = "c") -> str:
+    """Return the text of a file of this package."""
+    return (resources.files("ssm2edge.firmware") / folder / name).read_text(encoding="utf-8")
 
 
-def filled(file: str, **values: object) -> str:
-    """Return the text of a C file of this package with values in the place of ``@name@``."""
-    text = template(file)
+def filled(file: str, folder: str = "c", /, **values: object) -> str:
+    """Return the text of a file of this package with values in the place of ``@name@``."""
+    text = template(file, folder)
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text

@@ -15,9 +15,10 @@ from ssm2edge.firmware.comparing import blocks_of, largest_error, run_stream
 from ssm2edge.firmware.cortex import BOARDS, CortexRun, run_on_cortex
 from ssm2edge.firmware.driver import Array, Blocks, Program, sound_program, step_program
 from ssm2edge.firmware.host import HostRun, run_on_host
-from ssm2edge.firmware.node import run_in_node
+from ssm2edge.firmware.node import hear_in_node, run_in_node
 from ssm2edge.firmware.package import Firmware, firmware_of
 from ssm2edge.firmware.sources import struct_bytes
+from ssm2edge.firmware.web_package import web_files
 from ssm2edge.verification import Check, Verdict
 from ssm2edge.verification.check import within
 from ssm2edge.verification.subject import LIMITS
@@ -38,7 +39,7 @@ TIMED = 20_000
 FRAMES = 200
 """Frames of the sound that goes through a front end."""
 
-Outputs = Sequence[Mapping[str, Array]]
+Files = Mapping[str, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
     report("onnxruntime")
     expected = run_stream(artifact.stream, sequences)
     report(target)
-    run = _run_web(firmware, sequences) if target == WEB else _run(step_program(firmware.step, firmware.names), target, sequences)
+    program = step_program(firmware.step, firmware.names)
+    files = web_files(artifact, firmware.names.model) if target == WEB else {}
+    run = _run_web(files, program, sequences) if target == WEB else _run(program, target, sequences)
     checks, start = list[Check](), 0
     samples, block = sum(len(next(iter(part.values()))) for part in sequences), firmware.step.signature.block or 1
     for group, parts in groups.items():
@@ -87,10 +90,13 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
         checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" and target != WEB else SHORT_LIMIT, detail))
         start = stop
     whole = run
-    if firmware.sound is not None and target != WEB:
+    if firmware.sound is not None:
         report(f"{target}.sound")
-        found, whole = _hear(artifact.stream, firmware, firmware.sound, target)
-        checks.append(found)
+        if target == WEB:
+            checks.append(_hear_web(artifact.stream, firmware, firmware.sound, files))
+        else:
+            found, whole = _hear(artifact.stream, firmware, firmware.sound, target)
+            checks.append(found)
     worst = max((check.figure for check in checks if check.figure is not None), default=0.0)
     digest = artifact.manifest.files["stream.onnx"].sha256
     ram = struct_bytes(firmware.step)
@@ -109,9 +115,9 @@ def _run(program: Program, target: str, sequences: Sequence[Blocks]) -> HostRun 
         return run_on_cortex(program, target, sequences, Path(folder))
 
 
-def _run_web(firmware: Firmware, sequences: Sequence[Blocks]) -> HostRun:
+def _run_web(files: Files, program: Program, sequences: Sequence[Blocks]) -> HostRun:
     with tempfile.TemporaryDirectory() as folder:
-        return run_in_node(firmware, sequences, Path(folder))
+        return run_in_node(files, program, sequences, Path(folder))
 
 
 def _emulated(error: float, samples: int, run: HostRun | CortexRun, digest: str) -> DeviceRecord:
@@ -121,23 +127,47 @@ def _emulated(error: float, samples: int, run: HostRun | CortexRun, digest: str)
 
 
 def _hear(stream: Path, firmware: Firmware, sound: LogMel, target: str) -> tuple[Check, HostRun | CortexRun]:
-    """Compare answers to samples of a microphone with those to the front end's frames: a rising tone, noise and silence."""
-    hop, calls = sound.hop, FRAMES + -(-sound.window // sound.hop)
-    time = np.arange(calls * hop) / sound.sample_rate
-    loudness = np.where(np.arange(len(time)) % (40 * hop) < 30 * hop, 0.3, 0.0)
-    tone = np.sin(2 * np.pi * 0.2 * sound.sample_rate * time**2 / time[-1])
-    noise = np.random.default_rng(0).standard_normal(len(time))
-    samples = np.clip((loudness * tone + 0.05 * loudness * noise) * 32768, -32768, 32767).astype(np.int16)
-    frames = sound.frames(samples.astype(np.float32) / 32768)
-    (expected,) = run_stream(stream, [{firmware.step.inputs[0].name: frames}])
+    """Compare answers to samples of a microphone with those to the front end's frames."""
+    hop = sound.hop
+    samples = _sound(sound)
+    expected = _heard(stream, firmware, sound, samples)
     program = sound_program(firmware.step, firmware.names, sound)
-    run = _run(program, target, [{"samples": samples.reshape(calls, hop)}])
+    run = _run(program, target, [{"samples": samples.reshape(-1, hop)}])
     first = -(-sound.window // hop) - 1
-    count = min(len(frames), calls - first)
+    count = min(len(next(iter(expected.values()))), len(samples) // hop - first)
     found = {name: value[first : first + count] for name, value in run.outputs[0].items()}
-    error = largest_error([found], [{name: value[:count] for name, value in expected.items()}])
+    return _sounds(target, samples, found, {name: value[:count] for name, value in expected.items()}), run
+
+
+def _hear_web(stream: Path, firmware: Firmware, sound: LogMel, files: Files) -> Check:
+    samples = _sound(sound)
+    expected = _heard(stream, firmware, sound, samples)
+    program = step_program(firmware.step, firmware.names)
+    with tempfile.TemporaryDirectory() as folder:
+        found = hear_in_node(files, program, samples / 32768, Path(folder))
+    return _sounds(WEB, samples, found, expected)
+
+
+def _sound(front_end: LogMel) -> Array:
+    """Return 16-bit samples: a rising tone, noise and silence."""
+    hop, calls = front_end.hop, FRAMES + -(-front_end.window // front_end.hop)
+    time = np.arange(calls * hop) / front_end.sample_rate
+    loudness = np.where(np.arange(len(time)) % (40 * hop) < 30 * hop, 0.3, 0.0)
+    tone = np.sin(2 * np.pi * 0.2 * front_end.sample_rate * time**2 / time[-1])
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    samples: Array = np.clip((loudness * tone + 0.05 * loudness * noise) * 32768, -32768, 32767).astype(np.int16)
+    return samples
+
+
+def _heard(stream: Path, firmware: Firmware, front_end: LogMel, samples: Array) -> Mapping[str, Array]:
+    frames = front_end.frames(samples.astype(np.float32) / 32768)
+    (expected,) = run_stream(stream, [{firmware.step.inputs[0].name: frames}])
+    return expected
+
+
+def _sounds(target: str, samples: Array, found: Mapping[str, Array], expected: Mapping[str, Array]) -> Check:
     detail = f"{len(samples):,} samples of a microphone, against the front end and stream.onnx in onnxruntime"
-    return within(f"{target}.sound", error, SHORT_LIMIT, detail), run
+    return within(f"{target}.sound", largest_error([found], [expected]), SHORT_LIMIT, detail)
 
 
 def _groups(artifact: Artifact, firmware: Firmware, target: str) -> dict[str, list[Blocks]]:

@@ -1,118 +1,129 @@
-"""The folder for the web: the step as WebAssembly without imports, and a module of JavaScript that streams through it."""
+"""The folder for the web: a module of JavaScript for browsers and Node, its engines, and a page that shows the model at work."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssm2edge.artifact import Artifact
-from ssm2edge.firmware.language import c_type
-from ssm2edge.firmware.package import Firmware, firmware_of
+from ssm2edge.firmware.errors import FirmwareError
+from ssm2edge.firmware.graph import read_graph
+from ssm2edge.firmware.language import c_name
+from ssm2edge.firmware.onnx_package import NAME, PORTS, device_files
 from ssm2edge.firmware.publishing import publish
-from ssm2edge.firmware.sources import filled, template, write_header, write_source
-from ssm2edge.firmware.tools import STRICT, find_tool, run_tool
-from ssm2edge.firmware.views import Buffer
-from ssm2edge.runtime.ports import Port
+from ssm2edge.firmware.sources import Names, filled, template
+from ssm2edge.firmware.step import make_step
+from ssm2edge.firmware.web_description import describe
+from ssm2edge.firmware.web_example import example
+from ssm2edge.firmware.web_module import FOLDER, compiled
 
-FLAGS = ("--target=wasm32", "-nostdlib", "-ffreestanding", "-fno-builtin", "-O3")
-"""Without -msimd128, under which clang 14 compiles depthwise convolutions to code that gives other numbers."""
-LINKED = ("-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536")
-MEND = "install clang and lld"
-LONGEST = 1024
-"""Samples of a microphone that one call takes; the module of JavaScript has the same number."""
+OFFLINE = "offline.onnx"
+SCRIPTS = (
+    "errors.js", "files.js", "index.d.ts", "index.js", "listener.js", "log_mel.js", "model.js", "onnx_engine.js", "ports.js",
+    "recordings.js", "snapshot.js", "stream.js", "wasm_engine.js",
+)  # fmt: skip
+"""Files of the module, alike for all models."""
+PAGE = (
+    "board.js", "charts.js", "check.js", "index.html", "microphone.js", "page.css", "page.js", "page_samples.js", "page_sound.js",
+    "status.js",
+)  # fmt: skip
+"""Files of the page and of the test."""
 
-HEAR = """static int16_t sound_block[@longest@];
-EXPORT(sound_place) void *web_sound_place(void) { return sound_block; }
-EXPORT(hear) int web_hear(int count) { return @name@_hear(&the_stream, sound_block, count, @outputs@); }
-"""
+
+@dataclass(frozen=True)
+class WebPackage:
+    """A folder that was written.
+
+    Attributes
+    ----------
+    wasm
+        Bytes of the module of WebAssembly; None for a model that does not stream, which needs onnxruntime-web.
+    """
+
+    wasm: int | None
 
 
-def package_web(artifact: Artifact, out: str | os.PathLike[str], name: str | None = None, force: bool = False) -> int:
+def package_web(artifact: Artifact, out: str | os.PathLike[str], name: str | None = None, force: bool = False) -> WebPackage:
     """Write the folder of an artifact for browsers and Node, whole or not at all.
-
-    Returns
-    -------
-    int
-        Bytes of the module of WebAssembly.
 
     Raises
     ------
     FirmwareError
-        If the artifact has no C form, clang is missing, or the folder is taken or cannot be written.
+        If the streaming graph has no C form, clang is missing, or the folder is taken or cannot be written.
     """
-    firmware = firmware_of(artifact, name)
-    files = web_files(firmware)
-    publish(Path(out), files, force)
-    return len(files[f"{firmware.names.model}.wasm"])
+    if name is not None and c_name(name) != name:
+        raise FirmwareError(f"{name!r} cannot be the name of the model in C: give one such as {c_name(name)}.")
+    model = name or c_name(artifact.directory.resolve().name)
+    files = web_files(artifact, model)
+    shown = example(artifact)
+    wasm = files.get(f"{model}.wasm")
+    size = None if wasm is None else len(wasm)
+    more: dict[str, str | bytes] = {page: template(page, FOLDER) for page in PAGE}
+    more["example.json"] = json.dumps(shown) + "\n"
+    more["README.md"] = _readme(artifact, model, size)
+    publish(Path(out), {**files, **more}, force)
+    return WebPackage(size)
 
 
-def web_files(firmware: Firmware) -> dict[str, str | bytes]:
-    """Return the files of the folder by name."""
-    model = firmware.names.model
-    return {f"{model}.wasm": compiled(firmware), f"{model}.mjs": _module(firmware), f"{model}.d.mts": template("web.d.ts")}
+def web_files(artifact: Artifact, name: str) -> dict[str, str | bytes]:
+    """Return the files of the module by name."""
+    files: dict[str, str | bytes] = {script: template(script, FOLDER) for script in SCRIPTS}
+    files[OFFLINE] = artifact.offline.read_bytes()
+    named: dict[str, str | None] = {"wasm": None, "stream": None, "ports": None, "offline": OFFLINE}
+    signature = ports = None
+    if artifact.stream is not None:
+        step = make_step(read_graph(artifact.stream))
+        device, _ = device_files(artifact)
+        signature, ports = step.signature, device.ports
+        named |= {"wasm": f"{name}.wasm", "stream": NAME, "ports": PORTS}
+        files |= {f"{name}.wasm": compiled(step, Names.of(step, name)), NAME: device.graph, PORTS: device.ports_json}
+    files["package.json"] = _text(_npm(name)) + "\n"
+    described = describe(artifact, name, signature, ports) | {"files": named}
+    files["description.js"] = f"// Made by ssm2edge: all that stands in this folder.\nexport default {_text(described)};\n"
+    return files
 
 
-def compiled(firmware: Firmware) -> bytes:
-    """Return the module of WebAssembly."""
-    compiler = find_tool(("clang",), MEND)
-    find_tool(("wasm-ld",), MEND)
-    step, names = firmware.step, firmware.names
-    model, ports = names.model, [*step.inputs, *step.outputs]
-    blocks = [f"{names.ports[buffer.name]}_block" for buffer in ports]
-    struct = "sound" if firmware.sound else "stream"
-    hear = HEAR.replace("@longest@", str(LONGEST)).replace("@name@", model)
-    text = filled(
-        "web.c",
-        name=model,
-        struct=f"{model}_{struct}",
-        init=f"{model}_{'sound_init' if firmware.sound else 'init'}",
-        member=".stream" if firmware.sound else "",
-        buffers="\n".join(f"static {c_type(b.dtype)} {block}[{b.size}];" for b, block in zip(ports, blocks, strict=True)),
-        arguments=", ".join(blocks),
-        places="\n".join(f"    case {place}: return {block};" for place, block in enumerate(blocks)),
-        hear=hear.replace("@outputs@", ", ".join(blocks[len(step.inputs) :])) if firmware.sound else "",
-    )
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        files = {
-            f"{model}.h": write_header(step, names, (), firmware.front_end),
-            f"{model}.c": write_source(step, names, (), firmware.front_end),
-            "web.c": text,
-            "math.h": template("web_math.h"),
-            "string.h": template("web_string.h"),
-        }
-        for file, written in files.items():
-            (folder / file).write_text(written, encoding="utf-8")
-        run_tool([compiler, *STRICT, *FLAGS, "-isystem", ".", f"{model}.c", "web.c", *LINKED, "-o", "module.wasm"], folder)
-        return (folder / "module.wasm").read_bytes()
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _module(firmware: Firmware) -> str:
-    step, signature = firmware.step, firmware.step.signature
+def _npm(name: str) -> dict[str, Any]:
+    return {
+        "name": name.replace("_", "-"),
+        "version": "1.0.0",
+        "private": True,
+        "type": "module",
+        "exports": {".": {"types": "./index.d.ts", "default": "./index.js"}, "./*": "./*"},
+        "scripts": {"test": "node check.js"},
+        "peerDependencies": {"onnxruntime-web": "*"},
+        "peerDependenciesMeta": {"onnxruntime-web": {"optional": True}},
+    }
+
+
+def _readme(artifact: Artifact, name: str, wasm: int | None) -> str:
+    streams = wasm is not None
+    front_end = (artifact.manifest.task or {}).get("front_end")
     return filled(
-        "web.mjs",
-        name=firmware.names.model,
-        block=signature.block or 1,
-        inputs=_listed(signature.inputs, step.inputs),
-        outputs=_listed(signature.outputs, step.outputs),
-        classes=json.dumps(list(firmware.classes)),
-        rate=firmware.sound.sample_rate if firmware.sound else 0,
+        "README.md",
+        FOLDER,
+        name=name,
+        npm=name.replace("_", "-"),
+        version=artifact.manifest.tool.get("ssm2edge", ""),
+        sha256=artifact.manifest.files["stream.onnx" if streams else OFFLINE].sha256,
+        engine=WASM.replace("@name@", name).replace("@size@", f"{(wasm or 0) / 1e3:.0f}") if streams else ONNX_ALONE,
+        use=(SOUND.replace("@rate@", f"{front_end['sample_rate']:,}") if front_end else STREAM) if streams else MODEL,
     )
 
 
-def _listed(ports: Sequence[Port], buffers: Sequence[Buffer]) -> str:
-    listed: list[dict[str, Any]] = [
-        {
-            "name": port.name,
-            "shape": list(port.shape),
-            "size": buffer.size,
-            "dtype": buffer.dtype.name,
-            "timeAxis": port.time_axis,
-        }
-        for port, buffer in zip(ports, buffers, strict=True)
-    ]
-    return json.dumps(listed)
+WASM = "`@name@.wasm` has the whole model with its weights in @size@ KB and imports nothing: it is the default."
+ONNX_ALONE = "The model does not stream, so it runs in onnxruntime-web alone, which you bring (below)."
+SOUND = """const listener = await Listener.open();
+for (const word of await listener.push(samples)) console.log(word.word, word.probability, word.start, word.end);
+// samples: a Float32Array from -1 to 1, @rate@ a second, of any length; `new Resampler(48000, @rate@)` makes them of others"""
+STREAM = """const stream = await Stream.open();
+const answers = stream.push(samples); // any number of samples, in a row; answers by the name of the output"""
+MODEL = """const model = await Model.open({ onnxruntime });
+const answers = await model.run(samples); // a whole sequence; answers by the name of the output"""

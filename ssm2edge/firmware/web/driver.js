@@ -1,12 +1,13 @@
 // Runs the sequences of a file through the module: before each, the number of its blocks; then the inputs of every block.
 import { readFileSync, writeFileSync } from "node:fs";
-import { Stream, inputs, outputs } from "./@name@.mjs";
+import { Stream } from "./index.js";
 
 const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array, int32: Int32Array, bool: Uint8Array };
-const { buffer, byteOffset, length } = readFileSync("inputs.bin");
-const given = buffer.slice(byteOffset, byteOffset + length);
+const given = Uint8Array.from(readFileSync("inputs.bin")).buffer;
 const found = [];
 const stream = await Stream.open();
+stream.unbind(); // sequences are joined to longer ones
+const count = (port) => port.shape.reduce((all, size) => all * size, 1);
 let place = 0;
 let steps = 0;
 let spent = 0;
@@ -15,16 +16,17 @@ while (place < given.byteLength) {
   place += 4;
   stream.reset();
   for (let block = 0; block < blocks; ++block) {
-    const values = inputs.map(({ size, dtype }) => {
-      const bytes = size * ARRAYS[dtype].BYTES_PER_ELEMENT;
+    const samples = {};
+    for (const port of stream.inputs) {
+      const bytes = count(port) * ARRAYS[port.dtype].BYTES_PER_ELEMENT;
+      samples[port.name] = new ARRAYS[port.dtype](given.slice(place, place + bytes));
       place += bytes;
-      return new ARRAYS[dtype](given.slice(place - bytes, place));
-    });
+    }
     const start = performance.now();
-    const answers = stream.push(...values);
+    const answers = stream.push(samples);
     spent += performance.now() - start;
     ++steps;
-    for (const { name } of outputs) found.push(Buffer.from(answers[name].buffer));
+    for (const { name } of stream.outputs) found.push(Buffer.from(answers[name].buffer));
   }
 }
 writeFileSync("outputs.bin", Buffer.concat(found));

@@ -5,11 +5,11 @@
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 
-static @struct@ the_stream;
+static @name@_stream the_stream;
 @buffers@
 
-EXPORT(init) void web_init(void) { @init@(&the_stream); }
-EXPORT(step) void web_step(void) { @name@_step(&the_stream@member@, @arguments@); }
+EXPORT(init) void web_init(void) { @name@_init(&the_stream); }
+EXPORT(step) void web_step(void) { @name@_step(&the_stream, @arguments@); }
 EXPORT(place) void *web_place(int port) {
   switch (port) {
 @places@
@@ -17,7 +17,7 @@ EXPORT(place) void *web_place(int port) {
   }
 }
 EXPORT(size) int web_size(void) { return (int)sizeof the_stream; }
-@hear@
+
 void *memcpy(void *restrict target, const void *restrict source, size_t count) {
   for (size_t k = 0; k < count; ++k) ((char *)target)[k] = ((const char *)source)[k];
   return target;
