@@ -25,6 +25,7 @@ import latency.table
 import streams_table
 import synthetic_table
 import table_text
+import web_table
 from reproduce_tables import ROOT, stored
 
 DIGITS = ROOT / "models" / "digits" / "results"
@@ -69,6 +70,7 @@ TABLES = (
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
     Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),
+    Table("docs/devices.md", "web", lambda: web_table.markdown(figures(ROOT / "docs" / "web.json"))),
     Table("docs/devices.md", "runtimes", lambda: devices_table.runtimes(figures(ROOT / "docs" / "runtimes.json"))),
 )
 """Every table that this script writes."""

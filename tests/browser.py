@@ -101,9 +101,7 @@ class Page:
 
     def open(self, address: str, width: int = 1280, height: int = 900, scale: int = 1) -> None:
         """Go to an address in a window of a width."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
         self._loaded = False
         self.call("Page.navigate", url=address)
         while not self._loaded:

@@ -16,7 +16,7 @@ from ssm2edge.cli.extra import import_firmware
     type=click.Choice(["c", "onnx", "web"]),
     default="c",
     show_default=True,
-    help="C99 sources, or a graph for other runtimes than onnxruntime.",
+    help="C99 sources, a graph for other runtimes than onnxruntime, or a folder for browsers and Node.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @click.option("--name", help="Prefix of all functions.  [default: the name of DIRECTORY]")
@@ -25,8 +25,8 @@ def package(directory: Path, target: str, out: Path, name: str | None, force: bo
     """Write the streaming graph in DIRECTORY for a device.
 
     c: source code without a heap and without an operating system, with build files, an example, test vectors and a page with the
-    sizes.  onnx: a graph of one stream that other runtimes read, and its ports as JSON.  web: a module for browsers and Node with
-    the C form as WebAssembly; needs clang.
+    sizes.  onnx: a graph of one stream that other runtimes read, and its ports as JSON.  web: a folder for browsers and Node with
+    the C form as WebAssembly, and a page that shows it at work; needs clang.
     """
     from ssm2edge.artifact import open_artifact
 

@@ -27,7 +27,7 @@ HOST, WEB = "c", "web"
 TARGETS = (HOST, *BOARDS, WEB)
 """Targets by name: the host's compiler, emulated processors, and WebAssembly in Node."""
 LIMIT = 1e-5
-"""Largest error of a long stream, relative to the largest magnitude of an output, where products are added without rounding."""
+"""Largest error of a long stream, relative to the largest magnitude of an output."""
 SHORT_LIMIT = LIMITS.streaming
 """The same of short sequences, among them first samples, where the rounding of onnxruntime itself can be as large as `LIMIT`."""
 LONG = 100_000
@@ -87,7 +87,7 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
         error = largest_error(run.outputs[start:stop], expected[start:stop])
         count = sum(len(next(iter(part.values()))) for part in parts) * block
         detail = f"{count:,} samples in {len(parts)} runs in blocks of {block}, against stream.onnx in onnxruntime"
-        checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" and target != WEB else SHORT_LIMIT, detail))
+        checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" else SHORT_LIMIT, detail))
         start = stop
     whole = run
     if firmware.sound is not None:

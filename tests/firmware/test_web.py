@@ -1,8 +1,9 @@
-"""The step as WebAssembly: no imports, the numbers of onnxruntime in Node, snapshots, the front end."""
+"""The folder for the web in Node: the numbers of onnxruntime, words as in Python, snapshots, refusals, figures."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,35 +13,93 @@ import numpy as np
 import pytest
 
 from ssm2edge.artifact import open_artifact
+from ssm2edge.audio import Gate
 from ssm2edge.runtime import Stream
 from tests.command_line import call
+from tests.firmware.conftest import MODELS
+from tests.first_order import build
 from tests.model_directories import Built
+from tests.node import needs_web_tools, node
 
-TOOLS = ("clang", "wasm-ld", "node")
-pytestmark = [
-    pytest.mark.skipif(any(shutil.which(tool) is None for tool in TOOLS), reason=f"this machine lacks one of {', '.join(TOOLS)}"),
-    pytest.mark.slow,
-]
+WORDS = MODELS / "keywords" / "words.wav"
+ONNXRUNTIME_WEB = os.environ.get("ONNXRUNTIME_WEB")
+needs_onnxruntime_web = pytest.mark.skipif(
+    ONNXRUNTIME_WEB is None, reason="ONNXRUNTIME_WEB does not name a folder of the npm package onnxruntime-web"
+)
+pytestmark = [needs_web_tools, pytest.mark.slow]
 
-SCRIPT = """
-import { readFileSync } from "node:fs";
-import { Stream, block, inputs, outputs } from "./tiny.mjs";
-const imports = WebAssembly.Module.imports(await WebAssembly.compile(readFileSync(new URL("./tiny.wasm", import.meta.url))));
-const samples = JSON.parse(readFileSync(process.argv[2]));
-const [one, other] = [await Stream.open(), await Stream.open()];
-const found = [], again = [];
-let snapshot;
-samples.forEach((values, k) => {
-  if (k === 5) snapshot = one.snapshot();
-  found.push(Array.from(one.push(Float32Array.from(values))[outputs[0].name]));
-  other.push(Float32Array.from(values).map((value) => -value));
-});
-other.restore(snapshot);
-for (const values of samples.slice(5)) again.push(Array.from(other.push(Float32Array.from(values))[outputs[0].name]));
-let refused = "";
-try { one.push(new Float32Array(1)); } catch (fault) { refused = fault.message; }
-console.log(JSON.stringify({ imports, block, sizes: inputs.map((port) => port.size), found, again, refused }));
+ENGINE = """
+const place = process.argv[3];
+const options = place ? { onnxruntime: await import(`${place}/dist/ort.node.min.mjs`) } : {};
 """
+
+STREAM = (
+    """
+import { readFileSync } from "node:fs";
+import { Model, Stream, description } from "./index.js";
+"""
+    + ENGINE
+    + """
+const { whole, cuts } = JSON.parse(readFileSync(process.argv[2]));
+const name = description.stream.outputs[0].name;
+const numbers = (answers) => (answers[name] ? Array.from(answers[name]) : null);
+const stream = await Stream.open(options);
+const found = [];
+let snapshot = null;
+for (const [k, start] of [0, ...cuts].entries()) {
+  if (k === 3) snapshot = stream.snapshot();
+  found.push(numbers(await stream.push(whole.slice(start, cuts[k] ?? whole.length))));
+}
+const other = await Stream.open(options);
+await other.push(whole.slice(0, 5).map((value) => -value));
+other.restore(snapshot);
+const third = await other.copy();
+const rest = whole.slice(cuts[2]);
+const again = [numbers(await other.push(rest)), numbers(await third.push(rest))];
+const pending = stream.pending;
+const flushed = numbers(await stream.flush());
+const refused = [];
+const refuse = async (work) => {
+  try {
+    await work();
+  } catch (fault) {
+    refused.push(`${fault.name}: ${fault.message}`);
+  }
+};
+await refuse(() => stream.push({ wrong: [1] }));
+await refuse(() => stream.push("one"));
+await refuse(() => stream.restore(snapshot.slice(1)));
+await refuse(() => stream.restore(snapshot.map((byte, k) => (k === 200 ? byte + 1 : byte))));
+const model = await Model.open(options);
+const run = numbers(await model.run(whole));
+await refuse(() => model.run([]));
+await stream.close();
+await refuse(() => stream.push([1]));
+const imports = WebAssembly.Module.imports(await WebAssembly.compile(readFileSync(new URL("./tiny.wasm", import.meta.url))));
+console.log(JSON.stringify({ imports, found, again, pending, flushed, refused, run, block: stream.block }));
+process.exit(0);
+"""
+)
+
+LISTEN = (
+    """
+import { readFileSync } from "node:fs";
+import { Listener, gate, mixed, readWav } from "./index.js";
+"""
+    + ENGINE
+    + """
+const samples = mixed(readWav(readFileSync(process.argv[2])).channels);
+const listener = await Listener.open(options);
+const words = [];
+for (let k = 0; k < samples.length; k += 777) words.push(...(await listener.push(samples.subarray(k, k + 777))));
+words.push(...(await listener.flush()));
+const again = await listener.push(samples);
+console.log(JSON.stringify({ words, again, gate }));
+process.exit(0);
+"""
+)
+
+engines = pytest.mark.parametrize("engine", ["", pytest.param(ONNXRUNTIME_WEB, marks=needs_onnxruntime_web)])
 
 
 @pytest.fixture(scope="module")
@@ -50,25 +109,79 @@ def artifact(tiny_build: Built, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return place
 
 
-def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, tmp_path: Path) -> None:
-    result = call("package", artifact, "--target", "web", "--out", tmp_path / "web")
+@pytest.fixture(scope="module")
+def web(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("web") / "folder"
+    result = call("package", artifact, "--target", "web", "--out", place)
     assert result.exit_code == 0, result.output
-    assert {path.name for path in (tmp_path / "web").iterdir()} == {"tiny.wasm", "tiny.mjs", "tiny.d.mts"}
-    block = open_artifact(artifact).manifest.streaming.block
-    samples = np.random.default_rng(0).standard_normal((12, block or 1)).astype(np.float32)
-    (tmp_path / "samples.json").write_text(json.dumps(samples.tolist()))
-    (tmp_path / "web" / "try.mjs").write_text(SCRIPT)
-    command = ["node", tmp_path / "web" / "try.mjs", tmp_path / "samples.json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
+    return place
+
+
+@engines
+def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, web: Path, tmp_path: Path, engine: str) -> None:
+    block = open_artifact(artifact).manifest.streaming.block or 1
+    samples = np.random.default_rng(0).standard_normal(5 * block).astype(np.float32)
+    cuts = [1, block + 1, block + 2, 3 * block + 1, 3 * block + 1]
+    (tmp_path / "given.json").write_text(json.dumps({"whole": samples.tolist(), "cuts": cuts}))
+    told: dict[str, Any] = node(web, STREAM, tmp_path / "given.json", engine)
     assert told["imports"] == []
-    assert told["sizes"] == [block]
-    assert "a block takes" in told["refused"]
+    assert told["block"] == block == 4
     with Stream(artifact) as stream:
-        expected = np.stack([next(iter(stream.push(row.reshape(1, -1, 1)).values())).ravel() for row in samples])
-    np.testing.assert_allclose(told["found"], expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_array_equal(told["again"], told["found"][5:])
+        pieces = [stream.push(part.reshape(1, -1, 1)) for part in np.split(samples, cuts)]
+        name, pending = stream.outputs[0].name, stream.pending
+        flushed = stream.flush()[name].ravel()
+    expected = [piece[name].ravel() if name in piece else None for piece in pieces]
+    scale = max(np.abs(value).max() for value in expected if value is not None)
+    assert told["pending"] == pending
+    for found, wanted in zip([*told["found"], told["flushed"]], [*expected, flushed], strict=True):
+        assert (found is None) == (wanted is None)
+        if wanted is not None:
+            np.testing.assert_allclose(found, wanted, atol=1e-5 * scale)
+    np.testing.assert_allclose(told["run"], told["flushed"], atol=1e-5 * scale)
+    # A snapshot and a copy of it continue with the same bits.
+    assert told["again"] == [told["flushed"]] * 2
+    kinds = ["InputError", "InputError", "SnapshotError", "SnapshotError", "InputError", "EdgeError"]
+    assert [text.split(":")[0] for text in told["refused"]] == kinds
+
+
+def test_a_folder_passes_its_own_test(web: Path) -> None:
+    done = subprocess.run(["node", "check.js"], cwd=web, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tiny: largest difference ")
+    example = json.loads((web / "example.json").read_text())
+    example["outputs"] = {name: [value + 1 for value in values] for name, values in example["outputs"].items()}
+    wrong = web.parent / "wrong"
+    shutil.copytree(web, wrong)
+    (wrong / "example.json").write_text(json.dumps(example))
+    assert subprocess.run(["node", "check.js"], cwd=wrong, capture_output=True, check=False).returncode == 1
+
+
+def test_node_imports_the_folder_by_its_name(web: Path, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "tiny").symlink_to(web)
+    told = node(tmp_path, 'import { Stream } from "tiny"; console.log(JSON.stringify((await Stream.open()).block));')
+    assert told == 4
+
+
+def test_the_page_and_the_module_are_whole(web: Path) -> None:
+    names = {path.name for path in web.iterdir()}
+    assert {"tiny.wasm", "index.js", "index.d.ts", "index.html", "stream.device.onnx", "offline.onnx", "ports.json"} <= names
+    text = "".join(path.read_text() for path in web.iterdir() if path.suffix in (".js", ".html", ".md"))
+    assert "@name@" not in text
+    # Nothing is fetched from elsewhere.
+    assert "https://" not in "".join(path.read_text() for path in web.iterdir() if path.suffix in (".js", ".html", ".css"))
+
+
+def test_a_model_that_does_not_stream_is_for_onnxruntime_alone(tmp_path: Path) -> None:
+    build(tmp_path / "whole", mean=True, streams=False)
+    result = call("package", tmp_path / "whole", "--target", "web", "--out", tmp_path / "web")
+    assert result.exit_code == 0, result.output
+    assert not list((tmp_path / "web").glob("*.wasm"))
+    script = """
+import { Stream } from "./index.js";
+console.log(JSON.stringify(await Stream.open().catch((fault) => fault.message)));
+"""
+    assert "onnxruntime" in node(tmp_path / "web", script)
 
 
 def test_the_web_is_a_target_of_verify(artifact: Path) -> None:
@@ -76,3 +189,29 @@ def test_the_web_is_a_target_of_verify(artifact: Path) -> None:
     assert result.exit_code == 0, result.output
     assert {check["name"] for check in json.loads(result.stdout)["checks"]} == {"web.references", "web.probes", "web.long"}
     assert "Node" in open_artifact(artifact).manifest.devices["web"].compiler
+
+
+@engines
+def test_node_hears_the_words_that_python_hears(keywords: Path, keywords_web: Path, engine: str) -> None:
+    expected = json.loads(call("run", keywords, "--input", WORDS, "--stream", "--json").stdout)["words"]
+    assert [word["word"] for word in expected] == ["yes", "left", "stop", "go"]
+    told = node(keywords_web, LISTEN, WORDS, engine)
+    for heard, wanted in zip(told["words"], expected, strict=True):
+        assert heard["word"] == wanted["word"]
+        assert [heard["start"], heard["end"]] == pytest.approx([wanted["start"], wanted["end"]], abs=1e-9)
+        assert heard["probability"] == pytest.approx(wanted["probability"], abs=1e-4)
+    assert [word["word"] for word in told["again"]] == ["yes", "left", "stop", "go"][: len(told["again"])]
+    assert told["gate"] == {key: getattr(Gate(), key) for key in ("rise", "frames", "lead", "memory")}
+
+
+def test_the_word_recogniser_is_small(keywords_web: Path) -> None:
+    assert (keywords_web / "keywords.wasm").stat().st_size <= 200_000
+
+
+def test_the_word_recogniser_is_right_over_a_long_stream(keywords: Path, tmp_path: Path) -> None:
+    shutil.copytree(keywords, tmp_path / "keywords")
+    result = call("verify", tmp_path / "keywords", "--target", "web", "--json")
+    assert result.exit_code == 0, result.output
+    figures = {check["name"]: check["figure"] for check in json.loads(result.stdout)["checks"]}
+    assert set(figures) == {"web.references", "web.probes", "web.long", "web.sound"}
+    assert figures["web.long"] <= 1e-5

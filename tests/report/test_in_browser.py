@@ -10,7 +10,6 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ from typing import Any
 import pytest
 
 from ssm2edge.report import render
+from tests.browser import browser
 from tests.report_pages import FILES, large, odd
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 PROBE = """
 <script>
@@ -72,9 +70,9 @@ parent.document.body.appendChild(seen);
 """
 
 
-def browser() -> str:
+def chromium() -> str:
     """Chromium's path; without one the test is skipped, but not in CI, which installs it."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    found = browser()
     if found is None:
         assert not os.environ.get("CI"), "CI must have Chromium: .ci/run installs it"
         pytest.skip("no Chromium here: apt-get install chromium")
@@ -90,7 +88,7 @@ def look(page: str, place: Path, width: int) -> tuple[dict[str, Any], str]:
     frame = f'<!doctype html><iframe width="{width}" height="800" style="border:0" srcdoc="{html.escape(probed)}"></iframe>'
     file.write_text(frame if width < 600 else probed, encoding="utf-8")
     command = [
-        browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--enable-logging=stderr",
         f"--user-data-dir={place / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom",
         file.as_uri(),

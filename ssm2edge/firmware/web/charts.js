@@ -64,9 +64,9 @@ export function drawRoll(canvas, { names, columns, from, to, at, unit }) {
     for (let k = Math.max(0, from); k < Math.min(to, columns.length); k += step) {
       if (!columns[k]) continue;
       g.globalAlpha = Math.min(1, columns[k][row]);
-      const x = left + ((k - from) / span) * plot;
-      // Neighbours overlap a little, so that no line shines through.
-      g.fillRect(x, y + 2, Math.min((step / span) * plot + 0.5, left + plot - x), ROW - 4);
+      // At whole pixels, so that no line shines through between neighbours.
+      const [x, end] = [k, k + step].map((one) => whole(left + ((Math.min(one, to) - from) / span) * plot));
+      g.fillRect(x, y + 2, end - x, ROW - 4);
     }
     g.globalAlpha = 1;
     g.fillStyle = row === top ? ink : soft;
@@ -80,17 +80,19 @@ export function drawRoll(canvas, { names, columns, from, to, at, unit }) {
 }
 
 /** Draw up to eight series of numbers as lines; more as rows of a picture. */
-export function drawLines(canvas, { series, from, to, at, unit, limit = [], spans = [] }) {
+export function drawLines(canvas, { series, from, to, at, unit, limit = [], spans = null }) {
   const { g, width, left, right } = surface(canvas, LINES + AXIS);
   const span = Math.max(1, to - from);
   const plot = width - left - right;
   if (series.length > MOST_LINES) {
     drawPicture(g, { series, from, to, left, plot, span });
   } else {
-    const [low, high] = range([...series, limit], from, to);
-    const y = (value) => 8 + (LINES - 16) * (1 - (value - low) / (high - low || 1));
+    const found = range([...series, limit], from, to);
+    const [low, high] = found ?? [0, 1];
+    const above = spans ? 26 : 8; // room for the words of spans
+    const y = (value) => above + (LINES - above - 8) * (1 - (value - low) / (high - low || 1));
     const x = (k) => left + ((k - from + 0.5) / span) * plot;
-    for (const { start, end, text } of spans) {
+    for (const { start, end, text } of spans ?? []) {
       const [first, last] = [Math.max(left, x(start)), Math.min(left + plot, x(end))];
       if (last <= left || first >= left + plot) continue;
       g.globalAlpha = 0.16;
@@ -103,7 +105,7 @@ export function drawLines(canvas, { series, from, to, at, unit, limit = [], span
     }
     g.fillStyle = colour("--soft");
     g.textAlign = "right";
-    for (const value of high > low ? [low, high] : [high]) g.fillText(short(value), left - 6, Math.min(Math.max(y(value), 8), LINES - 8));
+    for (const value of found === null ? [] : high > low ? [low, high] : [high]) g.fillText(short(value), left - 6, Math.min(Math.max(y(value), 8), LINES - 8));
     drawLine(g, { values: limit, x, y, from, to, style: colour("--soft"), dash: [4, 4] });
     series.forEach((values, k) => drawLine(g, { values, x, y, from, to, style: colour(`--k${k}`), dash: [] }));
     if (at !== null && series.length === 1 && Number.isFinite(series[0][at])) {
@@ -116,6 +118,12 @@ export function drawLines(canvas, { series, from, to, at, unit, limit = [], span
   drawCursor(g, { at, left, plot, from, span, height: LINES });
 }
 
+/** Return the place of the nearest pixel of the screen. */
+function whole(place) {
+  const scale = window.devicePixelRatio || 1;
+  return Math.round(place * scale) / scale;
+}
+
 function shownRows(columns, count) {
   const rows = Array.from({ length: count }, (_, row) => row);
   if (count <= MOST_ROWS) return rows;
@@ -124,13 +132,15 @@ function shownRows(columns, count) {
 }
 
 function drawPicture(g, { series, from, to, left, plot, span }) {
-  const [low, high] = range(series, from, to);
+  const [low, high] = range(series, from, to) ?? [0, 1];
   const height = LINES / series.length;
   g.fillStyle = colour("--ink");
   series.forEach((values, row) => {
     for (let k = Math.max(0, from); k < Math.min(to, values.length); ++k) {
       g.globalAlpha = (values[k] - low) / (high - low || 1);
-      g.fillRect(left + ((k - from) / span) * plot, row * height, plot / span + 0.5, height + 0.5);
+      const [x, right] = [k, k + 1].map((one) => whole(left + ((one - from) / span) * plot));
+      const [y, bottom] = [row, row + 1].map((one) => whole(one * height));
+      g.fillRect(x, y, right - x, bottom - y);
     }
   });
   g.globalAlpha = 1;
@@ -145,7 +155,7 @@ function range(all, from, to) {
       high = Math.max(high, values[k]);
     }
   }
-  return low <= high ? [low, high] : [0, 1];
+  return low <= high ? [low, high] : null;
 }
 
 function drawLine(g, { values, x, y, from, to, style, dash }) {

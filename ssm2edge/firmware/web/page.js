@@ -20,16 +20,15 @@ async function engine() {
 }
 
 function introduce() {
-  const { name, classes, frontEnd, stream, offline, version, files } = description;
+  const { name, classes, frontEnd, stream, offline, version } = description;
   document.title = name;
   at("title").textContent = name;
   const width = (stream ?? offline).inputs[0].shape.at(-1) ?? 1;
   const takes = frontEnd
     ? `sound at ${frontEnd.sampleRate.toLocaleString("en")} samples a second`
-    : `sequences of ${stream || width > 1 ? `${width} ${width > 1 ? "numbers" : "number"} a sample` : "numbers"}`;
-  at("lead").textContent = classes.length ? `Knows ${classes.length} classes in ${takes}.` : `Takes ${takes}.`;
+    : `samples of ${width === 1 ? "one number" : `${width} numbers`} each`;
+  at("lead").textContent = classes.length ? `Tells ${classes.length} classes apart in ${takes}.` : `Takes ${takes}.`;
   at("foot").textContent = `Made by ssm2edge ${version}. Nothing that you give leaves this page.`;
-  return files;
 }
 
 await attempt(async () => {

@@ -6,6 +6,7 @@ import { attempt, say } from "./status.js";
 
 const SHOWN = 6; // seconds of a microphone
 const KEPT = 60;
+const DECIBEL = 10 / Math.LN10; // of a natural logarithm
 const PIECE = 0.02;
 const at = (id) => document.getElementById(id);
 
@@ -21,10 +22,10 @@ export async function listenToSound(options) {
 
   const listener = await Listener.open({ ...options, onFrame });
   setLabels(names);
-  board.add("Loudness", "dashes: what begins a word", (canvas, shown) => {
+  board.add("Loudness, dB", "dashes: what begins a word", (canvas, shown) => {
     drawLines(canvas, { ...shown, series: [seen.loudness], limit: seen.limit, spans: seen.spans, unit });
   });
-  board.add("Scores", "while a word is heard; darker is more probable", (canvas, shown) => {
+  board.add("Scores", "of the word so far; darker is more probable", (canvas, shown) => {
     drawRoll(canvas, { ...shown, names, columns: seen.columns, unit });
   });
   board.show(0, SHOWN * second);
@@ -34,8 +35,8 @@ export async function listenToSound(options) {
   at("example").hidden = true;
 
   function onFrame({ number, loudness, background, scores }) {
-    seen.loudness[number] = loudness;
-    seen.limit[number] = background === null ? NaN : background + gate.rise;
+    seen.loudness[number] = DECIBEL * loudness;
+    seen.limit[number] = background === null ? NaN : DECIBEL * (background + gate.rise);
     seen.columns[number] = scores && softmax(scores);
     if (live && number > KEPT * second) seen.columns[number - KEPT * second] = null;
     if (scores && !performance.getEntriesByName("first-answer").length) performance.mark("first-answer");
