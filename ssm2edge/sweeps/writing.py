@@ -8,13 +8,14 @@ import io
 from pathlib import Path
 
 from ssm2edge.artifact.sweep import SWEEP_NAME, CellFigures, CellRecord, SweepRecord, publish_text, write_record
+from ssm2edge.report.sweep import render_sweep
 
 TABLE_NAME = "sweep.csv"
 PAGE_NAME = "sweep.html"
 
 
 def write_sweep(out: Path, record: SweepRecord) -> SweepRecord:
-    """Write ``sweep.json`` and ``sweep.csv``; each of them whole.
+    """Write ``sweep.json``, ``sweep.csv`` and ``sweep.html``, each of them whole.
 
     Raises
     ------
@@ -23,6 +24,7 @@ def write_sweep(out: Path, record: SweepRecord) -> SweepRecord:
     """
     write_record(out / SWEEP_NAME, record)
     publish_text(out / TABLE_NAME, table(record))
+    publish_text(out / PAGE_NAME, render_sweep(record))
     return record
 
 
