@@ -201,6 +201,28 @@ def test_operator_gives_what_onnxruntime_gives(answers: tuple[dict[str, Array], 
         np.testing.assert_allclose(found[name], expected[name], rtol=3e-6, atol=1e-6 * np.abs(expected[name]).max())
 
 
+@needs_compiler
+def test_large_numbers_saturate_and_small_deviations_are_normalised(tmp_path: Path) -> None:
+    made = [
+        helper.make_node("Erf", ["u"], ["erf"]),
+        helper.make_node("Tanh", ["u"], ["tanh"]),
+        helper.make_node("LayerNormalization", ["v", "scale", "shift"], ["norm"], epsilon=1e-12),
+    ]
+    constants = {"scale": np.ones(12, np.float32), "shift": np.zeros(12, np.float32)}
+    shapes = {"u": (1, 12), "v": (1, 12)}
+    path = save_stream(
+        tmp_path / "stream.onnx", made, shapes, dict.fromkeys(("erf", "tanh", "norm"), (1, 12)), constants=constants
+    )
+    large = np.array([10, 11, 47, 300, 1e6, 1e30], np.float32)
+    v = (1000 + 0.01 * RANDOM.standard_normal((1, 12))).astype(np.float32)
+    (found,), _ = both(path, [{"u": np.concatenate((large, -large))[None], "v": v}], tmp_path)
+    # A GELU multiplies 1 + erf(x) by x: what is not exactly zero there is large.
+    for name in ("erf", "tanh"):
+        np.testing.assert_array_equal(found[name][0], np.repeat([1.0, -1.0], 6))
+    exact = v.astype(np.float64) - v.astype(np.float64).mean()
+    np.testing.assert_allclose(found["norm"], exact / np.sqrt(np.mean(exact**2)), atol=2e-5)
+
+
 def test_every_operator_has_a_case() -> None:
     assert {case.kind for case in CASES} | {"Gelu"} == set(EMITTERS)
 
