@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssm2edge.systems.division import relative
-from ssm2edge.systems.response import impulse_response
+from ssm2edge.systems.response import channel_responses
 from ssm2edge.systems.system import System
 
 HALF_ULP = 2.0**-25
@@ -48,5 +48,5 @@ def relative_float32_noise(system: System) -> Tensor:
     if len(system.batch_shape) == 1 and system.batch_shape[0] > BLOCK:
         blocks = [slice(i, i + BLOCK) for i in range(0, system.batch_shape[0], BLOCK)]
         return torch.cat([relative_float32_noise(system[block]) for block in blocks])
-    noise, norm = float32_noise(system), impulse_response(system, TAPS)[..., 0, 0, :].norm(dim=-1)
+    noise, norm = float32_noise(system), channel_responses(system, TAPS).norm(dim=-1)
     return relative(noise, norm)

@@ -65,9 +65,9 @@ def window_sum(left: Tensor, right: Tensor, horizon: int | None) -> Tensor:
     q = left[..., :, None] * right[..., None, :]
     if horizon is None:
         return 1 / (1 - q)
-    last = pole_powers(left, horizon)[..., :, None] * pole_powers(right, horizon)[..., None, :]
-    s = (1 - last) / (1 - q)
-    near = (1 - q).abs() * horizon < SERIES_RADIUS
+    last, rest = pole_powers(left, horizon)[..., :, None] * pole_powers(right, horizon)[..., None, :], 1 - q
+    s = (1 - last) / rest
+    near = _near(rest, horizon)
     if near.any():
         s[near] = _series(q[near], horizon)[0]
     return s
@@ -83,7 +83,8 @@ def geometric_sum(ratio: Tensor, horizon: int) -> Tensor:
 def window_sums(left: Tensor, right: Tensor, horizon: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return the window sum and its first two derivatives with respect to ``log q``; shapes as in :func:`window_sum`."""
     q = left[..., :, None] * right[..., None, :]
-    scale = 1 / (1 - q)
+    rest = 1 - q
+    scale = 1 / rest
     if horizon is None:
         s1 = q * scale * scale
         return scale, s1, s1 * (1 + q) * scale
@@ -93,10 +94,15 @@ def window_sums(left: Tensor, right: Tensor, horizon: int | None) -> tuple[Tenso
     last = last * horizon
     s1 = (qs - last) * scale
     s2 = (qs + 2 * q * s1 - horizon * last) * scale
-    near = (1 - q).abs() * horizon < SERIES_RADIUS
+    near = _near(rest, horizon)
     if near.any():
         s[near], s1[near], s2[near] = _series(q[near], horizon)
     return s, s1, s2
+
+
+def _near(rest: Tensor, horizon: int) -> Tensor:
+    """Return where ``rest = 1 - q`` is so small that quotients by it cancel; squares spare the roots of moduli."""
+    return rest.real.square() + rest.imag.square() < (SERIES_RADIUS / horizon) ** 2
 
 
 def _series(q: Tensor, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
