@@ -1,6 +1,7 @@
 """Modes of 100 that each layer of models/f16 can lose for less than 1 % of the mean fit, by every method.
 
     python scripts/f16_table.py FOLDER [--ways balanced,...,match] [--seconds 150]
+    python scripts/f16_table.py FOLDER --weights FILE --out models/f16/results/fits-hankel.json
 
 The task of the table of Forgione, Mejari and Piga (2024): every layer is reduced to the same number of modes, and the fit is that
 on the whole of FullMSine_Level6_Validation.  The fewest modes are found by bisection, so that every size that was tried is in the
@@ -49,6 +50,8 @@ PUBLISHED = {
     "hankel": {"balanced": 89, "singular_perturbation": 91, "modal": 18, "modal_singular_perturbation": 76},
 }
 """Modes that could go, from their table."""
+FILES = {"no regulariser": "fits.json", "modal": "fits-modal.json", "hankel": "fits-hankel.json"}
+"""Figures of models trained with each regulariser."""
 
 
 class Fits:
@@ -106,26 +109,52 @@ def bracket(cells: dict[str, list[float]], way: str, threshold: float) -> tuple[
     return too_few, enough
 
 
-def markdown(figures: dict[str, Any]) -> str:
-    """Return the table: modes that can go, of 100, and the fits."""
+def stored() -> dict[str, Any]:
+    """Return the committed figures by regulariser, as far as there are any."""
+    files = {name: RESULTS.with_name(FILES[name]) for name in PUBLISHED}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+
+
+def markdown(known: dict[str, Any]) -> str:
+    """Return the tables: modes that can go, of 100, and the fits."""
+    figures = known["no regulariser"]
     lines = ["| way | modes of 100 that can go | theirs | mean fit there |", "|---|---|---|---|"]
-    original = float(np.mean(figures["original"]))
     for way in (*REDUCTIONS, *CALIBRATED):
-        too_few, enough = bracket(figures["cells"], way, original * (1 - LOST))
-        known = f"{way} {enough}" in figures["cells"]
-        if enough == MODES and not known:
-            continue
-        removed = str(MODES - enough) if enough - too_few <= 1 else f"at least {MODES - enough}" if known else ""
-        theirs = PUBLISHED["no regulariser"].get(way, "")
-        fit = f"{np.mean(figures['cells'][f'{way} {enough}']):.2f}" if known else ""
-        lines.append(f"| `{way}` | {removed} | {theirs} | {fit} |")
+        removed, enough = _removed(figures, way)
+        if removed:
+            fit = f"{np.mean(figures['cells'][f'{way} {enough}']):.2f}" if f"{way} {enough}" in figures["cells"] else ""
+            lines.append(f"| `{way}` | {removed} | {PUBLISHED['no regulariser'].get(way, '')} | {fit} |")
+    lines += ["", _fit_of(figures, "the original")]
+    others = {name: known[name] for name in PUBLISHED if name in known and name != "no regulariser"}
+    if others:
+        heads = " | ".join(f"{name} | theirs" for name in others)
+        lines += ["", "After a short training with a regulariser:", "", f"| way | {heads} |", "|---|" + "---|---|" * len(others)]
+        for way in (*REDUCTIONS, *CALIBRATED):
+            cells = [f"{_removed(found, way)[0]} | {PUBLISHED[name].get(way, '')}" for name, found in others.items()]
+            if any(_removed(found, way)[0] for found in others.values()):
+                lines.append(f"| `{way}` | {' | '.join(cells)} |")
+        lines += ["", *(_fit_of(found, f"the model trained with the {name} one") for name, found in others.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _removed(figures: dict[str, Any], way: str) -> tuple[str, int]:
+    """Return how many modes can go, in words, and the fewest that sufficed."""
+    too_few, enough = bracket(figures["cells"], way, float(np.mean(figures["original"])) * (1 - LOST))
+    known = f"{way} {enough}" in figures["cells"]
+    if enough - too_few <= 1:
+        return str(MODES - enough), enough
+    return (f"at least {MODES - enough}" if known else "" if too_few < FEWEST else f"fewer than {MODES - too_few}"), enough
+
+
+def _fit_of(figures: dict[str, Any], whose: str) -> str:
     each = " / ".join(f"{fit:.1f}" for fit in figures["original"])
-    return "\n".join([*lines, "", f"Fit of the original: {each}, mean {original:.2f}."]) + "\n"
+    return f"Fit of {whose}: {each}, mean {np.mean(figures['original']):.2f}."
 
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", default=MODEL_DIRECTORY, type=click.Path(exists=True, path_type=Path), show_default=False)
+@click.option("--weights", "file", type=click.Path(exists=True, path_type=Path), help="In place of the shipped ones.")
 @click.option("--ways", default=",".join((*REDUCTIONS, *CALIBRATED)), show_default=True)
 @click.option("--first", help="Begin with these numbers of modes, as 25,20.")
 @click.option("--steps", default=Matching.steps, show_default=True, help="Of match.")
@@ -137,6 +166,7 @@ def markdown(figures: dict[str, Any]) -> str:
 def main(
     folder: Path,
     model: Path,
+    file: Path | None,
     ways: str,
     first: str | None,
     steps: int,
@@ -148,7 +178,7 @@ def main(
 ) -> None:
     begun = time.monotonic()
     torch.set_num_threads(1)
-    task = load(open_source(str(model)))
+    task = load(open_source(str(model), weights=file))
     assert task.source.weights is not None
     weights = digest(task.source.weights)
     measure = Fits(task, folder, Matching(steps=steps, batch=batch), (sequences, length))
@@ -175,7 +205,7 @@ def main(
             unfinished.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             unfinished.replace(out)
             click.echo(f"{way}, {modes} modes: mean fit {np.mean(cell):.2f}  ({time.monotonic() - start:.0f} s)")
-    click.echo(markdown(known))
+    click.echo(markdown({"no regulariser": known}))
 
 
 if __name__ == "__main__":
