@@ -121,6 +121,12 @@ class Options:
         str,
         choices=("fitting", "own", "full"),
     )
+    precision: str = _option(
+        "float32",
+        "Weights outside of the layers: float32, or integers of 8 or of 4 bits.",
+        str,
+        choices=("float32", "int8", "int4"),
+    )
     block: int | None = _option(
         None,
         "Samples per block of the streaming graph.",
@@ -176,6 +182,7 @@ class BuildOptions(TypedDict, total=False):
     calibration_steps: int
     seed: int
     feedthrough: str
+    precision: str
     block: int
     length: int
     device: str
@@ -228,6 +235,8 @@ def check_options(options: Options) -> None:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
     if options.max_loss is not None and not 0 <= options.max_loss < float("inf"):
         raise UserError(f"A largest loss of {options.max_loss:g} points cannot be held; give a number of at least 0.")
+    if options.precision != "float32" and options.max_error is not None and options.max_error_of == "bound":
+        raise UserError("The bound does not cover rounded weights; ask for --max-error-of measured, or for --precision float32.")
     if options.block is not None and options.block < 1:
         raise UserError(f"A block of {options.block} samples cannot be streamed; ask for at least 1.")
     if isinstance(options.horizon, str) and options.horizon != "samples":

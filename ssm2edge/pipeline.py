@@ -110,10 +110,10 @@ def build(
         if compressed is None:
             found = compress(task, options, store, progress)
         else:
-            task, found = compressed_already(task, around(task.model, compressed))
+            task, found = compressed_already(task, around(task.model, compressed), options)
         reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
-        bound = output_bound(task, reduced, progress)
+        bound = output_bound(task, reduced, options, progress)
         records = layer_records(task.layers, reduced.systems, found.reductions)
         subject, verdict = verified(task, reduced, original, records, bound, options, folder, progress)
         latency, measured = measure(task, subject, folder, device, progress)

@@ -76,12 +76,16 @@ class Calibrations:
         arrays: dict[str, Array] = {}
         for index, system in enumerate(value.systems.values()):
             arrays |= _of_system(index, system)
-        return arrays, {"layers": list(value.systems), "matched": None if value.matched is None else asdict(value.matched)}
+        arrays |= {f"around.{index}": tensor.numpy() for index, tensor in enumerate(value.around.values())}
+        matched = None if value.matched is None else asdict(value.matched)
+        return arrays, {"layers": list(value.systems), "matched": matched, "around": list(value.around), "bits": value.bits}
 
     def unpack(self, arrays: Mapping[str, Array], record: Any) -> Calibrated:
         """See `pack`."""
         matched = None if record["matched"] is None else Matched(**record["matched"])
-        return Calibrated({name: _to_system(index, arrays) for index, name in enumerate(record["layers"])}, matched)
+        systems = {name: _to_system(index, arrays) for index, name in enumerate(record["layers"])}
+        around = {name: torch.from_numpy(arrays[f"around.{index}"]) for index, name in enumerate(record["around"])}
+        return Calibrated(systems, matched, around, record["bits"])
 
 
 def _of_system(index: int, system: System) -> dict[str, Array]:

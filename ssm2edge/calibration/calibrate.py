@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from ssm2edge.calibration.distances import Metric
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.matching import Matched, Matching, match
 from ssm2edge.calibration.passes import halted
+from ssm2edge.calibration.rounded import rounded_beside
 from ssm2edge.calibration.signals import Signals, runs_of_layers
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, blocks, exchange_block, replace_layers
@@ -25,10 +27,24 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """Calibrated systems by layer, and the record of the matching, if there was any."""
+    """Calibrated systems by layer, and the network around them.
+
+    Attributes
+    ----------
+    systems
+        By layer.
+    matched
+        The record of the matching; None without.
+    around
+        Parameters outside of the systems that were rounded, or tuned with those that were, by their names in the network.
+    bits
+        Of the rounded ones.
+    """
 
     systems: dict[str, System]
     matched: Matched | None
+    around: dict[str, Tensor] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
 
 
 def calibrate(
@@ -41,8 +57,9 @@ def calibrate(
     matching: Matching | None = None,
     method: str = "gradient",
     progress: Progress = lambda what, share: None,
+    precision: str = "float32",
 ) -> Calibrated:
-    """Improve reduced systems on unlabelled samples.
+    """Improve reduced systems on unlabelled samples, and round the weights around them.
 
     Parameters
     ----------
@@ -62,6 +79,8 @@ def calibrate(
         Reduction method for systems of many inputs, which are reduced again for the covariance of their inputs.
     progress
         Called as it goes.
+    precision
+        Of the weights outside of the layers: one of :data:`ssm2edge.quantisation.PRECISIONS`.
 
     Raises
     ------
@@ -70,15 +89,21 @@ def calibrate(
     """
     if kind not in CALIBRATIONS:
         raise ValueError(f"there is no calibration {kind!r}; choose one of {', '.join(CALIBRATIONS)}.")
-    if kind == "none" or all(reduced[name].order == system.order for name, system in systems.items()):
+    own = all(reduced[name].order == system.order for name, system in systems.items())
+    if kind == "none" or (own and precision == "float32"):
         return Calibrated(dict(reduced), None)
     teacher = Teacher(model, systems)
-    better = calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
-    if kind == "spectrum":
+    better = dict(reduced) if own else calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
+    if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)
     network = replace_layers(model, better)
-    matched = match(teacher, network, signals, metric, matching or Matching(), lambda share: progress("match", share))
-    return Calibrated({name: block.system() for name, block in blocks(network).items()}, matched)
+    beside = rounded_beside(network, precision, signals)
+    matched = None
+    if kind == "match" and not own:
+        advance = partial(progress, "match")
+        matched = match(teacher, network, signals, metric, matching or Matching(), advance, beside.coordinates)
+        better = {name: block.system() for name, block in blocks(network).items()}
+    return Calibrated(better, matched, beside.values(), beside.bits)
 
 
 def calibrate_spectrum(

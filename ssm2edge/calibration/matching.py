@@ -1,19 +1,21 @@
 """Output matching: the reduced blocks are tuned so that the network answers as the original does, on unlabelled samples.
 
-Everything but the blocks' coefficients stays bit for bit, and poles cannot leave the unit disc (``layers/dynamics.py``).  Adam
-(Kingma and Ba, 2015) moves the coordinates of ``coordinates.py``; a part of the samples is held back, and the iterate that is
-nearest to the original on it is the result, the start being the first of them.
+Everything but the blocks' coefficients and what is rounded beside them stays bit for bit, and poles cannot leave the unit disc
+(``layers/dynamics.py``).  Adam (Kingma and Ba, 2015) moves the coordinates of ``coordinates.py``; a part of the samples is held
+back, and the iterate that is nearest to the original on it is the result, the start being the first of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import nn
 
+from ssm2edge.calibration.coordinates import Coordinates
 from ssm2edge.calibration.distances import Metric, distance_of
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.passes import halted
@@ -94,6 +96,7 @@ def match(
     metric: Metric,
     matching: Matching,
     progress: Progress = lambda share: None,
+    beside: Mapping[nn.Parameter, Coordinates] = MappingProxyType({}),
 ) -> Matched:
     """Tune the blocks of a reduced network, in place.
 
@@ -111,6 +114,8 @@ def match(
         Budget, rate, seed.
     progress
         Called after every step.
+    beside
+        Parameters outside of the blocks that are tuned with them, and their coordinates.
 
     Returns
     -------
@@ -122,14 +127,17 @@ def match(
     training, judging = signals.split(matching.held_back, matching.seed)
     runs = runs_of_layers(reduced, list(tuned), signals)
     with workers() as pool, halted(reduced, reduced, runs, training, pool) as passes:
-        coordinates = [KINDS[type(tuned[name])].coordinates(tuned[name], passes.at(name)) for name in runs]
+        of_blocks = [KINDS[type(tuned[name])].coordinates(tuned[name], passes.at(name)) for name in runs]
+    coordinates: list[Coordinates] = [*of_blocks, *beside.values()]
     for block in tuned.values():
         block.requires_grad_(True)
+    for parameter in beside:
+        parameter.requires_grad_(True)
     points = [c.point for c in coordinates]
     generator = torch.Generator().manual_seed(matching.seed)
     count = _samples_of_a_step(matching.batch, len(training), sum(run.numbers for run in runs.values()))
     with workers() as pool:
-        student = Student(reduced, runs, distance_of(metric), pool)
+        student = Student(reduced, runs, distance_of(metric), pool, list(beside))
         train, judge = (student.lesson(teacher, part) for part in (training, judging))
         best = before = judge.error()
         size = max(judge.size(), 1e-30)

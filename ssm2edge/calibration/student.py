@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration.distances import Distance
 from ssm2edge.calibration.signals import Runs, Signals
 from ssm2edge.calibration.teacher import Teacher, as_tuple
-from ssm2edge.layers import Held, blocks, exchange_block
+from ssm2edge.layers import Held, HeldBlock, blocks, exchange_block
 from ssm2edge.workers import AT_ONCE, Copies, Workers
 
 SHARD = 1 << 23
@@ -41,10 +41,19 @@ class Student:
         From the original's answers.
     pool
         Threads that shards run on.
+    free
+        Parameters outside of its blocks that are tuned too.
     """
 
-    def __init__(self, network: nn.Module, runs: Mapping[str, Runs], distance: Distance, pool: Workers) -> None:
-        self.held: list[Held] = []
+    def __init__(
+        self,
+        network: nn.Module,
+        runs: Mapping[str, Runs],
+        distance: Distance,
+        pool: Workers,
+        free: Sequence[nn.Parameter] = (),
+    ) -> None:
+        self.held: list[Held] = [HeldBlock(nn.ParameterList(free))] if free else []
         with_held = copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
         for name, run in runs.items():
             self.held.append(blocks(network)[name].held(run.uses))

@@ -12,8 +12,11 @@ from ssm2edge.traced.inputs import time_of
 from ssm2edge.traced.program import TracedModel
 
 
-def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.ModelProto:
-    """Write a traced model as offline.onnx, for sequences of any length, fastest at about ``length`` samples."""
+def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH, integers: bool = False) -> onnx.ModelProto:
+    """Write a traced model as offline.onnx, for sequences of any length, fastest at about ``length`` samples.
+
+    With ``integers``, weights that were rounded are stored as integers.
+    """
     name_layers(traced.program)
     outputs, (place, axis) = [], time_of(traced.inputs)
     for name, value in zip(traced.outputs, traced.output_values(), strict=True):
@@ -33,4 +36,5 @@ def export_offline(traced: TracedModel, length: int = TYPICAL_LENGTH) -> onnx.Mo
         },
         {"batch": (place, 0)} | ({"time": (place, axis)} if traced.length is None else {}),
         length,
+        integers,
     )

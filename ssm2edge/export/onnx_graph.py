@@ -23,6 +23,7 @@ from ssm2edge.export.passes.join_states import join_states
 from ssm2edge.export.passes.share_lengths import compute_lengths_once
 from ssm2edge.export.passes.sizes import sizes_of
 from ssm2edge.export.passes.split_gates import write_gates_as_products
+from ssm2edge.export.passes.store_integers import store_integers
 from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.export.unwritten import in_parts, is_composed, sentence, unwritten
@@ -53,6 +54,7 @@ def to_onnx(
     metadata: Mapping[str, object],
     symbols: Mapping[str, tuple[int, int]],
     length: int = TYPICAL_LENGTH,
+    integers: bool = False,
 ) -> onnx.ModelProto:
     """Translate a program whose LTI parts are our operators into a self-contained ONNX model of standard operators.
 
@@ -68,6 +70,8 @@ def to_onnx(
         Names of symbolic sizes, each with an input and an axis that have it.
     length
         Samples of whole sequences that kernel forms are chosen for.
+    integers
+        Store weights that were rounded as integers, and what float16 holds as float16.
 
     Raises
     ------
@@ -119,6 +123,8 @@ def to_onnx(
     renamed = name_values(model.graph)
     if layers:
         metadata = {**metadata, "layers": [{key: renamed.get(x, x) for key, x in layer.items()} for layer in layers]}
+    if integers:
+        store_integers(model.graph)
     _tidy(model, output_names, metadata.get("kind") == "stream")
     _name_symbols(model.graph, symbols)
     for key, value in {"schema": METADATA_SCHEMA, "oldest_onnxruntime": OLDEST_ONNXRUNTIME, **metadata}.items():

@@ -14,8 +14,8 @@ from ssm2edge.traced.errors import ExportError
 from ssm2edge.traced.program import EXAMPLE_BATCH, TracedModel, quiet_exporter
 
 
-def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
-    """Write a traced model as stream.onnx for blocks of ``block`` samples.
+def export_stream(traced: TracedModel, block: int, integers: bool = False) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
+    """Write a traced model as stream.onnx for blocks of ``block`` samples; with ``integers``, rounded weights as integers.
 
     Returns
     -------
@@ -54,6 +54,7 @@ def export_stream(traced: TracedModel, block: int) -> tuple[onnx.ModelProto, tup
             ],
         },
         {"batch": (0, 0)},
+        integers=integers,
     )
     return model, states
 

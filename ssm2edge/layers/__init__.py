@@ -21,7 +21,7 @@ from ssm2edge.layers.contract import (
 )
 from ssm2edge.layers.differentiable import differentiable_systems
 from ssm2edge.layers.finding import check_lengths, check_stable, find_layers, find_refused, fix_lengths, fix_rates, realise_layers
-from ssm2edge.layers.held import Held
+from ssm2edge.layers.held import Held, HeldBlock
 from ssm2edge.layers.mimo_block import ReducedMimo
 from ssm2edge.layers.observation import Examples
 from ssm2edge.layers.placing import put
@@ -43,6 +43,7 @@ __all__ = [
     "Examples",
     "FoundLayer",
     "Held",
+    "HeldBlock",
     "LayerError",
     "LayerLibrary",
     "Origin",

@@ -15,6 +15,7 @@ from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.stages.export import export
 from ssm2edge.stages.progress import silent
+from ssm2edge.stages.quantise import round_network
 from ssm2edge.verification import Subject
 from ssm2edge.verification.budget import largest_graph, step_microseconds
 
@@ -27,7 +28,9 @@ def cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]],
     def cost(reductions: Mapping[str, Reduction]) -> float:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            export(task.traced(task.replaced(as_reduced(reductions))), task.length, options, folder, silent)
+            model = task.replaced(as_reduced(reductions))
+            round_network(model, options)
+            export(task.traced(model), task.length, options, folder, silent)
             # Inputs to time the graphs on; nobody looks at the answers.
             none = {name: np.zeros((1, 1), np.float32) for name in task.outputs}
             subject = Subject.staged(folder, Reference(task.first, none, none, {}), {})

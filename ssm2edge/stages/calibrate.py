@@ -20,8 +20,9 @@ def calibrate_reductions(
     store: Store,
     progress: Progress,
     kind: str | None = None,
+    final: bool = False,
 ) -> Calibrated:
-    """Improve the reduced systems on the calibration samples."""
+    """Improve the reduced systems on the calibration samples; the ``final`` ones with the weights around them as they will be."""
     kind = kind or options.calibrate
     reduced = {name: reduction.system for name, reduction in reductions.items()}
     if kind == "none":
@@ -31,10 +32,12 @@ def calibrate_reductions(
     metric, method = task.metrics, options.method
     careful = task.samples.synthetic > 0
     matching = Matching(steps=options.calibration_steps, seed=options.seed, careful=careful) if kind == "match" else None
-    key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method)
+    precision = options.precision if final else "float32"
+    rounding = [precision] if precision != "float32" else []
+    key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method, *rounding)
     return store.kept(Calibrations(), key, lambda: calibrate(
         task.model, task.systems, reduced, signals, kind, metric, matching, method,
-        lambda what, share: progress(f"calibrate ({what})", share),
+        lambda what, share: progress(f"calibrate ({what})", share), precision,
     ))  # fmt: skip
 
 

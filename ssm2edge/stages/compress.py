@@ -20,6 +20,7 @@ from ssm2edge.reduction.contract import summarise
 from ssm2edge.stages.calibrate import calibrate_reductions
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.quantise import round_network, with_precision
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems
 from ssm2edge.systems.system import System
@@ -56,13 +57,13 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
     reductions, selection = reduce(task, options, store, progress)
-    calibrated = calibrate_reductions(task, options, reductions, store, progress)
-    model = task.replaced(calibrated.systems)
+    calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True)
+    model = with_precision(task, options, calibrated)
     describe_blocks(model, block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions))
     return Compressed(model, reductions, calibrated.matched, selection)
 
 
-def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:
+def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[Task, Compressed]:
     """Read the reductions of a compressed module by comparing its blocks with the original's layers.
 
     Parameters
@@ -70,7 +71,9 @@ def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:
     task
         Of the original.
     model
-        The original's compressed form, on the CPU in float32; it may have been trained since.
+        The original's compressed form, on the CPU in float32; it may have been trained since.  It is rounded, in place.
+    options
+        The precision to round to.
 
     Returns
     -------
@@ -84,6 +87,7 @@ def compressed_already(task: Task, model: nn.Module) -> tuple[Task, Compressed]:
     UserError
         If the blocks stand for other layers than the original has.
     """
+    round_network(model, options)
     held = blocks(model)
     if set(held) != set(task.layers):
         raise UserError(

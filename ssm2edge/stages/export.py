@@ -83,14 +83,15 @@ def export(traced: TracedModel, length: int, options: Options, folder: Path, pro
     UserError
         If it cannot be exported, or a plan names no layer or no form.
     """
+    integers = options.precision != "float32"
     try:
         choose_forms(traced, options.plan)
         progress("export", 0.3)
-        onnx.save(export_offline(traced, length), folder / "offline.onnx")
+        onnx.save(export_offline(traced, length, integers), folder / "offline.onnx")
         progress("export", 0.6)
         try:
             block = options.block or streaming_module(traced).frame
-            graph, specifications = export_stream(traced, block)
+            graph, specifications = export_stream(traced, block, integers)
         except StreamingError as error:
             return Graphs(Streaming(False, None, str(error)), ())
         onnx.save(graph, folder / "stream.onnx")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from ssm2edge.cache import Store
@@ -16,6 +17,7 @@ from ssm2edge.stages.compress import compress
 from ssm2edge.stages.converging import converging
 from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.quantise import is_rounded
 from ssm2edge.stages.resolve import check, resolve
 from ssm2edge.workers import one_thread_each
 
@@ -95,7 +97,18 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     with one_thread_each():
         task, options, _ = resolve(task, options)
         found = compress(task, options, store, progress)
-    return transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
+    result = transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
+    if is_rounded(options):
+        _take_parameters(result, found.model)
+    return result
+
+
+def _take_parameters(model: nn.Module, rounded: nn.Module) -> None:
+    """Copy parameters of the same names, in the model's precision and on its device."""
+    values = dict(rounded.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(values[name])
 
 
 def transplanted(model: nn.Module, compressed: nn.Module, paths: set[str]) -> nn.Module:

@@ -13,10 +13,12 @@ from torch import nn
 
 from ssm2edge.bounds import bound_record
 from ssm2edge.layers import blocks
+from ssm2edge.options import Options
 from ssm2edge.orders.judging import BOUND_STEPS
 from ssm2edge.original.recording import first_samples, record_outputs
 from ssm2edge.original.task import Task
 from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.quantise import is_rounded
 from ssm2edge.systems.system import System
 from ssm2edge.traced import Network, TracedModel
 
@@ -63,8 +65,10 @@ def deployed_systems(model: nn.Module) -> dict[str, System]:
     return {name: block.system() for name, block in blocks(model).items()}
 
 
-def output_bound(task: Task, reduced: Reduced, progress: Progress) -> dict[str, Any]:
-    """Bound the error that the reduced blocks make in the outputs."""
+def output_bound(task: Task, reduced: Reduced, options: Options, progress: Progress) -> dict[str, Any]:
+    """Bound the error that the reduced blocks make in the outputs; what rounded weights make has no bound."""
     progress("bound", 0.0)
+    if is_rounded(options):
+        return {"available": False, "reason": "the weights are rounded, which the bound does not cover"}
     samples = first_samples(task.samples.calibration or task.held_out, task.time_axis, BOUND_STEPS)
     return bound_record(Network(reduced.traced.program), task.systems, reduced.systems, samples, task.horizon)

@@ -32,6 +32,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "plan": ('{ "layers.*" = "sequence:28+elementwise:8" }', {"layers.*": "sequence:28+elementwise:8"}),
     "device": ('"cuda"', "cuda"),
     "feedthrough": ('"own"', "own"),
+    "precision": ('"int4"', "int4"),
 }
 """By option: what build.toml says, and what is meant."""
 

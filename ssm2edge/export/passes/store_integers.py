@@ -1,0 +1,105 @@
+"""Store constants that are small integers times steps as such, and numbers that float16 holds as float16.
+
+Nodes that no input reaches turn them back into float32, ``Cast`` and ``Mul``: runtimes compute these once, when they load the
+graph.  ``DequantizeLinear`` would be one node in their place, but onnxruntime does not fold it; it joins it to the product behind
+it, which then takes longer than one of float32 and rounds otherwise.  Opset 18 has no integers of 4 bits: two share a byte.
+
+Ensures
+    the same values to the last bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ssm2edge.lowering.building import Builder
+from ssm2edge.quantisation.grid import Grid, fits_half, grid_of
+
+SMALLEST = 32
+"""Numbers of a constant below which nodes and names take more than is saved."""
+
+SCALE, INTEGERS, HALF = ".scale", ".integers", ".half"
+"""Endings of the names of what is stored, behind the constant's own."""
+
+
+def store_integers(graph: ir.Graph) -> None:
+    """Rewrite the constants of a graph in place."""
+    op = Builder()
+    for name, value in list(graph.initializers.items()):
+        numbers = _numbers(value)
+        if numbers is None or not value.uses():
+            continue
+        grid = _best(numbers)
+        if grid is not None:
+            expanded = _expanded(op, graph, name, numbers.shape, *grid)
+        elif fits_half(numbers):
+            expanded = op.as_float(_stored(graph, name + HALF, numbers.astype(np.float16)))
+        else:
+            continue
+        del graph.initializers[name]
+        value.name, expanded.name = None, name
+        value.replace_all_uses_with(expanded)
+    if op.nodes:
+        graph.insert_before(graph[0], op.nodes)
+
+
+def _numbers(value: ir.Value) -> NDArray[np.float32] | None:
+    constant = value.const_value
+    if constant is None or constant.dtype != ir.DataType.FLOAT or constant.size < SMALLEST or value.is_graph_output():
+        return None
+    return constant.numpy()
+
+
+def _best(numbers: NDArray[np.float32]) -> tuple[Grid, bool] | None:
+    """Return the smallest form of a constant, and whether its rows are the columns of the matrix that it stores."""
+    if numbers.ndim < 2:
+        return None
+    matrix = numbers.reshape(len(numbers), -1)
+    found = [
+        (grid, turned)
+        for bits in (4, 8)
+        for turned in ((False, True) if numbers.ndim == 2 else (False,))
+        if bits == 8 or matrix.size % 2 == 0
+        for grid in [grid_of(matrix.T if turned else matrix, bits)]
+        if grid is not None
+    ]
+    smallest = min(found, key=lambda one: one[0].bytes, default=None)
+    return None if smallest is None or smallest[0].bytes >= 2 * numbers.size else smallest
+
+
+def _stored(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
+    known = graph.initializers.get(name)
+    if known is not None:
+        return known
+    value = ir.val(name, ir.DataType.from_numpy(values.dtype), ir.Shape(values.shape), const_value=ir.tensor(values, name=name))
+    graph.register_initializer(value)
+    return value
+
+
+def _expanded(op: Builder, graph: ir.Graph, name: str, shape: tuple[int, ...], grid: Grid, turned: bool) -> ir.Value:
+    """Build the constant from its integers and steps."""
+    half = fits_half(grid.steps)
+    kept = grid.steps.astype(np.float16 if half else np.float32)
+
+    def scaled(integers: ir.Value, steps: NDArray[np.generic]) -> ir.Value:
+        stored = _stored(graph, name + SCALE, steps)
+        return op.Mul(integers, op.as_float(stored) if half else stored)
+
+    if grid.bits == 8:
+        integers = (grid.integers.T if turned else grid.integers).reshape(shape)
+        steps = kept.T if turned else kept.reshape(-1, *(1 for _ in shape[1:]))
+        return scaled(op.as_float(_stored(graph, name + INTEGERS, np.ascontiguousarray(integers))), np.ascontiguousarray(steps))
+    pairs = (grid.integers.reshape(-1, 2) + 8).astype(np.uint8)
+    packed = _stored(graph, name + INTEGERS, pairs[:, :1] | pairs[:, 1:] << 4)
+    places, mask = (
+        _stored(graph, "nibble.places", np.array([0, 4], np.uint8)),
+        _stored(graph, "nibble.mask", np.array([15], np.uint8)),
+    )
+    nibbles = op.BitwiseAnd(op.BitShift(packed, places, direction="RIGHT"), mask)
+    whole = op.Sub(op.as_float(op.Reshape(nibbles, op.integers(-1, grid.group))), op.numbers(8.0))
+    product = scaled(whole, kept.reshape(-1, 1))
+    if not turned:
+        return op.Reshape(product, op.integers(*shape))
+    return op.transposed(op.Reshape(product, op.integers(*shape[::-1])))

@@ -1,0 +1,25 @@
+"""Weights in few bits: integers times steps, for everything of a network that is no state-space system."""
+
+from __future__ import annotations
+
+from ssm2edge.quantisation.bits import PRECISIONS, bits_of
+from ssm2edge.quantisation.covariance import Inputs, inputs_of
+from ssm2edge.quantisation.halves import halve
+from ssm2edge.quantisation.rounding import Rounded, round_weights, small_parameters
+from ssm2edge.quantisation.steps import Steps, steps_of
+from ssm2edge.quantisation.weights import Weight, weights_of
+
+__all__ = [
+    "PRECISIONS",
+    "Inputs",
+    "Rounded",
+    "Steps",
+    "Weight",
+    "bits_of",
+    "halve",
+    "inputs_of",
+    "round_weights",
+    "small_parameters",
+    "steps_of",
+    "weights_of",
+]

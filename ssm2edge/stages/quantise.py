@@ -1,0 +1,58 @@
+"""The weights around the reduced layers, in the precision that was asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ssm2edge.calibration import Calibrated
+from ssm2edge.layers import blocks
+from ssm2edge.options import Options
+from ssm2edge.original.task import Task
+from ssm2edge.quantisation import bits_of, halve, round_weights, small_parameters, weights_of
+
+
+def is_rounded(options: Options) -> bool:
+    """Return True if weights are stored in fewer bits than 32."""
+    return options.precision != "float32"
+
+
+def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.Module:
+    """Put calibrated systems into the model, and the parameters around them that were rounded and tuned.
+
+    Raises
+    ------
+    UserError
+        If a layer cannot be replaced.
+    """
+    model = task.replaced(calibrated.systems)
+    if not is_rounded(options):
+        return model
+    if calibrated.around:
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, value in calibrated.around.items():
+                parameters[name].copy_(value)
+    else:
+        _round(model, options)
+    _halve(model)
+    return model
+
+
+def round_network(model: nn.Module, options: Options) -> None:
+    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place."""
+    if is_rounded(options):
+        _round(model, options)
+        _halve(model)
+
+
+def _round(model: nn.Module, options: Options) -> None:
+    weights = weights_of(model)
+    round_weights(weights, bits_of(weights, options.precision), {})
+
+
+def _halve(model: nn.Module) -> None:
+    """Round what stands beside integer weights and systems to what float16 holds, in place."""
+    of_blocks = {id(parameter) for block in blocks(model).values() for parameter in block.parameters()}
+    weights = {id(one.parameter) for one in weights_of(model).values()}
+    halve(small_parameters(model, {}, of_blocks | weights).values())

@@ -1,0 +1,121 @@
+"""Weights as integers in graphs: the same numbers as in PyTorch, fewer bytes, and nothing left to do at run time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import Tensor, nn
+
+from ssm2edge.export.offline import export_offline
+from ssm2edge.export.stream import export_stream
+from ssm2edge.quantisation import halve, round_weights, weights_of
+from ssm2edge.traced import InputAxes, TracedModel, trace
+
+WIDTH = 24
+STORED = {4: TensorProto.UINT8, 8: TensorProto.INT8}
+
+
+class Mixer(nn.Module):
+    """``(batch, time, 16)`` through a table of products, a gated convolution, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(16, WIDTH)
+        self.mix = nn.Conv1d(WIDTH, 2 * WIDTH, 1)
+        self.head = nn.Linear(WIDTH, 40, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mix(torch.tanh(self.encoder(x)).mT)
+        answer: Tensor = self.head(nn.functional.glu(y, dim=1).mT)
+        return answer
+
+
+class Reader(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 16)
+        self.head = nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.head(self.table(x))
+        return answer
+
+
+def rounded(model: nn.Module, bits: int) -> nn.Module:
+    weights = weights_of(model)
+    round_weights(weights, dict.fromkeys(weights, bits), {})
+    halve(parameter for parameter in model.parameters() if parameter.ndim == 1)
+    return model.eval()
+
+
+def trace_of(model: nn.Module) -> TracedModel:
+    return trace(model, [InputAxes("x", 1, torch.randn(1, 5, 16))])
+
+
+def answer_of(graph: onnx.ModelProto, *inputs: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    names = [value.name for value in session.get_inputs()]
+    return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_integer_graph_computes_the_rounded_model(bits: int) -> None:
+    model, x = rounded(Mixer(), bits), torch.randn(2, 9, 16)
+    graph = export_offline(trace_of(model), integers=True)
+    expected = model(x).detach().numpy()
+    np.testing.assert_allclose(answer_of(graph, x.numpy()), expected, atol=1e-6 * float(np.abs(expected).max()), rtol=0)
+    kinds = Counter(value.data_type for value in graph.graph.initializer)
+    assert kinds[STORED[bits]] >= 3
+    weights = {name: one.parameter.numel() for name, one in weights_of(model).items()}
+    left = [v for v in graph.graph.initializer if v.data_type == TensorProto.FLOAT and np.prod(v.dims) >= min(weights.values())]
+    assert not left
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_stream_of_integers_computes_the_rounded_model(bits: int) -> None:
+    model, x = rounded(Mixer(), bits), torch.randn(2, 1, 16)
+    graph, _ = export_stream(trace_of(model), 1, integers=True)
+    np.testing.assert_allclose(answer_of(graph, x.numpy()), model(x).detach().numpy(), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_runtime_expands_integers_when_it_loads_a_graph(tmp_path: Path, bits: int) -> None:
+    model = rounded(Mixer(), bits)
+    operators = []
+    for integers in (False, True):
+        graph, _ = export_stream(trace_of(model), 1, integers=integers)
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / f"{integers}.onnx")
+        onnxruntime.InferenceSession(graph.SerializeToString(), options)
+        operators.append(Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node))
+    assert operators[0] == operators[1]
+
+
+def test_a_table_of_integers_is_read_by_its_rows() -> None:
+    model = rounded(Reader(), 4)
+    places = torch.randint(0, 50, (3, 7))
+    with torch.no_grad():
+        expected = model(places).numpy()
+    graph = export_offline(trace(model, [InputAxes("x", 1, places[:1])]), integers=True)
+    np.testing.assert_allclose(answer_of(graph, places.numpy()), expected, atol=1e-6)
+    packed = [v for v in graph.graph.initializer if v.data_type == TensorProto.UINT8 and len(v.raw_data) >= 16]
+    assert sum(numpy_helper.to_array(v).size for v in packed) == (50 * 16 + 8 * 16) // 2
+
+
+def test_fewer_bits_take_fewer_bytes() -> None:
+    sizes = [len(export_offline(trace_of(rounded(Mixer(), bits)), integers=True).SerializeToString()) for bits in (4, 8)]
+    plain = len(export_offline(trace_of(Mixer().eval()), integers=True).SerializeToString())
+    assert sizes[0] < sizes[1] < plain
+
+
+def test_trained_weights_are_written_as_they_are() -> None:
+    traced_model = trace_of(Mixer().eval())
+    graphs = [export_offline(traced_model, integers=integers).SerializeToString() for integers in (False, True)]
+    assert graphs[0] == graphs[1]

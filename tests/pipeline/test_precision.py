@@ -1,0 +1,104 @@
+"""`--precision`: integers in both graphs, the rounded model in PyTorch, and nothing else changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+from safetensors.torch import save_file
+from torch import nn
+
+import ssm2edge
+from models.digits import model as digits
+from ssm2edge.errors import UserError
+from ssm2edge.layers import blocks
+from ssm2edge.options import Options, check_options
+from ssm2edge.quantisation import weights_of
+from ssm2edge.quantisation.grid import grid_of
+from tests.command_line import call
+from tests.model_directories import BUILD, model_directory
+from tests.slow_cases import slow
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
+CHANNELS = 8
+
+
+def make() -> nn.Module:
+    torch.manual_seed(1)
+    return digits.make(channels=CHANNELS, states=8, layers=2).eval()
+
+
+def signals(count: int = 24) -> torch.Tensor:
+    return torch.randn(count, 24, 1, generator=torch.Generator().manual_seed(3))
+
+
+def on_grid(model: nn.Module, bits: int) -> list[str]:
+    return [name for name, one in weights_of(model).items() if grid_of(one.matrix().float().numpy(), bits) is not None]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    build = BUILD.replace("channels = 4, states = 6", f"channels = {CHANNELS}, states = 8")
+    directory = model_directory(tmp_path_factory.mktemp("precision") / "model", build.replace("order = 6", "order = 2"))
+    save_file(make().state_dict(), directory / "weights.safetensors")
+    return directory
+
+
+@slow
+@pytest.mark.parametrize(("precision", "kind"), [("int8", TensorProto.INT8), ("int4", TensorProto.UINT8)])
+def test_a_build_stores_integers_and_verifies(source: Path, tmp_path: Path, precision: str, kind: int) -> None:
+    out = tmp_path / "out"
+    result = call("build", source, "--out", out, "--precision", precision, "--calibrate", "match", "--calibration-steps", "3")
+    assert result.exit_code == 0, result.output
+    for name in ("offline", "stream"):
+        graph = onnx.load(out / f"{name}.onnx")
+        stored = [value for value in graph.graph.initializer if value.data_type == kind and value.name.endswith(".integers")]
+        assert len(stored) == 3
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["options"]["precision"] == precision
+    assert manifest["bound"] == {"available": False, "reason": "the weights are rounded, which the bound does not cover"}
+    assert call("verify", out).exit_code == 0
+
+
+@slow
+@pytest.mark.parametrize("calibrate", ["none", "spectrum", "match"])
+def test_a_compressed_module_has_rounded_weights_and_the_original_stays(calibrate: str) -> None:
+    model = make()
+    before = copy.deepcopy(model.state_dict())
+    small = ssm2edge.compress(model, signals(), order=2, calibrate=calibrate, calibration_steps=4, precision="int4")
+    assert on_grid(small, 4) == list(weights_of(small)) == ["layers.0.output_linear.0.weight", "layers.1.output_linear.0.weight",
+        "decoder.weight"]  # fmt: skip
+    assert not on_grid(model, 4)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@slow
+def test_a_rounded_module_is_built_as_it_is(tmp_path: Path) -> None:
+    model, x = make(), signals()
+    small = ssm2edge.compress(model, x, order=2, calibrate="match", calibration_steps=4, precision="int8")
+    with torch.no_grad():
+        expected = small(x[:4]).numpy()
+    built = ssm2edge.build(small, x, tmp_path / "out", original=model, precision="int8")
+    np.testing.assert_allclose(built.run(x[:4].numpy())["output"], expected, atol=2e-3 * float(np.abs(expected).max()))
+
+
+@slow
+def test_blocks_are_matched_with_rounded_weights_around_them() -> None:
+    model, x = make(), signals()
+    found = [
+        blocks(ssm2edge.compress(model, x, order=2, calibrate="match", calibration_steps=30, precision=precision))
+        for precision in ("float32", "int4")
+    ]
+    assert any(not torch.equal(block.system().C, found[1][name].system().C) for name, block in found[0].items())
+
+
+def test_a_bound_that_does_not_cover_rounding_is_refused() -> None:
+    with pytest.raises(UserError, match="does not cover rounded weights"):
+        check_options(Options(max_error=0.1, max_error_of="bound", precision="int8"))
