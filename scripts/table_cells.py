@@ -108,7 +108,7 @@ class Cells:
             "seconds": round(seconds, 1),
         }
         if way in BOUNDED:
-            bound = output_bound(task, Reduced(network, outputs, task.traced(network)), silent)
+            bound = output_bound(task, Reduced(network, outputs, task.traced(network)), Options(order=1), silent)
             kinds = [kind for kind in ("certified", "estimated") if "value" in bound.get(kind, {})]
             cell["bound"] = {kind: bound[kind]["value"] / bound["outputs"] for kind in kinds}
         return cell
