@@ -13,7 +13,7 @@ from scripts import f16_table, imdb_table
 from scripts.reproduce_tables import digest
 
 TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
-    "f16": (f16_table.RESULTS, f16_table.markdown),
+    "f16": (f16_table.RESULTS, lambda figures: f16_table.markdown(f16_table.stored() | {"no regulariser": figures})),
     "imdb": (imdb_table.RESULTS, imdb_table.markdown),
 }
 SPOKEN = f16_table.MODEL_DIRECTORY.parent / "spoken"
@@ -51,3 +51,19 @@ def test_fewest_modes_lie_between_what_was_too_few_and_what_sufficed() -> None:
     assert f16_table.bracket(cells, "balanced", 33.0) == (31, 37)
     assert f16_table.bracket(cells, "modal", 1.0) == (99, 100)
     assert f16_table.bracket({}, "modal", 1.0) == (0, 100)
+
+
+def test_models_trained_with_a_regulariser_stand_beside_the_published_figures() -> None:
+    plain = {"original": [100.0] * 3, "cells": {"balanced 72": [99.5] * 3, "balanced 71": [98.0] * 3}}
+    hankel = {"original": [90.0] * 3, "cells": {"balanced 10": [89.5] * 3, "balanced 9": [80.0] * 3, "modal 50": [10.0] * 3}}
+    table = f16_table.markdown({"no regulariser": plain, "hankel": hankel})
+    assert "| `balanced` | 28 | 28 | 99.50 |" in table
+    assert "| `balanced` | 90 | 89 |" in table
+    assert "| `modal` | fewer than 50 | 18 |" in table
+
+
+def test_points_lost_stand_with_their_standard_error() -> None:
+    cell = {"accuracy": 0.87, "standard_error": 0.004, "parameters": 1}
+    table = imdb_table.markdown({"original": 0.88, "reviews": 1000, "cells": {"match 4": cell}})
+    assert "| `match` | 0.8700 (1.0 ± 0.4) |" in table
+    assert "88.24, of 88.88" in table
