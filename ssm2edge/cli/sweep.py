@@ -12,6 +12,7 @@ import click
 
 from ssm2edge.cli.options import MODEL, json_option, plan_of, with_options
 from ssm2edge.cli.output import print_json
+from ssm2edge.errors import VerificationError
 from ssm2edge.options import DEFAULTS, TABLE
 
 if TYPE_CHECKING:
@@ -116,6 +117,43 @@ def run(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **given:
 
         found.show(wide_console())
     ctx.exit(1 if found.failures else 0)
+
+
+@sweep.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--max-drop", type=float, metavar="POINTS", help="Smallest artifact that is shown to lose at most so many points.")
+@click.option("--max-bytes", metavar="N", help="None of its graphs has more bytes, such as 40k.")
+@click.option("--max-ram", metavar="N", help="Its C form takes at most so much RAM, where verify --target measured it.")
+@click.option("--model", metavar="NAME", help="Model of the artifact, where the sweep has several.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Probability with which --max-drop holds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples that choose.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to make.")
+@click.option("--force", is_flag=True, help="Replace an artifact that is there already.")
+@json_option
+@click.pass_context
+def pick(ctx: click.Context, /, directory: Path, out: Path, as_json: bool, **given: Any) -> None:
+    """Copy the artifact of the sweep in DIRECTORY that holds some limits.
+
+    With --max-drop it is the smallest that is shown to lose no more; otherwise the one that loses least. A half of the held-out
+    samples chooses, the other half judges. Exit code 1 if the choice does not hold on the samples that judge.
+    """
+    from ssm2edge.artifact.typed import plain
+    from ssm2edge.sweeps.result import Sweep
+    from ssm2edge.tables.sweep import chosen_sentence
+
+    try:
+        Sweep.open(directory).pick(out, **given)
+    except VerificationError as failure:
+        if as_json:
+            print_json({"error": failure.commanded, "exit_code": 1, "verdict": failure.verdict.to_json()})
+        click.echo(f"ssm2edge: {failure.commanded}", err=True)
+        ctx.exit(1)
+    choice = Sweep.open(directory).record.chosen
+    assert choice is not None
+    if as_json:
+        print_json({"directory": str(out), "chosen": plain(choice)})
+    else:
+        click.echo(f"{chosen_sentence(choice)}\n{out} is a copy of it.")
 
 
 @contextlib.contextmanager

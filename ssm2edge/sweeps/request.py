@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from ssm2edge.sweeps.progress import Counting, State
 from ssm2edge.sweeps.result import Sweep
 from ssm2edge.sweeps.running import Work, build_cell
 from ssm2edge.sweeps.writing import write_sweep
+
+FRESH = 20.0
+"""Seconds after which the files of a sweep that runs are written again."""
 
 
 def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[State], None], work: Work = build_cell) -> Sweep:
@@ -63,10 +67,14 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
         records = tuple(known.get(cell.key) or cell.record("open") for cell in cells)
         return write_sweep(out, SweepRecord(versions(), tuple(sources), {name: list(axes[name]) for name in axes}, records))
 
+    last = time.monotonic()
     try:
         for record in dispatcher.run([cell for cell in cells if cell.key not in known], counting.started):
             known[record.key] = record
             progress(counting.ended(record))
+            if time.monotonic() - last > FRESH:
+                written()
+                last = time.monotonic()
     except BaseException:
         # What has been found is worth a look, whatever ends a sweep.
         written()

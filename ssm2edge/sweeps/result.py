@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssm2edge.api import Artifact
+from ssm2edge.api import Artifact, naming_arguments
 from ssm2edge.api import open as open_directory
 from ssm2edge.artifact.sweep import CellRecord, SweepRecord, read_sweep
 from ssm2edge.errors import UserError
+from ssm2edge.sweeps.picking import Limits, pick
+from ssm2edge.sweeps.writing import write_sweep
 from ssm2edge.tables.results import Shown
 from ssm2edge.tables.sweep import show_sweep
 
@@ -50,6 +53,54 @@ class Sweep(Shown):
         if found is None:
             raise UserError(f"The sweep has no finished cell {name}.")
         return open_directory(self.directory / found.directory)
+
+    @naming_arguments
+    def pick(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        max_drop: float | None = None,
+        max_bytes: int | str | None = None,
+        max_ram: int | str | None = None,
+        model: str | None = None,
+        confidence: float = 0.95,
+        seed: int = 0,
+        force: bool = False,
+    ) -> Artifact:
+        """Copy the artifact that holds some limits: with a largest drop the smallest, otherwise the one that loses least.
+
+        A half of the held-out samples chooses, drawn at random; the other half judges.  The choice is marked on the page.
+
+        Parameters
+        ----------
+        out
+            Directory to make.
+        max_drop
+            Points of the metric; the smallest cell that is shown to lose no more is picked.
+        max_bytes
+            Of the largest graph, such as ``"40k"``.
+        max_ram
+            Bytes of RAM of the C form, where ``ssm2edge verify --target`` measured it.
+        model
+            Short name of the model, where the sweep has several.
+        confidence
+            Probability with which the drop holds beyond the samples.
+        seed
+            Draws the samples that choose.
+        force
+            Replace an artifact that is there.
+
+        Raises
+        ------
+        UserError
+            If no cell fits, or none is shown to lose as little as asked for.
+        VerificationError
+            If the choice does not hold on the samples that judge.
+        """
+        limits = Limits(max_drop, max_bytes, max_ram, confidence, seed)
+        choice = pick(self.directory, self.record, Path(out), limits, model, force)
+        write_sweep(self.directory, replace(self.record, chosen=choice))
+        return open_directory(out)
 
     def show(self, console: Any) -> None:
         """Print a line for each cell, and the numbers of those that are done and failed."""

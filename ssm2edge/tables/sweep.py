@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ssm2edge.artifact.sweep import CellRecord, SweepRecord
+from ssm2edge.artifact.sweep import CellRecord, ChoiceRecord, SweepRecord
 
 MOST = 60
 """Cells that are shown; the page has all of them."""
@@ -58,6 +58,19 @@ def outcome(cell: CellRecord) -> str:
     shown = f"{metric} {value}, " if metric else ""
     took = "" if cell.seconds is None else f", {cell.seconds:.1f} s"
     return f"{shown}{size} KiB, {latency} ms{took}"
+
+
+def chosen_sentence(choice: ChoiceRecord) -> str:
+    """Return what was picked, and what speaks for it."""
+    text = f"Picked {choice.name}"
+    if choice.loss is not None:
+        text += (
+            f": on the {choice.choosing:,} samples that chose it loses {choice.loss:.2f} points, at most {choice.bound:.2f} with "
+            f"a confidence of {100 * choice.confidence:g} % ({choice.compared} cells compared)"
+        )
+    if choice.judged is not None:
+        text += f"; on {choice.judging:,} others {choice.judged:.2f}"
+    return f"{text}."
 
 
 def _figures(cell: CellRecord) -> list[str]:
