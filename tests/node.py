@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +19,11 @@ TOOLS = ("clang", "wasm-ld", "node")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no Node")
 needs_web_tools = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS), reason=f"this machine lacks one of {', '.join(TOOLS)}"
+)
+
+ONNXRUNTIME_WEB = os.environ.get("ONNXRUNTIME_WEB")
+needs_onnxruntime_web = pytest.mark.skipif(
+    ONNXRUNTIME_WEB is None, reason="ONNXRUNTIME_WEB does not name a folder of the npm package onnxruntime-web"
 )
 
 

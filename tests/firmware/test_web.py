@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,13 +18,9 @@ from tests.command_line import call
 from tests.firmware.conftest import MODELS
 from tests.first_order import build
 from tests.model_directories import Built
-from tests.node import needs_web_tools, node
+from tests.node import ONNXRUNTIME_WEB, needs_onnxruntime_web, needs_web_tools, node
 
 WORDS = MODELS / "keywords" / "words.wav"
-ONNXRUNTIME_WEB = os.environ.get("ONNXRUNTIME_WEB")
-needs_onnxruntime_web = pytest.mark.skipif(
-    ONNXRUNTIME_WEB is None, reason="ONNXRUNTIME_WEB does not name a folder of the npm package onnxruntime-web"
-)
 pytestmark = [needs_web_tools, pytest.mark.slow]
 
 ENGINE = """

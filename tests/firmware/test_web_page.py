@@ -15,7 +15,7 @@ from tests.browser import Page, browser, served
 from tests.command_line import call
 from tests.firmware.conftest import MODELS
 from tests.model_directories import LENGTH, Built
-from tests.node import needs_web_tools
+from tests.node import ONNXRUNTIME_WEB, needs_onnxruntime_web, needs_web_tools
 
 WORDS = MODELS / "keywords" / "words.wav"
 EXPECTED = ["yes", "left", "stop", "go"]
@@ -60,8 +60,8 @@ def address(keywords_web: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield found
 
 
-def ready(page: Page, address: str, width: int = 1280) -> None:
-    page.open(f"{address}/index.html", width)
+def ready(page: Page, address: str, width: int = 1280, query: str = "") -> None:
+    page.open(f"{address}/index.html{query}", width)
     page.until("!document.getElementById('controls').hidden")
 
 
@@ -139,6 +139,25 @@ def test_without_a_microphone_the_page_says_so(address: str, tmp_path: Path, fla
         page.choose("#file", WORDS)
         page.until("document.getElementById('status').textContent.includes('heard in')")
         assert words(page) == EXPECTED
+
+
+@needs_onnxruntime_web
+def test_onnxruntime_web_of_the_same_server_hears_the_same(address: str, tmp_path: Path, keywords_web: Path) -> None:
+    place = tmp_path / "served"
+    shutil.copytree(keywords_web, place)
+    shutil.copytree(Path(str(ONNXRUNTIME_WEB)) / "dist", place / "ort")
+    with served(place) as other, Page(tmp_path / "profile") as page:
+        ready(page, other, query="?onnxruntime=ort/ort.wasm.bundle.min.mjs")
+        page.choose("#file", WORDS)
+        page.until("document.getElementById('status').textContent.includes('heard in')", 60)
+        assert words(page) == EXPECTED
+
+
+def test_an_address_runs_no_script_of_others(address: str, tmp_path: Path) -> None:
+    with Page(tmp_path) as page:
+        page.open(f"{address}/index.html?onnxruntime=http://127.0.0.1:9/ort.mjs")
+        page.until("document.getElementById('status').classList.contains('bad')")
+        assert status(page) == "onnxruntime-web must lie on this page's own server."
 
 
 def test_samples_are_drawn_and_others_taken(tiny_build: Built, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 from ssm2edge.audio.log_mel import LogMel
 from ssm2edge.audio.wav import read_recording
 from tests.node import needs_node, node, scripts
+from tests.slow_cases import slow
 
 pytestmark = needs_node
 
@@ -59,7 +60,9 @@ try {
 """
 
 
-@pytest.mark.parametrize("front_end", [LogMel(16000, 400, 160, 40), LogMel(8000, 200, 80, 32), LogMel(8000, 100, 130, 8)])
+@pytest.mark.parametrize(
+    "front_end", [LogMel(16000, 400, 160, 40), slow(LogMel(8000, 200, 80, 32)), slow(LogMel(8000, 100, 130, 8))]
+)
 def test_frames_are_those_of_python_whatever_the_pieces(front_end: LogMel, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     time = np.arange(2500) / front_end.sample_rate
@@ -82,7 +85,7 @@ def test_rates_change_as_in_scipy_whatever_the_pieces(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[f"{before} {after}"], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("width", "channels"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+@pytest.mark.parametrize(("width", "channels"), [slow(1, 1), (2, 2), slow(3, 1), slow(4, 2)])
 def test_recordings_are_read_as_in_python(width: int, channels: int, tmp_path: Path) -> None:
     place = tmp_path / "sound.wav"
     with wave.open(str(place), "wb") as recording:
@@ -110,10 +113,10 @@ def test_arrays_and_tables_are_read(tmp_path: Path) -> None:
     ("kind", "content", "says"),
     [
         ("wav", b"RIFF....AVI LIST", "no wav file"),
-        ("wav", b"RIFF....WAVEfmt ", "ends in its header"),
-        ("npy", b"PK..........", "no .npy file"),
-        ("csv", b"1,2\n3\n", "Row 2"),
-        ("csv", b"\n", "empty"),
+        slow("wav", b"RIFF....WAVEfmt ", "ends in its header"),
+        slow("npy", b"PK..........", "no .npy file"),
+        slow("csv", b"1,2\n3\n", "Row 2"),
+        slow("csv", b"\n", "empty"),
     ],
 )
 def test_other_files_are_refused_in_one_sentence(kind: str, content: bytes, says: str, tmp_path: Path) -> None:
