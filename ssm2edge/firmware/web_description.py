@@ -35,7 +35,7 @@ def describe(artifact: Artifact, name: str, signature: Signature | None, device:
         "metric": task.get("metric"),
         "classes": list(task.get("classes", ())),
         "frontEnd": _front_end(FrontEnd.of(task)),
-        "stream": None if signature is None or device is None else _stream(signature, device),
+        "stream": None if signature is None or device is None else describe_stream(signature, device),
         "offline": _offline(artifact),
     }
 
@@ -54,7 +54,8 @@ def _front_end(front_end: FrontEnd | None) -> Described | None:
     }
 
 
-def _stream(signature: Signature, device: Mapping[str, Any]) -> Described:
+def describe_stream(signature: Signature, device: Mapping[str, Any]) -> Described:
+    """Return the description of a streaming graph."""
     return {
         "block": signature.block,
         "frame": signature.frame,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -13,12 +14,19 @@ import pytest
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.audio import Gate
+from ssm2edge.firmware.device_graph import device_graph, ports
+from ssm2edge.firmware.graph import read_graph
+from ssm2edge.firmware.sources import Names
+from ssm2edge.firmware.step import make_step
+from ssm2edge.firmware.web_description import describe_stream
+from ssm2edge.firmware.web_module import compiled
 from ssm2edge.runtime import Stream
+from tests import several_inputs
 from tests.command_line import call
 from tests.firmware.conftest import MODELS
 from tests.first_order import build
 from tests.model_directories import Built
-from tests.node import ONNXRUNTIME_WEB, needs_onnxruntime_web, needs_web_tools, node
+from tests.node import ONNXRUNTIME_WEB, needs_onnxruntime_web, needs_web_tools, node, scripts
 
 WORDS = MODELS / "keywords" / "words.wav"
 pytestmark = [needs_web_tools, pytest.mark.slow]
@@ -137,6 +145,48 @@ def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, web: Path, tmp_pa
     assert told["again"] == [told["flushed"]] * 2
     kinds = ["InputError", "InputError", "SnapshotError", "SnapshotError", "InputError", "EdgeError"]
     assert [text.split(":")[0] for text in told["refused"]] == kinds
+
+
+SEVERAL = """
+import { readFileSync } from "node:fs";
+import { Stream } from "./index.js";
+const stream = await Stream.open();
+const found = JSON.parse(readFileSync(process.argv[2])).map((part) => stream.push(part));
+const pending = stream.pending;
+found.push(stream.flush());
+let refused = null;
+try {
+  stream.push({ u: [1, 2], tokens: [1, 2], gain: [1] });
+} catch (fault) {
+  refused = fault.message;
+}
+const plain = found.map((part) => Object.fromEntries(Object.entries(part).map(([name, values]) => [name, Array.from(values)])));
+console.log(JSON.stringify({ pending, refused, found: plain }));
+"""
+
+
+def test_several_inputs_and_outputs_are_regrouped(tmp_path: Path) -> None:
+    path = several_inputs.save(tmp_path / "stream.onnx")
+    step, web = make_step(read_graph(path)), scripts(tmp_path / "web")
+    (web / "several.wasm").write_bytes(compiled(step, Names.of(step, "several")))
+    stream = describe_stream(step.signature, ports(device_graph(path, {})))
+    described = {"name": "several", "sha256": "0", "classes": [], "files": {"wasm": "several.wasm"}, "stream": stream}
+    (web / "description.js").write_text(f"export default {json.dumps(described)};")
+    given = {name: value[:1] for name, value in several_inputs.inputs().items()}
+    parts = [several_inputs.cut(given, start, stop) for start, stop in itertools.pairwise([0, 9, 9, 10, 14])]
+    (tmp_path / "given.json").write_text(
+        json.dumps([{name: value.ravel().tolist() for name, value in part.items()} for part in parts])
+    )
+    told = node(web, SEVERAL, tmp_path / "given.json")
+    with Stream(path) as python:
+        expected = [python.push(part) for part in parts]
+        assert told["pending"] == python.pending
+        expected.append(python.flush())
+    for found, wanted in zip(told["found"], expected, strict=True):
+        assert set(found) == set(wanted)
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value.ravel(), rtol=1e-5, atol=1e-5)
+    assert "different lengths" in told["refused"]
 
 
 def test_a_folder_passes_its_own_test(web: Path) -> None:

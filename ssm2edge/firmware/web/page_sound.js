@@ -49,7 +49,7 @@ export async function listenToSound(options) {
     at("heard").hidden = true;
   }
 
-  function tell(words) {
+  function showWords(words) {
     for (const { word, probability, start, end } of words) {
       const [text, note, item] = ["strong", "small", "li"].map((kind) => document.createElement(kind));
       text.textContent = word;
@@ -75,14 +75,14 @@ export async function listenToSound(options) {
     const piece = Math.round(PIECE * frontEnd.sampleRate);
     let drawn = performance.now();
     for (let start = 0; start < samples.length; start += piece) {
-      tell(await listener.push(samples.subarray(start, start + piece)));
+      showWords(await listener.push(samples.subarray(start, start + piece)));
       if (performance.now() - drawn > 40) {
         board.redraw();
         await new Promise(requestAnimationFrame);
         drawn = performance.now();
       }
     }
-    tell(await listener.flush());
+    showWords(await listener.flush());
     board.redraw();
     const count = at("words").children.length;
     const seconds = (samples.length / frontEnd.sampleRate).toFixed(2);
@@ -101,12 +101,12 @@ export async function listenToSound(options) {
       say(classes.length ? `Listening. Say one of: ${classes.join(", ")}.` : "Listening.");
     },
     async hear(samples) {
-      tell(await listener.push(samples));
+      showWords(await listener.push(samples));
       const count = seen.loudness.length;
       board.show(Math.max(0, count - SHOWN * second), Math.max(count, SHOWN * second));
     },
     async end() {
-      tell(await listener.flush());
+      showWords(await listener.flush());
       live = false;
       at("microphone").textContent = "Use the microphone";
       at("microphone").classList.remove("on");
