@@ -19,6 +19,7 @@ from ssm2edge.retraining import hankel_nuclear_norm, modal_l1
 from ssm2edge.retraining.hankel_nuclear_norm import hankel_sums
 from ssm2edge.systems.dense import to_dense
 from ssm2edge.systems.system import System
+from tests.layers.test_dss import layer_of as dss
 from tests.package_models import LRUNetwork, S5Network
 from tests.published_s4 import make as make_s4
 from tests.random_banks import random_bank
@@ -56,6 +57,7 @@ def networks() -> dict[str, Callable[[], nn.Module]]:
         "s5-pytorch": S5Network,
         "S5 in two directions": lambda: S5(3, 4, bidirectional=True),
         "S4, diagonal": lambda: make_s4(width=3, depth=1, d_state=6),
+        "DSS": lambda: dss(version="exp"),
         "S4, low rank": lambda: make_s4(width=3, depth=1, d_state=6, rank=1),
     }
 
