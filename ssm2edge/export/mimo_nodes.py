@@ -10,16 +10,17 @@ from ssm2edge.lowering import mimo as kernel
 from ssm2edge.lowering.building import Kernel
 from ssm2edge.lowering.choice import parse_choice
 from ssm2edge.lowering.mimo_plan import MimoPlan, feedthrough_of, plan_mimo_block, plan_mimo_sequence
+from ssm2edge.lowering.plan import TYPICAL_LENGTH
 
 
-def mimo_decompositions(kernels: dict[str, Kernel]) -> dict[object, object]:
+def mimo_decompositions(kernels: dict[str, Kernel], length: int = TYPICAL_LENGTH) -> dict[object, object]:
     """Rewrite each operator as one node of our domain, and note the kernel the node stands for."""
 
     def sequence(
         u: Tensor, a: Tensor, b: Tensor, B: Tensor, C: Tensor, D: Tensor | None, V: Tensor | None, W: Tensor | None,
         form: str = "", layer: str = "",
     ) -> Tensor:  # fmt: skip
-        plan = plan_mimo_sequence(*_sizes(B, C, V), parse_choice(form), feedthrough_of(D))
+        plan = plan_mimo_sequence(*_sizes(B, C, V), parse_choice(form), feedthrough_of(D), length)
         name = _operator("Sequence", plan)
         kernels[name] = lambda op, *inputs: kernel.sequence(op, plan, *inputs)
         return as_node(name, layer, (u, a, b, B, C, *_present(D, V, W)), _outputs(u, plan))[0]

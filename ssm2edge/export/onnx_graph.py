@@ -85,7 +85,7 @@ def to_onnx(
         try:
             with quiet_exporter(), torch.no_grad():
                 exported = torch.onnx.export(
-                    _Decomposed(program, {**_decompositions(kernels, siso), **parts}),
+                    _Decomposed(program, {**_decompositions(kernels, siso, length), **parts}),
                     (),
                     dynamo=True,
                     opset_version=OPSET,
@@ -146,7 +146,7 @@ class _Decomposed(ExportedProgram):
         return decomposed
 
 
-def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes) -> dict[object, object]:
+def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes, length: int) -> dict[object, object]:
     """Rewrite each of our operators as one ONNX node of our domain, and note the kernel the node stands for."""
 
     def exact_gelu(x: Tensor, *, approximate: str = "none") -> Any:
@@ -170,7 +170,7 @@ def _decompositions(kernels: dict[str, Kernel], siso: SisoNodes) -> dict[object,
         torch.ops.aten.gelu.default: exact_gelu,
         **near_neutral_decompositions(),
         **siso.decompositions(),
-        **mimo_decompositions(kernels),
+        **mimo_decompositions(kernels, length),
     }
 
 

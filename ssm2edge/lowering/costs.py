@@ -41,16 +41,11 @@ SUMMED = 0.11
 FILTERED = 0.035
 """A tap of a depthwise convolution at one sample."""
 
-DENSE_STEP, DENSE_NUMBER = 90.0, 0.065
-"""A step of an RNN node, and each number of its matrix."""
+WALK, WALK_STEP, WALK_NUMBER, GROUPING = 4_000.0, 600.0, 0.065, 3_000.0
+"""A Scan that walks over chunks, a step of it, each number of its matrix, and the nodes that put chunks into groups."""
 
 LANES = 16
 """Numbers of a vector: products are computed in columns of so many."""
-
-
-def dense_step(order: int) -> float:
-    """Return the cost of one step of an RNN node over a dense state matrix."""
-    return DENSE_STEP + DENSE_NUMBER * order * order
 
 
 def in_lanes(columns: int) -> int:
@@ -61,3 +56,8 @@ def in_lanes(columns: int) -> int:
 def small_products(count: int, size: float) -> float:
     """Return the cost of ``count`` products of one row with a matrix of ``size`` numbers each."""
     return count * max(PRODUCT, READ * size)
+
+
+def products(rows: float, size: float) -> float:
+    """Return the cost of the product of rows with a matrix of ``size`` numbers."""
+    return size * max(READ, MULTIPLY_ADD * rows)

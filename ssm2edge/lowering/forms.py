@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from ssm2edge.lowering import costs
 
 Cost = tuple[float, float]
-"""Multiply-adds and nanoseconds a sample."""
+"""Multiply-adds and nanoseconds, a sample where nothing else is said."""
+
+Groups = tuple[int, ...]
+"""Chunks in a group, groups in a group of groups, and so on."""
 
 
 def elementwise(channels: int, order: int, chunk: int) -> Cost:
@@ -33,9 +36,31 @@ def chunk_product(inputs: int, order: int, chunk: int) -> Cost:
     return within_chunks(inputs, order, chunk), (14 * costs.NODE + read) / chunk
 
 
-def unrolled(inputs: int, order: int, chunk: int) -> Cost:
-    """The dense recurrence of one system in one node."""
-    return order * order, 12 * costs.NODE / chunk + costs.dense_step(order)
+def unrolled(inputs: int, order: int, block: int, parts: int, groups: Groups) -> Cost:
+    """Products for all chunks of a long block at once, and a walk over the chunks."""
+    chunk, driven = block // parts, min(inputs, order)
+    within = costs.products(parts, (chunk * driven * (chunk + 1.0) + order * chunk) * order)
+    multiply_adds, nanoseconds = walk(order, groups, parts, known=True)
+    return within_chunks(inputs, order, chunk) + multiply_adds / block, (14 * costs.NODE + within + nanoseconds) / block
+
+
+def walk(order: int, groups: Groups, chunks: int, known: bool = False) -> Cost:
+    """Return multiply-adds and nanoseconds of all steps over chunks, in groups, in groups of groups, and one after the other.
+
+    A graph that knows their number takes a single one without a Scan.
+    """
+    matrix = float(order * order)
+    if chunks == 1 and known:
+        return matrix, costs.products(1, matrix)
+    if not groups:
+        return chunks * matrix, costs.WALK + chunks * (costs.WALK_STEP + costs.WALK_NUMBER * matrix)
+    size, rows = groups[0], -(-chunks // groups[0])
+    numbers = size * (size + 2.0) * matrix
+    multiply_adds, nanoseconds = walk(order, groups[1:], rows, known)
+    passes = 4 * costs.NUMBER * order * chunks
+    return multiply_adds + rows * numbers, nanoseconds + costs.GROUPING + (
+        costs.READ + costs.MULTIPLY_ADD * rows
+    ) * numbers + passes
 
 
 def within_chunks(inputs: int, order: int, chunk: int) -> float:
@@ -46,5 +71,5 @@ def within_chunks(inputs: int, order: int, chunk: int) -> float:
 BANK_FORMS: Mapping[str, Callable[[int, int, int], Cost]] = {"elementwise": elementwise, "chunked": one_product}
 """Of banks: costs by channels, order and chunk."""
 
-MIMO_FORMS: Mapping[str, Callable[[int, int, int], Cost]] = {"chunked": chunk_product, "unrolled": unrolled}
-"""Of one system: costs by inputs, order and chunk, without those of its input and output maps."""
+MIMO_FORMS = ("chunked", "unrolled")
+"""Of one system: one product, or many chunks."""

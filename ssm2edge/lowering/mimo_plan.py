@@ -5,13 +5,14 @@ Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ssm2edge.lowering import costs
 from ssm2edge.lowering.choice import Choice
-from ssm2edge.lowering.forms import MIMO_FORMS, within_chunks
+from ssm2edge.lowering.forms import Cost, Groups, chunk_product, unrolled, walk, within_chunks
+from ssm2edge.lowering.plan import TYPICAL_LENGTH
 
 MimoForm = str
 """``recurrent`` or ``merged`` for one sample, or a name in ``MIMO_FORMS``."""
@@ -20,6 +21,8 @@ Feedthrough = Literal["full", "diagonal", "none"]
 """A matrix beside outputs that read the state before the sample; or a vector, or nothing, beside such that read it after."""
 
 LONGEST_CHUNK = 32
+GROUPS: Sequence[Groups] = ((), (4,), (8,), (12,), (4, 4), (8, 8), (4, 4, 4), (8, 8, 8))
+"""Groups of chunks to choose from in whole sequences of any length."""
 
 
 class Shaped(Protocol):
@@ -43,8 +46,7 @@ class MimoPlan:
     form
         ``recurrent`` is one sample, in one matrix product where outputs read the state before it; ``merged`` is that product
         where they read the state after it, with ``C A`` and ``C B + D`` for C and D; ``chunked`` computes the states of a chunk
-        by one product, and runs a short recurrence over the chunks; ``unrolled`` runs the dense recurrence of a long block in one
-        node.
+        by one product, and runs a short recurrence over the chunks; ``unrolled`` does so within a long block.
     block
         Samples per chunk.
     inputs, order, outputs
@@ -57,6 +59,10 @@ class MimoPlan:
         Per sample, by the cost model; only comparisons mean something.
     feedthrough
         What the outputs read.
+    parts
+        Chunks of a long block.
+    groups
+        Chunks in a group, groups in a group of groups, and so on: what one step of the recurrence over the chunks covers.
     """
 
     form: MimoForm
@@ -68,6 +74,13 @@ class MimoPlan:
     multiply_adds: float
     nanoseconds: float = 0.0
     feedthrough: Feedthrough = "full"
+    parts: int = 1
+    groups: Groups = ()
+
+    @property
+    def chunk(self) -> int:
+        """Samples in a chunk."""
+        return self.block // self.parts
 
     @property
     def after_sample(self) -> bool:
@@ -126,38 +139,56 @@ def mimo_block_candidates(
             cost = 8 * costs.NODE + costs.READ * multiply_adds
             plans.append(MimoPlan("merged", 1, inputs, order, outputs, squares, multiply_adds, cost, feedthrough))
         return sorted(plans, key=lambda plan: plan.nanoseconds)
-    plans, shared = [], costs.MULTIPLY_ADD * maps
-    for form, cost_of in MIMO_FORMS.items():
-        multiply_adds, nanoseconds = cost_of(inputs, order, block)
-        multiply_adds, nanoseconds = maps + multiply_adds, shared + nanoseconds
-        plans.append(MimoPlan(form, block, inputs, order, outputs, squares, multiply_adds, nanoseconds, feedthrough))
+    one_chunk, shared = chunk_product(inputs, order, block), costs.MULTIPLY_ADD * maps
+    ways = [(unrolled(inputs, order, block, parts, groups), parts, groups) for parts, groups in _parts(block)]
+    many, parts, groups = min(ways, key=lambda way: way[0][1])
+    forms: Sequence[tuple[MimoForm, Cost, int, Groups]] = (("chunked", one_chunk, 1, ()), ("unrolled", many, parts, groups))
+    plans = [
+        MimoPlan(form, block, inputs, order, outputs, squares, maps + adds, shared + time, feedthrough, parts, groups)
+        for form, (adds, time), parts, groups in forms
+    ]
     return sorted(plans, key=lambda plan: plan.nanoseconds)
+
+
+def _parts(block: int) -> Iterator[tuple[int, Groups]]:
+    """Yield the numbers of chunks that a block may be computed in, with groups of them; a prime block has single samples."""
+    for parts in (count for count in range(2, block + 1) if block % count == 0):
+        yield parts, ()
+        yield from ((parts, (group,)) for group in range(2, parts + 1) if parts % group == 0)
 
 
 def plan_mimo_sequence(
-    inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None, feedthrough: Feedthrough = "full"
-) -> MimoPlan:
-    """Return the plan for whole sequences of any length: what the user chose, or the cheapest chunk length."""
+    inputs: int, order: int, outputs: int, squares: int, choice: Choice | None = None, feedthrough: Feedthrough = "full",
+    length: int = TYPICAL_LENGTH,
+) -> MimoPlan:  # fmt: skip
+    """Return the plan for whole sequences of any length: what the user chose, or the cheapest chunks at ``length``."""
     if choice is not None and choice.sequence is not None:
-        return _sequence(inputs, order, outputs, squares, choice.sequence, feedthrough)
-    return mimo_sequence_candidates(inputs, order, outputs, squares, feedthrough)[0]
+        return _sequence(inputs, order, outputs, squares, choice.sequence, feedthrough, length)
+    return mimo_sequence_candidates(inputs, order, outputs, squares, feedthrough, length)[0]
 
 
 def mimo_sequence_candidates(
-    inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough = "full"
+    inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough = "full", length: int = TYPICAL_LENGTH
 ) -> Sequence[MimoPlan]:
     """Return plans for whole sequences, the cheapest first: chunks that balance products within against steps over the chunks."""
     chunks = (2**i for i in range(1, LONGEST_CHUNK.bit_length()))
-    plans = (_sequence(inputs, order, outputs, squares, chunk, feedthrough) for chunk in chunks)
+    plans = (_sequence(inputs, order, outputs, squares, chunk, feedthrough, length) for chunk in chunks)
     return sorted(plans, key=lambda plan: plan.nanoseconds)
 
 
-def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, feedthrough: Feedthrough) -> MimoPlan:
-    maps, within = _maps(inputs, order, outputs, squares, feedthrough), within_chunks(inputs, order, chunk)
+def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, feedthrough: Feedthrough, length: int) -> MimoPlan:
+    maps, within, chunks = (
+        _maps(inputs, order, outputs, squares, feedthrough),
+        within_chunks(inputs, order, chunk),
+        -(-length // chunk),
+    )
+    walks = {groups: walk(order, groups, chunks) for groups in GROUPS}
+    groups = min(walks, key=lambda way: walks[way][1])
+    multiply_adds, nanoseconds = walks[groups]
     passes = costs.NUMBER * (3.0 * order + outputs)
-    cost = costs.MULTIPLY_ADD * (maps + within) + passes + costs.dense_step(order) / chunk
-    multiply_adds = maps + within + order * order / chunk
-    return MimoPlan("chunked", chunk, inputs, order, outputs, squares, multiply_adds, cost, feedthrough)
+    cost = costs.MULTIPLY_ADD * (maps + within) + passes + nanoseconds / length
+    total = maps + within + multiply_adds / length
+    return MimoPlan("chunked", chunk, inputs, order, outputs, squares, total, cost, feedthrough, groups=groups)
 
 
 def _maps(inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough) -> float:

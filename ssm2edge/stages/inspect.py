@@ -163,7 +163,7 @@ def _plans(system: System, order: int, length: int) -> list[PlanReport]:
         sections = to_mimo_sections(system)
         squares, feedthrough = 0 if sections.factors is None else len(sections.factors), feedthrough_of(sections.feedthrough)
         sizes = (system.inputs, order, system.outputs, squares)
-        plans = {None: mimo_sequence_candidates(*sizes, feedthrough)}
+        plans = {None: mimo_sequence_candidates(*sizes, feedthrough, length)}
         plans |= {block: mimo_block_candidates(*sizes, block, feedthrough) for block in BLOCKS}
     return [PlanReport(order, block, str(found[0]), _candidates(found, block)) for block, found in plans.items()]
 

@@ -23,6 +23,8 @@ Constants = dict[str, Array]
 INPUTS, OUTPUTS = 3, 4
 SIZES: dict[Feedthrough, tuple[int, int]] = {"full": (INPUTS, OUTPUTS), "diagonal": (OUTPUTS, OUTPUTS), "none": (INPUTS, OUTPUTS)}
 ORDERS = (1, 2, 5, 8)
+WALKS: dict[int, tuple[int, tuple[int, ...]]] = {2: (2, ()), 16: (8, (4,)), 48: (12, (3, 2)), 24: (6, (6,))}
+"""Chunks of long blocks, and groups of them, by the samples of the block."""
 
 
 def random_constants(
@@ -81,9 +83,11 @@ def model_of(
 
 
 @cache
-def sequence_session(order: int, squares: int, chunk: int, feedthrough: Feedthrough) -> onnxruntime.InferenceSession:
+def sequence_session(
+    order: int, squares: int, chunk: int, feedthrough: Feedthrough, groups: tuple[int, ...] = ()
+) -> onnxruntime.InferenceSession:
     inputs, outputs = SIZES[feedthrough]
-    plan = MimoPlan("chunked", chunk, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
+    plan = MimoPlan("chunked", chunk, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough, groups=groups)
     constants = random_constants(order, squares, feedthrough)
     return session(model_of(mimo.sequence, plan, constants, {"u": ["batch", "time", inputs]}))
 
@@ -93,7 +97,8 @@ def block_session(
     order: int, squares: int, block: int, form: MimoForm, feedthrough: Feedthrough = "full"
 ) -> onnxruntime.InferenceSession:
     inputs, outputs = SIZES[feedthrough]
-    plan = MimoPlan(form, block, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough)
+    parts, groups = WALKS[block] if form == "unrolled" else (1, ())
+    plan = MimoPlan(form, block, inputs, order, outputs, squares, 0.0, feedthrough=feedthrough, parts=parts, groups=groups)
     constants = random_constants(order, squares, feedthrough)
     return session(model_of(mimo.block, plan, constants, {"u": ["batch", block, inputs], "x": ["batch", order]}))
 
@@ -119,6 +124,14 @@ def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, 
         close(y, recurrence(random_constants(order, squares, feedthrough), u, np.zeros((batch, order)))[0])
 
 
+@pytest.mark.parametrize("groups", [(4,), (3, 2), (2, 2, 2)])
+def test_sequences_are_the_recurrence_in_groups_of_chunks(groups: tuple[int, ...]) -> None:
+    for batch, length in ((1, 1), (3, 2), (2, 8), (1, 9), (2, 15), (1, 16), (1, 17), (3, 131)):
+        u = noise(length, batch, length, INPUTS)
+        (y,) = sequence_session(5, 2, 2, "full", groups).run(None, {"u": u})
+        close(y, recurrence(random_constants(5, 2), u, np.zeros((batch, 5)))[0])
+
+
 @pytest.mark.parametrize("squares", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
@@ -127,6 +140,7 @@ def test_sequences_of_every_length_are_the_recurrence(order: int, squares: int, 
         *((1, "merged", feedthrough) for feedthrough in SIZES if feedthrough != "full"),
         *((1, "recurrent", feedthrough) for feedthrough in SIZES),
         *((block, form, feedthrough) for block in (2, 16) for form in ("chunked", "unrolled") for feedthrough in SIZES),
+        *((block, "unrolled", "full") for block in (24, 48)),
     ],
 )
 def test_blocks_with_carried_states_are_the_recurrence(
@@ -170,9 +184,21 @@ def test_states_decay_to_zero_and_not_to_subnormal_numbers(block: int, form: Mim
     for _ in range(1600 // block):
         _, x = block_session(5, 2, block, form, feedthrough).run(None, {"u": silence, "x": x})
         assert not ((x != 0) & (np.abs(x) < np.finfo(np.float32).tiny)).any()
-    # States are multiples of 2^-94, of which poles of 0.97 may round 16 to 16 again; the activation of an RNN adds 2^-70 at
-    # every sample, and such poles add 33 of them up.
-    assert np.abs(x).max() <= (33 * 2.0**-70 if form == "unrolled" else 16 * 2.0**-94)
+    # States are multiples of 2^-94, of which poles of 0.97 may round 16 to 16 again.
+    assert np.abs(x).max() <= 16 * 2.0**-94
+
+
+def test_silence_leaves_no_subnormal_numbers_in_whole_sequences() -> None:
+    # The first state lasts; the second decays through all magnitudes before the end.
+    constants = random_constants(2, 0) | {"a": np.array([1.0, 0.97], np.float32), "b": np.zeros(2, np.float32)}
+    constants |= {"C": np.eye(2, dtype=np.float32), "D": np.zeros((2, INPUTS), np.float32)}
+    u = np.zeros((1, 6000, INPUTS), np.float32)
+    u[0, 0] = 1.0
+    for groups in ((), (4,), (2, 3)):
+        plan = MimoPlan("chunked", 4, INPUTS, 2, 2, 0, 0.0, groups=groups)
+        (y,) = session(model_of(mimo.sequence, plan, constants, {"u": ["batch", "time", INPUTS]})).run(None, {"u": u})
+        assert not ((y != 0) & (np.abs(y) < np.finfo(np.float32).tiny)).any()
+        assert np.abs(y[0, -1, 1]) < 1e-20
 
 
 def test_slow_poles_keep_their_last_bits() -> None:
@@ -195,7 +221,10 @@ def test_files_grow_with_parameters_and_not_with_chunks() -> None:
 def test_plans_say_what_they_cost() -> None:
     small, large = plan_mimo_sequence(16, 8, 16, 0), plan_mimo_sequence(16, 64, 16, 8)
     assert small.form == large.form == "chunked"
-    assert small.block >= large.block
+    for order in (8, 32, 64):
+        depths = [len(plan_mimo_sequence(16, order, 16, 0, length=length).groups) for length in (16, 1024, 65536)]
+        assert depths == sorted(depths)
+        assert depths[0] < depths[-1]
     assert large.multiply_adds > 64 * 32 + 16 * 16 + 8 * (64 + 16)
     assert plan_mimo_block(16, 8, 16, 0, 1).form == "recurrent"
     assert plan_mimo_block(16, 8, 16, 0, 16).form == "chunked"
