@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from ssm2edge.errors import UserError
 
-SIZES = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_latency")
+SIZES = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_ram", "max_latency")
 """Options that say how small the model becomes: exactly one is given."""
 
 UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -82,6 +82,9 @@ class Options:
     )
     max_bytes: int | str | None = _option(
         None, "Largest model none of whose graphs has more bytes; k and M are 1024 and 1024 times as many.", int, str, metavar="N"
+    )
+    max_ram: int | str | None = _option(
+        None, "Largest model whose stream as C takes at most so many bytes of RAM, its stack included.", int, str, metavar="N"
     )
     max_latency: float | None = _option(
         None, "Largest model whose stream takes at most so many microseconds a step here.", int, float, metavar="US"
@@ -174,6 +177,7 @@ class BuildOptions(TypedDict, total=False):
     max_error_of: str
     max_drop: float
     max_bytes: int | str
+    max_ram: int | str
     max_latency: float
     confidence: float
     max_loss: float

@@ -19,6 +19,7 @@ from ssm2edge.firmware.node import hear_in_node, run_in_node
 from ssm2edge.firmware.package import Firmware, firmware_of
 from ssm2edge.firmware.sources import struct_bytes
 from ssm2edge.firmware.web_package import web_files
+from ssm2edge.options import bytes_of
 from ssm2edge.verification import Check, Verdict
 from ssm2edge.verification.check import within
 from ssm2edge.verification.subject import LIMITS
@@ -98,6 +99,9 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
             found, whole = _hear(artifact.stream, firmware, firmware.sound, target)
             checks.append(found)
     worst = max((check.figure for check in checks if check.figure is not None), default=0.0)
+    limit = bytes_of(artifact.manifest.options.get("max_ram"))
+    if isinstance(whole, CortexRun) and limit is not None:
+        checks.append(within("budget.ram", float(whole.ram), float(limit), f"bytes of RAM with stack, measured on {target}"))
     digest = artifact.manifest.files["stream.onnx"].sha256
     ram = struct_bytes(firmware.step)
     record = (

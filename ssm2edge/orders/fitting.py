@@ -32,7 +32,7 @@ def largest_fitting(
     Parameters
     ----------
     request
-        With a largest number of bytes, or a largest latency.
+        With a largest number of bytes, of a graph or of RAM, or a largest latency.
     judged
         With what measures the cost.
     budgets
@@ -48,7 +48,8 @@ def largest_fitting(
         If not even the smallest model fits; the sentence says what it costs.
     """
     assert judged.cost is not None
-    limit = float(request.max_bytes) if request.max_bytes is not None else LATENCY_SHARE * float(request.max_latency or 0)
+    size = request.max_bytes if request.max_bytes is not None else request.max_ram
+    limit = float(size) if size is not None else LATENCY_SHARE * float(request.max_latency or 0)
     direct = quick(replace(judged, method=DIRECT))
     costs: dict[tuple[int, ...], float] = {}
 
@@ -75,6 +76,11 @@ def out_of_reach(request: Request, smallest: float) -> str:
         return (
             f"No graph fits into {request.max_bytes:,} bytes: with one state a channel the largest has {smallest:,.0f}; ask for "
             "that, or shrink the rest of the network."
+        )
+    if request.max_ram is not None:
+        return (
+            f"No stream runs in {request.max_ram:,} bytes of RAM as C: with one state a channel it takes {smallest:,.0f}; ask "
+            "for that, or shrink the rest of the network."
         )
     return (
         f"No step takes at most {request.max_latency:g} microseconds here: with one state a channel it takes {smallest:.3g}; ask "

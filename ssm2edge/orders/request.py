@@ -27,6 +27,8 @@ class Request:
         Probability that a limit found on samples holds.
     max_bytes
         Largest size of a graph.
+    max_ram
+        Most bytes of RAM of the stream as C.
     max_latency
         Longest step of the stream, in microseconds.
     """
@@ -38,6 +40,7 @@ class Request:
     max_error_of: str = "measured"
     confidence: float = 0.95
     max_bytes: int | None = None
+    max_ram: int | None = None
     max_latency: float | None = None
 
     def check(self) -> None:
@@ -48,19 +51,20 @@ class Request:
         UserError
             If not exactly one of the four is given, or one is out of range.
         """
-        sizes = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_latency")
+        sizes = ("order", "keep", "max_error", "max_drop", "max_bytes", "max_ram", "max_latency")
         given = [name for name in sizes if getattr(self, name) is not None]
         if len(given) != 1:
             raise UserError(
                 "How small the model should become must be said in one way: an order, a share to keep, or a largest error, "
-                f"drop, number of bytes or latency; given are {', '.join(given) or 'none'}."
+                f"drop, number of bytes, RAM or latency; given are {', '.join(given) or 'none'}."
             )
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"A share of {self.keep:g} of the states cannot be kept; give one above 0 and at most 1.")
         for name, value in (("error", self.max_error), ("drop", self.max_drop)):
             if value is not None and not 0 <= value < float("inf"):
                 raise UserError(f"A largest {name} of {value:g} cannot be held; give a number of at least 0.")
-        for name, value in (("number of bytes", self.max_bytes), ("latency", self.max_latency)):
+        limits = (("number of bytes", self.max_bytes), ("number of bytes of RAM", self.max_ram), ("latency", self.max_latency))
+        for name, value in limits:
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"A largest {name} of {value:g} cannot be held; give a number above 0.")
         if not 0.5 <= self.confidence < 1:

@@ -99,7 +99,7 @@ class Candidates:
         """Return the largest reductions whose graphs fit."""
         # Bytes are the same in every measurement; times are not, and need not be told apart so finely.
         every = range(self.least, self.most, min(self.widths.values()))
-        budgets = [*(every if request.max_bytes is not None else self.rungs), self.most]
+        budgets = [*(self.rungs if request.max_latency is not None else every), self.most]
         return largest_fitting(
             request,
             self._judged,

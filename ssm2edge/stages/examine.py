@@ -14,6 +14,7 @@ from ssm2edge.artifact import PROBES, LayerRecord, Reference
 from ssm2edge.errors import VerificationError
 from ssm2edge.options import Options, bytes_of
 from ssm2edge.original.task import Task
+from ssm2edge.stages.budgets import ram
 from ssm2edge.stages.probe import probe
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.replace import Reduced
@@ -54,6 +55,8 @@ def verified(
     samples = "synthetic" if task.samples.known else subject.samples
     subject = dataclasses.replace(subject, probes=probes, bound=bound, responses=responses, samples=samples)
     verdict = examine(subject, lambda name: progress(f"verify {name}", 0.0))
+    if (budget := ram(folder, task, options)) is not None:
+        verdict = dataclasses.replace(verdict, checks=(*verdict.checks, budget))
     if not verdict.passed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
         raise VerificationError(f"The artifact failed its verification and was not published ({failed}).", verdict)

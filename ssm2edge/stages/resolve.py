@@ -44,7 +44,7 @@ def check(options: Options) -> None:
 def request_of(options: Options) -> Request:
     """Return how small the model becomes."""
     return Request(options.order, options.keep, options.max_error, options.max_drop, options.max_error_of, options.confidence,
-        bytes_of(options.max_bytes), options.max_latency)  # fmt: skip
+        bytes_of(options.max_bytes), bytes_of(options.max_ram), options.max_latency)  # fmt: skip
 
 
 def as_they_are(options: Options) -> Options:

@@ -1,4 +1,4 @@
-"""`--max-bytes` and `--max-latency` keep as many states as a device holds, and say what is out of reach."""
+"""`--max-bytes`, `--max-ram` and `--max-latency` keep as many states as a device holds, and say what is out of reach."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ssm2edge.errors import UserError
+from ssm2edge.firmware.ram import ram_of
 from ssm2edge.loading import open_source
 from ssm2edge.options import bytes_of
 from ssm2edge.orders import Judged, choose_reductions
@@ -42,8 +43,12 @@ def test_the_largest_that_fits_is_kept(judged: Judged, states: int) -> None:
     reductions, selection = choose_reductions(Request(max_bytes=1000 + 100 * states + 99), measured, lambda step: None)
     assert selection is None
     assert sum(4 * reduction.order for reduction in reductions.values()) == states
+    in_memory, _ = choose_reductions(Request(max_ram=1000 + 100 * states), measured, lambda step: None)
+    assert {name: one.order for name, one in in_memory.items()} == {name: one.order for name, one in reductions.items()}
     with pytest.raises(UserError, match=r"the largest has 1,800"):
         choose_reductions(Request(max_bytes=1799), measured, lambda step: None)
+    with pytest.raises(UserError, match=r"1,799 bytes of RAM as C: with one state a channel it takes 1,800"):
+        choose_reductions(Request(max_ram=1799), measured, lambda step: None)
     kept, _ = choose_reductions(Request(max_latency=1e6), measured, lambda step: None)
     assert all(reduction.order == 6 for reduction in kept.values())
 
@@ -60,7 +65,9 @@ def test_bytes_are_read_with_their_units() -> None:
     [
         slow(("--max-bytes", "1k"), "with one state a channel the largest has"),
         slow(("--max-latency", "0.001"), "with one state a channel it takes"),
+        slow(("--max-ram", "600"), "with one state a channel it takes"),
         (("--max-bytes", "0"), "above 0"),
+        (("--max-ram", "0"), "above 0"),
         (("--max-bytes", "many"), "such as 98304 or 96k"),
         (("--max-bytes", "96k", "--keep", "0.5"), "in one way"),
     ],
@@ -99,3 +106,20 @@ def test_the_published_graphs_hold_the_budget_and_keep_what_fits(source: Path, t
     verified = call("verify", tmp_path / "out", "--json")
     assert verified.exit_code == 0
     assert not re.search("budget", verified.stdout)
+
+
+@pytest.mark.slow
+def test_the_c_form_of_what_is_published_runs_in_its_ram(source: Path, tmp_path: Path) -> None:
+    needed = {}
+    for order in (2, 4):
+        assert call("build", source, "--out", tmp_path / str(order), "--order", order, "--json").exit_code == 0
+        needed[order] = ram_of(tmp_path / str(order) / "stream.onnx", None)
+    assert needed[2] < needed[4]
+    limit = (needed[2] + needed[4]) // 2
+    result = call("build", source, "--out", tmp_path / "out", "--max-ram", limit, "--json")
+    assert result.exit_code == 0, result.output
+    manifest = json.loads(result.stdout)["manifest"]
+    assert ram_of(tmp_path / "out" / "stream.onnx", None) <= limit
+    assert sum(layer["order_after"] for layer in manifest["layers"]) >= 2 * 2
+    (check,) = (check for check in manifest["parity"]["checks"] if check["name"] == "budget.ram")
+    assert (check["limit"], check["passed"]) == (limit, True)

@@ -19,6 +19,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_error_of": ('"bound"', "bound"),
     "max_drop": ("1", 1),
     "max_bytes": ('"96k"', "96k"),
+    "max_ram": ("8000", 8000),
     "max_latency": ("12.5", 12.5),
     "confidence": ("0.9", 0.9),
     "max_loss": ("2.5", 2.5),
