@@ -1,21 +1,26 @@
-"""Device graphs on other runtimes: the largest difference from onnxruntime over a few hundred blocks, or how each refuses.
+"""Device graphs on other runtimes: the largest difference from onnxruntime, or how each refuses.
 
-    python scripts/try_runtimes.py device/keywords device/sysid ... [--json docs/runtimes.json]
+    python scripts/try_runtimes.py device/keywords device/sysid ... [--answers answers] [--json docs/runtimes.json]
 
-Takes folders that `ssm2edge package --target onnx` made, and needs numpy, onnxruntime and click beside the runtimes themselves
-(openvino, tract, ncnn with pnnx, ai-edge-litert with onnx2tf), so that they may have an environment of their own.  Every run is a
-process of its own: a runtime may end its process.  Exit code 1 if a runtime gives other answers without refusing.
+Takes folders that `ssm2edge package --target onnx` made: a few hundred blocks of `stream.device.onnx`, and one sequence of
+`offline.device.onnx`; with `--builds build`, of `build/NAME/offline.onnx` too, whose length is free.  Needs numpy, onnxruntime
+and click beside the runtimes themselves (openvino, tract, ncnn with pnnx, ai-edge-litert with onnx2tf, iree-base-compiler and
+-runtime, apache-tvm, mnn, executorch with torch), which do not all fit into one environment: run it in each, and the rows of the
+file are merged.  `--answers` keeps those of the first run's onnxruntime for the others.  Every run is a process of its own: a
+runtime may end its process.  Exit code 1 if a runtime gives other answers without refusing.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,124 +30,262 @@ import onnxruntime
 
 BLOCKS = 300
 LIMIT = 1e-4
-GRAPH, PORTS = "stream.device.onnx", "ports.json"
-Feeds = Mapping[str, np.ndarray[Any, Any]]
+STREAM, OFFLINE, RAW = "stream", "offline", "free"
+FILES = {STREAM: "stream.device.onnx", OFFLINE: "offline.device.onnx", RAW: "offline.onnx"}
+TIMEOUT = 600
+Array = np.ndarray[Any, Any]
+Feeds = Mapping[str, Array]
 Step = Callable[[Feeds], Feeds]
 
 
-def reference(folder: Path, ports: Mapping[str, Any]) -> Step:
+def run_tool(command: list[Any], place: str) -> None:
+    """Run a converter in a folder; its last words are the error."""
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    if done.returncode:
+        found = [line for line in (done.stderr or done.stdout).splitlines() if "error" in line.lower()]
+        raise RuntimeError(f"{Path(command[0]).name}: {found[0] if found else done.returncode}")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph and its ports, in order.
+
+    Attributes
+    ----------
+    file
+        The graph.
+    inputs
+        Ports of inputs, then of states.
+    outputs
+        Names of outputs, then of states.
+    states
+        Of a stream: input, output, shape, initial, dtype.
+    """
+
+    file: Path
+    inputs: list[dict[str, Any]]
+    outputs: list[str]
+    states: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: Path, kind: str, builds: Path | None) -> Graph:
+        """Read the ports of a folder."""
+        folder = folder.resolve()
+        ports = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
+        if kind == STREAM:
+            states = [{**state, "name": state["input"]} for state in ports["states"]]
+            names = [port["name"] for port in ports["outputs"]] + [state["output"] for state in states]
+            return cls(folder / FILES[STREAM], [*ports["inputs"], *states], names, states)
+        whole = ports["offline"]
+        file = folder / FILES[OFFLINE] if builds is None or kind == OFFLINE else builds.resolve() / folder.name / FILES[RAW]
+        inputs = whole["inputs"]
+        if kind == RAW:
+            session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+            inputs = [{**port, "name": own.name} for port, own in zip(inputs, session.get_inputs(), strict=True)]
+            return cls(file, inputs, [own.name for own in session.get_outputs()], [])
+        return cls(file, inputs, [port["name"] for port in whole["outputs"]], [])
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the inputs."""
+        return [port["name"] for port in self.inputs]
+
+
+def onnxruntime_step(graph: Graph) -> Step:
     """Return a block in onnxruntime."""
-    session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
-    names = results(ports)
-    return lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))
+    session = onnxruntime.InferenceSession(str(graph.file), providers=["CPUExecutionProvider"])
+    return lambda feeds: dict(zip(graph.outputs, session.run(graph.outputs, dict(feeds)), strict=True))
 
 
-def openvino_step(folder: Path, ports: Mapping[str, Any]) -> Step:
+def openvino_step(graph: Graph) -> Step:
     """Return a block in OpenVINO, which computes in bfloat16 unless asked for float32."""
     import openvino
 
     core = openvino.Core()
-    model = core.compile_model(core.read_model(folder / GRAPH), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = results(ports)
-    return lambda feeds: (found := model(dict(feeds))) and {name: found[name] for name in names}
+    model = core.compile_model(core.read_model(graph.file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda feeds: (found := model(dict(feeds))) and {name: found[name] for name in graph.outputs}
 
 
-def tract_step(folder: Path, ports: Mapping[str, Any]) -> Step:
+def tract_step(graph: Graph) -> Step:
     """Return a block in tract."""
     import tract
 
-    run = tract.onnx().load(str(folder / GRAPH)).into_model().into_runnable()
-    order, names = arguments(ports), results(ports)
-    return lambda feeds: dict(zip(names, (value.to_numpy() for value in run.run([feeds[n] for n in order])), strict=True))
-
-
-def ncnn_step(folder: Path, ports: Mapping[str, Any]) -> Step:
-    """Return a block in ncnn, converted by pnnx."""
-    import ncnn
-
-    shapes = [port["shape"] for port in (*ports["inputs"], *ports["states"])]
-    with tempfile.TemporaryDirectory() as place:
-        shutil.copy(folder / GRAPH, Path(place) / "graph.onnx")
-        given = ",".join("[" + ",".join(map(str, shape)) + "]" for shape in shapes)
-        converter = Path(sys.executable).with_name("pnnx")
-        subprocess.run([converter, "graph.onnx", f"inputshape={given}", "fp16=0"], cwd=place, check=True, capture_output=True)
-        net = ncnn.Net()
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_packing_layout = False
-        net.load_param(f"{place}/graph.ncnn.param")
-        net.load_model(f"{place}/graph.ncnn.bin")
-    order, names = arguments(ports), results(ports)
+    loaded = tract.onnx().load(str(graph.file))
+    for place, port in enumerate(graph.inputs):
+        loaded.set_input_fact(place, ",".join(map(str, port["shape"])) + ",f32")
+    run = loaded.into_model().into_runnable()
 
     def step(feeds: Feeds) -> Feeds:
-        extractor = net.create_extractor()
-        for place, name in enumerate(order):
-            extractor.input(f"in{place}", ncnn.Mat(np.ascontiguousarray(feeds[name][0])).clone())
-        return {name: np.array(extractor.extract(f"out{place}")[1]) for place, name in enumerate(names)}
+        found = run.run([feeds[name] for name in graph.names])
+        return dict(zip(graph.outputs, (value.to_numpy() for value in found), strict=True))
 
     return step
 
 
-def litert_step(folder: Path, ports: Mapping[str, Any]) -> Step:
+def ncnn_step(graph: Graph) -> Step:
+    """Return a block in ncnn, converted by pnnx."""
+    import ncnn
+
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(graph.file, Path(place) / "graph.onnx")
+        given = ",".join("[" + ",".join(map(str, port["shape"])) + "]" for port in graph.inputs)
+        converter = Path(sys.executable).with_name("pnnx")
+        run_tool([converter, "graph.onnx", f"inputshape={given}", "fp16=0"], place)
+        net = ncnn.Net()
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_packing_layout = False
+        if net.load_param(f"{place}/graph.ncnn.param") or net.load_model(f"{place}/graph.ncnn.bin"):
+            raise RuntimeError("ncnn cannot load what pnnx made of it")
+
+    def step(feeds: Feeds) -> Feeds:
+        extractor = net.create_extractor()
+        for place, name in enumerate(graph.names):
+            extractor.input(f"in{place}", ncnn.Mat(np.ascontiguousarray(feeds[name][0])).clone())
+        return {name: np.array(extractor.extract(f"out{place}")[1]) for place, name in enumerate(graph.outputs)}
+
+    return step
+
+
+def litert_step(graph: Graph) -> Step:
     """Return a block in LiteRT, converted by onnx2tf; it has no error function, so elementary operators stand for it."""
     from ai_edge_litert.interpreter import Interpreter
 
     converter = Path(sys.executable).with_name("onnx2tf")
-    options = ["-n", "-osd", "-rtpo", "Erf", "GeLU", "-kat", *arguments(ports)]
+    options = ["-n", "-osd", "-rtpo", "Erf", "GeLU", "-kat", *graph.names]
     with tempfile.TemporaryDirectory() as place:
         # The converter writes what it simplified over its input.
-        shutil.copy(folder / GRAPH, place)
-        command = [str(converter), "-i", GRAPH, "-o", "out", *options]
-        subprocess.run(command, cwd=place, check=True, capture_output=True)
-        content = (Path(place) / "out" / "stream.device_float32.tflite").read_bytes()
+        shutil.copy(graph.file, Path(place) / "graph.onnx")
+        command = [str(converter), "-i", "graph.onnx", "-o", "out", *options]
+        run_tool(command, place)
+        content = (Path(place) / "out" / "graph_float32.tflite").read_bytes()
     run = Interpreter(model_content=content).get_signature_runner()
     return lambda feeds: dict(run(**feeds))
 
 
-RUNTIMES: Mapping[str, Callable[[Path, Mapping[str, Any]], Step]] = {
+def iree_step(graph: Graph) -> Step:
+    """Return a block in IREE, compiled for this processor."""
+    import iree.runtime
+
+    tools = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory() as place:
+        run_tool([tools / "iree-import-onnx", graph.file, "-o", "graph.mlir"], place)
+        target = ["--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu"]
+        command = [tools / "iree-compile", "graph.mlir", *target, "--iree-llvmcpu-target-cpu=host", "-o", "graph.vmfb"]
+        run_tool(command, place)
+        content = (Path(place) / "graph.vmfb").read_bytes()
+    context = iree.runtime.SystemContext(config=iree.runtime.Config("local-sync"))
+    module = iree.runtime.VmModule.copy_buffer(context.instance, content)
+    context.add_vm_module(module)
+    (name,) = (name for name in module.function_names if not name.startswith("__") and "$async" not in name)
+    function = context.modules[module.name][name]
+
+    def step(feeds: Feeds) -> Feeds:
+        found = function(*(np.ascontiguousarray(feeds[name]) for name in graph.names))
+        values = found if isinstance(found, (tuple, list)) else [found]
+        return dict(zip(graph.outputs, (value.to_host() for value in values), strict=True))
+
+    return step
+
+
+def mnn_step(graph: Graph) -> Step:
+    """Return a block in MNN, converted by its own tool."""
+    from MNN import expr, nn
+
+    with tempfile.TemporaryDirectory() as place:
+        # Its command installs and calls what reports its use; the converter itself does not.
+        convert = [sys.executable, "-c", "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"]
+        run_tool([*convert, "-f", "ONNX", "--MNNModel", "graph.mnn", "--bizCode", "ssm", "--modelFile", str(graph.file)], place)
+        if not (Path(place) / "graph.mnn").exists():
+            raise RuntimeError("mnnconvert makes nothing of it")
+        net = nn.load_module_from_file(f"{place}/graph.mnn", graph.names, graph.outputs)
+
+    def step(feeds: Feeds) -> Feeds:
+        given = []
+        for port in graph.inputs:
+            value = expr.placeholder(list(port["shape"]), expr.NCHW)
+            value.write(np.ascontiguousarray(feeds[port["name"]]))
+            given.append(value)
+        found = net.forward(given)
+        return {name: np.array(expr.convert(value, expr.NCHW).read()) for name, value in zip(graph.outputs, found, strict=True)}
+
+    return step
+
+
+def tvm_step(graph: Graph) -> Step:
+    """Return a block in TVM, compiled by LLVM."""
+    import onnx
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    shapes = {port["name"]: list(port["shape"]) for port in graph.inputs}
+    module = tvm.compile(from_onnx(onnx.load(graph.file), shape_dict=shapes), "llvm")
+    machine = relax.VirtualMachine(module, tvm.cpu())
+
+    def step(feeds: Feeds) -> Feeds:
+        found = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(feeds[name])) for name in graph.names))
+        values = [found] if hasattr(found, "numpy") else list(found)
+        return dict(zip(graph.outputs, (value.numpy() for value in values), strict=True))
+
+    return step
+
+
+RUNTIMES: Mapping[str, Callable[[Graph], Step]] = {
+    "onnxruntime": onnxruntime_step,
     "openvino": openvino_step,
     "tract": tract_step,
     "ncnn": ncnn_step,
     "ai-edge-litert": litert_step,
+    "iree-base-runtime": iree_step,
+    "mnn": mnn_step,
+    "apache-tvm": tvm_step,
 }
 """Runtimes by the name of their package."""
 
 
-def arguments(ports: Mapping[str, Any]) -> list[str]:
-    """Return the inputs in the graph's order."""
-    return [port["name"] for port in ports["inputs"]] + [state["input"] for state in ports["states"]]
-
-
-def results(ports: Mapping[str, Any]) -> list[str]:
-    """Return the outputs in the graph's order."""
-    return [port["name"] for port in ports["outputs"]] + [state["output"] for state in ports["states"]]
-
-
-def answers(step: Step, ports: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """Return the outputs of all blocks of a stream of noise."""
+def answers(step: Step, graph: Graph) -> Array:
+    """Return the outputs to noise: of all blocks of a stream, or of one sequence."""
     generator, rows = np.random.default_rng(0), []
-    states = {state["input"]: np.full(state["shape"], state["initial"], state["dtype"]) for state in ports["states"]}
-    for _ in range(BLOCKS):
-        feeds = {port["name"]: generator.standard_normal(port["shape"]).astype(np.float32) for port in ports["inputs"]}
+    states = {state["input"]: np.full(state["shape"], state["initial"], state["dtype"]) for state in graph.states}
+    given = graph.inputs[: len(graph.inputs) - len(states)]
+    results = graph.outputs[: len(graph.outputs) - len(states)]
+    for _ in range(BLOCKS if states else 1):
+        feeds = {port["name"]: generator.standard_normal(port["shape"]).astype(np.float32) for port in given}
         found = step({**feeds, **states})
-        rows.append(np.concatenate([np.ravel(found[port["name"]]) for port in ports["outputs"]]))
-        states = {s["input"]: np.array(found[s["output"]]).reshape(s["shape"]) for s in ports["states"]}
+        rows.append(np.concatenate([np.ravel(found[name]) for name in results]))
+        states = {s["input"]: np.array(found[s["output"]], np.float32).reshape(s["shape"]) for s in graph.states}
     return np.stack(rows)
 
 
-def try_one(folder: Path, runtime: str) -> None:
+def try_one(folder: Path, kind: str, runtime: str, builds: Path | None, kept: Path | None) -> None:
     """Print the difference of one runtime."""
-    ports = json.loads((folder / PORTS).read_text(encoding="utf-8"))
-    expected = answers(reference(folder, ports), ports)
-    found = answers(RUNTIMES[runtime](folder, ports), ports)
+    graph = Graph.of(folder, kind, builds)
+    file = None if kept is None else kept / f"{folder.resolve().name}.{kind}.npy"
+    if file is not None and file.exists():
+        expected = np.load(file)
+    else:
+        expected = answers(onnxruntime_step(graph), graph)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, expected)
+    found = answers(RUNTIMES[runtime](graph), graph)
     click.echo(f"difference {float(np.abs(found - expected).max() / np.abs(expected).max()):.3e}")
+    sys.stdout.flush()
+    # Some runtimes fail while they are taken down.
+    os._exit(0)
 
 
-def verdict(folder: Path, runtime: str) -> float | str:
+def verdict(folder: Path, kind: str, runtime: str, more: list[str]) -> float | str:
     """Return the difference that a runtime shows in a process of its own, or its last words."""
-    command = [sys.executable, __file__, str(folder), "--only", runtime]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, __file__, str(folder), "--only", runtime, "--kind", kind, *more]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer in {TIMEOUT} s"
     told = done.stdout.split("difference ")
     if done.returncode == 0 and len(told) == 2:
         return float(told[1])
+    if done.returncode < 0:
+        return f"its process ends with signal {-done.returncode}"
     last = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return last[-1].strip()[:160] if last else f"ended with {done.returncode}"
 
@@ -150,25 +293,37 @@ def verdict(folder: Path, runtime: str) -> float | str:
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--only", type=click.Choice(list(RUNTIMES)), help="Run this runtime in this process.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="File to write the verdicts to.")
-def main(folders: tuple[Path, ...], only: str | None, target: Path | None) -> None:
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(FILES)), help="Graphs to try.")
+@click.option("--builds", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the artifacts.")
+@click.option("--answers", "kept", type=click.Path(path_type=Path), help="Folder of the answers of the first onnxruntime.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="File to merge the verdicts into.")
+def main(
+    folders: tuple[Path, ...],
+    only: str | None,
+    kinds: tuple[str, ...],
+    builds: Path | None,
+    kept: Path | None,
+    target: Path | None,
+) -> None:
     """Try every runtime that is installed on every folder."""
     if only is not None:
-        for folder in folders:
-            try_one(folder, only)
-        return
-    table: dict[str, dict[str, float | str]] = {}
-    for runtime in RUNTIMES:
-        try:
-            version = importlib.metadata.version(runtime)
-        except importlib.metadata.PackageNotFoundError:
-            click.echo(f"{runtime} is not installed.")
-            continue
-        row = table[f"{runtime} {version}"] = {folder.resolve().name: verdict(folder, runtime) for folder in folders}
-        click.echo(f"{runtime} {version}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
-    if target is not None:
-        target.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    sys.exit(any(isinstance(value, float) and not value <= LIMIT for row in table.values() for value in row.values()))
+        try_one(folders[0], kinds[0], only, builds, kept)
+    more = [*(["--builds", str(builds)] if builds else []), *(["--answers", str(kept)] if kept else [])]
+    table = json.loads(target.read_text(encoding="utf-8")) if target is not None and target.exists() else {}
+    wrong = False
+    for kind in kinds or [STREAM, OFFLINE, *([RAW] if builds else [])]:
+        for runtime in RUNTIMES:
+            try:
+                version = importlib.metadata.version(runtime)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+            row = {folder.resolve().name: verdict(folder, kind, runtime, more) for folder in folders}
+            table.setdefault(kind, {})[f"{runtime} {version}"] = row
+            click.echo(f"{kind}, {runtime} {version}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
+            wrong |= any(isinstance(value, float) and not value <= LIMIT for value in row.values())
+            if target is not None:
+                target.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    sys.exit(wrong)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The streaming graph as other runtimes read it: one stream, sizes known, constants computed, plain names, no gathers of states.
+"""A graph as other runtimes read it: one stream or sequence, sizes known, constants computed, plain names, no gathers, no loops.
 
 Runtimes drop or rename ports whose names have dots, take one row of a `Gather` that exchanges the states of pairs, or cannot read
 sizes that depend on the batch.  onnxruntime needs none of this, and runs the graph it is given faster than this one.
@@ -16,24 +16,31 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.folding import folded
+from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.unrolling import write_out_loops
 
 NAMED = ("ssm2edge.inputs", "ssm2edge.outputs", "ssm2edge.states")
 """Metadata that name ports."""
 
 
-def device_graph(path: Path, more: Mapping[str, Any]) -> onnx.ModelProto:
-    """Return the graph of one stream for other runtimes.
+def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None) -> onnx.ModelProto:
+    """Return the graph of one stream, or of one whole sequence, for other runtimes.
 
     Parameters
     ----------
     path
-        A stream.onnx.
+        A stream.onnx, or an offline.onnx.
     more
         Further metadata: names of classes, and the front end.
+    length
+        Samples of a whole sequence; None for a stream.
     """
-    model = folded(path)
+    model = folded(path, length)
+    write_out_loops(model)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
     constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
+    half_first(graph, constants)
     shapes = {
         value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in (*graph.input, *graph.value_info)
     }
@@ -42,7 +49,8 @@ def device_graph(path: Path, more: Mapping[str, Any]) -> onnx.ModelProto:
     ]
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
+    inner = [part for node in nodes for entry in node.attribute if entry.name == "body" for part in entry.g.node]
+    used = {name for node in (*nodes, *inner) for name in node.input}
     kept = [value for value in graph.initializer if value.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -61,7 +69,7 @@ def device_graph(path: Path, more: Mapping[str, Any]) -> onnx.ModelProto:
 def ports(model: onnx.ModelProto) -> dict[str, Any]:
     """Return names, shapes, types, axes of time and states of a device graph, in the order of its ports."""
     metadata = {entry.key.removeprefix("ssm2edge."): entry.value for entry in model.metadata_props}
-    states = json.loads(metadata["states"])
+    states = json.loads(metadata.get("states", "[]"))
     axes = {entry["name"]: entry["time_axis"] for key in ("inputs", "outputs") for entry in json.loads(metadata[key])}
     carried = {state[key] for state in states for key in ("input", "output")}
     kinds = {value.name: _dtype(value) for value in model.graph.input}
@@ -80,7 +88,7 @@ def ports(model: onnx.ModelProto) -> dict[str, Any]:
 
     return {
         "schema": 1,
-        "block": int(metadata["block"]),
+        **({"block": int(metadata["block"])} if "block" in metadata else {}),
         "inputs": listed(model.graph.input),
         "outputs": listed(model.graph.output),
         "states": [{**state, "shape": [1, *state["shape"]], "dtype": kinds[state["input"]]} for state in states],

@@ -1,4 +1,4 @@
-"""A streaming graph for one stream: every size known, and everything that no input changes computed beforehand."""
+"""A graph for one stream, or one sequence of known length: sizes known, what no input changes computed beforehand."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import onnx
 import onnxruntime
 
 
-def folded(path: Path) -> onnx.ModelProto:
-    """Let onnxruntime compute what no input changes, for one stream; at this level it keeps to operators of the standard."""
+def folded(path: Path, length: int | None = None) -> onnx.ModelProto:
+    """Let onnxruntime compute what no input changes, for one stream; at this level it keeps to operators of the standard.
+
+    Parameters
+    ----------
+    path
+        A graph with a free batch, and perhaps a free time.
+    length
+        Samples of a whole sequence.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.add_free_dimension_override_by_name("batch", 1)
+    if length is not None:
+        options.add_free_dimension_override_by_name("time", length)
     options.log_severity_level = 4
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "folded.onnx"

@@ -10,9 +10,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.device_graph import device_graph, ports
-from ssm2edge.runtime import Stream
+from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.unrolling import LONGEST, write_out_loops
+from ssm2edge.runtime import Model, Stream
 from tests.command_line import call
 from tests.firmware.test_distributing import SIZES, joined_states
 from tests.model_directories import Built
@@ -27,7 +30,12 @@ def artifact(tiny_build: Built, tmp_path: Path) -> Path:
 def test_a_stream_by_its_ports_gives_the_numbers_of_the_stream(artifact: Path, tmp_path: Path) -> None:
     result = call("package", artifact, "--target", "onnx", "--out", tmp_path / "device")
     assert result.exit_code == 0, result.output
-    assert {path.name for path in (tmp_path / "device").iterdir()} == {"stream.device.onnx", "ports.json", "README.md"}
+    assert {path.name for path in (tmp_path / "device").iterdir()} == {
+        "stream.device.onnx",
+        "offline.device.onnx",
+        "ports.json",
+        "README.md",
+    }
     told = json.loads((tmp_path / "device" / "ports.json").read_text())
     session = onnxruntime.InferenceSession(str(tmp_path / "device" / "stream.device.onnx"))
     inputs = [port["name"] for port in told["inputs"]] + [state["input"] for state in told["states"]]
@@ -67,3 +75,98 @@ def test_what_has_no_device_graph_is_refused(artifact: Path, tmp_path: Path) -> 
     result = call("package", artifact, "--target", "onnx", "--name", "mine", "--out", tmp_path / "device")
     assert result.exit_code == 2
     assert not (tmp_path / "device").exists()
+
+
+@pytest.mark.parametrize("length", [None, 7, 40])
+def test_a_whole_sequence_without_loops_has_the_numbers_of_the_offline_graph(
+    artifact: Path, tmp_path: Path, length: int | None
+) -> None:
+    chosen = [] if length is None else ["--length", length]
+    result = call("package", artifact, "--target", "onnx", "--out", tmp_path / "device", *chosen)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "device" / "ports.json").read_text())["offline"]
+    path = tmp_path / "device" / told["graph"]
+    model = onnx.load(path)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert not {node.op_type for node in model.graph.node} & {"Scan", "Loop", "RNN"}
+    assert [value.name for value in model.graph.input] == [port["name"] for port in told["inputs"]]
+    shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in model.graph.input]
+    assert shapes == [port["shape"] for port in told["inputs"]]
+    samples = np.random.default_rng(0).standard_normal(shapes[0]).astype(np.float32)
+    (found, *_) = onnxruntime.InferenceSession(str(path)).run(None, {told["inputs"][0]["name"]: samples})
+    with Model(artifact) as original:
+        (expected, *_) = original.run(samples).values()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_length_belongs_to_whole_sequences(artifact: Path, tmp_path: Path) -> None:
+    for arguments, said in ((("onnx", "--length", 0), "at least 1"), (("c", "--length", 8), "whole sequence")):
+        result = call("package", artifact, "--target", arguments[0], "--out", tmp_path / "device", *arguments[1:])
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert not (tmp_path / "device").exists()
+
+
+def scanning(steps: int) -> onnx.ModelProto:
+    """The loop x' = A x + r, with A outside of the body; the answer has the states before all steps and the last."""
+
+    def value(name: str, *shape: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+    inner = [
+        helper.make_node("MatMul", ["x", "A"], ["moved"]),
+        helper.make_node("Add", ["moved", "r"], ["after"]),
+        helper.make_node("Identity", ["x"], ["before"]),
+    ]
+    body = helper.make_graph(inner, "body", [value("x", 1, 3), value("r", 1, 3)], [value("after", 1, 3), value("before", 1, 3)])
+    node = helper.make_node("Scan", ["start", "u"], ["last", "states"], body=body, num_scan_inputs=1)
+    A = np.random.default_rng(2).standard_normal((3, 3)).astype(np.float32) / 3
+    graph = helper.make_graph(
+        [node],
+        "scan",
+        [value("start", 1, 3), value("u", steps, 1, 3)],
+        [value("last", 1, 3), value("states", steps, 1, 3)],
+        [numpy_helper.from_array(A, "A")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("steps", [1, 5, LONGEST, LONGEST + 1])
+def test_loops_are_written_out_or_own_their_constants(steps: int) -> None:
+    model = scanning(steps)
+    generator = np.random.default_rng(3)
+    feeds = {
+        name: generator.standard_normal(shape).astype(np.float32) for name, shape in (("start", (1, 3)), ("u", (steps, 1, 3)))
+    }
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
+    write_out_loops(model)
+    onnx.checker.check_model(model, full_check=True)
+    for found, right in zip(onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+    scans = [node for node in model.graph.node if node.op_type == "Scan"]
+    assert len(scans) == (steps > LONGEST)
+    for scan in scans:
+        (body,) = (entry.g for entry in scan.attribute if entry.name == "body")
+        assert [constant.name for constant in body.initializer] == ["A"]
+
+
+def test_gelu_halves_first() -> None:
+    constants = {"root": 2.0**0.5, "one": 1.0, "half": 0.5}
+    nodes = [
+        helper.make_node("Div", ["x", "root"], ["a"]),
+        helper.make_node("Erf", ["a"], ["b"]),
+        helper.make_node("Add", ["b", "one"], ["c"]),
+        helper.make_node("Mul", ["x", "c"], ["d"]),
+        helper.make_node("Mul", ["d", "half"], ["y"]),
+    ]
+    port = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 50]) for name in "xy"]
+    stored = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "gelu", port[:1], port[1:], stored), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    )
+    x = np.linspace(-4, 4, 50, dtype=np.float32)[None]
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    half_first(model.graph, {name: np.array(value) for name, value in constants.items()})
+    assert [list(node.input) for node in model.graph.node[-2:]] == [["x", "half"], ["d", "c"]]
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
