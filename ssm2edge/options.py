@@ -126,9 +126,9 @@ class Options:
     )
     precision: str = _option(
         "float32",
-        "Weights outside of the layers: float32, or integers of 8 or of 4 bits.",
+        "Weights outside of the layers: float32, integers of 8 or 4 bits, or as few bits for each as the outputs stand (auto).",
         str,
-        choices=("float32", "int8", "int4"),
+        choices=("float32", "int8", "int4", "auto"),
     )
     block: int | None = _option(
         None,

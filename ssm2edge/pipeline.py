@@ -121,7 +121,8 @@ def build(
         figures = draw_up(task, reduced, subject.reference, graphs, folder)
         manifest = describe(
             task, options, reduced, records, matched=found.matched, bound=bound, verdict=verdict, latency=latency,
-            original=measured, costs=graph_costs(folder, task.length), graphs=graphs, selection=found.selection,
+            original=measured, costs=graph_costs(folder, task.length), graphs=graphs,
+            selection=found.selection, weights=found.weights,
         )  # fmt: skip
         write_page(folder, manifest, figures, out)
         progress("publish", 0.0)

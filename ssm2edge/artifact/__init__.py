@@ -25,6 +25,7 @@ from ssm2edge.artifact.records import (
     Source,
     StateRecord,
     Streaming,
+    WeightRecord,
 )
 from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
 from ssm2edge.artifact.responses import LARGEST_SIGNAL, LayerResponses, Responses, SystemResponse, load_responses
@@ -64,6 +65,7 @@ __all__ = [
     "StateRecord",
     "Streaming",
     "SystemResponse",
+    "WeightRecord",
     "calibrated_on",
     "fingerprint",
     "held_out_synthetic",

@@ -229,10 +229,29 @@ class GraphCost:
         Nodes that depend on the inputs, bodies of loops counted once.
     multiply_adds
         Of matrix products, convolutions, recurrences and elementwise products.
+    weights
+        Bytes of the numbers that the file stores, by their kind: ``float32``, ``float16``, ``int8``, ``int4``, ...; left out by
+        versions that did not count them.
     """
 
     nodes: int
     multiply_adds: int
+    weights: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all numbers that the file stores: the rest of it is the graph."""
+        return sum(self.weights.values())
+
+
+@dataclass(frozen=True)
+class WeightRecord:
+    """A weight outside of the layers: its bits, its numbers, and why it has so many bits."""
+
+    name: str
+    bits: int
+    numbers: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -406,6 +425,8 @@ class Manifest:
         The choice of the size, where samples chose it; left out otherwise.
     lengths
         ``shortest`` and ``longest``: samples of the sequences that the graphs take; left out where there is no longest one.
+    weights
+        Weights outside of the layers that are stored as integers; left out without.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """
@@ -433,6 +454,7 @@ class Manifest:
     devices: Mapping[str, DeviceRecord] = field(default_factory=dict, metadata={"optional": True})
     selection: SelectionRecord | None = field(default=None, metadata={"optional": True})
     lengths: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
+    weights: tuple[WeightRecord, ...] = field(default=(), metadata={"optional": True})
     seal: str = field(default="", compare=False, metadata={"optional": True})
 
     @property

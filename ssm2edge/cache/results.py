@@ -78,14 +78,14 @@ class Calibrations:
             arrays |= _of_system(index, system)
         arrays |= {f"around.{index}": tensor.numpy() for index, tensor in enumerate(value.around.values())}
         matched = None if value.matched is None else asdict(value.matched)
-        return arrays, {"layers": list(value.systems), "matched": matched, "around": list(value.around), "bits": value.bits}
+        return arrays, {"layers": list(value.systems), "matched": matched, "around": list(value.around), "reasons": value.reasons}
 
     def unpack(self, arrays: Mapping[str, Array], record: Any) -> Calibrated:
         """See `pack`."""
         matched = None if record["matched"] is None else Matched(**record["matched"])
         systems = {name: _to_system(index, arrays) for index, name in enumerate(record["layers"])}
         around = {name: torch.from_numpy(arrays[f"around.{index}"]) for index, name in enumerate(record["around"])}
-        return Calibrated(systems, matched, around, record["bits"])
+        return Calibrated(systems, matched, around, record["reasons"])
 
 
 def _of_system(index: int, system: System) -> dict[str, Array]:

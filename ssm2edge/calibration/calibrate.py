@@ -37,14 +37,14 @@ class Calibrated:
         The record of the matching; None without.
     around
         Parameters outside of the systems that were rounded, or tuned with those that were, by their names in the network.
-    bits
-        Of the rounded ones.
+    reasons
+        For the bits of each, where the outputs decided them.
     """
 
     systems: dict[str, System]
     matched: Matched | None
     around: dict[str, Tensor] = field(default_factory=dict)
-    bits: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def calibrate(
@@ -97,13 +97,13 @@ def calibrate(
     if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)
     network = replace_layers(model, better)
-    beside = rounded_beside(network, precision, signals)
+    beside = rounded_beside(network, precision, signals, teacher, metric)
     matched = None
     if kind == "match" and not own:
         advance = partial(progress, "match")
         matched = match(teacher, network, signals, metric, matching or Matching(), advance, beside.coordinates)
         better = {name: block.system() for name, block in blocks(network).items()}
-    return Calibrated(better, matched, beside.values(), beside.bits)
+    return Calibrated(better, matched, beside.values(), beside.reasons)
 
 
 def calibrate_spectrum(

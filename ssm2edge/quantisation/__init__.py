@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ssm2edge.quantisation.bits import PRECISIONS, bits_of
 from ssm2edge.quantisation.covariance import Inputs, inputs_of
+from ssm2edge.quantisation.grid import grid_of
 from ssm2edge.quantisation.halves import halve
-from ssm2edge.quantisation.rounding import Rounded, round_weights, small_parameters
+from ssm2edge.quantisation.rounding import Rounded, round_weight, round_weights, small_parameters
 from ssm2edge.quantisation.steps import Steps, steps_of
+from ssm2edge.quantisation.systems import round_block
 from ssm2edge.quantisation.weights import Weight, weights_of
 
 __all__ = [
@@ -16,8 +18,11 @@ __all__ = [
     "Steps",
     "Weight",
     "bits_of",
+    "grid_of",
     "halve",
     "inputs_of",
+    "round_block",
+    "round_weight",
     "round_weights",
     "small_parameters",
     "steps_of",

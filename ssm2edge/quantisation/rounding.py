@@ -55,11 +55,9 @@ def round_weights(weights: Mapping[str, Weight], bits: Mapping[str, int], inputs
 def round_weight(weight: Weight, bits: int, inputs: Inputs | None) -> Rounded:
     """Round a weight in place; see :func:`round_weights`."""
     matrix, bias = weight.matrix(), weight.bias
-    known = grid_of(matrix.float().numpy(), bits)
+    known = known_steps(matrix, bits)
     if known is not None:
-        # It was rounded before: neither integers nor steps can be better.
-        steps = Steps(torch.from_numpy(known.steps).double(), bits, matrix.shape[1])
-        rounded = matrix
+        steps, rounded = known, matrix
     elif inputs is None:
         steps = steps_of(matrix, bits)
         rounded = steps.nearest(matrix)
@@ -73,6 +71,20 @@ def round_weight(weight: Weight, bits: int, inputs: Inputs | None) -> Rounded:
     weight.write(rounded)
     apart = INSIDE * steps.each.abs()
     return Rounded(weight, steps, rounded + (matrix - rounded).clamp(-apart, apart))
+
+
+def known_steps(matrix: Tensor, bits: int) -> Steps | None:
+    """Return the steps of a matrix that was rounded before: neither they nor its integers can be better; else None."""
+    known = grid_of(matrix.float().numpy(), bits)
+    return None if known is None else Steps(torch.from_numpy(known.steps).double(), bits, matrix.shape[1])
+
+
+def nearest_of(values: Tensor, bits: int) -> Tensor:
+    """Return the nearest numbers of few bits to those of a matrix, row by row; a matrix of such numbers as it is."""
+    matrix = values.double().flatten(1)
+    if known_steps(matrix, bits) is not None:
+        return values
+    return steps_of(matrix, bits).nearest(matrix).to(values.dtype).reshape(values.shape)
 
 
 def small_parameters(network: nn.Module, rounded: Mapping[str, Rounded], others: set[int]) -> dict[str, nn.Parameter]:

@@ -276,10 +276,24 @@ def _costs(manifest: Manifest) -> str:
     found = table(
         ("one call", "nodes", "multiply-adds"), costs, "Nodes that depend on the inputs, with the bodies of loops once."
     )
+    found += _bytes(manifest)
     if latencies:
         caption = f"Where its outputs were recorded: {original.device}, torch {original.torch}; medians, 10th to 90th percentile."
         found += table(("original", "median", "spread"), latencies, caption)
     return f'<div class="aside"><b>Cost of a call</b>{found}</div>'
+
+
+def _bytes(manifest: Manifest) -> str:
+    """Return the bytes of stored numbers by their kind, before and after."""
+    whole = 4 * manifest.parameters.model_before
+    rows = [("original", "float32", size(whole), "")]
+    for name, cost in manifest.costs.items():
+        rows += [(f"{name}.onnx", kind, size(count), "") for kind, count in cost.weights.items()]
+        if cost.weights:
+            rows.append((f"{name}.onnx", "all numbers", size(cost.stored), f"{figure(whole / cost.stored)}{TIMES}"))
+    rows += [(weight.name, f"{weight.bits} bits", size(weight.numbers * weight.bits // 8), weight.reason) for weight in
+        manifest.weights]  # fmt: skip
+    return table(("stored", "kind", "bytes", ENSPACE), rows, "Numbers alone; the rest of a file is its graph.")
 
 
 def _two_bars(name: str, label: str, values: Sequence[float], shown: Sequence[str], unit: str, full: float | None) -> Chart:

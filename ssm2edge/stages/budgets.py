@@ -56,7 +56,7 @@ def cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]],
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             model = task.replaced(as_reduced(reductions))
-            round_network(model, options)
+            round_network(model, task, options)
             export(task.traced(model), task.length, options, folder, silent)
             if options.max_ram is not None:
                 return float(ram_of(folder, task))

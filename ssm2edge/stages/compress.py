@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ssm2edge.artifact import WeightRecord
 from ssm2edge.cache import Store
 from ssm2edge.calibration import Matched
 from ssm2edge.errors import UserError
@@ -20,7 +21,7 @@ from ssm2edge.reduction.contract import summarise
 from ssm2edge.stages.calibrate import calibrate_reductions
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
-from ssm2edge.stages.quantise import round_network, with_precision
+from ssm2edge.stages.quantise import round_network, weight_records, with_precision
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems
 from ssm2edge.systems.system import System
@@ -40,12 +41,15 @@ class Compressed:
         What matching on samples did; None without it.
     selection
         What speaks for the size that was chosen on samples; None where none was.
+    weights
+        Weights outside of the layers in few bits.
     """
 
     model: nn.Module
     reductions: Mapping[str, Reduction]
     matched: Matched | None
     selection: Selection | None = None
+    weights: tuple[WeightRecord, ...] = ()
 
 
 def compress(task: Task, options: Options, store: Store, progress: Progress) -> Compressed:
@@ -60,7 +64,7 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True)
     model = with_precision(task, options, calibrated)
     describe_blocks(model, block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions))
-    return Compressed(model, reductions, calibrated.matched, selection)
+    return Compressed(model, reductions, calibrated.matched, selection, weight_records(model, options, calibrated.reasons))
 
 
 def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[Task, Compressed]:
@@ -87,7 +91,7 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
     UserError
         If the blocks stand for other layers than the original has.
     """
-    round_network(model, options)
+    round_network(model, task, options)
     held = blocks(model)
     if set(held) != set(task.layers):
         raise UserError(
@@ -107,7 +111,8 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
         origin = held[name].origin
         layers[name] = layer
         reductions[name] = summarise(layer.system, system, "none" if origin is None else origin.method, task.horizon)
-    return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None)
+    weights = weight_records(model, options, {})
+    return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None, weights=weights)
 
 
 def _listed(names: Iterable[str]) -> str:

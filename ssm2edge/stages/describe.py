@@ -19,6 +19,7 @@ from ssm2edge.artifact import (
     RealisedRecord,
     SelectionRecord,
     Source,
+    WeightRecord,
 )
 from ssm2edge.cache.versions import versions
 from ssm2edge.calibration import Matched
@@ -52,6 +53,7 @@ def describe(
     costs: Mapping[str, GraphCost],
     graphs: Graphs,
     selection: Selection | None = None,
+    weights: tuple[WeightRecord, ...] = (),
 ) -> Manifest:
     """Put together the findings of a build; files are still missing."""
     source = task.source
@@ -82,6 +84,7 @@ def describe(
         calibrated_on=_sequences(task, options),
         selection=None if selection is None else selection_record(task, options, selection),
         lengths=lengths_record(reduced.traced),
+        weights=weights,
         kept_layers=tuple(KeptLayer(layer.name, layer.library, layer.reason) for layer in task.refused),
     )
 

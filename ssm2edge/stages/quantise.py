@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
+from ssm2edge.artifact import WeightRecord
 from ssm2edge.calibration import Calibrated
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
-from ssm2edge.quantisation import bits_of, halve, round_weights, small_parameters, weights_of
+from ssm2edge.quantisation import bits_of, grid_of, halve, round_block, round_weights, small_parameters, weights_of
 
 
 def is_rounded(options: Options) -> bool:
@@ -36,14 +39,33 @@ def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.M
     else:
         _round(model, options)
     _halve(model)
+    _round_systems(model, task)
     return model
 
 
-def round_network(model: nn.Module, options: Options) -> None:
+def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str]) -> tuple[WeightRecord, ...]:
+    """Describe the weights of a rounded model by name, also those that stayed as they were for a reason."""
+    if not is_rounded(options):
+        return ()
+    records = []
+    for name, weight in weights_of(model).items():
+        matrix = weight.matrix().float().numpy()
+        bits = next((bits for bits in (4, 8) if grid_of(matrix, bits) is not None), 32)
+        records.append(WeightRecord(name, bits, matrix.size, reasons.get(name, f"--precision {options.precision}")))
+    return tuple(records)
+
+
+def round_network(model: nn.Module, task: Task, options: Options) -> None:
     """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place."""
     if is_rounded(options):
         _round(model, options)
         _halve(model)
+        _round_systems(model, task)
+
+
+def _round_systems(model: nn.Module, task: Task) -> None:
+    for block in blocks(model).values():
+        round_block(block, task.horizon)
 
 
 def _round(model: nn.Module, options: Options) -> None:

@@ -21,6 +21,8 @@ from ssm2edge.verification import Comparison, Verdict
 Array = NDArray[Any]
 
 WIDTH = 160
+LISTED = 1 << 9
+"""Bytes of a kind of numbers from which on the closing lines name it."""
 """Columns of a table that goes to a file or a log."""
 
 
@@ -145,7 +147,9 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         held_out = f"{_deviation(verdict)}; accuracy is unknown without samples"
     lines = [
         Text(f"Held out: {held_out}"),
-        Text(f"Size: {before} to {graphs}; {parameters.model_before:,} to {parameters.model_after:,} parameters"),
+        Text(
+            f"Size: {before} to {graphs}{_stored(manifest)}; {parameters.model_before:,} to {parameters.model_after:,} parameters"
+        ),
     ]
     latency = manifest.latency
     if latency is not None:
@@ -267,6 +271,15 @@ def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str]
         else:
             extent = f"from {value.min():.5g} to {value.max():.5g}" if value.size else "empty"
             console.print(f"{name}: shape {list(value.shape)}, values {extent}", highlight=False, markup=False)
+
+
+def _stored(manifest: Manifest) -> str:
+    """Return the bytes of weights in the smallest graph, by their kind, where some are rounded."""
+    cost = min(manifest.costs.values(), key=lambda cost: cost.stored, default=None)
+    if cost is None or not manifest.weights:
+        return ""
+    kinds = ", ".join(f"{kind} {_size(count)}" for kind, count in cost.weights.items() if count >= LISTED)
+    return f" (weights {_size(cost.stored)}: {kinds})"
 
 
 def _layers(manifest: Manifest) -> RenderableType:

@@ -45,6 +45,8 @@ def _figures(candidate: Manifest, baseline: Manifest) -> Iterator[tuple[str, str
             now, before = candidate.costs[graph], baseline.costs[graph]
             yield f"{graph}.nodes", "nodes", now.nodes, before.nodes
             yield f"{graph}.multiply_adds", "multiply_adds", now.multiply_adds, before.multiply_adds
+            if now.weights and before.weights:
+                yield f"{graph}.weights", "bytes", now.stored, before.stored
         file = f"{graph}.onnx"
         if file in candidate.files and file in baseline.files:
             yield f"{graph}.bytes", "bytes", candidate.files[file].bytes, baseline.files[file].bytes

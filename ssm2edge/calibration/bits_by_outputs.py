@@ -1,0 +1,109 @@
+"""Bits of each weight by what its rounding costs the outputs: few, unless that is more than the reduction of the layers costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ssm2edge.calibration.distances import Metric, distance_of
+from ssm2edge.calibration.signals import Signals
+from ssm2edge.calibration.teacher import Teacher, as_tuple
+from ssm2edge.quantisation import Inputs, Weight, round_weight
+
+LEAST = 0.02
+"""Relative deviation of the outputs that rounding may always cost before matching; otherwise as much as the reduction does."""
+
+SAMPLES = 32
+"""Samples on which deviations are measured, at most."""
+
+LEVELS = (4, 8)
+
+
+def bits_by_outputs(
+    network: nn.Module,
+    teacher: Teacher,
+    weights: Mapping[str, Weight],
+    inputs: Mapping[str, Inputs],
+    signals: Signals,
+    metric: Metric,
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Choose the bits of each weight, so that the squares of all deviations together stay below the limit.
+
+    Parameters
+    ----------
+    network
+        With reduced blocks; it is left as it is.
+    teacher
+        The original.
+    weights, inputs
+        Of the network.
+    signals
+        Samples.
+    metric
+        What the outputs are judged by.
+
+    Returns
+    -------
+    dict
+        Bits by weight; those that stay float32 have none.
+    dict
+        The reason, by weight.
+    """
+    distance, batch = distance_of(metric), tuple(x[:SAMPLES] for x in signals.inputs)
+
+    def answers() -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return as_tuple(network(*batch))
+
+    plain, original = answers(), teacher.answer(*batch)
+    size = max(float(distance(original, tuple(torch.zeros_like(y) for y in original))), 1e-30)
+    limit = max(LEAST**2, float(distance(plain, original)) / size)
+    costs: dict[str, dict[int, float]] = {}
+    for name, weight in weights.items():
+        kept = [(x, x.detach().clone()) for x in (weight.parameter, weight.bias) if x is not None]
+        costs[name] = {}
+        for bits in LEVELS:
+            round_weight(weight, bits, inputs.get(name))
+            costs[name][bits] = float(distance(answers(), plain)) / size
+            with torch.no_grad():
+                for parameter, value in kept:
+                    parameter.copy_(value)
+    found = shared_out(costs, {name: weight.parameter.numel() for name, weight in weights.items()}, limit)
+    return found, {name: _reason(costs[name], found.get(name), math.sqrt(limit)) for name in weights}
+
+
+def shared_out(costs: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], limit: float) -> dict[str, int]:
+    """Raise the bits of weights, those first of which a bit gains most, until all costs together meet the limit."""
+    bits: dict[str, int | None] = dict.fromkeys(costs, LEVELS[0])
+
+    def cost(name: str, count: int | None) -> float:
+        return 0.0 if count is None else costs[name][count]
+
+    def following(count: int | None) -> int | None:
+        return LEVELS[1] if count == LEVELS[0] else None
+
+    while sum(cost(name, count) for name, count in bits.items()) > limit:
+        rounded = [name for name, count in bits.items() if count is not None]
+
+        def gain(name: str) -> float:
+            count = bits[name]
+            assert count is not None
+            more = (following(count) or 32) - count
+            return (cost(name, count) - cost(name, following(count))) / (more * sizes[name])
+
+        best = max(rounded, key=gain)
+        bits[best] = following(bits[best])
+    return {name: count for name, count in bits.items() if count is not None}
+
+
+def _reason(costs: Mapping[int, float], bits: int | None, limit: float) -> str:
+    def of(count: int) -> str:
+        return f"{count} bits deviate the outputs by {100 * math.sqrt(costs[count]):.2g} %"
+
+    allowed = f"all weights together may by {100 * limit:.2g} %"
+    if bits == LEVELS[0]:
+        return f"{of(LEVELS[0])}; {allowed}"
+    return f"{of(LEVELS[0])}, {of(LEVELS[1])}; {allowed}"
