@@ -11,7 +11,15 @@ import numpy as np
 
 from ssm2edge.firmware.errors import FirmwareError
 
-TYPES = {"float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "bool": "uint8_t", "uint8": "uint8_t"}
+TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "int64_t",
+    "int32": "int32_t",
+    "bool": "uint8_t",
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+}
 """C types by numpy's names."""
 
 WORDS = frozenset({

@@ -18,7 +18,7 @@ from ssm2edge.firmware.writing import write_loop
 
 NEEDED = {"sigmoid": ("exp",)}
 """Functions that functions call."""
-ORDER = ("exp", "log", "erf", "tanh", "sigmoid", "product", "normalise")
+ORDER = ("exp", "log", "erf", "tanh", "sigmoid", "product", "product8", "product4", "normalise")
 SPOKEN = frozenset((*ORDER, "samples", "count", "row", "column", "place", "given", "found", "top", "stream", "block", "error"))
 """Names that the C text has for other things."""
 WIDTH = 118

@@ -23,7 +23,6 @@ from ssm2edge.quantisation import weights_of
 from ssm2edge.quantisation.grid import grid_of
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory
-from tests.slow_cases import slow
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -51,7 +50,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "kind"), [("int8", TensorProto.INT8), ("int4", TensorProto.UINT8)])
 def test_a_build_stores_integers_and_verifies(source: Path, tmp_path: Path, precision: str, kind: int) -> None:
     out = tmp_path / "out"
@@ -67,7 +66,7 @@ def test_a_build_stores_integers_and_verifies(source: Path, tmp_path: Path, prec
     assert call("verify", out).exit_code == 0
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize("calibrate", ["none", "spectrum", "match"])
 def test_a_compressed_module_has_rounded_weights_and_the_original_stays(calibrate: str) -> None:
     model = make()
@@ -79,7 +78,7 @@ def test_a_compressed_module_has_rounded_weights_and_the_original_stays(calibrat
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@slow
+@pytest.mark.slow
 def test_a_rounded_module_is_built_as_it_is(tmp_path: Path) -> None:
     model, x = make(), signals()
     small = ssm2edge.compress(model, x, order=2, calibrate="match", calibration_steps=4, precision="int8")
@@ -89,7 +88,7 @@ def test_a_rounded_module_is_built_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(built.run(x[:4].numpy())["output"], expected, atol=2e-3 * float(np.abs(expected).max()))
 
 
-@slow
+@pytest.mark.slow
 def test_blocks_are_matched_with_rounded_weights_around_them() -> None:
     model, x = make(), signals()
     found = [

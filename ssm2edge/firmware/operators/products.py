@@ -11,6 +11,7 @@ from ssm2edge.firmware.errors import FirmwareError
 from ssm2edge.firmware.graph import Operation, Tensor
 from ssm2edge.firmware.language import c_literal
 from ssm2edge.firmware.lowering import Lowering
+from ssm2edge.firmware.operators.integer_weights import Weights, weights_of
 from ssm2edge.firmware.views import View
 
 
@@ -66,7 +67,9 @@ def _constant_product(
     output, (inner, columns) = operation.outputs[0], matrix.shape[-2:]
     one = matrix.ndim == 2 or all(size == 1 for size in matrix.shape[:-2])
     whole = matrix.reshape(inner, columns) if one else np.broadcast_to(matrix, (*stack, inner, columns))
-    weights = lowering.constant(np.ascontiguousarray(whole), f"{operation.inputs[1].name}")  # type: ignore[union-attr]
+    name = f"{operation.inputs[1].name}"  # type: ignore[union-attr]
+    stacked = Weights("product", () if one else (lowering.constant(np.ascontiguousarray(whole), name),))
+    weights = weights_of(lowering, whole, name) if one else stacked
     left = operation.inputs[0]
     assert left is not None
     count = int(np.prod(stack)) if stack else 1
@@ -74,26 +77,28 @@ def _constant_product(
         lowering.dense(left) if left.shape[:-2] == tuple(stack) or not stack else _stacked(lowering, left, stack, left.shape[-2:])
     )
     target = lowering.scratch(output)
-    reads, step, bias = [source, weights], 0, None
+    reads, step, bias = [source, *weights.reads], 0, None
     if added is not None:
         bias = _row(operation, lowering, added, (rows, columns))
         reads.append(bias)
         step = columns if bias.count > columns else 0
     turns = count * rows
+    sizes = f"{inner}, {columns}{weights.last}"
 
     def text(pointers: Sequence[str]) -> list[str]:
         x, w, *rest, y = pointers
-        b = rest[0] if rest else "0"
+        b = "0" if bias is None else rest.pop()
+        steps = "".join(f", {name}" for name in rest)
         if turns == 1:
-            return [f"product({x}, {w}, {b}, {y}, {inner}, {columns});"]
+            return [f"{weights.function}({x}, {w}{steps}, {b}, {y}, {sizes});"]
         place = w if one else f"{w} + i / {rows} * {inner * columns}"
         row = f"{b} + i * {step}" if step else b
         return [
             f"for (int i = 0; i < {turns}; ++i)",
-            f"  product({x} + i * {inner}, {place}, {row}, {y} + i * {columns}, {inner}, {columns});",
+            f"  {weights.function}({x} + i * {inner}, {place}{steps}, {row}, {y} + i * {columns}, {sizes});",
         ]
 
-    lowering.call(reads, [target], text, ["product"], turns * inner * columns)
+    lowering.call(reads, [target], text, [weights.function], turns * inner * columns)
     lowering.bind(output, target)
 
 

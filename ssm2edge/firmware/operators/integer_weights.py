@@ -1,0 +1,54 @@
+"""Constant matrices in flash: integers where the numbers are integers times steps, expanded in the loop; else float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssm2edge.firmware.lowering import Lowering
+from ssm2edge.firmware.views import View
+from ssm2edge.quantisation.grid import Array, Grid, grid_of
+
+FEWEST = 64
+"""Numbers of the smallest matrix that is stored as integers."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A matrix ``[inner, columns]`` in flash, and the function that multiplies by it.
+
+    Attributes
+    ----------
+    function
+        Name of the C function.
+    reads
+        What it reads: the numbers, and their steps if they are integers.
+    last
+        Its last arguments, behind the sizes.
+    """
+
+    function: str
+    reads: tuple[View, ...]
+    last: str = ""
+
+
+def weights_of(lowering: Lowering, matrix: Array, name: str) -> Weights:
+    """Store a matrix."""
+    inner, columns = matrix.shape
+    grids = [grid for bits in (4, 8) if (grid := _grid(matrix, bits)) is not None]
+    grid = min(grids, key=lambda one: one.bytes, default=None)
+    if grid is None:
+        return Weights("product", (lowering.constant(np.ascontiguousarray(matrix), name),))
+    by_columns = np.ascontiguousarray(grid.integers.T)
+    steps = lowering.constant(np.ascontiguousarray(grid.steps.T), f"{name}.steps")
+    if grid.bits == 8:
+        return Weights("product8", (lowering.constant(by_columns, name), steps))
+    pairs = (by_columns.reshape(inner, columns // 2, 2) + 8).astype(np.uint8)
+    return Weights("product4", (lowering.constant(pairs[..., 0] | pairs[..., 1] << 4, name), steps), f", {grid.group}")
+
+
+def _grid(matrix: Array, bits: int) -> Grid | None:
+    if matrix.size < FEWEST or (bits == 4 and matrix.shape[1] % 2):
+        return None
+    return grid_of(np.ascontiguousarray(matrix.T), bits)

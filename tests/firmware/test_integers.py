@@ -1,0 +1,70 @@
+"""Weights in flash as integers: the C form computes what onnxruntime does with fewer bytes of constants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+
+from ssm2edge.firmware.sources import bytes_of
+from ssm2edge.quantisation import steps_of
+from tests.streaming_graphs import Array, both, needs_compiler, save_stream, step_of
+
+RANDOM = np.random.default_rng(4)
+INNER, COLUMNS = 64, 50
+KINDS = {8: ("product8", "int8"), 4: ("product4", "uint8")}
+
+
+def rounded(bits: int) -> Array:
+    """A matrix ``(INNER, COLUMNS)`` whose columns are integers times steps."""
+    matrix = torch.from_numpy(RANDOM.standard_normal((COLUMNS, INNER)))
+    return steps_of(matrix, bits).nearest(matrix).float().numpy().T.copy()
+
+
+def stream_of(path: Path, weights: Array) -> Path:
+    """A product, and one of transposed weights with a bias, of three rows at a time."""
+    made = [
+        helper.make_node("Reshape", ["x", "three"], ["t"]),
+        helper.make_node("MatMul", ["t", "w"], ["y"]),
+        helper.make_node("Reshape", ["x", "rows"], ["r"]),
+        helper.make_node("Gemm", ["r", "turned", "bias"], ["g"], transB=1),
+        helper.make_node("Reshape", ["g", "flat"], ["z"]),
+    ]
+    constants: dict[str, Array] = {
+        "w": weights,
+        "turned": weights.T.copy(),
+        "bias": RANDOM.standard_normal(COLUMNS).astype(np.float32),
+        "three": np.array([-1, 3, INNER]),
+        "rows": np.array([-1, INNER]),
+        "flat": np.array([-1, 3, COLUMNS]),
+    }
+    return save_stream(path, made, {"x": (1, 3 * INNER)}, {"y": (3, COLUMNS), "z": (3, COLUMNS)}, constants=constants)
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [4, 8])
+def test_integers_in_flash_give_what_onnxruntime_gives(tmp_path: Path, bits: int) -> None:
+    path = stream_of(tmp_path / "stream.onnx", rounded(bits))
+    assert {name for kernel in step_of(path).kernels for name in kernel.helpers} == {KINDS[bits][0]}
+    sequence = {"x": RANDOM.standard_normal((12, 3 * INNER)).astype(np.float32)}
+    (found,), (expected,) = both(path, [sequence], tmp_path)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5 * float(np.abs(values).max()))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_integers_take_their_bytes_of_flash(tmp_path: Path, bits: int) -> None:
+    step = step_of(stream_of(tmp_path / "stream.onnx", rounded(bits)))
+    integers = [buffer for buffer in step.constants if buffer.dtype.name == KINDS[bits][1]]
+    # Both products share the numbers.
+    assert bytes_of(integers) == INNER * COLUMNS * bits // 8
+    others = bytes_of(step.constants) - bytes_of(integers)
+    assert others == 4 * COLUMNS * (1 if bits == 8 else INNER // 32) + 4 * COLUMNS
+
+
+def test_trained_weights_stay_float32(tmp_path: Path) -> None:
+    step = step_of(stream_of(tmp_path / "stream.onnx", RANDOM.standard_normal((INNER, COLUMNS)).astype(np.float32)))
+    assert {buffer.dtype.name for buffer in step.constants} == {"float32"}
