@@ -1,4 +1,4 @@
-"""The latency table: every row in one run, one thread, batch 1, interleaved pairs, medians, ratios and bootstrap intervals.
+"""The latency table: every row in one run, one thread, batch 1, interleaved pairs, medians, ratios and 95 % intervals.
 
     python scripts/benchmark_latency.py [--rows bank,mimo,stream,whole,flat,digits,size,load] [--rounds 30]
                                         [--artifact build/digits8] [--json models/digits/results/latency.json]

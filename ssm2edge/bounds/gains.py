@@ -29,7 +29,9 @@ OVERSAMPLING = 8
 ROUNDING = 1 + 1e-9
 """Above the float64 rounding of sums of any length met here."""
 
-CHANNELS_AT_ONCE = 64
+POINTS_AT_ONCE = 1 << 22
+"""Grid points of all channels that are transformed at once."""
+
 SHORTEST, LONGEST = 1 << 10, 1 << 15
 NEGLIGIBLE_TAIL = 1e-4
 
@@ -94,7 +96,7 @@ def _tail(system: System, length: int) -> Tensor:
 def _bounded(taps: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
     degree = taps.shape[-1] - 1
     points = OVERSAMPLING * 2 ** math.ceil(math.log2(degree + 1)) if degree else 1
-    grid = torch.cat([torch.fft.rfft(part, n=points).abs().amax(-1) for part in torch.split(taps, CHANNELS_AT_ONCE)])
+    grid = torch.cat([torch.fft.rfft(part, n=points).abs().amax(-1) for part in torch.split(taps, max(1, POINTS_AT_ONCE // points))])
     energy = grid / math.cos(math.pi * degree / (2 * points)) if degree else grid
     peak = taps.abs().sum(-1)
     # The sum of magnitudes bounds the response at every frequency too.

@@ -17,7 +17,7 @@ from ssm2edge.verification.check import relative_error
 
 LIMIT = 1e-3
 """Largest relative difference between two runs: batches of other sizes are summed in other orders."""
-ROWS = 3
+ROWS = 2
 
 
 def check_answers(task: Task) -> Mapping[str, NDArray[np.float32]]:
@@ -29,6 +29,11 @@ def check_answers(task: Task) -> Mapping[str, NDArray[np.float32]]:
         If the answer changes from run to run, or with the other rows of the batch.
     """
     alone = record_outputs(task.model, task.first, task.time_axis)
+    several: dict[str, NDArray[Any]] = {name: value[:ROWS] for name, value in task.held_out.items()}
+    first = {name: value[:1] for name, value in record_outputs(task.model, several, task.time_axis).items()}
+    apart = relative_error(first, alone)
+    if apart <= LIMIT:
+        return alone
     again = relative_error(record_outputs(task.model, task.first, task.time_axis), alone)
     if not again <= LIMIT:
         place = first_draw(lambda: record_outputs(task.model, task.first, task.time_axis))
@@ -41,16 +46,11 @@ def check_answers(task: Task) -> Mapping[str, NDArray[np.float32]]:
             f"The model's answer to one sample changes from run to run (by {again:.2g}, relative); take what does so out of its "
             f"forward: {cause}."
         )
-    several: dict[str, NDArray[Any]] = {name: value[:ROWS] for name, value in task.held_out.items()}
-    first = {name: value[:1] for name, value in record_outputs(task.model, several, task.time_axis).items()}
-    apart = relative_error(first, alone)
-    if not apart <= LIMIT:
-        named = "".join(f" in {name} ({type(module).__name__})" for name, module in _normalising(task.model)[:1])
-        raise UserError(
-            f"The model's answer to a sample depends on the other samples of its batch (by {apart:.2g}, relative); normalise by "
-            f"stored statistics{named}, and answer every row by itself."
-        )
-    return alone
+    named = "".join(f" in {name} ({type(module).__name__})" for name, module in _normalising(task.model)[:1])
+    raise UserError(
+        f"The model's answer to a sample depends on the other samples of its batch (by {apart:.2g}, relative); normalise by "
+        f"stored statistics{named}, and answer every row by itself."
+    )
 
 
 def _normalising(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -1,8 +1,10 @@
 """Comparing latencies on a noisy machine.
 
 Sequential timing of two identical sessions can differ by a factor of two, because the machine changes in between.  Here every
-round times each candidate once, in random order, so that the members of a pair see the same machine; the ratio is the
-exponential of the median of the logarithms of the pairs' ratios, and its interval comes from resampling the rounds.
+round times each candidate once, in random order, so that the members of a pair see the same machine; the ratio is the median of
+the pairs' ratios.  Its interval reaches from one order statistic to another: of n ratios, those of ranks k and n + 1 - k enclose
+the median unless fewer than k lie on one of its sides, which has twice the probability of fewer than k heads in n throws.  This
+holds for any distribution and for few rounds, too.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,11 @@ from ssm2edge.artifact import Ratio
 SHORTEST = 1e-3
 """Shortest single timing in seconds; calls are repeated within it, so that the clock's own cost does not count."""
 
-RESAMPLES = 2000
+FEWEST = 6
+"""Rounds that a comparison takes in any case: the least and the largest of six ratios are an interval of 97 % for the median."""
+
+SLOW = 0.1
+"""Seconds from which on one call is enough to warm a candidate up and to estimate its time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +62,13 @@ class Comparison:
         return float(np.percentile(self.seconds[name], percent))
 
     def ratio(self, name: str, confidence: float = 0.95) -> Ratio:
-        """Return the time of a candidate relative to the baseline's, with a bootstrap interval over the rounds."""
-        logarithms = np.log(self.seconds[name] / self.seconds[self.baseline])
-        generator = np.random.default_rng(0)
-        picks = generator.integers(0, self.rounds, size=(RESAMPLES, self.rounds))
-        medians = np.median(logarithms[picks], axis=1)
-        low, high = np.quantile(medians, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
-        return Ratio(float(np.exp(np.median(logarithms))), float(np.exp(low)), float(np.exp(high)))
+        """Return the time of a candidate relative to the baseline's, with an interval of at least that confidence.
+
+        Fewer than ``FEWEST`` rounds give their least and largest ratio, which is less.
+        """
+        ratios = np.sort(self.seconds[name] / self.seconds[self.baseline])
+        cut = _ranks_outside(self.rounds, confidence)
+        return Ratio(float(np.median(ratios)), float(ratios[cut]), float(ratios[-1 - cut]))
 
     def ratios(self) -> dict[str, Ratio]:
         """Return the ratio of every candidate but the baseline."""
@@ -89,9 +96,9 @@ def interleaved(
     rounds
         Timings of each candidate.
     warmup
-        Calls of each before the first timing.
+        Calls of each before the first timing; a slow candidate gets one.
     budget
-        Seconds after which no new round begins, but never before the eighth.
+        Seconds after which no new round begins, but never before the sixth.
     seed
         Of the order within the rounds.
     shortest
@@ -114,7 +121,7 @@ def interleaved(
     try:
         end = time.perf_counter() + budget
         for number in range(rounds):
-            if number >= 8 and time.perf_counter() > end:
+            if number >= FEWEST and time.perf_counter() > end:
                 break
             for index in order.permutation(len(names)):
                 name = names[index]
@@ -136,10 +143,21 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def _ranks_outside(rounds: int, confidence: float) -> int:
+    """Return how many ratios the interval of the median leaves out on either side."""
+    cut, tail, allowed = 0, 1, Fraction((1 - confidence) / 2) * 2**rounds
+    while tail + math.comb(rounds, cut + 1) <= allowed:
+        cut += 1
+        tail += math.comb(rounds, cut)
+    return cut
+
+
 def _repeats(call: Callable[[], object], warmup: int, shortest: float) -> int:
-    for _ in range(max(1, warmup)):
-        call()
-    once = min(_time(call, 1) for _ in range(3))
+    once = _time(call, 1)
+    if once < SLOW:
+        for _ in range(warmup - 1):
+            call()
+        once = min(_time(call, 1) for _ in range(3))
     return max(1, math.ceil(shortest / max(once, 1e-7)))
 
 

@@ -20,6 +20,9 @@ from ssm2edge.verification.subject import Inputs, Subject
 ROWS = 4
 """Different streams in one batch."""
 
+LONGEST = 1 << 14
+"""Samples of held-out sequences that run more than once, at most: a stream takes them one block at a time."""
+
 
 def fresh(subject: Subject) -> Check:
     """Check whole held-out sequences from the initial states, one block per push; running answers also on the way."""
@@ -50,7 +53,7 @@ def fresh(subject: Subject) -> Check:
 
 def carried(subject: Subject) -> Check:
     """Check states carried from one held-out sequence into the next against the offline graph on all of them in a row."""
-    available = subject.held_out(16)
+    available = _part(subject, 16)
     rows = min(ROWS, _rows(available))
     inputs = subject.cut(_in_a_row(subject, available, rows), 0, subject.model.longest or sys.maxsize)
     with subject.open_stream(rows) as stream:
@@ -64,7 +67,7 @@ def carried(subject: Subject) -> Check:
 
 def ragged(subject: Subject) -> Check:
     """Compare pushes of random sizes with whole blocks."""
-    inputs = subject.held_out(2)
+    inputs = _part(subject, 2)
     length = subject.length(inputs)
     generator = np.random.default_rng(0)
     with subject.open_stream(_rows(inputs)) as stream:
@@ -77,7 +80,7 @@ def ragged(subject: Subject) -> Check:
 
 def rows(subject: Subject) -> Check:
     """Compare several streams in one batch with each alone, from different states."""
-    inputs = subject.held_out(ROWS)
+    inputs = _part(subject, ROWS)
     count = _rows(inputs)
     error = 0.0
     with subject.open_stream(count) as together, subject.open_stream(1) as alone:
@@ -90,7 +93,7 @@ def rows(subject: Subject) -> Check:
 
 def restored(subject: Subject) -> Check:
     """Check that a snapshot within a sequence and a block continues in another stream with the same bits."""
-    inputs = subject.held_out(2)
+    inputs = _part(subject, 2)
     length = subject.length(inputs)
     middle = length // 2
     with subject.open_stream(_rows(inputs)) as stream, subject.open_stream(_rows(inputs)) as other:
@@ -134,6 +137,11 @@ def probes(subject: Subject) -> Check | None:
         error = _against_offline(subject, inputs, _stream(subject, stream, inputs), stream)
     detail = f"{', '.join(SIGNALS)} of {length} samples at full scale, against the offline graph"
     return within("streaming.probes", error, subject.limits.streaming, detail)
+
+
+def _part(subject: Subject, rows: int) -> dict[str, Array]:
+    """Return the first held-out inputs, long ones cut to a length that the graph takes."""
+    return subject.cut(subject.held_out(rows), 0, subject.lengths((max(LONGEST, 4 * subject.block),))[0])
 
 
 def _stream(subject: Subject, stream: Stream, inputs: Inputs, sizes: Iterable[int] | None = None) -> dict[str, Array]:

@@ -129,6 +129,12 @@ class Subject:
         """Time axis of every input and output by name."""
         return {port.name: port.time_axis for port in (*self.model.inputs, *self.model.outputs)}
 
+    @cached_property
+    def block(self) -> int:
+        """Samples of a block of the stream."""
+        with self.open_stream(1) as stream:
+            return stream.block
+
     def open_stream(self, batch: int, *, endless: bool = False) -> Stream:
         """Open a fresh stream, if there is a streaming graph; an endless one takes more samples than the model holds for."""
         assert self.stream is not None

@@ -47,15 +47,17 @@ def test_a_machine_that_changes_speed_does_not_change_the_ratio() -> None:
     assert ratio.high < 1.15
 
 
-def test_intervals_cover_the_true_ratio_as_often_as_they_say() -> None:
-    generator = np.random.default_rng(1)
+@pytest.mark.parametrize(("rounds", "expected"), [(6, 0.96875), (8, 0.9921875), (9, 0.9609375), (30, 0.957226)])
+def test_intervals_cover_the_true_ratio_as_often_as_they_say(rounds: int, expected: float) -> None:
+    # The share is that of a fair coin: of 6 throws, all fall alike once in 32.  Times of a machine have heavy tails.
+    generator, trials = np.random.default_rng(1), 1000
     covered = 0
-    for _ in range(200):
-        first, second = np.exp(0.1 * generator.standard_normal((2, 30)))
+    for _ in range(trials):
+        first, second = np.exp(0.1 * generator.standard_t(2, (2, rounds)))
         ratio = Comparison("first", {"first": first, "second": second}).ratio("second")
         covered += ratio.low <= 1.0 <= ratio.high
-    # 95 % of 200 with four standard deviations to either side; the median's bootstrap is a little wide or narrow.
-    assert 176 <= covered <= 200
+    assert expected >= 0.95
+    assert abs(covered / trials - expected) < 4 * (expected * (1 - expected) / trials) ** 0.5
 
 
 def test_every_candidate_is_timed_in_every_round_in_changing_order() -> None:
@@ -68,10 +70,21 @@ def test_every_candidate_is_timed_in_every_round_in_changing_order() -> None:
     assert comparison.rounds == 20
 
 
-def test_budget_ends_a_comparison_but_not_before_eight_rounds() -> None:
+def test_budget_ends_a_comparison_but_not_before_six_rounds() -> None:
     comparison = interleaved({"a": busy(2e-3)}, baseline="a", rounds=10_000, budget=0.0)
-    assert comparison.rounds == 8
+    assert comparison.rounds == 6
     assert gc.isenabled()
+
+
+def test_a_slow_call_is_warmed_up_by_one_call() -> None:
+    calls = []
+
+    def slow() -> None:
+        calls.append(None)
+        time.sleep(0.11)
+
+    interleaved({"a": slow}, baseline="a", rounds=1)
+    assert len(calls) == 2
 
 
 def test_baseline_must_be_a_candidate() -> None:
