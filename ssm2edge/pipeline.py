@@ -14,6 +14,7 @@ from ssm2edge.cache import Store
 from ssm2edge.layers import around
 from ssm2edge.loading import Source
 from ssm2edge.options import Options, options_from
+from ssm2edge.original.calling import left_out
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress, compressed_already
@@ -52,7 +53,8 @@ class Built:
     seconds
         How long the build took.
     decided
-        Sentences on the size and the block that were decided in place of a user who gave none, and why.
+        Sentences on the size and the block that were decided in place of a user who gave none, and why, and on parts of the
+        model's answer that are left out.
     """
 
     directory: Path
@@ -128,7 +130,8 @@ def build(
         progress("publish", 0.0)
         manifest = seal(folder, manifest)
     store.clean()
-    return Built(out, manifest, verdict, time.monotonic() - start, " ".join(filter(None, (decided, blocked))) or None)
+    sentences = filter(None, (left_out(task.model), decided, blocked))
+    return Built(out, manifest, verdict, time.monotonic() - start, " ".join(sentences) or None)
 
 
 @converging()

@@ -28,7 +28,7 @@ def coloured(*shape: int, seed: int = 0, pole: float = 0.95) -> NDArray[np.float
 
 def sequences(count: int = 20, seed: int = 0, at_once: int = 100, length: int = LENGTH) -> Signals:
     """Samples ``(count, time, 1)`` of coloured noise."""
-    return Signals([torch.from_numpy(coloured(count, length, seed=seed)[..., None])], at_once)
+    return Signals([torch.from_numpy(coloured(count, length, seed=seed)[..., None])], at_once, length)
 
 
 def classifier(dropout: float = 0.0) -> nn.Module:

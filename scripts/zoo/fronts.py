@@ -117,9 +117,7 @@ CASES = {
         plain(lambda m, x: m.bank(m.mix(torch.unflatten(x, 1, (-1, 4)).flatten(2))), mix=mix(4 * FEATURES))
     ),
     "front: average pooling": Case(plain(lambda m, x: m.bank(m.mix(functional.avg_pool1d(x.mT, 2).mT)), mix=mix(FEATURES))),
-    "front: maximum pooling": Case(
-        plain(lambda m, x: m.bank(m.mix(functional.max_pool1d(x.mT, 2).mT)), mix=mix(FEATURES)), streams=False
-    ),
+    "front: maximum pooling": Case(plain(lambda m, x: m.bank(m.mix(functional.max_pool1d(x.mT, 2).mT)), mix=mix(FEATURES))),
     "front: decimated": Case(plain(lambda m, x: m.bank(m.mix(x[:, ::2])), mix=mix(FEATURES))),
     "front: neighbours joined": Case(
         plain(lambda m, x: m.bank(m.mix(torch.cat((x, functional.pad(x, (0, 0, 1, 0))[:, :-1]), -1))), mix=mix(2 * FEATURES))

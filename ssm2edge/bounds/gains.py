@@ -96,7 +96,9 @@ def _tail(system: System, length: int) -> Tensor:
 def _bounded(taps: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
     degree = taps.shape[-1] - 1
     points = OVERSAMPLING * 2 ** math.ceil(math.log2(degree + 1)) if degree else 1
-    grid = torch.cat([torch.fft.rfft(part, n=points).abs().amax(-1) for part in torch.split(taps, max(1, POINTS_AT_ONCE // points))])
+    grid = torch.cat(
+        [torch.fft.rfft(part, n=points).abs().amax(-1) for part in torch.split(taps, max(1, POINTS_AT_ONCE // points))]
+    )
     energy = grid / math.cos(math.pi * degree / (2 * points)) if degree else grid
     peak = taps.abs().sum(-1)
     # The sum of magnitudes bounds the response at every frequency too.

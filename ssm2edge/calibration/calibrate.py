@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from ssm2edge.calibration.distances import Metric
+from ssm2edge.calibration.expected import match_seconds, pass_seconds, spectrum_seconds
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.matching import Matched, Matching, match
 from ssm2edge.calibration.passes import halted
@@ -23,6 +24,9 @@ CALIBRATIONS = ("none", "spectrum", "match")
 
 Progress = Callable[[str, float], None]
 """Called with the name of the step and the share of it that is done."""
+
+Expect = Callable[[str, float], None]
+"""Called before a step with its name and the seconds that it will take, roughly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,7 @@ def calibrate(
     method: str = "gradient",
     progress: Progress = lambda what, share: None,
     precision: str = "float32",
+    expect: Expect = lambda what, seconds: None,
 ) -> Calibrated:
     """Improve reduced systems on unlabelled samples, and round the weights around them.
 
@@ -81,6 +86,8 @@ def calibrate(
         Called as it goes.
     precision
         Of the weights outside of the layers: one of :data:`ssm2edge.quantisation.PRECISIONS`.
+    expect
+        Called before each step.
 
     Raises
     ------
@@ -93,15 +100,20 @@ def calibrate(
     if kind == "none" or (own and precision == "float32"):
         return Calibrated(dict(reduced), None)
     teacher = Teacher(model, systems)
-    better = dict(reduced) if own else calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
+    of_pass, count = pass_seconds(teacher, signals), len(signals)
+    better = dict(reduced)
+    if not own:
+        expect("spectrum", spectrum_seconds(of_pass, systems, reduced, count, signals.length))
+        better = calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
     if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)
     network = replace_layers(model, better)
     beside = rounded_beside(network, precision, signals, teacher, metric)
     matched = None
     if kind == "match" and not own:
-        advance = partial(progress, "match")
-        matched = match(teacher, network, signals, metric, matching or Matching(), advance, beside.coordinates)
+        matching, runs = matching or Matching(), runs_of_layers(network, list(systems), signals)
+        expect("match", match_seconds(of_pass, count, matching.steps, matching.samples_of_a_step(count, runs)))
+        matched = match(teacher, network, signals, metric, matching, partial(progress, "match"), beside.coordinates)
         better = {name: block.system() for name, block in blocks(network).items()}
     return Calibrated(better, matched, beside.values(), beside.reasons)
 

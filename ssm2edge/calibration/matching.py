@@ -19,7 +19,7 @@ from ssm2edge.calibration.coordinates import Coordinates
 from ssm2edge.calibration.distances import Metric, distance_of
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.passes import halted
-from ssm2edge.calibration.signals import Signals, runs_of_layers
+from ssm2edge.calibration.signals import Runs, Signals, runs_of_layers
 from ssm2edge.calibration.student import Student
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.errors import UserError
@@ -79,6 +79,11 @@ class Matching:
         if not 0 < self.held_back < 1:
             raise UserError(f"The share held back must lie between 0 and 1, not {self.held_back}.")
 
+    def samples_of_a_step(self, there: int, runs: Mapping[str, Runs]) -> int:
+        """Return how many of the samples that are there a step takes, by what each of them brings into the layers."""
+        numbers = max(1, sum(run.numbers for run in runs.values()))
+        return min(there, max(min(self.batch, FEWEST), min(self.batch, WORK // numbers)))
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -135,7 +140,7 @@ def match(
         parameter.requires_grad_(True)
     points = [c.point for c in coordinates]
     generator = torch.Generator().manual_seed(matching.seed)
-    count = _samples_of_a_step(matching.batch, len(training), sum(run.numbers for run in runs.values()))
+    count = matching.samples_of_a_step(len(training), runs)
     with workers() as pool:
         student = Student(reduced, runs, distance_of(metric), pool, list(beside))
         train, judge = (student.lesson(teacher, part) for part in (training, judging))
@@ -173,11 +178,6 @@ def match(
         c.push()
     reduced.zero_grad(set_to_none=True)
     return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
-
-
-def _samples_of_a_step(most: int, there: int, numbers: int) -> int:
-    """Return how many samples a step takes; a sample brings so many numbers into the layers."""
-    return min(there, max(min(most, FEWEST), min(most, WORK // max(1, numbers))))
 
 
 def _ignore_faint(optimiser: torch.optim.Adam) -> None:

@@ -6,6 +6,7 @@ A pass runs on a thread of its own, in a copy of the network, and waits at a lay
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,20 @@ from ssm2edge.calibration.signals import Batch, Place, Runs, Signals
 from ssm2edge.layers import Block, exchange_block
 from ssm2edge.workers import Workers
 
-HELD = 9 << 28
-"""Bytes that halted passes may hold; the other batches run from the start for each layer."""
+HELD, SHARE = 3 << 28, 32
+"""Bytes that halted passes may hold, or this part of the machine's memory if it is more; other batches run from the start."""
 
-ALIVE = 2
-"""Inputs of a layer that a halted pass holds, in bytes: its own, and what goes around the layer."""
+ALIVE = 8
+"""Inputs of a layer that a halted pass holds, in bytes: what goes around the layer, and what the allocator cannot give back."""
+
+
+def may_hold() -> int:
+    """Return the bytes that halted passes may hold on this machine; nothing that is computed depends on it."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return HELD
+    return max(HELD, memory // SHARE)
 
 
 class _Left(Exception):
@@ -136,7 +146,7 @@ class Passes:
         networks = [reduced] if original is reduced else [reduced, original]
         largest = max((run.bytes for run in runs.values()), default=1)
         once = all(run.count == 1 for run in runs.values())
-        batches = HELD // (ALIVE * len(networks) * largest * signals.at_once) if once else 0
+        batches = may_hold() // (ALIVE * len(networks) * largest * signals.at_once) if once else 0
         self._rest = signals[batches * signals.at_once :]
         held = [batch for _, batch in zip(range(batches), signals, strict=False)]
         self._passes = [[Pass(network, runs, batch) for batch in held] for network in networks]

@@ -39,10 +39,13 @@ class Signals:
         One tensor per input of the network, samples first.
     at_once
         Samples per batch.
+    length
+        Time steps of each.
     """
 
     inputs: Sequence[Tensor]
     at_once: int
+    length: int
 
     def __len__(self) -> int:
         return len(self.inputs[0])
@@ -52,7 +55,7 @@ class Signals:
             yield tuple(x[start : start + self.at_once] for x in self.inputs)
 
     def __getitem__(self, index: slice | Tensor) -> Signals:
-        return Signals([x[index] for x in self.inputs], self.at_once)
+        return Signals([x[index] for x in self.inputs], self.at_once, self.length)
 
     def split(self, held_back: float, seed: int) -> tuple[Signals, Signals]:
         """Return two random parts, the second with the share ``held_back`` of the samples (at least one in either)."""
@@ -118,7 +121,7 @@ def signals_of(
                 f"{name} at {orders[name]} states take; give more samples, or keep fewer states."
             )
     at_once = max(1, min(count, STEPS_AT_ONCE // max(length, 1)))
-    return Signals([torch.from_numpy(np.ascontiguousarray(x)) for x in samples.values()], at_once)
+    return Signals([torch.from_numpy(np.ascontiguousarray(x)) for x in samples.values()], at_once, length)
 
 
 def coefficients(system: System, order: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from typing import Any, NoReturn
 
 import click
@@ -9,7 +12,7 @@ import click
 from ssm2edge.cli.output import print_json
 from ssm2edge.errors import Error, UserError
 
-INTERRUPTED = 130
+INTERRUPTED, UNREAD = 130, 141
 GOES_ON = {
     "build": ", and the next build goes on from the finished stages",
     "sweep": ", and the next sweep goes on from the finished cells",
@@ -33,6 +36,12 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             more = GOES_ON.get(ctx.invoked_subcommand or "", "")
             _tell(ctx, f"interrupted; nothing unfinished was left behind{more}.", INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever reads the answers has read enough; the verdict of another command was not seen.
+            with contextlib.suppress(OSError, ValueError):
+                # What is left in the buffer goes nowhere when the interpreter ends.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0 if ctx.invoked_subcommand == "run" else UNREAD)
         except click.UsageError as fault:
             if ctx.meta.get(JSON):
                 print_json({"error": fault.format_message(), "exit_code": fault.exit_code})

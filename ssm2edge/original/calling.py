@@ -38,11 +38,13 @@ class Called(Wrapper):
         The way of the tensors into the user's forward.
     outputs
         Name of each output, by its place in the answer of the user's model.
+    dropped
+        Places of tensors without an axis, which are no answers to single sequences.
     """
 
-    def __init__(self, model: nn.Module, arguments: Arguments, outputs: Mapping[str, str]) -> None:
+    def __init__(self, model: nn.Module, arguments: Arguments, outputs: Mapping[str, str], dropped: Sequence[str] = ()) -> None:
         super().__init__()
-        self.arguments, self.outputs = arguments, dict(outputs)
+        self.arguments, self.outputs, self.dropped = arguments, dict(outputs), tuple(dropped)
         self.training = model.training
         # No submodule: paths of layers stay as they are.
         self.__dict__["_model"] = model
@@ -68,7 +70,7 @@ class Called(Wrapper):
 
     def around(self, model: nn.Module) -> Called:
         """Return another model, called in the same way."""
-        return Called(model, self.arguments, self.outputs)
+        return Called(model, self.arguments, self.outputs, self.dropped)
 
     def train(self, mode: bool = True) -> Called:
         """Set the mode of the user's model, too."""
@@ -114,7 +116,8 @@ def called(model: nn.Module, arguments: Arguments, sample: Sequence[Tensor]) -> 
     plain = type(answer) in (tuple, list) and answer and all(isinstance(x, Tensor) and x.ndim for x in answer)
     if arguments.plain and (plain or isinstance(answer, Tensor)):
         return model, output_names(model, len(answer) if plain else 1)
-    places = list(dict(entries(answer)))
+    found = dict(entries(answer))
+    places = [place for place, value in found.items() if value.ndim or isinstance(answer, Tensor)]
     if not places:
         raise UserError(
             f"The model's forward must return a tensor, or tensors in a tuple, a dictionary or a dataclass, and it returned "
@@ -126,7 +129,8 @@ def called(model: nn.Module, arguments: Arguments, sample: Sequence[Tensor]) -> 
     # An output must not be called as an input or a state is.
     taken = {*arguments.names, *valid_names(arguments.names, r"\W", "_")}
     names = [f"{ALONE}.{name}" if name in taken or name.startswith(RESERVED) else name for name in names]
-    wrapped = Called(model, arguments, dict(zip(places, valid_names(names, r"[^\w.\-]", "_"), strict=True)))
+    outputs = dict(zip(places, valid_names(names, r"[^\w.\-]", "_"), strict=True))
+    wrapped = Called(model, arguments, outputs, [place for place in found if place not in outputs])
     return wrapped, output_names(wrapped, len(places))
 
 
@@ -142,6 +146,18 @@ def valid_names(names: Sequence[str], forbidden: str, instead: str) -> list[str]
     return found
 
 
+def left_out(model: nn.Module) -> str | None:
+    """Return a sentence on the parts of a model's answer that no artifact has; None if it has all."""
+    dropped = model.dropped if isinstance(model, Called) else ()
+    if not dropped:
+        return None
+    one = len(dropped) == 1
+    return (
+        f"{', '.join(dropped)} of the model's answer {'is a single number' if one else 'are single numbers'}, not one for each "
+        f"sequence: the artifact is without {'it' if one else 'them'}."
+    )
+
+
 def output_names(model: nn.Module, count: int) -> tuple[str, ...]:
     """Return the names of a model's outputs: those of the user, or ``output``, or ``output.0``, ``output.1``, ..."""
     if isinstance(model, Called):
@@ -150,7 +166,7 @@ def output_names(model: nn.Module, count: int) -> tuple[str, ...]:
 
 
 def entries(answer: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of an answer that have an axis, each with its place in it; single numbers, text and None are left out.
+    """Yield the tensors of an answer, each with its place in it; numbers that are no tensors, text and None are left out.
 
     Raises
     ------
@@ -158,8 +174,7 @@ def entries(answer: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
         If the answer holds anything else.
     """
     if isinstance(answer, Tensor):
-        if answer.ndim or not place:
-            yield place or ALONE, answer
+        yield place or ALONE, answer
         return
     if answer is None or isinstance(answer, bool | int | float | complex | str):
         return

@@ -10,7 +10,7 @@ from ssm2edge.calibration import Calibrated, Matching, Signals, calibrate, signa
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
-from ssm2edge.stages.progress import Progress, silent
+from ssm2edge.stages.progress import Progress, expected, silent
 
 
 def calibrate_reductions(
@@ -38,6 +38,7 @@ def calibrate_reductions(
     return store.kept(Calibrations(), key, lambda: calibrate(
         task.model, task.systems, reduced, signals, kind, metric, matching, method,
         lambda what, share: progress(f"calibrate ({what})", share), precision,
+        lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0),
     ))  # fmt: skip
 
 

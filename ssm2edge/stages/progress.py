@@ -16,30 +16,46 @@ def silent(stage: str, share: float) -> None:
 
 
 LONG = 60.0
-"""Seconds from which on a stage says how long it will take."""
+"""Seconds from which on a stage of which nothing was known says how long it will take."""
+
+WAIT = 5.0
+"""Seconds from which on a stage says beforehand how long it will take."""
+
+
+def expected(stage: str, seconds: float) -> str:
+    """Return a stage's name with the time it is expected to take; the name alone if nobody waits for it."""
+    return stage if seconds < WAIT else f"{stage}: {_duration(seconds)}"
 
 
 def announcing(progress: Progress) -> Progress:
-    """Return reports that say after a stage's first part how long the whole takes, if that is long, and the memory it took."""
+    """Return reports that say how long a stage takes: as it was expected, or else after its first part, if that is long."""
     first: dict[str, tuple[float, float]] = {}
     said: dict[str, str] = {}
 
     def report(stage: str, share: float) -> None:
         now = time.monotonic()
-        begun, before = first.setdefault(stage, (now, share))
-        if share > before and stage not in said:
+        name = stage.partition(": ")[0]
+        if name != stage:
+            said[name] = stage
+        begun, before = first.setdefault(name, (now, share))
+        if share > before and name not in said:
             seconds = (now - begun) / (share - before)
-            said[stage] = f"{stage}: {_cost(seconds)}" if seconds > LONG else stage
-        progress(said.get(stage, stage), share)
+            said[name] = f"{name}: {_cost(seconds)}" if seconds > LONG else name
+        progress(said.get(name, name), share)
 
     return report
 
 
 def _cost(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    text = f"about {minutes} minute{'s' if minutes > 1 else ''}"
     peak = _peak_memory()
-    return text if peak is None else f"{text}, {peak / 2**30:.1f} GiB"
+    return _duration(seconds) if peak is None else f"{_duration(seconds)}, {peak / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < LONG:
+        return f"about {float(f'{seconds:.1g}') if seconds < 10 else 10 * round(seconds / 10):.0f} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _peak_memory() -> float | None:

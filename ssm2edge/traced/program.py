@@ -24,6 +24,7 @@ from ssm2edge.traced.differences import write_differences
 from ssm2edge.traced.errors import ExportError, LengthError
 from ssm2edge.traced.inputs import InputAxes, noise, repeated, time_of
 from ssm2edge.traced.lengths import EXAMPLE_STEPS, GUARD, LARGEST, Lengths
+from ssm2edge.traced.pooling import PoolingByWindows
 from ssm2edge.traced.positions import longest_of_tables
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
@@ -138,7 +139,7 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
         time = lengths.dimension()
         shapes = tuple({0: batch} | ({} if entry.time_axis is None else {entry.time_axis: time}) for entry in inputs)
         try:
-            with quiet_exporter(), torch.no_grad(), lines.noted():
+            with quiet_exporter(), torch.no_grad(), lines.noted(), PoolingByWindows():
                 program = torch.export.export(
                     model, examples, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=lengths.deferred
                 )

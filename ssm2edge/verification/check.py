@@ -112,10 +112,17 @@ def within(name: str, figure: float, limit: float, detail: str) -> Check:
     return Check(name, figure, limit, figure <= limit, detail)
 
 
-def relative_error(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
+def relative_error(actual: Mapping[str, Array], expected: Mapping[str, Array], usual: Mapping[str, Array] | None = None) -> float:
     """Return the largest absolute difference relative to the largest expected magnitude, over the worst output.
 
     Not finite if a shape differs, an output is missing, or any value is not finite.
+
+    Parameters
+    ----------
+    actual, expected
+        Outputs by name.
+    usual
+        Outputs as they usually are: differences are relative to their magnitude where it is larger.
     """
     worst = 0.0
     for name, wanted in expected.items():
@@ -124,7 +131,7 @@ def relative_error(actual: Mapping[str, Array], expected: Mapping[str, Array]) -
         if wanted.size == 0:
             continue
         difference = np.abs(actual[name].astype(np.float64) - wanted).max()
-        scale = np.abs(wanted.astype(np.float64)).max()
+        scale = max(np.abs(value.astype(np.float64)).max(initial=0.0) for value in (wanted, (usual or {}).get(name, wanted)))
         if not np.isfinite(difference):
             return math.inf
         worst = max(worst, float(difference if difference == 0.0 else difference / max(scale, np.finfo(np.float32).tiny)))

@@ -79,7 +79,7 @@ def mimo_coordinates(rank: int, order: int = 4, full: bool = False) -> tuple[Red
     block = blocks(network)["layers.1.lru"]
     assert isinstance(block, ReducedMimo)
     assert (block.factors is not None) == (rank > 0)
-    signals = Signals([sequences(6).inputs[0].double()], 4)
+    signals = Signals([sequences(6).inputs[0].double()], 4, LENGTH)
     coordinates = MimoCoordinates(block, Place(network, network, "layers.1.lru", 1, signals))
     block.requires_grad_(True)
     u = torch.from_numpy(coloured(2, 4, LENGTH)).double().mT

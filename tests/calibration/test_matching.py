@@ -33,7 +33,7 @@ def tuple_model() -> nn.Module:
 
 
 def channels(count: int = 20) -> Signals:
-    return Signals([torch.from_numpy(coloured(count, 4, LENGTH))], 100)
+    return Signals([torch.from_numpy(coloured(count, 4, LENGTH))], 100, LENGTH)
 
 
 KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Signals], str | None, int]] = {

@@ -66,7 +66,9 @@ def test_batches_of_any_size_give_the_same(at_once: int) -> None:
     original = Teacher(model, systems).network.double()
     network = replace_layers(model, reduced_to(systems, 2)).eval().double()
     inputs = sequences(16).inputs[0].double()
-    whole, parts = (gather_spectra(Place(original, network, SECOND, 1, Signals([inputs], n))) for n in (16, at_once))
+    whole, parts = (
+        gather_spectra(Place(original, network, SECOND, 1, Signals([inputs], n, inputs.shape[-1]))) for n in (16, at_once)
+    )
     scale = float(whole.power.max())
     for name in ("power", "cross"):
         torch.testing.assert_close(getattr(parts, name) / scale, getattr(whole, name) / scale, rtol=0, atol=1e-12)
@@ -83,7 +85,7 @@ def test_every_run_of_a_layer_counts_and_one_that_never_runs_is_left_out() -> No
     systems = systems_of(model)
     teacher, network = Teacher(model, systems), replace_layers(model, reduced_to(systems, 2)).eval()
     u = torch.from_numpy(coloured(6, 3, LENGTH))
-    signals = Signals([u], 4)
+    signals = Signals([u], 4, u.shape[-1])
     assert runs_of_layers(network, list(systems), signals)["layer"].count == 2
     spectra = gather_spectra(Place(teacher.network, network, "layer", 2, signals))
     with torch.no_grad():

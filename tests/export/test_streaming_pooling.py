@@ -21,6 +21,7 @@ POOLINGS: dict[str, Callable[[Any, Tensor], Any]] = {
     "maximum of negatives": lambda m, z: (z.amax(-1) - 10, (z - 10).amax(-1), (z + 10).amin((1, 2), keepdim=True)),
     "minimum": lambda m, z: z.min(dim=2, keepdim=True)[0],
     "adaptive": lambda m, z: functional.adaptive_avg_pool1d(z, 1) + functional.adaptive_max_pool1d(z, 1),
+    "maximum of the last samples": lambda m, z: functional.max_pool1d(functional.pad(z, (2, 0)), 3, 1),
     "sum": lambda m, z: (z.sum(2), z.sum((1, 2)), z.mT.sum(1, keepdim=True)),
     "sum in double": lambda m, z: z.double().sum(2).float(),
     "count": lambda m, z: ((z > 0).sum(2), (z * (z > 0)).sum(2) / (z > 0).sum(2).clamp(min=1), (10 * z).long().sum(-1)),

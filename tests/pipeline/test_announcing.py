@@ -6,7 +6,7 @@ import pytest
 
 from ssm2edge.cli.output import stages_to_stderr
 from ssm2edge.stages import progress as reports
-from ssm2edge.stages.progress import announcing
+from ssm2edge.stages.progress import announcing, expected
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,16 @@ def test_a_log_has_one_line_for_a_stage_and_one_for_its_cost(capsys: pytest.Capt
             show(stage, share)
     lines = [line.partition(" s  ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["load", "match", "match: about 3 minutes"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(1.0, "match"), (7.4, "match: about 7 s"), (38.0, "match: about 40 s"), (100.0, "match: about 2 minutes")],
+)
+def test_what_a_stage_is_expected_to_take_is_said_before_its_first_part(seconds: float, said: str) -> None:
+    heard: list[tuple[str, float]] = []
+    report = announcing(lambda stage, share: heard.append((stage, share)))
+    report(expected("match", seconds), 0.0)
+    for part in range(1, 3):
+        report("match", part / 2)
+    assert heard == [(said, 0.0), (said, 0.5), (said, 1.0)]

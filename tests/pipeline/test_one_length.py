@@ -28,7 +28,7 @@ class Bound(nn.Module):
     def __init__(self, function: Callable[[Bound, Tensor], Tensor]) -> None:
         super().__init__()
         self.encoder, self.layer = nn.Linear(2, WIDTH), S4D(WIDTH, 6)
-        self.gru, self.pool = nn.GRU(WIDTH, WIDTH, batch_first=True), nn.MaxPool1d(2)
+        self.gru, self.pool = nn.GRU(WIDTH, WIDTH, batch_first=True), nn.MaxPool1d(2, ceil_mode=True)
         self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
         self.whole = nn.Linear(WIDTH * LENGTH, 3)
         self.positions = nn.Parameter(torch.randn(1, 2 * LENGTH, WIDTH))

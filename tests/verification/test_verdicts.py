@@ -212,6 +212,15 @@ def test_relative_error_is_of_the_largest_magnitude() -> None:
     assert relative_error({"a": np.array([1.0, -4.0]), "b": np.array([0, 1e-9])}, wanted) > 1.0
 
 
+def test_an_output_that_is_almost_nothing_is_measured_by_its_usual_size() -> None:
+    wanted, usual = {"a": np.array([1e-30, 1e-31])}, {"a": np.array([1e-3, 0.0])}
+    found = {"a": np.array([2e-30, 1e-31])}
+    assert relative_error(found, wanted) == pytest.approx(1.0)
+    assert relative_error(found, wanted, usual) < 1e-20
+    # What is larger than usual is measured by itself.
+    assert relative_error({"a": np.array([3.0])}, {"a": np.array([2.0])}, {"a": np.array([1e-3])}) == pytest.approx(0.5)
+
+
 def test_subnormals_are_counted_by_their_bits() -> None:
     smallest = np.finfo(np.float32).tiny
     values = np.array([0.0, -0.0, smallest, -smallest, smallest / 2, -1e-45, 1.0, np.inf, np.nan], np.float32)

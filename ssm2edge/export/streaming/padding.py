@@ -5,6 +5,7 @@ A block stays what it is; what changes is how far ahead it is.  What is padded i
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from torch import Tensor, fx
@@ -28,7 +29,8 @@ class PaddingRule:
             mode, value = argument_of(node, 2, "mode", "constant"), argument_of(node, 3, "value")
         else:
             mode, value = "constant", argument_of(node, 2, "value", 0.0)
-        if line is None or mode != "constant":
+        # A state holds the difference from what is padded, which must not swallow the samples.
+        if line is None or mode != "constant" or not math.isfinite(cast(float, value or 0.0)):
             return None
         assert isinstance(x, fx.Node)
         pads = list(cast("list[int]", node.args[1]))
