@@ -9,10 +9,12 @@ start and import, is not counted.
 
 from __future__ import annotations
 
+import importlib
 import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,10 +24,25 @@ from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.engines import Slots
 
 FIGURES = CellFigures(
-    metric=None, original=None, artifact=None, loss=None, samples=None, error=None, bytes=1, offline_bytes=1, stream_bytes=None,
-    original_bytes=None, latency=None, latency_ratio=None, multiply_adds=None, stream_multiply_adds=None, parameters=1,
-    original_parameters=1, states=1,
-)  # fmt: skip
+    metric=None,
+    original=None,
+    artifact=None,
+    loss=None,
+    samples=None,
+    error=None,
+    bytes=1,
+    offline_bytes=1,
+    stream_bytes=None,
+    weight_bytes=None,
+    original_bytes=None,
+    latency=None,
+    latency_ratio=None,
+    multiply_adds=None,
+    stream_multiply_adds=None,
+    parameters=1,
+    original_parameters=1,
+    states=1,
+)
 
 
 def sleeping(cell: Cell, threads: int) -> CellFigures:
@@ -52,9 +69,8 @@ def main(count: int, milliseconds: float, jobs: int, engine: str) -> None:
         out = Path(place)
         scheduler = None
         if engine == "dask":
-            from distributed import LocalCluster
-
-            cluster = LocalCluster(n_workers=jobs, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+            distributed: Any = importlib.import_module("distributed")
+            cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
             scheduler = cluster.scheduler_address
         dispatcher = Dispatcher(Slots(jobs, 1), engine, scheduler, work=sleeping)
         warm = list(dispatcher.run(cells(out, 4 * jobs, 0.5)))

@@ -41,6 +41,8 @@ class CellFigures:
         Size of the largest graph.
     offline_bytes, stream_bytes
         Sizes of the graphs; None where the model cannot stream.
+    weight_bytes
+        Bytes of the numbers that the largest graph stores, the rest of it being the graph; None where they were not counted.
     original_bytes
         Size of the original's weights file; None where its weights are in none.
     latency
@@ -66,6 +68,7 @@ class CellFigures:
     bytes: int
     offline_bytes: int
     stream_bytes: int | None
+    weight_bytes: int | None
     original_bytes: int | None
     latency: float | None
     latency_ratio: float | None

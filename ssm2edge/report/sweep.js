@@ -1,7 +1,7 @@
 "use strict";
 // Draws the cells of a sweep: one model at a time, a point each, with filters, axes to choose and the front of the best.
 (() => {
-  const { cells, chosen } = JSON.parse(document.getElementById("data").textContent);
+  const { cells, chosen, sizes: SIZES } = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
   const tip = by("tip");
   const kib = (v) => (v >= 1 << 20 ? digits(v / (1 << 20)) + " MiB" : digits(v / 1024) + " KiB");
@@ -14,6 +14,7 @@
     bytes: ["bytes of the largest graph", kib],
     offline_bytes: ["bytes of the whole-sequence graph", kib],
     stream_bytes: ["bytes of the streaming graph", kib],
+    weight_bytes: ["bytes of the numbers in the largest graph", kib],
     latency: ["latency of a sequence", time],
     latency_ratio: ["latency, original = 1", digits],
     multiply_adds: ["multiply-adds of a sequence", digits],
@@ -27,7 +28,6 @@
     loss: (c) => [metric(c) === "nrmse" ? "rise of the NRMSE, hundredths" : "loss, points", points, 1],
     error: () => ["relative error of the outputs", share, 1],
   };
-  const SIZES = ["order", "keep", "max_error", "max_drop", "max_bytes", "max_latency"];
   const words = (name) => name.replaceAll("_", " ");
   const shown = (value) => (value === undefined ? "default" : value === null ? "inf" : typeof value === "object" ? JSON.stringify(value) : String(value));
   const element = (name, attributes = {}, words = "") => {

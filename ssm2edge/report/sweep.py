@@ -9,6 +9,7 @@ from typing import Any
 
 from ssm2edge.artifact.sweep import CellRecord, SweepRecord
 from ssm2edge.artifact.typed import plain
+from ssm2edge.options import SIZES
 from ssm2edge.report.words import count, text
 
 MOST_NAMES = 3
@@ -44,7 +45,7 @@ def render_sweep(record: SweepRecord) -> str:
 
 def _content(record: SweepRecord) -> Mapping[str, Any]:
     chosen = None if record.chosen is None else plain(record.chosen)
-    return {"cells": [plain(cell) for cell in record.cells if cell.figures is not None], "chosen": chosen}
+    return {"sizes": SIZES, "cells": [plain(cell) for cell in record.cells if cell.figures is not None], "chosen": chosen}
 
 
 def _lead(record: SweepRecord) -> str:

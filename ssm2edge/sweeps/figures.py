@@ -27,6 +27,7 @@ def figures_of(directory: Path, manifest: Manifest) -> CellFigures:
         bytes=max(graphs.values(), default=0),
         offline_bytes=graphs.get("offline.onnx", 0),
         stream_bytes=graphs.get("stream.onnx"),
+        weight_bytes=max((cost.stored for cost in manifest.costs.values() if cost.weights), default=None),
         original_bytes=manifest.original.bytes,
         latency=None if latency is None else latency.artifact,
         latency_ratio=None if ratio is None else ratio.ratio,

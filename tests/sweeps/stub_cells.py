@@ -13,10 +13,25 @@ from ssm2edge.errors import UserError
 from ssm2edge.sweeps.cells import Cell
 
 FIGURES = CellFigures(
-    metric="accuracy", original=0.9, artifact=0.89, loss=1.0, samples=100, error=0.1, bytes=1000, offline_bytes=1000,
-    stream_bytes=800, original_bytes=4000, latency=1e-3, latency_ratio=0.1, multiply_adds=10, stream_multiply_adds=1,
-    parameters=10, original_parameters=100, states=4,
-)  # fmt: skip
+    metric="accuracy",
+    original=0.9,
+    artifact=0.89,
+    loss=1.0,
+    samples=100,
+    error=0.1,
+    bytes=1000,
+    offline_bytes=1000,
+    stream_bytes=800,
+    weight_bytes=500,
+    original_bytes=4000,
+    latency=1e-3,
+    latency_ratio=0.1,
+    multiply_adds=10,
+    stream_multiply_adds=1,
+    parameters=10,
+    original_parameters=100,
+    states=4,
+)
 
 
 def cells(out: Path, count: int, **options: Any) -> list[Cell]:

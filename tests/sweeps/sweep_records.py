@@ -19,11 +19,26 @@ def cell(model: str, metric: str, order: int, method: str, width: str, **more: A
     size = round(2e4 + PER_NUMBER[width] * (1.2e4 + 1.1e3 * order))
     down = metric == "accuracy"
     figures = CellFigures(
-        metric=metric, original=0.981 if down else 0.08, artifact=0.981 - loss / 100 if down else 0.08 + loss / 100, loss=loss,
-        samples=2000, error=loss / 40, bytes=size, offline_bytes=size, stream_bytes=round(0.8 * size), original_bytes=207_568,
-        latency=1e-3 + 4e-5 * order, latency_ratio=0.02, multiply_adds=500_000 * order, stream_multiply_adds=700 * order,
-        parameters=1_000 * order, original_parameters=64_000, states=order, ram=None if more.pop("hostless", True) else 4096,
-    )  # fmt: skip
+        metric=metric,
+        original=0.981 if down else 0.08,
+        artifact=0.981 - loss / 100 if down else 0.08 + loss / 100,
+        loss=loss,
+        samples=2000,
+        error=loss / 40,
+        bytes=size,
+        offline_bytes=size,
+        stream_bytes=round(0.8 * size),
+        weight_bytes=size // 2,
+        original_bytes=207_568,
+        latency=1e-3 + 4e-5 * order,
+        latency_ratio=0.02,
+        multiply_adds=500_000 * order,
+        stream_multiply_adds=700 * order,
+        parameters=1_000 * order,
+        original_parameters=64_000,
+        states=order,
+        ram=None if more.pop("hostless", True) else 4096,
+    )
     options = {"order": order, "method": method, "precision": width}
     name = f"order-{order}-{method}-{width}"
     return CellRecord(name, "0" * 64, f"models/{model}", model, options, "done", f"cells/{model}/{name}", seconds=12.5,
