@@ -14,21 +14,23 @@ const at = (id) => document.getElementById(id);
 export async function listenToSound(options) {
   const { frontEnd, classes, stream } = description;
   const second = frontEnd.sampleRate / frontEnd.hop; // frames
+  const [shown, kept] = [SHOWN, KEPT].map((seconds) => Math.round(seconds * second));
   const names = Array.from({ length: stream.outputs[0].shape.at(-1) }, (_, k) => classes[k] ?? String(k));
   const unit = { size: 1 / second, name: " s" };
   const board = new Board(at("figures"));
   const seen = { loudness: [], limit: [], columns: [], spans: [] };
   let live = false;
+  let turn = 0; // of what is heard: a recording or the microphone
 
   const listener = await Listener.open({ ...options, onFrame });
   setLabels(names);
-  board.add("Loudness, dB", "dashes: what begins a word", (canvas, shown) => {
-    drawLines(canvas, { ...shown, series: [seen.loudness], limit: seen.limit, spans: seen.spans, unit });
+  board.add("Loudness, dB", "dashes: what begins a word", (canvas, view) => {
+    drawLines(canvas, { ...view, series: [seen.loudness], limit: seen.limit, spans: seen.spans, unit });
   });
-  board.add("Scores", "of the word so far; darker is more probable", (canvas, shown) => {
-    drawRoll(canvas, { ...shown, names, columns: seen.columns, unit });
+  board.add("Scores", "of the word so far; darker is more probable", (canvas, view) => {
+    drawRoll(canvas, { ...view, names, columns: seen.columns, unit });
   });
-  board.show(0, SHOWN * second);
+  board.show(0, shown);
   say(classes.length ? `Say one of: ${classes.join(", ")}.` : "Make a sound.");
   at("choose-text").textContent = "Choose a recording";
   at("file").accept = "audio/*,.wav";
@@ -38,7 +40,7 @@ export async function listenToSound(options) {
     seen.loudness[number] = DECIBEL * loudness;
     seen.limit[number] = background === null ? NaN : DECIBEL * (background + gate.rise);
     seen.columns[number] = scores && softmax(scores);
-    if (live && number > KEPT * second) seen.columns[number - KEPT * second] = null;
+    if (live && number > kept) seen.columns[number - kept] = null;
     if (scores && !performance.getEntriesByName("first-answer").length) performance.mark("first-answer");
   }
 
@@ -65,17 +67,21 @@ export async function listenToSound(options) {
 
   async function readFile(file) {
     await microphone.stop();
-    clear();
+    const own = ++turn;
     await listener.flush();
+    clear();
     at("sound").src = URL.createObjectURL(file);
     at("sound").hidden = false;
     const began = performance.now();
     const samples = await samplesOf(file, frontEnd.sampleRate);
-    board.show(0, Math.max(second, Math.ceil((samples.length / frontEnd.sampleRate) * second)));
+    if (own !== turn) return;
+    board.show(0, Math.max(1, Math.ceil((samples.length / frontEnd.sampleRate) * second)));
     const piece = Math.round(PIECE * frontEnd.sampleRate);
     let drawn = performance.now();
     for (let start = 0; start < samples.length; start += piece) {
-      showWords(await listener.push(samples.subarray(start, start + piece)));
+      const words = await listener.push(samples.subarray(start, start + piece));
+      if (own !== turn) return;
+      showWords(words);
       if (performance.now() - drawn > 40) {
         board.redraw();
         await new Promise(requestAnimationFrame);
@@ -91,8 +97,9 @@ export async function listenToSound(options) {
 
   const microphone = new Microphone(frontEnd.sampleRate, {
     async begin() {
-      clear();
+      turn += 1;
       await listener.flush();
+      clear();
       at("sound").hidden = true;
       at("sound").pause();
       live = true;
@@ -103,7 +110,7 @@ export async function listenToSound(options) {
     async hear(samples) {
       showWords(await listener.push(samples));
       const count = seen.loudness.length;
-      board.show(Math.max(0, count - SHOWN * second), Math.max(count, SHOWN * second));
+      board.show(Math.max(0, count - shown), Math.max(count, shown));
     },
     async end() {
       showWords(await listener.flush());
@@ -137,6 +144,7 @@ class Microphone {
   #rate;
   #on;
   #open = null;
+  #opening = false;
   #last = Promise.resolve();
 
   constructor(rate, on) {
@@ -149,6 +157,19 @@ class Microphone {
   }
 
   async start() {
+    if (this.#opening) return;
+    this.#opening = true;
+    try {
+      await this.#begin();
+    } catch (fault) {
+      await this.stop();
+      throw fault;
+    } finally {
+      this.#opening = false;
+    }
+  }
+
+  async #begin() {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new EdgeError("Browsers give the microphone only to pages on https or localhost: choose a recording.");
     }
