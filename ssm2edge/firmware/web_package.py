@@ -114,7 +114,7 @@ def _readme(artifact: Artifact, name: str, wasm: int | None) -> str:
         version=artifact.manifest.tool.get("ssm2edge", ""),
         sha256=artifact.manifest.files["stream.onnx" if streams else OFFLINE].sha256,
         engine=WASM.replace("@name@", name).replace("@size@", f"{(wasm or 0) / 1e3:.0f}") if streams else ONNX_ALONE,
-        use=(SOUND.replace("@rate@", f"{front_end['sample_rate']:,}") if front_end else STREAM) if streams else MODEL,
+        use=(SOUND.replace("@rate@", str(front_end["sample_rate"])) if front_end else STREAM) if streams else MODEL,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -247,6 +248,14 @@ def test_node_hears_the_words_that_python_hears(keywords: Path, keywords_web: Pa
         assert heard["probability"] == pytest.approx(wanted["probability"], abs=1e-4)
     assert [word["word"] for word in told["again"]] == ["yes", "left", "stop", "go"][: len(told["again"])]
     assert told["gate"] == {key: getattr(Gate(), key) for key in ("rise", "frames", "lead", "memory")}
+
+
+def test_the_lines_of_a_folders_page_run(keywords_web: Path) -> None:
+    (lines,) = re.findall(r"```javascript\n(import \{ Listener.*?)```", (keywords_web / "README.md").read_text(), re.DOTALL)
+    samples = "const samples = new Float32Array(20000).map((_, k) => Math.sin(k));\n"
+    resampler = re.findall(r"`(new Resampler\(.*?\))`", lines)
+    assert len(resampler) == 1
+    assert node(keywords_web, f"{samples}{lines}\nconsole.log(JSON.stringify({resampler[0]}.push(samples).length));") > 6000
 
 
 def test_the_word_recogniser_is_small(keywords_web: Path) -> None:
