@@ -25,7 +25,7 @@ from ssm2edge.firmware.node import run_in_node
 from ssm2edge.firmware.verifying import LIMIT, LONG, long_stream
 from ssm2edge.firmware.web_package import web_files
 
-TURNS, STEPS = 7, 20_000
+TURNS, STEPS = 3, 20_000
 
 
 def measure(directory: Path) -> dict[str, Any]:
