@@ -52,4 +52,12 @@ def notes(layer: LayerRecord) -> list[Note]:
                 f"many others stand in their place, {layer.h2_error_relative:.1e} off, which is what float32 allows."
             )
         )
+    limited = layer.outcomes.get("limited", 0)
+    if limited:
+        found.append(
+            Note(
+                f"{layer.name or '(the model)'}: the modes of {limited} of {layer.channels} systems cancel beyond float32: at "
+                f"{layer.order_after} states rounding limits their errors beside the number of states."
+            )
+        )
     return [note for note in found if note is not None]

@@ -33,6 +33,8 @@ class Outcome(IntEnum):
     """The method's own result was unusable; another method's result is returned."""
     PADDED = 5
     """The method could not fill the order (pairs into an odd one); the remaining state has no output."""
+    LIMITED = 6
+    """The modes cancel beyond float32, whose rounding counts beside the error: more states gain less than without it."""
 
 
 @dataclass(frozen=True, eq=False)

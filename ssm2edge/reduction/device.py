@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.reduction.balanced import balance, project
+from ssm2edge.reduction.contract import Outcome, Reduction
 from ssm2edge.reduction.growing import grown
 from ssm2edge.reduction.newton import Minimum
 from ssm2edge.reduction.sections import Sections, sections_of, slowest_decay
@@ -26,7 +27,7 @@ from ssm2edge.reduction.taps import LONGEST, taps_of
 from ssm2edge.systems.dense import to_modal
 from ssm2edge.systems.division import TINY
 from ssm2edge.systems.response import impulse_response, pole_sequences
-from ssm2edge.systems.rounding import RECURRENCE, relative_float32_noise
+from ssm2edge.systems.rounding import RECURRENCE, recurrence_noise, relative_float32_noise
 from ssm2edge.systems.stability import into_disc
 from ssm2edge.systems.system import System, siso_bank
 
@@ -35,6 +36,9 @@ LARGEST_NOISE = 1e-4
 
 WEIGHT = 10.0
 """Of the noise of a recurrence beside the error: inputs that are slower than white ones excite slow modes more."""
+
+COUNTS = 0.002
+"""Share of the error from which on the weighted noise is said to limit it."""
 
 RIDGE = (WEIGHT * RECURRENCE) ** 2
 """The same weight, as one of the residues' own energy (``projection.py``)."""
@@ -45,6 +49,12 @@ def cancels(system: System) -> Tensor:
     if not system.is_siso or system.M is not None:
         return torch.zeros(system.batch_shape, dtype=torch.bool)
     return relative_float32_noise(system) > LARGEST_NOISE
+
+
+def with_limits(result: Reduction, cancelling: Tensor) -> Reduction:
+    """Return a reduction that says of which cancelling channels the noise of the device limits the error."""
+    limited = cancelling & (WEIGHT * recurrence_noise(result.system) > COUNTS * result.error)
+    return replace(result, outcomes=torch.where(limited, int(Outcome.LIMITED), result.outcomes))
 
 
 def held(poles: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ssm2edge.reduction.aire import aire_scores
 from ssm2edge.reduction.balanced import balance, put, truncated
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
 from ssm2edge.reduction.coupled import ranked, refine_best
-from ssm2edge.reduction.device import cancels, grown_channels
+from ssm2edge.reduction.device import cancels, grown_channels, with_limits
 from ssm2edge.reduction.last import last_scores
 from ssm2edge.reduction.modal import keep_modes, slowness
 from ssm2edge.reduction.newton import Channels, Minimum, channels_of, minimise
@@ -48,9 +48,10 @@ def gradient(system: System, order: int, horizon: int | None) -> Reduction:
     """Reduce by refinement, started from TLH2, balanced truncation and picks of modes."""
     if not system.is_siso or system.M is not None:
         return coupled_gradient(system, order, horizon)
-    lost = cancels(system) | ~is_stable(system)
+    cancelling = cancels(system)
+    lost = cancelling | ~is_stable(system)
     parts = [channel_gradient(system[~lost], order, horizon)] if not lost.all() else []
-    parts += [cancelling_gradient(system[lost], order, horizon)] if lost.any() else []
+    parts += [cancelling_gradient(system[lost], order, horizon, cancelling[lost])] if lost.any() else []
     if len(parts) == 1:
         return parts[0]
     places = torch.argsort(lost.to(torch.int8), stable=True).argsort()
@@ -59,11 +60,11 @@ def gradient(system: System, order: int, horizon: int | None) -> Reduction:
     return summarise(system, reduced, "gradient", horizon, outcomes, iterations)
 
 
-def cancelling_gradient(system: System, order: int, horizon: int | None) -> Reduction:
+def cancelling_gradient(system: System, order: int, horizon: int | None, cancelling: Tensor) -> Reduction:
     """Grow the poles of SISO channels whose modes cancel, or that are unstable, on the taps of their responses."""
     reduced, end = grown_channels(system, order, horizon)
     outcomes = torch.where(end.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
-    return summarise(system, reduced, "gradient", horizon, outcomes, end.iterations)
+    return with_limits(summarise(system, reduced, "gradient", horizon, outcomes, end.iterations), cancelling)
 
 
 def coupled_gradient(system: System, order: int, horizon: int | None) -> Reduction:

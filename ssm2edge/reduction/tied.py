@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssm2edge.reduction import reduce_system
 from ssm2edge.reduction.contract import Outcome, Reduction, summarise
-from ssm2edge.reduction.device import RIDGE, calm_outputs, cancels
+from ssm2edge.reduction.device import RIDGE, calm_outputs, cancels, with_limits
 from ssm2edge.reduction.growing import grown
 from ssm2edge.reduction.modal import keep_modes
 from ssm2edge.reduction.newton import Minimum, channels_of, minimise
@@ -109,8 +109,10 @@ class _Shared:
 
         end = grown(target, order, self.slowest, rival)
         ended = torch.where(end.converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
-        outcome = torch.full_like(ended, int(Outcome.REPAIRED)) if order == self.bank.order else ended
-        return self._reduction(end.sections.poles(), method, outcome, end.iterations)
+        own = order == self.bank.order
+        outcome = torch.full_like(ended, int(Outcome.REPAIRED)) if own else ended
+        result = self._reduction(end.sections.poles(), method, outcome, end.iterations)
+        return result if own else with_limits(result, cancels(self.bank))
 
     def _shared_poles(self) -> Tensor:
         """Return the original's poles at the smallest step of each group."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssm2edge.systems.eigen import eigenpairs
+
 NUMERICAL_RANK = 1e-7
 """Eigenvalues and remainders below this part of the largest are rounding of a model in float32."""
 
@@ -66,7 +68,7 @@ def _shared_directions(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | Non
         if torch.linalg.cond(second) > SINGULAR:
             continue
         # N_a N_b^-1 = V^T diag(W_a / W_b) V^-T: its eigenvectors are the columns of V^T.
-        directions = torch.linalg.eig(torch.linalg.solve(second.mT, first.mT).mT).eigenvectors
+        directions = eigenpairs(torch.linalg.solve(second.mT, first.mT).mT)[1]
         V = directions.real.mT @ basis
         W = _weights(M, V)
         remainder = torch.einsum("pq,qi,qj->pij", W, V, V) - M
