@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ssm2edge.layers.contract import FoundLayer
 from ssm2edge.layers.realising import REGISTERED
 from ssm2edge.systems.norms import h2_norm, proper_energy
+from ssm2edge.systems.stability import is_stable
 
 NEGLIGIBLE = 1e-4
 """Share of a response, in root mean square, that a layer may cut off without a difference."""
@@ -30,17 +31,27 @@ class Span:
     reason: str = ""
 
 
-def span_of(layers: Iterable[FoundLayer]) -> Span:
-    """Return the lengths on which all layers are the systems that they were found to be.
+def span_of(layers: Iterable[FoundLayer], imitated: int | None = None) -> Span:
+    """Return the lengths on which all layers are the systems that they were found to be, or what stands for these imitates them.
 
     A layer that cuts its response off at a longest length, where it has died out, holds for all.
+
+    Parameters
+    ----------
+    imitated
+        Longest sequences on which stable systems imitate those that are not stable.
     """
     span = Span()
     for layer in layers:
+        name = f"{layer.name or '(the model)'} ({layer.library})"
+        if imitated is not None and (span.longest is None or imitated < span.longest) and not is_stable(layer.system).all():
+            more = f"is not stable, and a stable layer imitates it on {imitated:,} samples"
+            span = Span(
+                1, imitated, f"Layer {name} {more}, so the graphs take no longer sequences; give a longer --horizon for more."
+            )
         if layer.lengths is None:
             continue
         first, last = layer.lengths[0], layer.lengths[-1]
-        name = f"{layer.name or '(the model)'} ({layer.library})"
         if first == last:
             return Span(first, last, f"Layer {name} is another system at every length, so the graphs take {last:,} samples only.")
         if (span.longest is None or last < span.longest) and (layer.realised is not None or not _dies_out(layer, last)):

@@ -94,7 +94,7 @@ class Task:
     @cached_property
     def span(self) -> Span:
         """The lengths on which the layers are these systems."""
-        return span_of(self.layers.values())
+        return span_of(self.layers.values(), None if self.horizon is None else max(self.horizon, self.length))
 
     @cached_property
     def key(self) -> str:

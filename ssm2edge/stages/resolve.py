@@ -77,7 +77,7 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     Options
         With a size and a calibration.
     str or None
-        A sentence on the size that was decided, and why; None where the user gave one.
+        A sentence on the size that was decided, and why, and one on a metric without labels; None without either.
 
     Raises
     ------
@@ -103,7 +103,20 @@ def resolve(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     task, options, reason = _sized(with_choosing_part(task, options), options)
     if not isinstance(options.horizon, str):
         task = dataclasses.replace(task, horizon=options.horizon)
-    return with_feedthrough(task, options), options, reason
+    sentences = " ".join(filter(None, (reason, _unmeasured(task))))
+    return with_feedthrough(task, options), options, sentences or None
+
+
+def _unmeasured(task: Task) -> str | None:
+    """Return a sentence on metrics that no labels belong to; None if there are none."""
+    metrics, labels = task.source.metrics, task.samples.labels
+    without = [name or "the outputs" for name in metrics if (name not in labels if name else not labels)]
+    if not without:
+        return None
+    return (
+        f"There are no labels for {', '.join(without)}: the metric is not measured, and only decides how calibration compares "
+        "outputs."
+    )
 
 
 def _calibrated(task: Task, options: Options) -> tuple[Task, str]:

@@ -44,6 +44,20 @@ def test_however_the_size_is_asked_for_samples_calibrate(tmp_path: Path, size: d
         np.testing.assert_array_equal(calibration[:real], next(iter(few.values()))[:real])
 
 
+def test_a_metric_without_labels_is_not_passed_over(tmp_path: Path) -> None:
+    source = open_source(str(model_directory(tmp_path / "model", BUILD.partition("[build]")[0])))
+    task = load(source)
+    judged = dataclasses.replace(task, source=dataclasses.replace(source, metrics={"": "accuracy"}))
+    assert judged.samples.labels
+    assert resolve(judged, Options(order=3))[2] is None
+    without = dataclasses.replace(judged, samples=dataclasses.replace(task.samples, labels={}))
+    sentence = resolve(without, Options(order=3))[2]
+    assert sentence is not None
+    assert "no labels for the outputs: the metric is not measured" in sentence
+    named = dataclasses.replace(judged, source=dataclasses.replace(source, metrics={"other": "accuracy"}))
+    assert "no labels for other" in (resolve(named, Options(order=3))[2] or "")
+
+
 def test_calibration_samples_at_fault_are_refused_and_not_passed_over(tmp_path: Path) -> None:
     source = open_source(str(model_directory(tmp_path / "model", BUILD.partition("[build]")[0])))
     task = load(source)

@@ -72,6 +72,26 @@ def test_builds_lose_half_a_point_at_most_and_are_stable(trained: nn.Module, tmp
     assert built.verify().passed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("horizon", [None, 2 * LENGTH])
+def test_graphs_refuse_sequences_behind_the_horizon(horizon: int | None, tmp_path: Path) -> None:
+    """Behind it the original grows and its imitation does not."""
+    longest = horizon or LENGTH
+    given = {} if horizon is None else {"horizon": horizon}
+    model = Classifier(1.0005, 4)
+    built = ssm2edge.build(model, tones(4, 0)[0], tmp_path / "out", order=2, calibrate="none", **given)  # type: ignore[arg-type]  # numbers are options
+    assert dict(built.manifest.lengths) == {"shortest": 1, "longest": longest}
+    assert f"a stable layer imitates it on {longest} samples" in (built.decided or "")
+    u = torch.zeros(1, longest + 1, 1).numpy()
+    built.run(u[:, :longest])
+    with pytest.raises(ssm2edge.Error, match=f"no more than {longest}"):
+        built.run(u)
+    with built.stream() as stream:
+        stream.push(u[:, :longest])
+        with pytest.raises(ssm2edge.Error, match=f"no more than {longest}"):
+            stream.push(u[:, :1])
+
+
 @pytest.mark.parametrize("horizon", [slow(LENGTH), "inf"])
 def test_inspection_shows_unstable_layers(horizon: int | str) -> None:
     found = ssm2edge.inspect(Classifier(states=4), tones(4, 0)[0], horizon=horizon)
