@@ -82,6 +82,7 @@ def sweep() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory of the sweep.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds from 0 on, in place of --seed 0,1,...")
+@click.option("--search", type=click.IntRange(min=1), metavar="N", help="Let Optuna propose N cells of each model, not the grid.")
 @with_options(*(axis_option(name) for name in TABLE))
 @with_options(*MODEL)
 @click.option("--rate", type=click.IntRange(min=1), metavar="HZ", help="Samples a second of recordings that the model takes.")
@@ -175,7 +176,7 @@ def cells_to_stderr(quiet: bool) -> Iterator[Callable[[State], None]]:
         def write(state: State) -> None:
             if (text := line(state)) is not None:
                 click.echo(f"{text}{_left(state)}", err=True)
-            elif state.done:
+            elif state.done and state.seconds < 1:
                 click.echo(f"{state.done} of {state.of} cells are there already.", err=True)
 
         yield write

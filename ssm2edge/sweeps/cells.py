@@ -91,29 +91,54 @@ class Cell:
         return found if found is not None and found.status == "done" and found.key == self.key else None
 
 
-def cells_of(
-    sources: Sequence[str], combined: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], out: Path
-) -> list[Cell]:
-    """Return the cells of some sources and options, each once; sources vary fastest.
+class Cells:
+    """Makes the cells of some sources.
+
+    Parameters
+    ----------
+    sources
+        As given.
+    arguments
+        Arguments of `ssm2edge.build` about the sources.
+    out
+        Directory of the sweep.
 
     Raises
     ------
     UserError
-        If a source or an option cannot be used: before anything is built.
+        If a source cannot be read.
     """
-    opened = [open_source(source, **arguments) for source in sources]
-    keys = [source_key(source) for source in opened]
-    names = model_names(sources)
-    cells: dict[str, Cell] = {}
-    for given in combined:
-        for source, described, key, model in zip(sources, opened, keys, names, strict=True):
-            options = options_from(described.defaults, given)
-            check(options)
-            values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
-            whole = key_of(key, tool(), values)
-            cell = Cell(cell_name(distinct(values), whole), whole, source, model, dict(given), distinct(values), arguments, out)
-            cells.setdefault(whole, cell)
-    return list(cells.values())
+
+    def __init__(self, sources: Sequence[str], arguments: Mapping[str, Any], out: Path) -> None:
+        self._sources, self._arguments, self._out = sources, arguments, out
+        self._opened = [open_source(source, **arguments) for source in sources]
+        self.names, self.keys = model_names(sources), [source_key(source) for source in self._opened]
+
+    def cell(self, place: int, given: Mapping[str, Any]) -> Cell:
+        """Return the cell of the source at a place and some options.
+
+        Raises
+        ------
+        UserError
+            If the options cannot be used.
+        """
+        options = options_from(self._opened[place].defaults, given)
+        check(options)
+        values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
+        key, chosen = key_of(self.keys[place], tool(), values), distinct(values)
+        model = self.names[place]
+        return Cell(cell_name(chosen, key), key, self._sources[place], model, dict(given), chosen, self._arguments, self._out)
+
+    def all(self, combined: Sequence[Mapping[str, Any]]) -> list[Cell]:
+        """Return the cells of some combinations of options, each once; sources vary fastest.
+
+        Raises
+        ------
+        UserError
+            If options cannot be used: before anything is built.
+        """
+        cells = [self.cell(place, given) for given in combined for place in range(len(self._sources))]
+        return list({cell.key: cell for cell in cells}.values())
 
 
 def source_key(source: Source) -> str:

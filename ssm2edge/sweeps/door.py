@@ -21,6 +21,7 @@ def sweep(
     out: str | os.PathLike[str] | None = None,
     *,
     seeds: int | None = None,
+    search: int | None = None,
     engine: str | None = None,
     scheduler: str | None = None,
     jobs: int | None = None,
@@ -41,6 +42,8 @@ def sweep(
         Directory of the sweep.
     seeds
         Number of seeds, from 0 on; or give a list as ``seed``.
+    search
+        Number of cells of each model that Optuna proposes, in place of all combinations: few bytes, little loss.
     engine
         ``processes`` of this machine, ``dask``, or ``ray``.
     scheduler
@@ -70,7 +73,16 @@ def sweep(
     >>> found = ssm2edge.sweep("models/digits", "sweep", orders=[16, 8, 4, 2])  # doctest: +SKIP
     >>> found.pick("chosen", max_drop=0.5, max_bytes="96k")  # doctest: +SKIP
     """
-    given = {"out": out, "seeds": seeds, "engine": engine, "scheduler": scheduler, "jobs": jobs, "memory": memory, **options}
+    given = {
+        "out": out,
+        "seeds": seeds,
+        "search": search,
+        "engine": engine,
+        "scheduler": scheduler,
+        "jobs": jobs,
+        "memory": memory,
+        **options,
+    }
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     named = [os.fspath(source) for source in listed]

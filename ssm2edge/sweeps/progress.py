@@ -39,19 +39,22 @@ class Counting:
 
     Parameters
     ----------
-    there
-        Cells that were finished before.
     of
         All cells.
     jobs
         Cells that run at once.
     """
 
-    def __init__(self, there: int, of: int, jobs: int) -> None:
-        self._there, self._of, self._jobs = there, of, jobs
+    def __init__(self, of: int, jobs: int) -> None:
+        self._there, self._of, self._jobs = 0, of, jobs
         self._start = time.monotonic()
         self._done, self._failed = 0, 0
         self._handed: set[str] = set()
+
+    def found(self, count: int) -> State:
+        """Note cells that were finished before."""
+        self._there += count
+        return self.state()
 
     def started(self, cell: Cell) -> None:
         """Note a cell that is handed to the engine, which keeps some waiting."""

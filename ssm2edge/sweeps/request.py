@@ -12,7 +12,7 @@ from ssm2edge.artifact.sweep import CellRecord, SweepRecord
 from ssm2edge.cache.versions import versions
 from ssm2edge.errors import UserError
 from ssm2edge.options import bytes_of
-from ssm2edge.sweeps.cells import cells_of
+from ssm2edge.sweeps.cells import Cell, Cells
 from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.engines import slots_of
 from ssm2edge.sweeps.grid import axes_of, combinations
@@ -20,6 +20,7 @@ from ssm2edge.sweeps.plan import SECTIONS
 from ssm2edge.sweeps.progress import Counting, State
 from ssm2edge.sweeps.result import Sweep
 from ssm2edge.sweeps.running import Work, build_cell
+from ssm2edge.sweeps.searching import rounds
 from ssm2edge.sweeps.writing import write_sweep
 
 FRESH = 20.0
@@ -55,26 +56,33 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
     options = {name: value for name, value in asked.items() if name not in SECTIONS["model"] | SECTIONS["sweep"]}
     axes = axes_of(options, asked.get("seeds"))
     places = [source if scheduler is None else absolute(source) for source in sources]
-    cells = cells_of(places, combinations(axes), arguments, out)
-    _prepare(out)
-    known: dict[str, CellRecord] = {cell.key: found for cell in cells if (found := cell.finished()) is not None}
+    makes = Cells(places, arguments, out)
     slots = slots_of(asked.get("jobs"))
-    counting = Counting(len(known), len(cells), slots.jobs)
-    progress(counting.state())
+    count, known = asked.get("search"), dict[str, CellRecord]()
+    grid = makes.all(combinations(axes)) if count is None else []
+    _prepare(out)
+    batches = [grid] if count is None else rounds(makes, axes, count, slots.jobs, out, known)
+    counting = Counting(len(grid) if count is None else count * len(sources), slots.jobs)
     dispatcher = Dispatcher(slots, asked.get("engine", "processes"), scheduler, bytes_of(asked.get("memory")), work)
+    wanted: dict[str, Cell] = {}
 
     def written() -> SweepRecord:
-        records = tuple(known.get(cell.key) or cell.record("open") for cell in cells)
+        records = tuple(known.get(cell.key) or cell.record("open") for cell in wanted.values())
         return write_sweep(out, SweepRecord(versions(), tuple(sources), {name: list(axes[name]) for name in axes}, records))
 
     last = time.monotonic()
     try:
-        for record in dispatcher.run([cell for cell in cells if cell.key not in known], counting.started):
-            known[record.key] = record
-            progress(counting.ended(record))
-            if time.monotonic() - last > FRESH:
-                written()
-                last = time.monotonic()
+        for batch in batches:
+            wanted |= {cell.key: cell for cell in batch}
+            there = {cell.key: found for cell in batch if cell.key not in known and (found := cell.finished()) is not None}
+            known |= there
+            progress(counting.found(len(there)))
+            for record in dispatcher.run([cell for cell in batch if cell.key not in known], counting.started):
+                known[record.key] = record
+                progress(counting.ended(record))
+                if time.monotonic() - last > FRESH:
+                    written()
+                    last = time.monotonic()
     except BaseException:
         # What has been found is worth a look, whatever ends a sweep.
         written()

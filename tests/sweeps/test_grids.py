@@ -10,7 +10,7 @@ import pytest
 import ssm2edge
 from ssm2edge.errors import UserError
 from ssm2edge.options import TABLE
-from ssm2edge.sweeps.cells import cells_of
+from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.grid import axes_of, combinations
 from ssm2edge.sweeps.plan import read_plan
 from tests.command_line import call
@@ -54,16 +54,16 @@ def test_a_grid_that_means_nothing_is_refused(given: dict[str, Any], word: str) 
 def test_cells_follow_from_content_alone(tmp_path: Path) -> None:
     source = str(model_directory(tmp_path / "model"))
     combined = combinations(axes_of({"order": [3, 2]}))
-    first = [cell.key for cell in cells_of([source], combined, {}, tmp_path)]
+    first = [cell.key for cell in Cells([source], {}, tmp_path).all(combined)]
     # What build.toml says already, and another directory of the same content, make the same cells.
     again = str(model_directory(tmp_path / "again"))
-    said = cells_of([again], combinations(axes_of({"order": [3, 2], "calibrate": "none"})), {}, tmp_path / "elsewhere")
+    said = Cells([again], {}, tmp_path / "elsewhere").all(combinations(axes_of({"order": [3, 2], "calibrate": "none"})))
     assert [cell.key for cell in said] == first
-    assert [cell.key for cell in cells_of([source, again], combined, {}, tmp_path)] == first
+    assert [cell.key for cell in Cells([source, again], {}, tmp_path).all(combined)] == first
     for file in ("model.py", "samples.npz", "weights.safetensors"):
         content = (tmp_path / "again" / file).read_bytes()
         (tmp_path / "again" / file).write_bytes(content + b"\n")
-        changed = [cell.key for cell in cells_of([again], combined, {}, tmp_path)]
+        changed = [cell.key for cell in Cells([again], {}, tmp_path).all(combined)]
         assert not set(changed) & set(first), file
         (tmp_path / "again" / file).write_bytes(content)
 
