@@ -22,6 +22,7 @@ import devices_table
 import f16_table
 import imdb_table
 import latency.table
+import precision_table
 import streams_table
 import synthetic_table
 import table_text
@@ -59,6 +60,7 @@ TABLES = (
     Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
     Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
     Table("docs/results.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
+    Table("docs/results.md", "precision", lambda: precision_table.markdown(figures(precision_table.FIGURES))),
     Table("docs/results.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("docs/results.md", "reviews", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),

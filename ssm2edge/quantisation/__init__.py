@@ -8,7 +8,7 @@ from ssm2edge.quantisation.grid import grid_of
 from ssm2edge.quantisation.halves import halve
 from ssm2edge.quantisation.rounding import Rounded, round_weight, round_weights, small_parameters
 from ssm2edge.quantisation.steps import Steps, steps_of
-from ssm2edge.quantisation.systems import round_block
+from ssm2edge.quantisation.systems import allowed_error, round_block
 from ssm2edge.quantisation.weights import Weight, weights_of
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Rounded",
     "Steps",
     "Weight",
+    "allowed_error",
     "bits_of",
     "grid_of",
     "halve",

@@ -11,18 +11,24 @@ from torch import Tensor
 
 from ssm2edge.layers import Block, ReducedBank, ReducedMimo
 from ssm2edge.quantisation.grid import fits_half
-from ssm2edge.quantisation.rounding import nearest_of
+from ssm2edge.quantisation.rounding import known_steps, nearest_of
 from ssm2edge.systems.norms import h2_error, h2_norm
 from ssm2edge.systems.stability import is_stable
 
-LARGEST_ERROR = 0.02
-"""Of the layer's response on the horizon, relative: coefficients whose rounding costs more stay as they are."""
+UNKNOWN, LEAST, MOST, SHARE = 5e-3, 1e-3, 0.02, 0.25
+"""Relative error of a layer's response that rounding may cost: where nothing is known of the outputs; at least; at most; and as a
+share of their error after matching."""
 
 MATRICES = ("input", "output", "feedthrough", "factors", "mixing")
 """Coefficients of a system of many inputs and outputs, beside its poles."""
 
 
-def round_block(block: Block, horizon: int | None) -> None:
+def allowed_error(outputs: float | None) -> float:
+    """Return the error that rounding may cost a layer, from that of the network's outputs; None if they were not matched."""
+    return UNKNOWN if outputs is None else min(max(SHARE * outputs, LEAST), MOST)
+
+
+def round_block(block: Block, horizon: int | None, allowed: float = UNKNOWN) -> None:
     """Round the coefficients of a block in place.
 
     Matrices of systems of many inputs and outputs take 8 bits, output coefficients of banks float16, one after another.
@@ -33,6 +39,8 @@ def round_block(block: Block, horizon: int | None) -> None:
         Of a reduced network.
     horizon
         Taps on which errors count.
+    allowed
+        Largest change of the response on the horizon, relative; coefficients whose rounding costs more stay as they are.
     """
     before = block.system()
     if horizon is None and not bool(is_stable(before).all()):
@@ -43,14 +51,20 @@ def round_block(block: Block, horizon: int | None) -> None:
         parameter = getattr(block, name)
         if not isinstance(parameter, torch.nn.Parameter) or parameter.dtype != torch.float32:
             continue
+        if fits_half(parameter.detach().numpy()) and not _is_grid(parameter):
+            continue  # rounded before
         kept = parameter.detach().clone()
         integers = isinstance(block, ReducedMimo) and parameter.ndim == 2
         for rounded in [nearest_of(kept, 8), _half(kept)] if integers else [_half(kept)]:
             if rounded is not None:
                 _write(parameter, rounded)
-                if float(h2_error(before, block.system(), horizon).norm()) <= LARGEST_ERROR * size:
+                if float(h2_error(before, block.system(), horizon).norm()) <= allowed * size:
                     break
             _write(parameter, kept)
+
+
+def _is_grid(parameter: Tensor) -> bool:
+    return parameter.ndim == 2 and known_steps(parameter.detach().double(), 8) is not None
 
 
 def _half(values: Tensor) -> Tensor | None:

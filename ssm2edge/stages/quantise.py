@@ -12,7 +12,7 @@ from ssm2edge.calibration import Calibrated
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
-from ssm2edge.quantisation import bits_of, grid_of, halve, round_block, round_weights, small_parameters, weights_of
+from ssm2edge.quantisation import allowed_error, bits_of, grid_of, halve, round_block, round_weights, small_parameters, weights_of
 
 
 def is_rounded(options: Options) -> bool:
@@ -39,7 +39,8 @@ def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.M
     else:
         _round(model, options)
     _halve(model)
-    _round_systems(model, task)
+    matched = calibrated.matched
+    _round_systems(model, task, None if matched is None else matched.after)
     return model
 
 
@@ -60,12 +61,12 @@ def round_network(model: nn.Module, task: Task, options: Options) -> None:
     if is_rounded(options):
         _round(model, options)
         _halve(model)
-        _round_systems(model, task)
+        _round_systems(model, task, None)
 
 
-def _round_systems(model: nn.Module, task: Task) -> None:
+def _round_systems(model: nn.Module, task: Task, outputs: float | None) -> None:
     for block in blocks(model).values():
-        round_block(block, task.horizon)
+        round_block(block, task.horizon, allowed_error(outputs))
 
 
 def _round(model: nn.Module, options: Options) -> None:

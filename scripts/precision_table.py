@@ -1,0 +1,174 @@
+"""Bytes of rounded artifacts against their originals in float32, and what is lost: measured, and as a table.
+
+    python scripts/precision_table.py MODEL=FLOAT32,ROUNDED[,NO_DATA] ... [--json docs/precision.json]
+
+FLOAT32, ROUNDED and NO_DATA are build directories of one model: in float32, with ``--precision``, and with ``--precision`` from
+a samples file without calibration samples.  Files are measured on disk, numbers and graph apart.  onnxruntime quantises the
+float32 artifact's whole-sequence graph dynamically, in int8, per channel.  Latencies are those of a step of the stream, or of a
+sequence where there is none, in interleaved pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from ssm2edge.artifact import Artifact, open_artifact
+from ssm2edge.stages.costs import stored_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "precision.json"
+ROWS, PAIRS = 100, 400
+
+
+def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
+    """Return the figures of one model."""
+    manifest = rounded.manifest
+    assert manifest.accuracy is not None
+    row: dict[str, Any] = {
+        "metric": manifest.metric(),
+        "options": {key: manifest.options[key] for key in ("order", "precision") if key in manifest.options},
+        "original_bytes": 4 * manifest.parameters.model_before,
+        "original": manifest.accuracy.original,
+        "rounded": manifest.accuracy.artifact,
+        "float32": float32.manifest.accuracy.artifact if float32.manifest.accuracy else None,
+        "samples": manifest.accuracy.samples,
+        "graphs": {name: _graph(rounded.path(f"{name}.onnx")) for name in manifest.costs},
+        "float32_files": {name: float32.manifest.files[f"{name}.onnx"].bytes for name in float32.manifest.costs},
+        "latency_ratio": latency_ratio(float32, rounded),
+    }
+    if no_data is not None and no_data.manifest.accuracy is not None:
+        row["no_data"] = no_data.manifest.accuracy.artifact
+    with tempfile.TemporaryDirectory() as folder:
+        row["dynamic"] = dynamic(float32, Path(folder) / "dynamic.onnx")
+    return row
+
+
+def _graph(path: Path) -> dict[str, Any]:
+    kinds = stored_bytes(onnx.load(path))
+    return {"file": path.stat().st_size, "numbers": sum(kinds.values()), "kinds": kinds}
+
+
+def dynamic(artifact: Artifact, target: Path) -> dict[str, Any]:
+    """Quantise a whole-sequence graph from outside, and judge it on the held-out samples."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    try:
+        quantize_dynamic(artifact.offline, target, per_channel=True, weight_type=QuantType.QInt8)
+        value = judged(target, artifact)
+    except Exception as error:  # it fails in many ways; the table names the first line
+        return {"failed": str(error).strip().splitlines()[-1][:80]}
+    return {"file": target.stat().st_size, "value": value}
+
+
+def judged(graph: Path, artifact: Artifact) -> float:
+    """Return the accuracy or NRMSE of a graph on the held-out samples."""
+    reference = artifact.reference
+    session = onnxruntime.InferenceSession(str(graph), _quiet(), providers=["CPUExecutionProvider"])
+    count = len(next(iter(reference.inputs.values())))
+    parts = [
+        session.run(None, {name: x[start : start + ROWS] for name, x in reference.inputs.items()})[0]
+        for start in range(0, count, ROWS)
+    ]
+    found: NDArray[Any] = np.concatenate(parts)
+    labels = next(iter(reference.labels.values()))
+    if labels.dtype.kind == "f":
+        return float(np.sqrt(np.mean((found - labels) ** 2)) / np.std(labels))
+    return float(np.mean(found.argmax(-1) == labels))
+
+
+def latency_ratio(float32: Artifact, rounded: Artifact) -> float:
+    """Return the latency of the rounded artifact, relative to the float32 one's: the median of interleaved pairs."""
+    paths = [artifact.stream or artifact.offline for artifact in (float32, rounded)]
+    sessions = [onnxruntime.InferenceSession(str(path), _quiet(), providers=["CPUExecutionProvider"]) for path in paths]
+    feeds = []
+    for session in sessions:
+        feed = {}
+        for value in session.get_inputs():
+            given = float32.reference.inputs.get(value.name)
+            shape = [size if isinstance(size, int) else 1 for size in value.shape]
+            whole = given is not None and float32.stream is None
+            kind = np.int64 if "int64" in value.type else np.float32
+            feed[value.name] = given[:1] if whole and given is not None else np.zeros(shape, kind)
+        feeds.append(feed)
+    ratios = []
+    for turn in range(PAIRS):
+        seconds = [0.0, 0.0]
+        for place in (0, 1) if turn % 2 else (1, 0):
+            start = time.perf_counter()
+            sessions[place].run(None, feeds[place])
+            seconds[place] = time.perf_counter() - start
+        ratios.append(seconds[1] / seconds[0])
+    return statistics.median(ratios)
+
+
+def _quiet() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table: one row for each model."""
+    head = (
+        "model", "`--order`, `--precision`", "original, KB", "numbers in the graph, KB", "share", "graph around them, KB",
+        "original", "float32", "rounded", "rounded, no data", "latency against float32",
+        "float32 file; onnxruntime's dynamic int8 of it, KB", "accuracy of that",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for name, row in figures.items():
+        graph = row["graphs"].get("stream", row["graphs"]["offline"])
+        outside = row["dynamic"]
+        cells = [
+            f"[{name}](../models/{name})",
+            ", ".join(map(str, row["options"].values())),
+            _kilobytes(row["original_bytes"]),
+            _kilobytes(graph["numbers"]),
+            f"1/{row['original_bytes'] / graph['numbers']:.1f}",
+            _kilobytes(graph["file"] - graph["numbers"]),
+            f"{row['original']:.4f}",
+            "" if row["float32"] is None else f"{row['float32']:.4f}",
+            f"{row['rounded']:.4f}",
+            f"{row['no_data']:.4f}" if "no_data" in row else "",
+            f"{row['latency_ratio']:.2f}",
+            f"{_kilobytes(row['float32_files']['offline'])}; {_kilobytes(outside['file']) if 'file' in outside else 'fails'}",
+            f"{outside['value']:.4f}" if "value" in outside else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1000:.1f}"
+
+
+@click.command(help=__doc__)
+@click.argument("builds", nargs=-1)
+@click.option("--json", "target", type=click.Path(path_type=Path), default=FIGURES)
+def main(builds: tuple[str, ...], target: Path) -> None:
+    # The quantiser warns once for every value that it does not know.
+    logging.disable(logging.WARNING)
+    figures = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    for build in builds:
+        name, _, directories = build.partition("=")
+        float32, rounded, *others = (open_artifact(Path(directory)) for directory in directories.split(","))
+        figures[name] = measured(float32, rounded, others[0] if others else None)
+    target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    click.echo(markdown(figures))
+
+
+if __name__ == "__main__":
+    main()
