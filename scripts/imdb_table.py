@@ -98,7 +98,8 @@ class Accuracies:
             return {name: reduction.system for name, reduction in reductions.items()}
         # Without samples the spectra are those of the drawn ones, too.
         drawn = way.endswith(WITHOUT_DATA)
-        signals = signals_of(self._signals(drawn), task.samples.axes, task.length, task.systems, orders)
+        samples = self._signals(drawn)
+        signals = signals_of(samples, task.samples.axes, samples["text"].shape[1], task.systems, orders)
         teacher = Teacher(task.model, task.systems)
         if way.startswith("spectrum"):
             return calibrate_spectrum(teacher, task.model, task.systems, self._systems("gradient", order), signals)
@@ -111,7 +112,7 @@ class Accuracies:
         if not drawn:
             return samples
         known = known_of_samples(self._task.samples)["text"]
-        text = draw({"text": known}, len(samples["text"]), self._matching.seed)["text"]
+        text = draw({"text": known}, len(samples["text"]), self._matching.seed)["text"][:, : samples["text"].shape[1]]
         return {"text": text.astype(samples["text"].dtype), "mask": np.ones_like(samples["mask"])}
 
 
