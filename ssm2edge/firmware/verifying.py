@@ -30,7 +30,7 @@ TARGETS = (HOST, *BOARDS, WEB)
 LIMIT = 1e-5
 """Largest error of a long stream, relative to the largest magnitude of an output."""
 SHORT_LIMIT = LIMITS.streaming
-"""The same of short sequences, among them first samples, where the rounding of onnxruntime itself can be as large as `LIMIT`."""
+"""The same of references, probes and sounds: that between the two graphs."""
 LONG = 100_000
 """Samples of the long stream on the host."""
 EMULATED_SAMPLES = 4_000
