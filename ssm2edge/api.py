@@ -307,7 +307,7 @@ def inspect(
         described = {"time_axis": time_axis or 1, "metrics": metrics_of(metric), **named}
         source = partial(task_in_memory, model, samples, None, None, readers, described)
     found = pipeline.inspect(source, horizon, progress or (lambda layer: None))
-    return Inspected(found.layers, found.kept_layers)
+    return Inspected(found.layers, found.kept_layers, found.weights)
 
 
 def _known(samples: Samples, held_out: Samples, shape: Any, scale: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ssm2edge.options import Options, options_from
 from ssm2edge.original.calling import left_out
 from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
+from ssm2edge.quantisation import bytes_by_precision, weights_of
 from ssm2edge.stages.compress import compress, compressed_already
 from ssm2edge.stages.converging import converging
 from ssm2edge.stages.costs import graph_costs
@@ -154,4 +155,4 @@ def inspect(source: Source | Callable[[], Task], horizon: int | str | None, prog
         # The infinite horizon has no figures of an unstable layer.
         counted = taps if bool(is_stable(layer.system).all()) else taps or length
         reports.append(inspect_layer(layer, counted, length, method))
-    return Inspection(tuple(reports), task.refused)
+    return Inspection(tuple(reports), task.refused, bytes_by_precision(weights_of(task.full)))

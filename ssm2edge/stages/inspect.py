@@ -97,10 +97,19 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The layers of a model: those that can be reduced, and those that are known and cannot."""
+    """The layers of a model: those that can be reduced, and those that are known and cannot.
+
+    Attributes
+    ----------
+    layers, kept_layers
+        These.
+    weights
+        Bytes of the weights outside of the layers, by precision.
+    """
 
     layers: tuple[LayerReport, ...]
     kept_layers: tuple[RefusedLayer, ...]
+    weights: Mapping[str, int]
 
 
 def inspect_layer(layer: FoundLayer, horizon: int | None, length: int, method: str = "gradient") -> LayerReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -200,8 +201,10 @@ def _stream(manifest: Manifest) -> str:
     return f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
 
 
-def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = ()) -> None:
-    """Print the layers of a model, the cost of each order, and the layers that cannot be reduced."""
+def show_layers(
+    console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = (), weights: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Print the layers of a model, the cost of each order, the layers that cannot be reduced, and the bytes of all else."""
     for report in reports:
         horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
         table = titled_table(
@@ -225,6 +228,9 @@ def show_layers(console: Console, reports: Sequence[Layer], kept: Sequence[Kept]
                 console.print(_noted(note))
     if kept:
         console.print(_kept(kept))
+    if any(weights.values()):
+        shown = ", ".join(f"{_size(count)} in {precision}" for precision, count in weights.items())
+        console.print(Text(f"Weights outside of the layers: {shown} (--precision)"))
 
 
 def show_plans(console: Console, reports: Sequence[Layer]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,14 +153,17 @@ class Inspected(Shown):
         The layers that can be reduced.
     kept_layers
         The layers that are known and stay as they are.
+    weights
+        Bytes of the weights outside of the layers, by precision.
     """
 
     layers: tuple[Layer, ...]
     kept_layers: tuple[Kept, ...]
+    weights: Mapping[str, int]
 
     def show(self, console: Console) -> None:
         """Print a table for each layer."""
-        show_layers(console, self.layers, self.kept_layers)
+        show_layers(console, self.layers, self.kept_layers, self.weights)
 
     def show_plans(self, console: Console) -> None:
         """Print how the graphs would compute each layer."""

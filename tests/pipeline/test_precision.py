@@ -79,6 +79,21 @@ def test_a_compressed_module_has_rounded_weights_and_the_original_stays(calibrat
 
 
 @pytest.mark.slow
+def test_auto_names_bits_and_reasons(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("build", source, "--out", out, "--precision", "auto", "--calibrate", "match", "--calibration-steps", "3")
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["weights"]) == 3
+    for weight in manifest["weights"]:
+        assert weight["bits"] in (4, 8, 32)
+        assert "bits deviate the outputs by" in weight["reason"]
+    stored = manifest["costs"]["stream"]["weights"]
+    graph = onnx.load(out / "stream.onnx")
+    assert sum(stored.values()) == sum(len(value.raw_data) for value in graph.graph.initializer)
+
+
+@pytest.mark.slow
 def test_a_rounded_module_is_built_as_it_is(tmp_path: Path) -> None:
     model, x = make(), signals()
     small = ssm2edge.compress(model, x, order=2, calibrate="match", calibration_steps=4, precision="int8")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssm2edge.quantisation import halve, inputs_of, round_weights, steps_of, weights_of
+from ssm2edge.quantisation import bytes_by_precision, halve, inputs_of, round_weights, steps_of, weights_of
 from ssm2edge.quantisation.compensated import compensated
 from ssm2edge.quantisation.grid import grid_of
 
@@ -105,3 +105,16 @@ def test_the_numbers_that_tuning_starts_from_have_the_rounded_values() -> None:
     (one,) = round_weights(weights, {"weight": 4}, inputs_of(layer, weights, [(x,)])).values()
     assert torch.equal(one.steps.nearest(one.exact).float(), layer.weight.detach())
     assert grid_of(layer.weight.detach().numpy(), 4) is not None
+
+
+def test_bytes_before_rounding_are_those_after() -> None:
+    network = nn.Sequential(nn.Linear(48, 20), nn.Conv1d(20, 8, 3), nn.Embedding(9, 16))
+    expected = bytes_by_precision(weights_of(network))
+    for precision, bits in (("int8", 8), ("int4", 4)):
+        found = 0
+        for weight in weights_of(network).values():
+            grid = grid_of(steps_of(weight.matrix(), bits).nearest(weight.matrix()).float().numpy(), bits)
+            assert grid is not None
+            found += grid.integers.size * bits // 8 + 2 * grid.steps.size
+        assert found == expected[precision]
+    assert expected["float32"] == 4 * (48 * 20 + 20 * 8 * 3 + 9 * 16)

@@ -90,6 +90,21 @@ def test_figure_that_grew_is_named_and_the_way_back_passes(
     assert not_passed(base, worse) == {}
 
 
+def test_more_bytes_of_numbers_are_named_whatever_their_kind(tmp_path: Path, base: Path) -> None:
+    def storing(**weights: int) -> Callable[[Manifest], Manifest]:
+        def change(manifest: Manifest) -> Manifest:
+            return dataclasses.replace(manifest, costs={**manifest.costs, "stream": GraphCost(4, 100, weights)})
+
+        return change
+
+    before = rewrite(build(tmp_path / "before"), storing(int8=1000, float32=100))
+    worse = rewrite(build(tmp_path / "worse"), storing(float32=1200))
+    assert not_passed(worse, before) == {"stream.weights": Outcome.REGRESSION}
+    assert not_passed(before, worse) == {}
+    # Manifests of versions that did not count them have no such gate.
+    assert not_passed(worse, base) == {}
+
+
 def test_larger_file_is_named(tmp_path: Path, base: Path) -> None:
     def pad(graph: object) -> None:
         graph.doc_string = "x" * 1000  # type: ignore[attr-defined]  # a ModelProto
