@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ssm2edge.artifact import open_manifest
+from ssm2edge.artifact import ArtifactError, open_manifest
 from ssm2edge.artifact.sweep import CellFigures, CellRecord, write_record
 from ssm2edge.errors import Error
 from ssm2edge.sweeps.cells import Cell
@@ -64,15 +64,23 @@ def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell) -> C
     start_peak()
     start = time.monotonic()
     try:
-        there = cell.place / "manifest.json"
         # A worker may have died between the artifact and its record.
-        figures = figures_of(cell.place, open_manifest(there)) if there.is_file() else work(cell, threads)
-        record = cell.record("done", figures=figures)
+        record = built_already(cell) or cell.record("done", figures=work(cell, threads))
     except Error as failure:
-        record = cell.record("failed", error=failure.commanded)
+        # A worker of a sweep that was killed may have ended the cell meanwhile.
+        record = built_already(cell) or cell.record("failed", error=failure.commanded)
     except Exception as fault:  # whatever a cell ends with, the others go on
         record = cell.record("failed", error=f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]}")
     return _kept(cell, record, time.monotonic() - start, peak_memory())
+
+
+def built_already(cell: Cell) -> CellRecord | None:
+    """Return the record of a cell whose artifact is there, of which only the duration is not known; None without one."""
+    manifest = cell.place / "manifest.json"
+    try:
+        return cell.record("done", figures=figures_of(cell.place, open_manifest(manifest))) if manifest.is_file() else None
+    except ArtifactError:
+        return None
 
 
 def deaths(cell: Cell, sweep: str) -> int:
