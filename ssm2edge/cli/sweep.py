@@ -90,7 +90,7 @@ def sweep() -> None:
 @click.option("--memory", metavar="BYTES", help="Memory of all cells at once, such as 8000M.  [default: most of what is free]")
 @click.option(
     "--engine",
-    type=click.Choice(["processes", "dask", "ray"]),
+    type=click.Choice(["processes", "here", "dask", "ray"]),
     help="Where cells are built.  [default: processes of this machine]",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler or a Ray cluster.  [default: one on this machine]")

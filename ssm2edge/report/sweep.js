@@ -4,7 +4,7 @@
   const { cells, chosen, sizes: SIZES } = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
   const tip = by("tip");
-  const kib = (v) => (v >= 1 << 20 ? digits(v / (1 << 20)) + " MiB" : digits(v / 1024) + " KiB");
+  const kib = (v) => (v >= 2 ** 30 ? digits(v / 2 ** 30) + " GiB" : v >= 1 << 20 ? digits(v / (1 << 20)) + " MiB" : digits(v / 1024) + " KiB");
   const digits = (v) => (v === 0 ? "0" : Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en").replaceAll(",", "\u202f") : String(Number(v.toPrecision(3))));
   const time = (v) => (v >= 1 ? digits(v) + " s" : v >= 1e-3 ? digits(v * 1e3) + " ms" : digits(v * 1e6) + " µs");
   const share = (v) => (100 * v).toFixed(2) + " %";

@@ -94,9 +94,8 @@ class Dispatcher:
 
     def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Iterator[CellRecord]:
         jobs = 1 if alone else as_many_as_fit(self._slots.jobs, self._peak, self._allowed)
-        # A cell that runs alone has a process of its own, too, unless the user asked for one job: it may die.
-        opened = 1 if self._slots.jobs == 1 and not alone else max(2, jobs)
-        with self._engine(Slots(opened, self._slots.threads), self._scheduler) as count:
+        # A cell that runs alone has a process of its own, too, which joblib gives it only beside a second one: it may die.
+        with self._engine(Slots(max(2, jobs), self._slots.threads), self._scheduler) as count:
             from joblib import Parallel, delayed
 
             def feed() -> Iterator[object]:

@@ -45,7 +45,7 @@ def sweep(
     search
         Number of cells of each model that Optuna proposes, in place of all combinations: few bytes, little loss.
     engine
-        ``processes`` of this machine, ``dask``, or ``ray``.
+        ``processes`` of this machine, ``here`` (in this process, one after the other), ``dask``, or ``ray``.
     scheduler
         Address of a Dask scheduler or a Ray cluster; without one they run on this machine.
     jobs

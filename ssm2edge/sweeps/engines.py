@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -61,13 +62,23 @@ def engine_of(name: str) -> Engine:
 
 
 @contextlib.contextmanager
+def here(slots: Slots, scheduler: str | None) -> Iterator[int]:
+    """Run cells in this process, one after the other: for whoever looks for a fault in a build."""
+    with _imported("joblib", "build").parallel_config(backend="sequential"):
+        yield 1
+
+
+@contextlib.contextmanager
 def processes(slots: Slots, scheduler: str | None) -> Iterator[int]:
     """Run cells in processes of this machine."""
     if scheduler is not None:
         raise UserError("Processes of this machine have no scheduler; ask for --engine dask, or leave it out.")
     joblib = _imported("joblib", "build")
-    with joblib.parallel_config(backend="loky", n_jobs=slots.jobs, inner_max_num_threads=slots.threads):
-        yield slots.jobs
+    with warnings.catch_warnings():
+        # Workers whose memory has grown are replaced between two cells, which is as it should be.
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        with joblib.parallel_config(backend="loky", n_jobs=slots.jobs, inner_max_num_threads=slots.threads):
+            yield slots.jobs
 
 
 @contextlib.contextmanager
@@ -102,7 +113,7 @@ def ray(slots: Slots, scheduler: str | None) -> Iterator[int]:
         yield count
 
 
-ENGINES: Mapping[str, Engine] = {"processes": processes, "dask": dask, "ray": ray}
+ENGINES: Mapping[str, Engine] = {"processes": processes, "here": here, "dask": dask, "ray": ray}
 
 
 def _imported(module: str, extra: str | None) -> Any:

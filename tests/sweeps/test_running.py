@@ -20,7 +20,8 @@ ONE = Slots(1, 1)
 
 
 def ended(out: Path, count: int, work: Work, slots: Slots = ONE, memory: int | None = None) -> dict[str, CellRecord]:
-    records = list(Dispatcher(slots, memory=memory, work=work).run(cells(out, count)))
+    engine = "here" if slots is ONE else "processes"
+    records = list(Dispatcher(slots, engine, memory=memory, work=work).run(cells(out, count)))
     assert len({record.name for record in records}) == len(records)
     return {record.name: record for record in records}
 

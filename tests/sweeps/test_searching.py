@@ -17,6 +17,7 @@ from tests.sweeps import stub_cells
 
 pytest.importorskip("optuna")
 AXES = {"order": [6, 5, 4, 3, 2, 1], "method": ["balanced", "modal", "last"], "calibration_steps": [1, 2, 3, 4]}
+HERE = {"engine": "here", "jobs": 1, **AXES}
 
 
 def judged(cell: Cell, threads: int) -> CellFigures:
@@ -33,7 +34,7 @@ def source(tmp_path: Path) -> str:
 
 
 def test_as_many_trials_as_asked_for_and_no_cell_twice(tmp_path: Path, source: str) -> None:
-    asked = {"out": tmp_path, "jobs": 1, **AXES}
+    asked = {"out": tmp_path, **HERE}
     found = run([source], {**asked, "search": 8}, lambda state: None, judged)
     assert 4 <= len(found.cells) <= 8
     assert {cell.status for cell in found.cells} == {"done"}
@@ -48,7 +49,12 @@ def test_as_many_trials_as_asked_for_and_no_cell_twice(tmp_path: Path, source: s
 
 
 def test_proposals_are_of_the_axes(tmp_path: Path, source: str) -> None:
-    found = run([source], {"out": tmp_path, "jobs": 1, "search": 6, "keep": [0.5], **AXES}, lambda state: None, judged_any)
+    found = run(
+        [source],
+        {"out": tmp_path, "search": 6, "keep": [0.5], **HERE},
+        lambda state: None,
+        judged_any,
+    )
     for cell in found.cells:
         assert ("order" in cell.options) != ("keep" in cell.options)
         assert cell.options.get("order") in (*AXES["order"], None)
@@ -62,16 +68,21 @@ def judged_any(cell: Cell, threads: int) -> CellFigures:
 @pytest.mark.slow
 def test_a_search_finds_what_is_good(tmp_path: Path, source: str) -> None:
     axes = {**AXES, "order": [6, 5, 4, 3, 2, 1], "calibration_steps": list(range(1, 60))}
-    found = run([source], {"out": tmp_path, "jobs": 1, "search": 40, **axes}, lambda state: None, judged)
+    found = run([source], {"out": tmp_path, "engine": "here", "jobs": 1, "search": 40, **axes}, lambda state: None, judged)
     late = found.cells[-20:]
     # At random a third of the cells are of the good method.
     assert sum(cell.options["method"] == "balanced" for cell in late) >= 11
 
 
 def test_a_journal_of_other_values_is_refused(tmp_path: Path, source: str) -> None:
-    run([source], {"out": tmp_path, "jobs": 1, "search": 2, **AXES}, lambda state: None, judged)
+    run([source], {"out": tmp_path, "search": 2, **HERE}, lambda state: None, judged)
     with pytest.raises(UserError, match="other values"):
-        run([source], {"out": tmp_path, "jobs": 1, "search": 4, **AXES, "method": ["aire", "modal"]}, lambda state: None, judged)
+        run(
+            [source],
+            {"out": tmp_path, "search": 4, **HERE, "method": ["aire", "modal"]},
+            lambda state: None,
+            judged,
+        )
 
 
 def test_a_search_of_nothing_is_refused(tmp_path: Path, source: str) -> None:
