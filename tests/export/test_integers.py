@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from ssm2edge.export.offline import export_offline
 from ssm2edge.export.stream import export_stream
+from ssm2edge.layers import ReducedBank, exportable
 from ssm2edge.quantisation import halve, round_weights, weights_of
+from ssm2edge.stages.costs import stored_bytes
+from ssm2edge.systems.system import concatenate
 from ssm2edge.traced import InputAxes, TracedModel, trace
+from tests.random_banks import random_bank
 
 WIDTH = 24
 STORED = {4: TensorProto.UINT8, 8: TensorProto.INT8}
@@ -119,3 +123,15 @@ def test_trained_weights_are_written_as_they_are() -> None:
     traced_model = trace_of(Mixer().eval())
     graphs = [export_offline(traced_model, integers=integers).SerializeToString() for integers in (False, True)]
     assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize("order", [4, 6])
+def test_poles_of_pairs_are_stored_once(order: int) -> None:
+    """Some channels with conjugate pairs, some with real poles, some with both."""
+    banks = [random_bank(4, order, seed=1, pairs=pairs) for pairs in (0, 1, order // 2)]
+    model, u = ReducedBank(concatenate(banks)).eval(), torch.randn(2, 12, 9)
+    traced = trace(exportable(model), [InputAxes("x", 2, u[:1])])
+    plain, paired = (export_offline(traced, integers=integers) for integers in (False, True))
+    assert np.array_equal(answer_of(plain, u.numpy()), answer_of(paired, u.numpy()))
+    sizes = [sum(stored_bytes(graph).values()) for graph in (plain, paired)]
+    assert sizes[0] - sizes[1] == 12 * order * 4 - 12 * order // 2

@@ -28,14 +28,14 @@ def store_integers(graph: ir.Graph) -> None:
     """Rewrite the constants of a graph in place."""
     op = Builder()
     for name, value in list(graph.initializers.items()):
-        numbers = _numbers(value)
+        numbers = numbers_of(value)
         if numbers is None or not value.uses():
             continue
         grid = _best(numbers)
         if grid is not None:
             expanded = _expanded(op, graph, name, numbers.shape, *grid)
         elif fits_half(numbers):
-            expanded = op.as_float(_stored(graph, name + HALF, numbers.astype(np.float16)))
+            expanded = op.as_float(stored(graph, name + HALF, numbers.astype(np.float16)))
         else:
             continue
         del graph.initializers[name]
@@ -45,7 +45,8 @@ def store_integers(graph: ir.Graph) -> None:
         graph.insert_before(graph[0], op.nodes)
 
 
-def _numbers(value: ir.Value) -> NDArray[np.float32] | None:
+def numbers_of(value: ir.Value) -> NDArray[np.float32] | None:
+    """Return the numbers of a float32 constant that is not too small to be stored otherwise; None of others."""
     constant = value.const_value
     if constant is None or constant.dtype != ir.DataType.FLOAT or constant.size < SMALLEST or value.is_graph_output():
         return None
@@ -69,7 +70,8 @@ def _best(numbers: NDArray[np.float32]) -> tuple[Grid, bool] | None:
     return None if smallest is None or smallest[0].bytes >= 2 * numbers.size else smallest
 
 
-def _stored(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
+def stored(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
+    """Return a constant of a graph; one of that name is there already, or is made."""
     known = graph.initializers.get(name)
     if known is not None:
         return known
@@ -84,18 +86,18 @@ def _expanded(op: Builder, graph: ir.Graph, name: str, shape: tuple[int, ...], g
     kept = grid.steps.astype(np.float16 if half else np.float32)
 
     def scaled(integers: ir.Value, steps: NDArray[np.generic]) -> ir.Value:
-        stored = _stored(graph, name + SCALE, steps)
-        return op.Mul(integers, op.as_float(stored) if half else stored)
+        kept_steps = stored(graph, name + SCALE, steps)
+        return op.Mul(integers, op.as_float(kept_steps) if half else kept_steps)
 
     if grid.bits == 8:
         integers = (grid.integers.T if turned else grid.integers).reshape(shape)
         steps = kept.T if turned else kept.reshape(-1, *(1 for _ in shape[1:]))
-        return scaled(op.as_float(_stored(graph, name + INTEGERS, np.ascontiguousarray(integers))), np.ascontiguousarray(steps))
+        return scaled(op.as_float(stored(graph, name + INTEGERS, np.ascontiguousarray(integers))), np.ascontiguousarray(steps))
     pairs = (grid.integers.reshape(-1, 2) + 8).astype(np.uint8)
-    packed = _stored(graph, name + INTEGERS, pairs[:, :1] | pairs[:, 1:] << 4)
+    packed = stored(graph, name + INTEGERS, pairs[:, :1] | pairs[:, 1:] << 4)
     places, mask = (
-        _stored(graph, "nibble.places", np.array([0, 4], np.uint8)),
-        _stored(graph, "nibble.mask", np.array([15], np.uint8)),
+        stored(graph, "nibble.places", np.array([0, 4], np.uint8)),
+        stored(graph, "nibble.mask", np.array([15], np.uint8)),
     )
     nibbles = op.BitwiseAnd(op.BitShift(packed, places, direction="RIGHT"), mask)
     whole = op.Sub(op.as_float(op.Reshape(nibbles, op.integers(-1, grid.group))), op.numbers(8.0))
