@@ -55,7 +55,9 @@ class CellFigures:
         Real parameters of the SSM layers, after and before.
     states
         Real states per system of the layer that kept the most.
-    ram, flash
+    ram
+        Of the stream as C, its stack included; None where there is no stream or no C form.
+    flash
         Of the C form, where ``ssm2edge verify --target`` measured it: the smallest of its targets.
     """
 

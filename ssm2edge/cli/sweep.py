@@ -124,7 +124,7 @@ def run(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **given:
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--max-drop", type=float, metavar="POINTS", help="Smallest artifact that is shown to lose at most so many points.")
 @click.option("--max-bytes", metavar="N", help="None of its graphs has more bytes, such as 40k.")
-@click.option("--max-ram", metavar="N", help="Its C form takes at most so much RAM, where verify --target measured it.")
+@click.option("--max-ram", metavar="N", help="Its stream as C takes at most so many bytes of RAM, such as 16k.")
 @click.option("--model", metavar="NAME", help="Model of the artifact, where the sweep has several.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Probability with which --max-drop holds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples that choose.")

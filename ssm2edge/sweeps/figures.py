@@ -7,6 +7,7 @@ from pathlib import Path
 from ssm2edge.artifact import ArtifactError, Manifest, load_figures
 from ssm2edge.artifact.figures import NAME
 from ssm2edge.artifact.sweep import CellFigures
+from ssm2edge.errors import Error
 
 
 def figures_of(directory: Path, manifest: Manifest) -> CellFigures:
@@ -36,7 +37,7 @@ def figures_of(directory: Path, manifest: Manifest) -> CellFigures:
         parameters=manifest.parameters.ssm_after,
         original_parameters=manifest.parameters.ssm_before,
         states=max((layer.order_after for layer in manifest.layers), default=0),
-        ram=min((device.ram for device in devices), default=None),
+        ram=min((device.ram for device in devices), default=None) or _ram(directory, manifest),
         flash=min((device.flash for device in devices if device.flash is not None), default=None),
     )
 
@@ -46,6 +47,16 @@ def _points(manifest: Manifest, name: str) -> float:
     one = manifest.judged[name]
     change = one.artifact - one.original
     return 100 * (change if manifest.metric(name) == "nrmse" else -change) + 0.0
+
+
+def _ram(directory: Path, manifest: Manifest) -> int | None:
+    """Return the RAM of the stream as C, as its emitter knows it; None where there is no stream or no C form."""
+    from ssm2edge.firmware.ram import ram_of
+
+    try:
+        return ram_of(directory / "stream.onnx", manifest.task) if manifest.streaming.available else None
+    except Error:
+        return None
 
 
 def _error(directory: Path) -> float | None:

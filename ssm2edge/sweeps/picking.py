@@ -40,7 +40,7 @@ class Limits:
     max_bytes
         Of the largest graph.
     max_ram
-        Bytes of RAM of the C form, where a target measured it.
+        Bytes of RAM of the stream as C.
     confidence
         Probability with which the drop holds beyond the samples.
     seed
@@ -220,7 +220,7 @@ def fitting(candidates: Sequence[Candidate], limits: Limits) -> list[Candidate]:
         if limit is None:
             continue
         if not sizes:
-            raise UserError("No cell knows its RAM; run ssm2edge verify --target on the artifacts, and sweep again.")
+            raise UserError("No cell knows its RAM, for none streams as C; leave --max-ram out.")
         if min(sizes) > limit:
             raise UserError(f"No cell has at most {limit:,.0f} {noun}; the smallest has {min(sizes):,}: sweep smaller sizes.")
         found = [one for one in found if (size := getattr(one.figures, name)) is not None and size <= limit]

@@ -80,7 +80,7 @@ class Sweep(Shown):
         max_bytes
             Of the largest graph, such as ``"40k"``.
         max_ram
-            Bytes of RAM of the C form, where ``ssm2edge verify --target`` measured it.
+            Bytes of RAM of the stream as C, its stack included.
         model
             Short name of the model, where the sweep has several.
         confidence

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ssm2edge.artifact import open_manifest
 from ssm2edge.artifact.sweep import CellRecord, read_cell
+from ssm2edge.firmware.ram import STACK
 from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.engines import Slots
+from ssm2edge.sweeps.figures import figures_of
 from ssm2edge.sweeps.memory import as_many_as_fit, peak_memory, start_peak
 from ssm2edge.sweeps.running import Work, run_cell
+from tests.model_directories import Built
 from tests.sweeps import stub_cells
 from tests.sweeps.stub_cells import cells
 
@@ -109,3 +113,16 @@ def test_fewer_run_at_once_where_memory_is_short(tmp_path: Path) -> None:
     assert len(spans) == 8
     (_, end), (start, _) = sorted(spans)[-2:]
     assert end <= start
+
+
+def test_figures_are_those_of_the_artifact(tiny_build: Built) -> None:
+    manifest = open_manifest(tiny_build.out / "manifest.json")
+    figures = figures_of(tiny_build.out, manifest)
+    sizes = {name: (tiny_build.out / f"{name}.onnx").stat().st_size for name in ("offline", "stream")}
+    assert (figures.offline_bytes, figures.stream_bytes, figures.bytes) == (*sizes.values(), max(sizes.values()))
+    assert manifest.accuracy is not None
+    assert figures.loss == pytest.approx(100 * (manifest.accuracy.original - manifest.accuracy.artifact))
+    assert figures.samples == 16
+    # Two layers of four channels of six states in float32, and the stack that is counted.
+    assert figures.ram is not None
+    assert figures.ram >= 2 * 4 * 6 * 4 + STACK
