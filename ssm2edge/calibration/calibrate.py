@@ -100,10 +100,10 @@ def calibrate(
     if kind == "none" or (own and precision == "float32"):
         return Calibrated(dict(reduced), None)
     teacher = Teacher(model, systems)
-    of_pass, count = pass_seconds(teacher, signals), len(signals)
+    (of_pass, of_kernels), count = pass_seconds(teacher, signals), len(signals)
     better = dict(reduced)
     if not own:
-        expect("spectrum", spectrum_seconds(of_pass, systems, reduced, count, signals.length))
+        expect("spectrum", spectrum_seconds(of_pass, of_kernels, systems, reduced, count, signals.length))
         better = calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
     if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)

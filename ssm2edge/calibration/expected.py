@@ -21,6 +21,9 @@ from ssm2edge.workers import one_thread_each
 SPECTRUM_PASSES = 3.0
 """Passes over all samples, in one of the network: two networks, and transforms of what enters the layers."""
 
+KERNELS = 2.0
+"""How often the kernels of all layers are computed meanwhile."""
+
 FITS = 60.0
 """Evaluations of the error of a channel while its poles are fitted."""
 
@@ -31,21 +34,22 @@ OTHER_PASSES = 3.0
 """Passes of all samples for coordinates, the original's answers and the held-back part."""
 
 
-def pass_seconds(teacher: Teacher, signals: Signals) -> float:
-    """Return the seconds that one sample takes in the network, from one batch."""
+def pass_seconds(teacher: Teacher, signals: Signals) -> tuple[float, float]:
+    """Return the seconds that one sample takes in the network, and those that its kernels take beside, from one batch run twice."""
     batch = next(iter(signals))
-    return _seconds(lambda: teacher.answer(*batch)) / len(batch[0])
+    first, again = (_seconds(lambda: teacher.answer(*batch)) for _ in range(2))
+    return again / len(batch[0]), max(0.0, first - again)
 
 
 def spectrum_seconds(
-    of_pass: float, systems: Mapping[str, System], reduced: Mapping[str, System], count: int, length: int
+    of_pass: float, of_kernels: float, systems: Mapping[str, System], reduced: Mapping[str, System], count: int, length: int
 ) -> float:
     """Return the seconds of calibration on spectra.
 
     Parameters
     ----------
-    of_pass
-        Seconds of a pass of one sample.
+    of_pass, of_kernels
+        Seconds of a pass of one sample, and of the kernels of all layers.
     systems, reduced
         Originals and reductions by layer.
     count, length
@@ -57,7 +61,7 @@ def spectrum_seconds(
         if system.batch_shape and reduced[name].order < system.order and reduced[name].tie is None
     )
     with one_thread_each() as threads:
-        return (SPECTRUM_PASSES * count * of_pass + FITS * fits) / threads
+        return (SPECTRUM_PASSES * count * of_pass + KERNELS * of_kernels + FITS * fits) / threads
 
 
 def match_seconds(of_pass: float, count: int, steps: int, of_step: int) -> float:

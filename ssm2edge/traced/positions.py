@@ -29,13 +29,19 @@ def positional(program: ExportedProgram) -> set[fx.Node]:
     return found
 
 
-def values_at(program: ExportedProgram, wanted: Sequence[fx.Node], inputs: Sequence[InputAxes], length: int) -> list[Any]:
-    """Return the values of positional nodes for one sequence of a length."""
-    needed, waiting, known = set(wanted), list(wanted), positional(program)
+def needed_for(wanted: Sequence[fx.Node]) -> set[fx.Node]:
+    """Return some nodes and all that they are made of."""
+    needed, waiting = set(wanted), list(wanted)
     while waiting:
         new = [x for x in waiting.pop().all_input_nodes if x not in needed]
         needed.update(new)
         waiting += new
+    return needed
+
+
+def values_at(program: ExportedProgram, wanted: Sequence[fx.Node], inputs: Sequence[InputAxes], length: int) -> list[Any]:
+    """Return the values of positional nodes for one sequence of a length."""
+    needed, known = needed_for(wanted), positional(program)
     held = held_tensors(program)
     given = iter([torch.zeros(entry.resized(1, length), dtype=entry.example.dtype) for entry in inputs])
     values: dict[fx.Node, Any] = {}

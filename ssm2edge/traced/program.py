@@ -168,7 +168,10 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
             break
     _tidied(program)
     symbols = [_symbol(program, first, at) for at in (0, axis)]
-    shortest = _shortest(program, symbols[1], lengths)
+    try:
+        shortest = _shortest(program, symbols[1], lengths)
+    except LengthError as error:
+        raise LengthError(str(error), lines.of_constant()) from error
     if lengths != Lengths():
         _check_lengths(model, program, inputs, lengths, shortest)
     longest = min((x for x in (lengths.most, longest_of_tables(program, inputs)) if x is not None), default=None)
@@ -263,6 +266,7 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
     """The smallest length for which no value is empty; refuses a model that chose one of two computations by the length."""
     nodes = list(program.graph.nodes)
     ends = {abs(x) for node in nodes if _operator(node) in ("slice", "narrow") for x in node.args[2:4] if isinstance(x, int)}
+    picked = {x if x >= 0 else -x - 1 for node in nodes if _operator(node) == "select" and isinstance(x := node.args[2], int)}
 
     def least_size(steps: int, of: list[torch.fx.Node]) -> int:
         sizes = (size for node in of for size in _sizes(node) if isinstance(size, torch.SymInt))
@@ -274,7 +278,7 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
 
     allowed = program.range_constraints[symbol]
     first, ends_early = max(lengths.least, int(allowed.lower)), allowed.upper < min(LARGEST, lengths.most or LARGEST)
-    if ends_early or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends):
+    if ends_early or (first > 2 and least_size(first - 1, nodes) > 1 and first - 1 not in ends | picked):
         bounds = f"of {first * lengths.multiple} and more"
         if ends_early:
             bounds = f"up to {int(allowed.upper) * lengths.multiple}"
@@ -282,6 +286,8 @@ def _shortest(program: ExportedProgram, symbol: sympy.Symbol, lengths: Lengths) 
             "The model cannot be exported with free batch and time sizes: "
             f"an operation holds only for lengths {bounds}; write it so that it holds for every size."
         )
+    if first > 2 and first - 1 in picked:
+        return lengths.multiple * first
     if first > 2 and first - 1 in ends:
         return lengths.multiple * (first - 1)
     # A slice may be empty, but there is no convolution and no pooling of nothing.

@@ -53,6 +53,50 @@ STREAMED: dict[str, Callable[[Places, Tensor], Tensor]] = {
 }
 
 
+def waves(u: Tensor) -> Tensor:
+    rates = torch.exp(torch.arange(0, WIDTH, 2) * -0.7)
+    angles = steps(u)[:, None] * rates
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)
+
+
+COMPUTED: dict[str, Callable[[Places, Tensor], Tensor]] = {
+    "waves": lambda m, u: u + waves(u),
+    "waves of the batch": lambda m, u: u.cumsum(1) * waves(u)[None],
+    "one wave": lambda m, u: u + torch.sin(torch.arange(u.shape[1], dtype=torch.float32) / 7.0)[:, None],
+    "a ramp, channels first": lambda m, u: (u.mT * torch.exp(-0.1 * steps(u))).mT,
+    "a mean of weighted samples": lambda m, u: (u * (steps(u) % 5)[:, None]).mean(1),
+}
+
+
+@pytest.mark.parametrize("block", [1, 5])
+@pytest.mark.parametrize("name", slow_but(("waves", "one wave"), COMPUTED))
+def test_streams_compute_values_of_their_count_without_an_end(name: str, block: int, tmp_path: object) -> None:
+    model = Places(COMPUTED[name]).eval()
+    traced = trace(model, [InputAxes("u", 1, torch.zeros(1, 6, WIDTH))])
+    assert (traced.length, traced.longest) == (None, None)
+    path = f"{tmp_path}/stream.onnx"
+    onnx.save(export_stream(traced, block)[0], path)
+    u = np.random.default_rng(0).standard_normal((2, 60, WIDTH)).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(u)).numpy()
+        fresh = model(torch.from_numpy(u[1:, :20])).numpy()
+    with Stream(path, 2) as stream:
+        (found,) = stream.push(u).values()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        # Rows count for themselves.
+        stream.reset(rows=[1])
+        (found,) = stream.push(np.stack((u[0, :20], u[1, :20]))).values()
+        np.testing.assert_allclose(found[1:], fresh, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(found[0], found[0] * 0 + expected[0, :20] if found.ndim == 3 else expected[0])
+
+
+@pytest.mark.parametrize("share", [lambda u: steps(u) / u.shape[1], lambda u: steps(u).flip(0)], ids=["share", "from the end"])
+def test_values_that_depend_on_the_length_are_refused(share: Callable[[Tensor], Tensor]) -> None:
+    traced = trace(Places(lambda m, u: u + share(u)[:, None]).eval(), [InputAxes("u", 1, torch.zeros(1, 6, WIDTH))])
+    with pytest.raises(StreamingError, match=r"depends on the length of the whole sequence|uses the length"):
+        streaming_module(traced)
+
+
 def model_of(name: str) -> Places:
     torch.manual_seed(0)
     return Places(STREAMED[name]).eval()
@@ -101,7 +145,6 @@ def test_rows_at_different_places_get_their_own_positions(tmp_path: object) -> N
 
 
 REFUSED: dict[str, tuple[Callable[[Places, Tensor], Tensor], str]] = {
-    "waves": (lambda m, u: u + torch.sin(steps(u) / 7.0)[:, None], "have no longest length"),
     "from the end": (lambda m, u: u + m.learned[:, : u.shape[1]].flip(1), "depends on the length"),
     "a share of the length": (
         lambda m, u: u + m.learned[:, : u.shape[1]] * (steps(u) / u.shape[1])[:, None],

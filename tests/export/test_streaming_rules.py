@@ -18,6 +18,12 @@ from tests.small_models import CHANNELS, replaced, tail, traced
 
 functional = nn.functional
 
+
+def shifted(x: Tensor, axis: int) -> Tensor:
+    """A sequence one sample later, the first sample twice."""
+    return torch.cat((x[(slice(None),) * axis + (slice(1),)], x[(slice(None),) * axis + (slice(-1),)]), axis)
+
+
 ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
     "pointwise": lambda m, z: torch.where(z > 0, z.exp() - 1, 0.1 * z).clamp(-3, 3) * z.sigmoid() + 2,
     "in place": lambda m, z: z.mul(2).add_(1).relu_(),
@@ -41,6 +47,9 @@ ACCEPTED: dict[str, Callable[[Any, Tensor], Any]] = {
     "differences": lambda m, z: torch.diff(z, dim=2, prepend=torch.zeros_like(z[..., :1])),
     "differences over channels": lambda m, z: torch.diff(z, dim=1),
     "differences of a padded one": lambda m, z: functional.pad(z, (1, 0), value=0.5).diff(),
+    "the first sample": lambda m, z: (z[:, :, 0], z[..., :1], z - z[..., :1], z.mT * z.mT[:, 0].sigmoid().unsqueeze(1)),
+    "the first sample repeated": lambda m, z: (shifted(z, 2), z.mT - shifted(z.mT, 1)),
+    "padding with the first sample": lambda m, z: functional.pad(z, (3, 0), mode="replicate")[..., :-3] - z,
     "stack": lambda m, z: torch.stack([z, -z], dim=1),
     "axes by name": lambda m, z: m.linear(z.mT).mT.swapaxes(1, 2).unsqueeze(1).expand(-1, 2, -1, -1),
     "mean": lambda m, z: z.mean(2),

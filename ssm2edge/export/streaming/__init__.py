@@ -9,6 +9,7 @@ from __future__ import annotations
 from ssm2edge.export.streaming.contract import Rule
 from ssm2edge.export.streaming.convolution import ConvolutionRule
 from ssm2edge.export.streaming.cumulative import CumulativeSumRule
+from ssm2edge.export.streaming.first_sample import FirstSampleRule, RepeatedFirstRule
 from ssm2edge.export.streaming.lti_block import LtiBlockRule
 from ssm2edge.export.streaming.merging import MergingRule
 from ssm2edge.export.streaming.module import StreamingModule, to_streaming
@@ -32,6 +33,8 @@ RULES: tuple[Rule, ...] = (
     ExpandRule(),
     LtiBlockRule(),
     ConvolutionRule(),
+    FirstSampleRule(),
+    RepeatedFirstRule(),
     PaddingRule(),
     JoinedPaddingRule(),
     SliceRule(),
