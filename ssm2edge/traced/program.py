@@ -29,7 +29,7 @@ from ssm2edge.traced.positions import longest_of_tables
 from ssm2edge.traced.precision import check_precision
 from ssm2edge.traced.running import run_program
 from ssm2edge.traced.unused import remove_unused
-from ssm2edge.traced.user_lines import UserLines, line_of
+from ssm2edge.traced.user_lines import UserLines, is_of_packing, line_of
 
 EXAMPLE_BATCH = 3
 """Size of the traced example: not 0 or 1, which the exporter would take for a constant."""
@@ -151,6 +151,12 @@ def trace(model: nn.Module, inputs: Sequence[InputAxes], outputs: Sequence[str] 
                 raise ExportError(
                     f"The model cannot be exported: its forward takes a number out of a tensor{place}, by a branch on a value, "
                     "float(x) or x.item(); compute with tensors, such as torch.where, and log outside."
+                ) from error
+            if is_of_packing(error):
+                place = f" at {line}" if (line := line_of(error)) else ""
+                raise ExportError(
+                    f"The model cannot be exported: its forward packs sequences of different lengths{place}, which no "
+                    "graph does; call the layer on the padded sequences, and mask its answers."
                 ) from error
             narrower = lengths.narrowed(str(error))
             if narrower is None or attempt == ATTEMPTS:

@@ -64,6 +64,21 @@ def line_of(error: BaseException) -> str:
     return found
 
 
+PACKING = ("pack_padded_sequence", "pad_packed_sequence", "pack_sequence")
+"""Functions of torch that make or undo sequences of different lengths in one tensor."""
+
+
+def is_of_packing(error: BaseException) -> bool:
+    """Return True if an error came through one of these functions, or through a layer of torch that got what they make."""
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name in PACKING or (_is_ours(frame) and frame.f_locals.get("batch_sizes") is not None):
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def calling() -> str:
     """Return the user's line that runs now, and the operator of torch that it calls."""
     frame: FrameType | None = sys._getframe(1)

@@ -150,3 +150,21 @@ def test_models_that_fix_their_batch_have_no_graph_of_one_length_either() -> Non
     with pytest.raises(ExportError, match="cannot be exported") as caught:
         trace_at(model, [InputAxes("u", 1, torch.zeros(1, LENGTH, 2))], LENGTH)
     assert "\n" not in str(caught.value)
+
+
+class Packed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(2, 2, batch_first=True)
+
+    def forward(self, u: Tensor) -> Tensor:
+        lengths = torch.full((u.shape[0],), u.shape[1])
+        packed = nn.utils.rnn.pack_padded_sequence(u, lengths, batch_first=True)
+        padded: Tensor = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0]
+        return padded
+
+
+def test_packed_sequences_are_refused_in_one_sentence() -> None:
+    inputs = [InputAxes("u", 1, torch.zeros(1, LENGTH, 2))]
+    with pytest.raises(ExportError, match=rf"packs sequences of different lengths at {__file__}:\d+, which no graph does; call"):
+        trace(Packed().eval(), inputs)
