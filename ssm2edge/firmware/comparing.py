@@ -38,7 +38,7 @@ def run_stream(path: Path, sequences: Sequence[Blocks]) -> list[dict[str, Array]
     with Stream(path) as stream:
         # The C form counts no samples; both are compared behind a longest sequence, too.
         stream.unbind()
-        shapes = {port.name: _shape(port, stream.block) for port in stream.inputs}
+        shapes = {port.name: block_shape(port, stream.block) for port in stream.inputs}
         for sequence in sequences:
             stream.reset()
             count = len(next(iter(sequence.values())))
@@ -64,7 +64,8 @@ def largest_error(found: Sequence[Mapping[str, Array]], expected: Sequence[Mappi
     return worst
 
 
-def _shape(port: Port, block: int) -> tuple[int, ...]:
+def block_shape(port: Port, block: int) -> tuple[int, ...]:
+    """Return the shape of one block of a port, for a batch of one."""
     sizes = [1, *port.shape[1:]]
     if port.time_axis is not None:
         sizes[port.time_axis] = block

@@ -39,7 +39,13 @@ class HostRun:
 
 
 def run_on_host(
-    program: Program, sequences: Sequence[Blocks], folder: Path, flags: Sequence[str] = FAST, turns: int = 0
+    program: Program,
+    sequences: Sequence[Blocks],
+    folder: Path,
+    flags: Sequence[str] = FAST,
+    turns: int = 0,
+    compilers: Sequence[str] = COMPILERS,
+    emulator: Sequence[str] = (),
 ) -> HostRun:
     """Compile a program with the C compiler of this machine and run sequences through it.
 
@@ -55,18 +61,22 @@ def run_on_host(
         Flags of the compiler, beside those for strict C99.
     turns
         Blocks of a timed run; none without.
+    compilers
+        Names of compilers, of which the first that is installed is used.
+    emulator
+        Command in front of the program's.
 
     Raises
     ------
     FirmwareError
         If there is no compiler, or it or the program fails.
     """
-    compiler = find_tool(COMPILERS, MEND)
+    compiler = find_tool(compilers, MEND)
     program.write(folder)
     (folder / "host.c").write_text(filled("host.c", turns=max(1, turns)), encoding="utf-8")
     run_tool([compiler, *STRICT, *flags, *program.sources, "host.c", "-lm", "-o", "program"], folder)
     program.write_inputs(sequences, folder / "inputs.bin")
-    printed = run_tool(["./program"], folder)
+    printed = run_tool([*emulator, "./program"], folder)
     outputs = program.read_outputs(sequences, folder / "outputs.bin")
     if outputs is None:
         raise FirmwareError("The compiled step wrote another number of outputs than it was given blocks.")
