@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MODELS = ("keywords", "activity", "sysid", "digits", "fashion")
+GRAPHS = {"stream": "stream.device.onnx", "offline": "offline.device.onnx"}
+LIMIT = 1e-4
+"""Largest difference of a right answer."""
+
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """Return the table: one row for each model, its figures on a Cortex-M4 and on the host."""
@@ -26,11 +31,40 @@ def markdown(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def runtimes(table: Mapping[str, Mapping[str, float | str]]) -> str:
-    """Return the table of other runtimes: one row for each, the difference from onnxruntime for each model, or its last words."""
-    models = list(next(iter(table.values())))
-    lines = [f"| {' | '.join(('runtime', *models))} |", "| --- " * (len(models) + 1) + "|"]
-    for name, row in table.items():
-        cells = [value if isinstance(value, str) else f"{value:.0e}" for value in (row[model] for model in models)]
-        lines.append(f"| {' | '.join((name, *cells))} |")
+def runtimes(table: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> str:
+    """Return the table of other runtimes: graph by graph the difference from onnxruntime for each model, or that it refuses."""
+    lines = [f"| {' | '.join(('graph', 'runtime', *MODELS))} |", "| --- " * (len(MODELS) + 2) + "|"]
+    for graph, rows in table.items():
+        for name, row in sorted(rows.items(), key=lambda item: (not item[0].startswith("onnxruntime"), item[0])):
+            cells = (f"`{GRAPHS.get(graph, graph)}`", name, *(_verdict(row.get(model, "")) for model in MODELS))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _verdict(value: float | str) -> str:
+    if isinstance(value, str):
+        return "refused" if value else ""
+    return f"{value:.0e}" if value <= LIMIT else f"**wrong: {value:.2g}**"
+
+
+def processors(figures: Mapping[str, Any]) -> str:
+    """Return the table of other processors: differences of both graphs in onnxruntime, and of the C form."""
+    c = ("aarch64", "armv7", "riscv64")
+    lines = [f"| {' | '.join(('model', 'stream.onnx, aarch64', 'offline.onnx, aarch64', *(f'C, {name}' for name in c)))} |"]
+    lines.append("| --- " * 6 + "|")
+    for model, row in figures.items():
+        values = (row["onnxruntime"]["stream"], row["onnxruntime"]["offline"], *(row["c"][name] for name in c))
+        lines.append(f"| {' | '.join((model, *(f'{value:.0e}' for value in values)))} |")
+    return "\n".join(lines)
+
+
+def budgets(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the table of builds by the size of a device."""
+    lines = ["| model | asked for | published | orders |", "| --- " * 4 + "|"]
+    for model, rows in figures.items():
+        for asked, row in rows.items():
+            if "refused" in row:
+                lines.append(f"| {model} | `{asked}` | nothing: {row['refused']} | |")
+            else:
+                lines.append(f"| {model} | `{asked}` | {row['figure']:,.0f} | {', '.join(map(str, row['orders']))} |")
     return "\n".join(lines)

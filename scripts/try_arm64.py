@@ -1,7 +1,7 @@
 """Artifacts on other processors, emulated: onnxruntime's wheel on aarch64, the C form on aarch64, armv7 and riscv64.
 
     scripts/install_cross_tools.sh all
-    python scripts/try_arm64.py build/keywords build/sysid ... [--json docs/devices.json]
+    python scripts/try_arm64.py build/keywords build/sysid ... [--json docs/processors.json]
 
 Every stream runs the same held-out samples; differences are from onnxruntime on this machine, relative to the largest answer.
 The wheel needs a Python of aarch64: the script unpacks Debian's, without installing it, and the wheels of PyPI, into a folder
@@ -164,7 +164,7 @@ def main(directories: tuple[Path, ...], root: Path, version: str, target: Path |
         artifact = open_artifact(directory)
         wheel, c = on_wheel(artifact, root.resolve()), as_c(artifact)
         name = directory.resolve().name
-        figures.setdefault(name, {})["processors"] = {"onnxruntime": {"version": version, **wheel}, "c": c}
+        figures[name] = {"onnxruntime": {"version": version, **wheel}, "c": c}
         told = [f"{key} {value:.1g}" for key, value in (*wheel.items(), *((f"C on {key}", value) for key, value in c.items()))]
         click.echo(f"{name}: onnxruntime {version} on aarch64: {', '.join(told)}")
         worst = max(worst, *wheel.values(), *c.values())

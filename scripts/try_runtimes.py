@@ -3,15 +3,17 @@
     python scripts/try_runtimes.py device/keywords device/sysid ... [--answers answers] [--json docs/runtimes.json]
 
 Takes folders that `ssm2edge package --target onnx` made: a few hundred blocks of `stream.device.onnx`, and one sequence of
-`offline.device.onnx`; with `--builds build`, of `build/NAME/offline.onnx` too, whose length is free.  Needs numpy, onnxruntime
+`offline.device.onnx`; with `--builds build`, of `build/NAME/stream.onnx` and `offline.onnx` too.  Needs numpy, onnxruntime
 and click beside the runtimes themselves (openvino, tract, ncnn with pnnx, ai-edge-litert with onnx2tf, iree-base-compiler and
--runtime, apache-tvm, mnn, executorch with torch), which do not all fit into one environment: run it in each, and the rows of the
-file are merged.  `--answers` keeps those of the first run's onnxruntime for the others.  Every run is a process of its own: a
-runtime may end its process.  Exit code 1 if a runtime gives other answers without refusing.
+-runtime, apache-tvm, mnn), which do not all fit into one environment: run it in each, and what stands in the file stays.  npm's
+onnxruntime-node and -web stand below the folder NODE_MODULES.  `--answers` keeps those of the first run's onnxruntime for the
+others.  Every run is a process of its own: a runtime may end its process.  Exit code 1 if a runtime gives other answers without
+refusing.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import json
 import os
@@ -30,8 +32,10 @@ import onnxruntime
 
 BLOCKS = 300
 LIMIT = 1e-4
-STREAM, OFFLINE, RAW = "stream", "offline", "free"
-FILES = {STREAM: "stream.device.onnx", OFFLINE: "offline.device.onnx", RAW: "offline.onnx"}
+STREAM, OFFLINE, OWN_STREAM, OWN_OFFLINE = "stream", "offline", "stream.onnx", "offline.onnx"
+DEVICE = {STREAM: "stream.device.onnx", OFFLINE: "offline.device.onnx"}
+KINDS = (STREAM, OFFLINE, OWN_STREAM, OWN_OFFLINE)
+"""The two device graphs, and those that are made for onnxruntime, whose batch and length are free."""
 TIMEOUT = 600
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
@@ -72,18 +76,21 @@ class Graph:
         """Read the ports of a folder."""
         folder = folder.resolve()
         ports = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
-        if kind == STREAM:
-            states = [{**state, "name": state["input"]} for state in ports["states"]]
-            names = [port["name"] for port in ports["outputs"]] + [state["output"] for state in states]
-            return cls(folder / FILES[STREAM], [*ports["inputs"], *states], names, states)
-        whole = ports["offline"]
-        file = folder / FILES[OFFLINE] if builds is None or kind == OFFLINE else builds.resolve() / folder.name / FILES[RAW]
-        inputs = whole["inputs"]
-        if kind == RAW:
-            session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-            inputs = [{**port, "name": own.name} for port, own in zip(inputs, session.get_inputs(), strict=True)]
-            return cls(file, inputs, [own.name for own in session.get_outputs()], [])
-        return cls(file, inputs, [port["name"] for port in whole["outputs"]], [])
+        inputs, outputs, states = ports["offline"]["inputs"], ports["offline"]["outputs"], list[dict[str, Any]]()
+        if kind in (STREAM, OWN_STREAM):
+            inputs, outputs, states = ports["inputs"], ports["outputs"], ports["states"]
+        given = [*inputs, *({**state, "name": state["input"]} for state in states)]
+        found = [port["name"] for port in outputs] + [state["output"] for state in states]
+        if kind in DEVICE:
+            return cls(folder / DEVICE[kind], given, found, states)
+        assert builds is not None
+        file = builds.resolve() / folder.name / kind
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        own, results = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
+        names = dict(zip((port["name"] for port in given), own, strict=True)) | dict(zip(found, results, strict=True))
+        given = [{**port, "name": names[port["name"]]} for port in given]
+        states = [{**state, "input": names[state["input"]], "output": names[state["output"]]} for state in states]
+        return cls(file, given, results, states)
 
     @property
     def names(self) -> list[str]:
@@ -229,8 +236,43 @@ def tvm_step(graph: Graph) -> Step:
     return step
 
 
+def node_step(package: str) -> Callable[[Graph], Step]:
+    """Return what opens a graph in a package of npm, below the folder NODE_MODULES, in Node."""
+
+    def open_graph(graph: Graph) -> Step:
+        command = ["node", str(Path(__file__).with_name("run_blocks.mjs")), os.environ["NODE_MODULES"], package, str(graph.file)]
+        running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert running.stdin is not None
+        assert running.stdout is not None
+        given, answered = running.stdin, running.stdout
+
+        def step(feeds: Feeds) -> Feeds:
+            texts = {name: [value.shape, base64.b64encode(value.tobytes()).decode()] for name, value in feeds.items()}
+            given.write(json.dumps(texts) + "\n")
+            given.flush()
+            found = json.loads(answered.readline())
+            return {name: np.frombuffer(base64.b64decode(found[name]), np.float32) for name in graph.outputs}
+
+        return step
+
+    return open_graph
+
+
+def version_of(runtime: str) -> str | None:
+    """Return the version of a package of Python or npm; None if it is not installed."""
+    if runtime in NPM:
+        file = Path(os.environ.get("NODE_MODULES", "")) / runtime / "package.json"
+        return str(json.loads(file.read_text())["version"]) if file.exists() else None
+    try:
+        return importlib.metadata.version(runtime)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+NPM = ("onnxruntime-node", "onnxruntime-web")
 RUNTIMES: Mapping[str, Callable[[Graph], Step]] = {
     "onnxruntime": onnxruntime_step,
+    **{package: node_step(package) for package in NPM},
     "openvino": openvino_step,
     "tract": tract_step,
     "ncnn": ncnn_step,
@@ -293,14 +335,16 @@ def verdict(folder: Path, kind: str, runtime: str, more: list[str]) -> float | s
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--only", type=click.Choice(list(RUNTIMES)), help="Run this runtime in this process.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(FILES)), help="Graphs to try.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Graphs to try.")
+@click.option("--runtime", "chosen", multiple=True, type=click.Choice(list(RUNTIMES)), help="Runtimes to try.  [default: all]")
 @click.option("--builds", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the artifacts.")
 @click.option("--answers", "kept", type=click.Path(path_type=Path), help="Folder of the answers of the first onnxruntime.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="File to merge the verdicts into.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="File to add the verdicts to.")
 def main(
     folders: tuple[Path, ...],
     only: str | None,
     kinds: tuple[str, ...],
+    chosen: tuple[str, ...],
     builds: Path | None,
     kept: Path | None,
     target: Path | None,
@@ -311,18 +355,20 @@ def main(
     more = [*(["--builds", str(builds)] if builds else []), *(["--answers", str(kept)] if kept else [])]
     table = json.loads(target.read_text(encoding="utf-8")) if target is not None and target.exists() else {}
     wrong = False
-    for kind in kinds or [STREAM, OFFLINE, *([RAW] if builds else [])]:
-        for runtime in RUNTIMES:
-            try:
-                version = importlib.metadata.version(runtime)
-            except importlib.metadata.PackageNotFoundError:
+    for kind in kinds or KINDS[: 4 if builds else 2]:
+        for runtime in chosen or RUNTIMES:
+            version = version_of(runtime)
+            if version is None:
                 continue
-            row = {folder.resolve().name: verdict(folder, kind, runtime, more) for folder in folders}
-            table.setdefault(kind, {})[f"{runtime} {version}"] = row
+            row = table.setdefault(kind, {}).setdefault(f"{runtime} {version}", {})
+            for folder in folders:
+                name = folder.resolve().name
+                # Conversions take minutes: what stands in the file stays.
+                row[name] = row[name] if name in row else verdict(folder, kind, runtime, more)
+                if target is not None:
+                    target.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
             click.echo(f"{kind}, {runtime} {version}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
             wrong |= any(isinstance(value, float) and not value <= LIMIT for value in row.values())
-            if target is not None:
-                target.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     sys.exit(wrong)
 
 

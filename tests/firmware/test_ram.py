@@ -9,7 +9,7 @@ import pytest
 
 from ssm2edge.audio.log_mel import LogMel
 from ssm2edge.firmware.front_end import log_mel
-from ssm2edge.firmware.ram import STACK, ram_bytes
+from ssm2edge.firmware.ram import STACK, ram_bytes, struct_size
 from ssm2edge.firmware.sources import Names, write_header
 from tests.firmware.test_distributing import SIZES, joined_states
 from tests.streaming_graphs import needs_compiler, step_of
@@ -25,7 +25,9 @@ def test_a_compiler_makes_structs_of_the_same_size(sound: LogMel | None, tmp_pat
     header = write_header(step, names, (), None if sound is None else log_mel(sound, step, names))
     (tmp_path / "tiny.h").write_text(header)
     kind = "tiny_stream" if sound is None else "tiny_sound"
-    size = ram_bytes(step, sound) - STACK
+    size = struct_size(step, sound)
+    samples = 4 * FRAMES.mels if sound is None else 2 * sound.hop
+    assert ram_bytes(step, sound) == size + samples + 4 * sum(SIZES) + STACK
     program = f'#include "tiny.h"\nint main(void) {{ return sizeof({kind}) == {size} ? 0 : 1; }}\n'
     (tmp_path / "main.c").write_text(program)
     subprocess.run(["cc", "main.c", "-o", "main"], cwd=tmp_path, check=True)
