@@ -328,8 +328,9 @@ def verdict(folder: Path, kind: str, runtime: str, more: list[str]) -> float | s
         return float(told[1])
     if done.returncode < 0:
         return f"its process ends with signal {-done.returncode}"
-    last = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return last[-1].strip()[:160] if last else f"ended with {done.returncode}"
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or "exception" in line.lower()]
+    return (errors or lines or [f"ended with {done.returncode}"])[-1][:160]
 
 
 @click.command()

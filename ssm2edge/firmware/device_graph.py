@@ -59,6 +59,10 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
     for key, value in more.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = f"ssm2edge.{key}", json.dumps(value)
+    # onnxruntime writes all domains that it knows, among them later ones than older versions read.
+    kept_domains = [entry for entry in model.opset_import if entry.domain == ""]
+    del model.opset_import[:]
+    model.opset_import.extend(kept_domains)
     model.producer_name, model.producer_version = "ssm2edge", ""
     del graph.value_info[:]
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)

@@ -61,6 +61,7 @@ def test_pairs_are_exchanged_without_their_places_and_the_metadata_are_whole(tmp
     assert "Gather" not in {node.op_type for node in model.graph.node}
     assert {value.data_type for value in model.graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
     told = ports(model)
+    assert [entry.domain for entry in model.opset_import] == [""]
     assert told["classes"] == ["a", "b"]
     assert [state["input"] for state in told["states"]] == ["state_0", "state_1"]
     onnx.save(model, tmp_path / "device.onnx")
