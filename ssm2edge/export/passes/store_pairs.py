@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ssm2edge.export.passes.store_integers import SMALLEST, numbers_of, stored
 from ssm2edge.lowering.building import Builder
 
-FIRST, SECOND, PAIRED = ".first", ".second", ".paired"
-"""Endings of the names of what is stored, behind that of a."""
+POLES, PAIRED = ".poles", ".paired"
+"""Endings of the names of what is stored, behind that of a: two numbers for each two states, and which are pairs."""
 
 
 def store_pairs(graph: ir.Graph) -> None:
@@ -30,14 +30,13 @@ def store_pairs(graph: ir.Graph) -> None:
         assert real is not None
         assert imaginary is not None
         paired = imaginary[:, 1::2] != 0
-        name, shape = str(a.name), op.integers(*real.shape)
-        first = stored(graph, name + FIRST, np.ascontiguousarray(real[:, 0::2]))
-        second = stored(graph, name + SECOND, np.where(paired, imaginary[:, 1::2], real[:, 1::2]))
-        mark, zero = stored(graph, name + PAIRED, paired), op.numbers(0.0)
-        upper = op.Where(mark, second, zero)
-        for value, parts in ((a, (first, op.Where(mark, first, second))), (b, (op.Neg(upper), upper))):
-            last = op.integers(-1)
-            whole = op.Reshape(op.Concat(*(op.Unsqueeze(part, last) for part in parts), axis=-1), shape)
+        numbers = np.stack((real[:, 0::2], np.where(paired, imaginary[:, 1::2], real[:, 1::2])), axis=-1)
+        poles = stored(graph, f"{a.name}{POLES}", numbers)
+        mark = stored(graph, f"{a.name}{PAIRED}", paired[..., None])
+        signed = op.Mul(op.Gather(poles, op.integers(1, 1), axis=2), op.numbers(-1.0, 1.0))
+        both = op.Gather(poles, op.integers(0, 0), axis=2)
+        for value, made in ((a, op.Where(mark, both, poles)), (b, op.Where(mark, signed, op.numbers(0.0)))):
+            whole = op.Reshape(made, op.integers(*real.shape))
             kept = str(value.name)
             del graph.initializers[kept]
             value.name, whole.name = None, kept
