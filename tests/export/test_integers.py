@@ -21,6 +21,7 @@ from ssm2edge.stages.costs import stored_bytes
 from ssm2edge.systems.system import concatenate
 from ssm2edge.traced import InputAxes, TracedModel, trace
 from tests.random_banks import random_bank
+from tests.slow_cases import slow
 
 WIDTH = 24
 STORED = {4: TensorProto.UINT8, 8: TensorProto.INT8}
@@ -69,7 +70,7 @@ def answer_of(graph: onnx.ModelProto, *inputs: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, slow(8)])
 def test_an_integer_graph_computes_the_rounded_model(bits: int) -> None:
     model, x = rounded(Mixer(), bits), torch.randn(2, 9, 16)
     graph = export_offline(trace_of(model), integers=True)
@@ -82,14 +83,14 @@ def test_an_integer_graph_computes_the_rounded_model(bits: int) -> None:
     assert not left
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, slow(8)])
 def test_a_stream_of_integers_computes_the_rounded_model(bits: int) -> None:
     model, x = rounded(Mixer(), bits), torch.randn(2, 1, 16)
     graph, _ = export_stream(trace_of(model), 1, integers=True)
     np.testing.assert_allclose(answer_of(graph, x.numpy()), model(x).detach().numpy(), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, slow(8)])
 def test_the_runtime_expands_integers_when_it_loads_a_graph(tmp_path: Path, bits: int) -> None:
     model = rounded(Mixer(), bits)
     operators = []
@@ -125,7 +126,7 @@ def test_trained_weights_are_written_as_they_are() -> None:
     assert graphs[0] == graphs[1]
 
 
-@pytest.mark.parametrize("order", [4, 6])
+@pytest.mark.parametrize("order", [4, slow(6)])
 def test_poles_of_pairs_are_stored_once(order: int) -> None:
     """Some channels with conjugate pairs, some with real poles, some with both."""
     banks = [random_bank(4, order, seed=1, pairs=pairs) for pairs in (0, 1, order // 2)]
