@@ -22,6 +22,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from evoked_signals import evoke
 from numpy.typing import NDArray
 from reproduce_tables import MODELS, ROOT
 from synthetic_table import FILE, stored
@@ -47,6 +48,8 @@ from ssm2edge.verification.nrmse import normalised_error
 BEFORE = ("none", "samples")
 """Rivals of synthetic signals: no calibration, and the shipped calibration samples."""
 MIXTURE = "mixture"
+EVOKED = ("evoked", "half_evoked")
+"""The mixture, moved until the original recognises classes in it (``evoked_signals.py``): all of it, or every other sequence."""
 
 
 class Model:
@@ -89,6 +92,8 @@ class Model:
                 names = {"ensembles": [kind]} if kind in ENSEMBLES else {"kinds": [kind]} if kind in SYMBOLS else {}
                 drawn = draw(known, sequences(known, task.length), seed, **names)
                 samples = {name: value.astype(task.held_out[name].dtype) for name, value in drawn.items()}
+            if kind in EVOKED:
+                samples = self._evoked(samples, seed, 1 + EVOKED.index(kind))
             orders = {name: system.order for name, system in systems.items()}
             signals = signals_of(samples, task.samples.axes, task.length, task.systems, orders)
             way = "match" if steps else "spectrum"
@@ -106,6 +111,15 @@ class Model:
             "matched": error,
             "seconds": round(time.monotonic() - start, 1),
         }
+
+    def _evoked(self, samples: Mapping[str, NDArray[Any]], seed: int, every: int) -> Mapping[str, NDArray[Any]]:
+        task = self.task
+        some = {name: value[::every] for name, value in samples.items()}
+        moved = evoke(task.model, task.systems, some, task.samples.axes, task.metrics, seed)
+        whole = {name: value.copy() for name, value in samples.items()}
+        for name, value in whole.items():
+            value[::every] = moved[name]
+        return whole
 
     def judged(self) -> float:
         """The metric of the original."""
@@ -127,12 +141,15 @@ class Model:
 def kinds_of(model: str, asked: str) -> list[str]:
     """The kinds for a model: of signals, or of symbols."""
     own = SYMBOLS if model == "text" else ENSEMBLES
-    return [kind for kind in (asked.split(",") if asked else [*BEFORE, *own, MIXTURE]) if kind in (*BEFORE, *own, MIXTURE)]
+    kinds = [*BEFORE, *own, MIXTURE]
+    return [kind for kind in asked.split(",") if kind in (*kinds, *EVOKED)] if asked else kinds
 
 
 @click.command(help=__doc__)
 @click.option("--models", default=",".join(MODELS), show_default=True)
-@click.option("--kinds", default="", help="Of signals or symbols, mixture, none, samples; all unless given.")
+@click.option(
+    "--kinds", default="", help="Of signals or symbols, mixture, none, samples; all unless given. Also evoked, half_evoked."
+)
 @click.option("--divisors", default="8", show_default=True, help="Shares of the states kept.")
 @click.option("--seeds", default="0", show_default=True)
 @click.option("--steps", default=Matching.steps, show_default=True, help="Of match; 0 for spectrum.")

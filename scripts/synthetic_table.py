@@ -50,10 +50,11 @@ def mixtures(known: Mapping[str, Any]) -> str:
 
 MIXTURES = (
     "none", "ten", "ten_and_shifted", "saturated_rectified", "five", "five_and_tones", "four", "smooth_levels",
-    "smooth_levels_saturated", "samples",
+    "smooth_levels_saturated", "mixture", "evoked", "half_evoked", "samples",
 )  # fmt: skip
 WORDS = {
     "none": "nothing", "ten": "**all but `shifted`**", "ten_varied": "the same, with random gains and offsets",
+    "evoked": "the builds' mixture, moved until classes are recognised", "half_evoked": "the same, every other sequence",
     "ten_and_shifted": "all", "mixture": "the same, as builds do", "samples": "calibration samples",
     "saturated_rectified": "`saturated`, `rectified`", "smooth_levels": "`smooth`, `levels`",
     "smooth_levels_saturated": "`smooth`, `levels`, `saturated`", "four": "`coloured`, `smooth`, `levels`, `saturated`",
