@@ -95,7 +95,7 @@ def _moved(
                 chosen = [torch.randint(y.shape[-1], (len(y),), generator=generator) for y in logits]
             error = torch.stack([cross_entropy(y, wanted) for y, wanted in zip(logits, chosen, strict=True)]).sum()
             optimiser.zero_grad()
-            error.backward()
+            error.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             optimiser.step()
     return {**batch, **{name: signal.value().detach() for name, signal in signals.items()}}
 
@@ -119,4 +119,5 @@ class _Signal:
         spectrum = torch.fft.rfft(self.moves, dim=self._axis) * self._gains
         moved = self._start + torch.fft.irfft(spectrum, n=self._steps, dim=self._axis)
         moved = (moved - moved.mean()) * (self._start.std() / moved.std().clamp_min(LEAST))
-        return self._mean + self._deviation * moved
+        value: Tensor = self._mean + self._deviation * moved
+        return value
