@@ -90,7 +90,7 @@ def h2_error(system: System, other: System, horizon: int | None = None, energy: 
     if horizon is not None and system.M is None and other.M is None and system.batch_shape == other.batch_shape:
         lost = ~(4 * EPS * (size(system, horizon) + size(other, horizon)).square() < VAGUE * proper)
         if lost.any():
-            proper[lost] = response_energy(system[lost] - other[lost], horizon)
+            proper[lost] = response_energy(system[lost], horizon, other[lost])
     return (proper.clamp_min(0) + (system.D - other.D).square().sum((-2, -1))).sqrt()
 
 
@@ -107,11 +107,21 @@ def size(system: System, horizon: int) -> Tensor:
     return size
 
 
-def response_energy(system: System, horizon: int) -> Tensor:
-    """Return the energy of a batch of impulse responses after the feedthrough, ``(batch,)``."""
-    length = max(1, RESPONSES // ((horizon + 1) * system.order))
-    parts = [system[i : i + length] for i in range(0, system.batch_shape[0], length)]
-    return torch.cat([impulse_response(part, horizon + 1)[..., 1:].square().sum((-3, -2, -1)) for part in parts])
+def response_energy(system: System, horizon: int, other: System | None = None) -> Tensor:
+    """Return the energy of a batch of impulse responses after the feedthrough, ``(batch,)``, or of their difference from others.
+
+    Responses are subtracted, not systems: that of a system from itself is zero to the last bit.
+    """
+    order = system.order if other is None else max(system.order, other.order)
+    length = max(1, RESPONSES // ((horizon + 1) * order))
+
+    def energy_of(span: slice) -> Tensor:
+        response = impulse_response(system[span], horizon + 1)
+        if other is not None:
+            response = response - impulse_response(other[span], horizon + 1)
+        return response[..., 1:].square().sum((-3, -2, -1))
+
+    return torch.cat([energy_of(slice(i, i + length)) for i in range(0, system.batch_shape[0], length)])
 
 
 def hankel_singular_values(system: System, horizon: int | None = None) -> Tensor:
