@@ -85,7 +85,7 @@ def find_layers(
         known = ", ".join(library.name for library in libraries)
         raise LayerError(
             f"The model has no layer that ssm2edge knows (it knows: {known}); name what is linear and time-invariant with --lti, "
-            "or register its library."
+            "such as a module that convolves with a filter of its own making, or register its library."
         )
     return found
 
