@@ -128,12 +128,15 @@ class Origin:
         End of the reduction, for people: ``converged``, or ``60 converged, 4 repaired`` if channels differ.
     method
         Name of the reduction method.
+    weights
+        Digest of the original layer's parameters; empty for a layer that was measured on samples.
     """
 
     order_before: int
     h2_error: float
     outcome: str
     method: str
+    weights: str = ""
 
 
 Use = tuple[int, torch.dtype]

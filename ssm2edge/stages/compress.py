@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm2edge.artifact import WeightRecord
-from ssm2edge.cache import Store
+from ssm2edge.cache import Store, key_of
 from ssm2edge.calibration import Matched
 from ssm2edge.errors import UserError
-from ssm2edge.layers import blocks, describe_blocks
+from ssm2edge.layers import Block, FoundLayer, blocks, describe_blocks
 from ssm2edge.options import Options
 from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
@@ -63,7 +63,9 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     reductions, selection = reduce(task, options, store, progress)
     calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True)
     model = with_precision(task, options, calibrated)
-    describe_blocks(model, block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions))
+    origins = block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions)
+    origins = {name: dataclasses.replace(origin, weights=_digest(task, task.layers[name])) for name, origin in origins.items()}
+    describe_blocks(model, origins)
     return Compressed(model, reductions, calibrated.matched, selection, weight_records(model, options, calibrated.reasons))
 
 
@@ -106,13 +108,26 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
                 f"The compressed model's block for {_listed([name])} has {_described(system)}, but the original's layer has "
                 f"{_described(layer.system)}; give the original that it was compressed from."
             )
+        origin, digest = held[name].origin, _digest(task, layer)
+        if origin is not None and digest and origin.weights not in ("", digest):
+            raise UserError(
+                f"The compressed model's block for {_listed([name])} was made of other weights than the original's layer "
+                "has; give the original that it was compressed from."
+            )
         if layer.system.after_sample and not system.after_sample:
             layer = dataclasses.replace(layer, system=layer.system.paper_form())
-        origin = held[name].origin
         layers[name] = layer
         reductions[name] = summarise(layer.system, system, "none" if origin is None else origin.method, task.horizon)
     weights = weight_records(model, options, {})
     return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None, weights=weights)
+
+
+def _digest(task: Task, layer: FoundLayer) -> str:
+    """Return the digest of a layer's parameters; empty for a block, and for a layer that was measured on samples."""
+    module = task.model.get_submodule(layer.module)
+    if layer.realised is not None or isinstance(module, Block):
+        return ""
+    return key_of(*(part for name, value in module.named_parameters() for part in (name, value)))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -44,6 +44,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "an array": (lambda: SAMPLES, "The original is a ndarray"),
     "another layer": (lambda: Sequences(name="other"), "blocks for layer, but the original has the layers other"),
     "another width": (lambda: Sequences(8), "block for layer has 4 channels, but the original's layer has 8 channels"),
+    "other weights": (Sequences, "block for layer was made of other weights than the original's layer has; give the original"),
     "no layer": (Plain, "The original is not what was compressed"),
 }
 
