@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -69,3 +72,49 @@ def test_failures_come_back_from_a_cluster_of_its_own(tmp_path: Path) -> None:
     records = list(Dispatcher(Slots(2, 1), "dask", work=stub_cells.failing).run(cells(tmp_path, 5)))
     assert sorted(record.name for record in records if record.status == "failed") == ["cell-1", "cell-3"]
     assert len(records) == 5
+
+
+def test_a_scheduler_may_come_back(tmp_path: Path) -> None:
+    """Its workers end with it, and others come with the new one."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> None:
+        command = [sys.executable, "-m", *arguments, "--no-dashboard"]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+
+    def start_all() -> None:
+        start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port))
+        for _ in range(2):
+            start("distributed.cli.dask_worker", address, "--nthreads", "1", "--death-timeout", "60")
+
+    def replace() -> None:
+        file, limit = tmp_path / "runs", time.monotonic() + 120
+        while time.monotonic() < limit and (not file.exists() or len(file.read_text().splitlines()) < 5):
+            time.sleep(0.05)
+        started[0].kill()
+        started[0].wait()
+        start_all()
+
+    start_all()
+    chaos = Thread(target=replace)
+    chaos.start()
+    try:
+        records = list(Dispatcher(Slots(2, 1), "dask", address, work=stub_cells.lasting).run(cells(tmp_path, 16)))
+    finally:
+        chaos.join()
+        for process in started:
+            process.kill()
+            process.wait()
+    assert len(started) == 6
+    assert Counter(record.name for record in records) == {f"cell-{seed}": 1 for seed in range(16)}
+    assert {record.status for record in records} == {"done"}
+    # Only what ran when its workers ended ran again.
+    assert len(stub_cells.runs(tmp_path)) <= 16 + 2
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
