@@ -24,7 +24,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "onnx", "onnxruntime", "scipy", "rich")
 """Packages that ``import ssm2edge`` must leave alone."""
-BUILDING = (*HEAVY[:2], "onnx-ir", "onnxscript", "scipy", "safetensors")
+BUILDING = (*HEAVY[:2], "onnx-ir", "onnxscript", "scipy", "safetensors", "joblib")
 """Packages that the wheel must not require."""
 INPUTS = """
 import sys
