@@ -62,7 +62,7 @@ CASES = {
     ),
     "head: mean and deviation": Case(network(stacked, head=lambda: nn.Linear(2 * WIDTH, CLASSES)), streams=False),
     "head: running mean": Case(network(lambda m, z: m.head(z.cumsum(1) / torch.arange(1, z.shape[1] + 1)[:, None]), head=head)),
-    "head: first": Case(network(lambda m, z: m.head(z[:, 0]), head=head), streams=False),
+    "head: first": Case(network(lambda m, z: m.head(z[:, 0]), head=head)),
     "head: attention pooling": Case(network(attended, head=head, score=lambda: nn.Linear(WIDTH, 1)), streams=False),
     "head: causal attention": Case(network(causal_attention, query=linear, key=linear), streams=False),
     "head: squeeze and excite": Case(

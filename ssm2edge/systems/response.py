@@ -30,10 +30,10 @@ def impulse_response(system: System, length: int) -> Tensor:
     if length < 1:
         raise ValueError(f"an impulse response has at least one sample, not {length}.")
     system = system.paper_form()
+    powers = pole_sequences(system.poles, length - 1) if length > 1 else system.poles.new_zeros((*system.poles.shape, 0))
     if system.is_siso:
-        later = siso_taps(system.poles, system.residues, length - 1)[..., None, None, :]
+        later = (system.residues[..., None, :] @ powers).real[..., None, :, :]
     else:
-        powers = pole_sequences(system.poles, length - 1)
         later = torch.einsum("...pn,...nm,...nk->...pmk", system.C, system.B, powers).real
     return torch.cat((system.D[..., None], later), dim=-1)
 
