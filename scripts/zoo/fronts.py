@@ -162,8 +162,7 @@ CASES = {
             lambda m, x: m.bank(m.mix(x) + m.positions[:, : x.shape[1]]),
             mix=mix(FEATURES),
             positions=lambda: nn.Parameter(torch.randn(1, LENGTH, WIDTH)),
-        ),
-        streams=False,
+        )
     ),
     "front: sines of positions": Case(
         plain(

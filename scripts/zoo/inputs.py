@@ -160,7 +160,7 @@ CASES = {
     ),
     "input: 16-bit": Case(plain(scaled), lambda: whole_numbers(torch.int16)),
     "input: 8-bit": Case(plain(scaled), lambda: whole_numbers(torch.uint8)),
-    "input: lengths": Case(Lengths, lambda: {"x": signal(), "lengths": torch.tensor([32, 7, 9, 30, 32, 12])}, streams=False),
+    "input: lengths": Case(Lengths, lambda: {"x": signal(), "lengths": torch.tensor([32, 7, 9, 30, 32, 12])}),
     "input: mask": Case(Masked, lambda: {"x": signal(), "mask": signal(BATCH, LENGTH) > 0}),
     "input: mask left out": Case(Masked, lambda: {"x": signal()}),
     "input: two signals": Case(Two, lambda: (signal(), signal(BATCH, LENGTH, WIDTH))),

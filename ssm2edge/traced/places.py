@@ -46,7 +46,10 @@ class PlacesProgram:
             else:
                 args, kwargs = fx.map_arg((node.args, node.kwargs), lambda argument: values[argument])
                 if operator_name(node) == "arange" and self._traced.time_axes(node.meta["val"]):
-                    values[node] = places.to(node.meta["val"].dtype)
+                    # arange(end), arange(start, end), arange(start, end, step)
+                    first = args[0] if len(args) > 1 else 0
+                    step = args[2] if len(args) > 2 else 1
+                    values[node] = (first + step * places).to(node.meta["val"].dtype)
                 else:
                     values[node] = node.target(*args, **kwargs)
         value: Tensor = values[self._node]

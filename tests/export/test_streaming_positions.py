@@ -64,6 +64,8 @@ COMPUTED: dict[str, Callable[[Places, Tensor], Tensor]] = {
     "waves of the batch": lambda m, u: u.cumsum(1) * waves(u)[None],
     "one wave": lambda m, u: u + torch.sin(torch.arange(u.shape[1], dtype=torch.float32) / 7.0)[:, None],
     "a ramp, channels first": lambda m, u: (u.mT * torch.exp(-0.1 * steps(u))).mT,
+    "a running mean": lambda m, u: u.cumsum(1) / torch.arange(1, u.shape[1] + 1)[:, None],
+    "every other number": lambda m, u: u * torch.arange(3, 2 * u.shape[1] + 3, 2)[:, None],
     "a mean of weighted samples": lambda m, u: (u * (steps(u) % 5)[:, None]).mean(1),
 }
 

@@ -97,7 +97,7 @@ IDIOMS = {
     "a state": Idiom(models.WithState, {"signal": "signal"}, lambda m, x: {"output": m(x["signal"])[0]}),
     "bits": Idiom(models.Masked, {"mask": "bits", "signal": "signal"}, lambda m, x: {"output": m(**x)}),
     "lengths, mean": Idiom(
-        models.MeanOfLengths, {"signal": "signal", "lengths": "lengths"}, lambda m, x: {"output": m(**x)}, streams=False
+        models.MeanOfLengths, {"signal": "signal", "lengths": "lengths"}, lambda m, x: {"output": m(**x)}
     ),
     "lengths, last": Idiom(
         models.LastOfLengths, {"lengths": "lengths", "signal": "signal"}, lambda m, x: {"output": m(**x)}, streams=False
