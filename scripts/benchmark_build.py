@@ -2,9 +2,11 @@
 
     python scripts/benchmark_build.py --layers 6 --channels 512 --states 64 --length 4096
     python scripts/benchmark_build.py --growth --out docs/build.json
+    python scripts/benchmark_build.py --growth --only long --out docs/build.json
 
 Each build runs in a process of its own, so that its largest memory is known.  The model is the classifier of models/digits with
-random weights, spread as training spreads them.  `--growth` builds a small model, and four that are larger in one respect each.
+random weights, spread as training spreads them.  `--growth` builds a small model, four that are larger in one respect each, and
+two of long sequences.
 """
 
 from __future__ import annotations
@@ -57,6 +59,12 @@ GROWN = {
     "length": replace(SMALL, length=2048),
 }
 """Builds twice as large in one respect."""
+
+LONG = {
+    "matched": replace(SMALL, channels=32, length=16_000, calibration=30, held_out=4, steps=20),
+    "long": replace(SMALL, channels=32, length=100_000, calibration=5, held_out=2, steps=20),
+}
+"""Builds on long sequences."""
 
 
 def trained_like(size: Size) -> nn.Module:
@@ -136,22 +144,10 @@ def in_own_process(size: Size, threads: int) -> dict[str, Any]:
     return figures
 
 
-def growth_of(threads: int) -> dict[str, Any]:
-    """Build small models, and say how time and memory grow when one respect of the size is doubled."""
-    small = in_own_process(SMALL, threads)
-    rows: dict[str, Any] = {"small": small}
-    for respect, size in GROWN.items():
-        grown = rows[respect] = in_own_process(size, threads)
-        every = set(small["stages"]) & set(grown["stages"])
-        most = max(every, key=lambda name: grown["stages"][name]["seconds"] - small["stages"][name]["seconds"])
-        grown["time_ratio"] = grown["seconds"] / small["seconds"]
-        grown["memory_ratio"] = grown["peak_gib"] / small["peak_gib"]
-        grown["grows_most"] = most
-        click.echo(
-            f"  twice the {respect}: {grown['time_ratio']:.2f} times the time, {grown['memory_ratio']:.2f} times the memory; "
-            f"{most} grows most"
-        )
-    return rows
+def growth_of(threads: int, only: str) -> dict[str, Any]:
+    """Build models of several sizes, or one of them."""
+    sizes = {"small": SMALL, **GROWN, **LONG}
+    return {name: in_own_process(size, threads) for name, size in sizes.items() if only in ("", name)}
 
 
 @click.command(help=__doc__)
@@ -164,15 +160,16 @@ def growth_of(threads: int) -> dict[str, Any]:
 @click.option("--order", default=Size.order, show_default=True)
 @click.option("--steps", default=Size.steps, show_default=True, help="Steps of matching.")
 @click.option("--calibrate", default=Size.calibrate, show_default=True)
-@click.option("--growth", is_flag=True, help="Build small models, and say how time and memory grow.")
+@click.option("--growth", is_flag=True, help="Build models of several sizes.")
+@click.option("--only", default="", help="Name of one of these sizes.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--child", default=None, hidden=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file for the figures.")
-def main(growth: bool, threads: int, child: str | None, out: Path | None, **size: Any) -> None:
+def main(growth: bool, only: str, threads: int, child: str | None, out: Path | None, **size: Any) -> None:
     if child is not None:
         print(json.dumps(measured(Size(**json.loads(child)))))
         return
-    figures = growth_of(threads) if growth else {"build": in_own_process(Size(**size), threads)}
+    figures = growth_of(threads, only) if growth else {"build": in_own_process(Size(**size), threads)}
     if out is not None:
         known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
         out.write_text(json.dumps(known | figures, indent=2) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import builds_table
 import calibration_table
 import click
 import compare_reductions
@@ -70,6 +71,7 @@ TABLES = (
     Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),
     Table("docs/method.md", "mixtures", lambda: synthetic_table.mixtures(synthetic_table.stored())),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
+    Table("docs/speed.md", "builds", lambda: builds_table.markdown(figures(ROOT / "docs" / "build.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),
     Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),
     Table("docs/devices.md", "web", lambda: web_table.markdown(figures(ROOT / "docs" / "web.json"))),
