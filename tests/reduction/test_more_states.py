@@ -71,6 +71,8 @@ BANKS: dict[str, tuple[Callable[[], tuple[System, Responses]], tuple[int, ...]]]
     "LegS, few states": (lambda: legs(16, (0.01,)), (1, 2, 3, 4)),
     "LegS": (lambda: legs(16, (0.01, 0.05, 0.3)), (1, 2, 3, 6, 9, 10, 13, 14, 15, 16)),
     "LegS of 64 states": (lambda: legs(64, (0.005, 0.1)), (8, 16, 24, 32, 40, 47, 48, 56, 63, 64)),
+    "LegS of 128 states": (lambda: legs(128, (0.01,)), (16, 64, 96, 128)),
+    "LegS of 256 states": (lambda: legs(256, (0.01,)), (32, 256)),
 }
 
 
@@ -112,12 +114,13 @@ def test_more_states_never_do_worse_and_balanced_truncation_never_does_better(na
 
 
 @pytest.mark.slow
-def test_more_shared_poles_never_do_worse() -> None:
-    own, response = legs(24, (0.02, 0.02, 0.02))
+@pytest.mark.parametrize(("states", "step", "orders"), [(24, 0.02, (13, 16, 17, 20, 23, 24)), (64, 0.01, (16, 48, 64))])
+def test_more_shared_poles_never_do_worse(states: int, step: float, orders: tuple[int, ...]) -> None:
+    own, response = legs(states, (step,) * 3)
     tie = Tie(own.poles[:1], torch.zeros(3, dtype=torch.int64), torch.ones(3, dtype=torch.float64))
     bank = System(*own.arrays(), tie=tie)
     best = np.inf
-    for order in (13, 16, 17, 20, 23, 24):
+    for order in orders:
         reduced = reduce_tied(bank, order, "gradient", TAPS).system
         reached = float(np.linalg.norm(missed(reduced, response) * np.linalg.norm(response, axis=-1)))
         assert reached <= 1.01 * best + 1e-5 * np.linalg.norm(response), order
