@@ -76,6 +76,7 @@ TABLES = (
     Table("docs/devices.md", "devices", lambda: devices_table.markdown(figures(ROOT / "docs" / "devices.json"))),
     Table("docs/devices.md", "web", lambda: web_table.markdown(figures(ROOT / "docs" / "web.json"))),
     Table("docs/devices.md", "runtimes", lambda: devices_table.runtimes(figures(ROOT / "docs" / "runtimes.json"))),
+    Table("docs/devices.md", "budgets", lambda: devices_table.budgets(figures(ROOT / "docs" / "budgets.json"))),
     Table("docs/devices.md", "processors", lambda: devices_table.processors(figures(ROOT / "docs" / "processors.json"))),
 )
 """Every table that this script writes."""
