@@ -38,6 +38,8 @@ from ssm2edge.signals.draw import draw
 from ssm2edge.systems.system import System
 
 RESULTS = MODEL_DIRECTORY / "results" / "accuracies.json"
+MORE = RESULTS.with_name("accuracies-4000.json")
+"""Of the most important cells on four times as many reviews."""
 REDUCTIONS = ("balanced", "last", "aire", "gradient")
 WITHOUT_DATA = " without data"
 CALIBRATED = ("spectrum", "match", "match" + WITHOUT_DATA)
@@ -124,8 +126,8 @@ def write(out: Path, figures: dict[str, Any]) -> None:
     unfinished.replace(out)
 
 
-def markdown(figures: dict[str, Any]) -> str:
-    """Return the table."""
+def markdown(figures: dict[str, Any], others: bool = True) -> str:
+    """Return the table, with the published figures of others beside it unless they are not wanted."""
     orders = sorted({int(key.rpartition(" ")[2]) for key in figures["cells"]}, reverse=True)
     said = (
         f"Accuracy of the original on the same {figures['reviews']:,} test reviews: {figures['original']:.4f}. In brackets: "
@@ -139,7 +141,7 @@ def markdown(figures: dict[str, Any]) -> str:
         cells = [figures["cells"].get(f"{way} {order}") for order in orders]
         if any(cells):
             lines.append(f"| `{way}` | " + " | ".join(_points(cell, figures["original"]) for cell in cells) + " |")
-    return "\n".join([*lines, "", said, "", *_published()]) + "\n"
+    return "\n".join([*lines, "", said, *(["", *_published()] if others else [])]) + "\n"
 
 
 def _points(cell: dict[str, float] | None, original: float) -> str:
