@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -43,7 +44,8 @@ def package(directory: Path, target: str, out: Path, name: str | None, length: i
     if target == "web":
         found = import_firmware().package_web(open_artifact(directory), out, name, force)
         engine = "onnxruntime-web, which you bring" if found.wasm is None else f"{found.wasm / 1e3:.0f} KB of WebAssembly"
-        click.echo(f"{out}: a module for browsers and Node, with {engine}; for its page: python3 -m http.server -d {out}")
+        served = f"python3 -m http.server -d {shlex.quote(str(out))}"
+        click.echo(f"{out}: a module for browsers and Node, with {engine}; for its page: {served}")
         return
     firmware = import_firmware().package(open_artifact(directory), out, name, force)
     click.echo(f"{out}: {firmware.names.model}.h and {firmware.names.model}.c; `make check` there compiles and tests them.")

@@ -63,7 +63,7 @@ def package_web(artifact: Artifact, out: str | os.PathLike[str], name: str | Non
     size = None if wasm is None else len(wasm)
     more: dict[str, str | bytes] = {page: template(page, FOLDER) for page in PAGE}
     more["example.json"] = json.dumps(shown) + "\n"
-    more["README.md"] = _readme(artifact, model, size)
+    more["README.md"] = _readme(artifact, model, size, list(shown["inputs"]) if shown else [])
     publish(Path(out), {**files, **more}, force)
     return WebPackage(size)
 
@@ -103,9 +103,10 @@ def _npm(name: str) -> dict[str, Any]:
     }
 
 
-def _readme(artifact: Artifact, name: str, wasm: int | None) -> str:
+def _readme(artifact: Artifact, name: str, wasm: int | None, inputs: list[str]) -> str:
     streams = wasm is not None
     front_end = (artifact.manifest.task or {}).get("front_end")
+    use = (SOUND.replace("@rate@", str(front_end["sample_rate"])) if front_end else STREAM) if streams else MODEL
     return filled(
         "README.md",
         FOLDER,
@@ -114,7 +115,8 @@ def _readme(artifact: Artifact, name: str, wasm: int | None) -> str:
         version=artifact.manifest.tool.get("ssm2edge", ""),
         sha256=artifact.manifest.files["stream.onnx" if streams else OFFLINE].sha256,
         engine=WASM.replace("@name@", name).replace("@size@", f"{(wasm or 0) / 1e3:.0f}") if streams else ONNX_ALONE,
-        use=(SOUND.replace("@rate@", str(front_end["sample_rate"])) if front_end else STREAM) if streams else MODEL,
+        use=use.replace("@samples@", "samples" if len(inputs) < 2 else f"{{ {', '.join(inputs)} }}"),
+        imports="Listener, Model, Resampler, Stream" if front_end and streams else "Model, Stream",
     )
 
 
@@ -124,6 +126,6 @@ SOUND = """const listener = await Listener.open();
 for (const word of await listener.push(samples)) console.log(word.word, word.probability, word.start, word.end);
 // samples: a Float32Array from -1 to 1, @rate@ a second, of any length; `new Resampler(48000, @rate@)` makes them of others"""
 STREAM = """const stream = await Stream.open();
-const answers = stream.push(samples); // any number of samples, in a row; answers by the name of the output"""
+const answers = stream.push(@samples@); // any number of samples, in a row; answers by the name of the output"""
 MODEL = """const model = await Model.open({ onnxruntime });
-const answers = await model.run(samples); // a whole sequence; answers by the name of the output"""
+const answers = await model.run(@samples@); // a whole sequence; answers by the name of the output"""

@@ -21,6 +21,7 @@ from ssm2edge.firmware.sources import Names
 from ssm2edge.firmware.step import make_step
 from ssm2edge.firmware.web_description import describe_stream
 from ssm2edge.firmware.web_module import compiled
+from ssm2edge.firmware.web_package import package_web
 from ssm2edge.runtime import Stream
 from tests import several_inputs
 from tests.command_line import call
@@ -256,6 +257,13 @@ def test_the_lines_of_a_folders_page_run(keywords_web: Path) -> None:
     resampler = re.findall(r"`(new Resampler\(.*?\))`", lines)
     assert len(resampler) == 1
     assert node(keywords_web, f"{samples}{lines}\nconsole.log(JSON.stringify({resampler[0]}.push(samples).length));") > 6000
+
+
+def test_the_page_of_a_model_without_sound_imports_only_what_it_uses(artifact: Path, tmp_path: Path) -> None:
+    package_web(open_artifact(artifact), tmp_path / "web")
+    page = (tmp_path / "web" / "README.md").read_text()
+    assert "import { Model, Stream } from" in page
+    assert "stream.push(samples)" in page
 
 
 def test_the_word_recogniser_is_small(keywords_web: Path) -> None:

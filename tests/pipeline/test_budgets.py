@@ -55,7 +55,7 @@ def test_the_largest_that_fits_is_kept(judged: Judged, states: int) -> None:
 
 def test_bytes_are_read_with_their_units() -> None:
     assert [bytes_of(text) for text in (None, 7, "7", "96k", "2M")] == [None, 7, 7, 96 * 1024, 2 * 1024**2]
-    for wrong in ("", "k", "1.5M", "-3", "3G"):
+    for wrong in ("", "k", "1.5M", "-3", "3T"):
         with pytest.raises(UserError, match="such as 98304 or 96k"):
             bytes_of(wrong)
 
