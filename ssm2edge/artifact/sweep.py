@@ -168,11 +168,11 @@ class SweepRecord:
     tool
         Versions.
     sources
-        The models as the user gave them.
+        The models as the user gave them, and those of the cells of earlier sweeps.
     axes
-        Options that were given, with all their values.
+        Options that were given last, with all their values.
     cells
-        In the order in which they were asked for.
+        In the order in which they were asked for; those that earlier sweeps into the directory finished follow.
     chosen
         What was picked last; left out otherwise.
     schema

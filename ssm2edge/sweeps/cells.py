@@ -15,7 +15,7 @@ from ssm2edge.artifact.sweep import CellRecord, read_cell
 from ssm2edge.cache import key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.loading import Source, open_source
-from ssm2edge.options import options_from
+from ssm2edge.options import Options, options_from
 from ssm2edge.stages.resolve import check
 from ssm2edge.sweeps.grid import distinct
 
@@ -139,6 +139,17 @@ class Cells:
         """
         cells = [self.cell(place, given) for given in combined for place in range(len(self._sources))]
         return list({cell.key: cell for cell in cells}.values())
+
+    def current(self, record: CellRecord) -> bool:
+        """Return whether a record is of the content that its model has now; of other models it counts as it is."""
+        if record.model not in self.names:
+            return True
+        try:
+            options = Options(**record.options)
+        except TypeError:
+            return False
+        values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
+        return record.key in {key_of(key, tool(), values) for key in self.keys}
 
 
 def source_key(source: Source) -> str:

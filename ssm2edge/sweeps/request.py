@@ -14,6 +14,7 @@ from ssm2edge.errors import UserError
 from ssm2edge.options import bytes_of
 from ssm2edge.sweeps.cells import Cell, Cells
 from ssm2edge.sweeps.dispatching import Dispatcher
+from ssm2edge.sweeps.earlier import Earlier
 from ssm2edge.sweeps.engines import slots_of
 from ssm2edge.sweeps.grid import axes_of, combinations
 from ssm2edge.sweeps.plan import SECTIONS
@@ -65,10 +66,20 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
     counting = Counting(len(grid) if count is None else count * len(sources), slots.jobs)
     dispatcher = Dispatcher(slots, asked.get("engine", "processes"), scheduler, bytes_of(asked.get("memory")), work)
     wanted: dict[str, Cell] = {}
+    earlier = Earlier(out, makes)
 
     def written() -> SweepRecord:
-        records = tuple(known.get(cell.key) or cell.record("open") for cell in wanted.values())
-        return write_sweep(out, SweepRecord(versions(), tuple(sources), {name: list(axes[name]) for name in axes}, records))
+        own = tuple(known.get(cell.key) or cell.record("open") for cell in wanted.values())
+        files = {cell.record_file for cell in wanted.values()}
+        others = earlier.found(files)
+        while True:
+            named = tuple(dict.fromkeys((*sources, *(record.source for record in others))))
+            record = SweepRecord(versions(), named, {name: list(axes[name]) for name in axes}, (*own, *others))
+            write_sweep(out, record)
+            # Another sweep may have ended a cell and written meanwhile: whoever writes last has all.
+            before, others = others, earlier.found(files)
+            if others == before:
+                return record
 
     last = time.monotonic()
     try:

@@ -39,7 +39,7 @@ class Sweep(Shown):
 
     @property
     def cells(self) -> tuple[CellRecord, ...]:
-        """All cells, in the order in which they were asked for."""
+        """All cells, in the order in which they were asked for; those that earlier sweeps finished follow."""
         return self.record.cells
 
     @property
@@ -99,7 +99,7 @@ class Sweep(Shown):
         """
         limits = Limits(max_drop, max_bytes, max_ram, confidence, seed)
         choice = pick(self.directory, self.record, Path(out), limits, model, force)
-        write_sweep(self.directory, replace(self.record, chosen=choice))
+        write_sweep(self.directory, replace(read_sweep(self.directory), chosen=choice))
         return open_directory(out)
 
     def show(self, console: Any) -> None:
