@@ -53,7 +53,7 @@ def staging(directory: str | os.PathLike[str], force: bool = False) -> Iterator[
     folder: Path | None = None
     lock: int | None = None
     try:
-        _remove_leftovers(place)
+        remove_leftovers(place)
         folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.staging-", dir=place.parent))
         folder.chmod(0o777 & ~_umask())
         lock = _lock(folder)
@@ -190,7 +190,8 @@ def _clean(folder: Path | None, made: list[Path]) -> None:
             path.rmdir()
 
 
-def _remove_leftovers(place: Path) -> None:
+def remove_leftovers(place: Path) -> None:
+    """Remove the temporary directories of builds of a place whose processes have died."""
     if fcntl is None:
         return
     for path in place.parent.glob(f".{place.name}.*-*"):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ssm2edge.cli.interrupts import interrupted_once
 from ssm2edge.cli.output import print_json
 from ssm2edge.errors import Error, UserError
 
@@ -32,7 +33,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn faults into exit codes."""
         try:
-            return super().invoke(ctx)
+            with interrupted_once():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             more = GOES_ON.get(ctx.invoked_subcommand or "", "")
             _tell(ctx, f"interrupted; nothing unfinished was left behind{more}.", INTERRUPTED)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 
+from ssm2edge.artifact.staging import remove_leftovers
 from ssm2edge.artifact.sweep import CellRecord
 from ssm2edge.errors import Error, UserError
 from ssm2edge.sweeps.cells import Cell
@@ -91,6 +92,13 @@ class Dispatcher:
                         "and start the sweep again: it goes on from the finished cells."
                     ) from fault
                 time.sleep(PAUSE)
+
+    def clean(self, cells: Iterable[Cell]) -> None:
+        """Remove what workers of this sweep left of cells when they were ended with it; workers elsewhere clean up themselves."""
+        for cell in cells if self._scheduler is None else ():
+            if deaths(cell, self._sweep):
+                cell.running_file.unlink(missing_ok=True)
+                remove_leftovers(cell.place)
 
     def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Iterator[CellRecord]:
         jobs = 1 if alone else as_many_as_fit(self._slots.jobs, self._peak, self._allowed)

@@ -96,6 +96,7 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
                     last = time.monotonic()
     except BaseException:
         # What has been found is worth a look, whatever ends a sweep.
+        dispatcher.clean(wanted.values())
         written()
         raise
     return Sweep(out, written())

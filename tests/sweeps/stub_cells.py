@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ssm2edge.artifact import staging
 from ssm2edge.artifact.sweep import CellFigures
 from ssm2edge.errors import UserError
 from ssm2edge.sweeps.cells import Cell
@@ -103,3 +104,15 @@ def threaded(cell: Cell, threads: int) -> CellFigures:
     """Write the threads that this process may have."""
     (cell.out / f"threads-{cell.name}").write_text(f"{threads} {os.environ.get('OMP_NUM_THREADS')}")
     return publish(cell)
+
+
+def unfinished(cell: Cell, threads: int) -> CellFigures:
+    """Be in the middle of a build until somebody ends it, and clean up slowly."""
+    with staging(cell.place) as folder:
+        (folder / "offline.onnx").write_bytes(b"half")
+        note(cell)
+        try:
+            time.sleep(60)
+        finally:
+            time.sleep(1)
+    return FIGURES

@@ -1,0 +1,101 @@
+"""Ctrl-C, once and again: the sweep ends with what it says, and leaves nothing unfinished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ssm2edge.artifact.sweep import CellFigures, read_sweep
+from ssm2edge.cli.interrupts import interrupted_once
+from ssm2edge.sweeps import request
+from ssm2edge.sweeps.cells import Cell
+from tests.command_line import call
+from tests.model_directories import model_directory
+
+COMMAND = """
+from ssm2edge.cli import main
+from ssm2edge.sweeps import request
+from tests.sweeps import stub_cells
+request.run.__defaults__ = (stub_cells.unfinished,)
+main()
+"""
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def _handled() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_ctrl_c_does_not_end_the_cleaning_up() -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            interrupt()
+        finally:
+            interrupt()
+            cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt), interrupted_once():
+        work()
+    interrupt()
+    assert cleaned == [True]
+
+
+def test_commands_that_end_leave_ctrl_c_as_it_was() -> None:
+    with interrupted_once():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupted_once():
+        interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_interrupted_sweep_removes_what_its_workers_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(cell: Cell, threads: int) -> CellFigures:
+        """End as a worker that is killed in the middle of a build."""
+        (cell.place.parent / f".{cell.name}.staging-x").mkdir()
+        for _ in range(3):
+            interrupt()
+        raise AssertionError("The first one ends it.")
+
+    monkeypatch.setattr(request.run, "__defaults__", (killed,))
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    result = call("sweep", source, "--out", out, "--order", 2, "--engine", "here")
+    assert result.exit_code == 130
+    assert "nothing unfinished was left behind" in result.stderr
+    assert not list(out.glob("cells/*/.*"))
+    assert [cell.status for cell in read_sweep(out).cells] == ["open"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_three_times_leaves_with_130_and_nothing_unfinished(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    command = [sys.executable, "-c", COMMAND, "sweep", source, "--out", out, "--order", "2", "--seeds", "4", "--jobs", "2"]
+    child = subprocess.Popen(list(map(str, command)), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (out / "runs").exists() or len((out / "runs").read_text().splitlines()) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    for _ in range(3):
+        os.killpg(child.pid, signal.SIGINT)
+        time.sleep(0.2)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
+    assert "Traceback" not in said
+    assert not list(out.glob("cells/*/.*"))
