@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm2edge.artifact.errors import ArtifactError
-from ssm2edge.artifact.typed import parse, plain, typed
+from ssm2edge.artifact.typed import AGAIN, parse, plain, typed
 
 SWEEP_NAME = "sweep.json"
 SWEEP_SCHEMA = 1
@@ -240,9 +240,16 @@ def read_sweep(directory: Path) -> SweepRecord:
             content = stream.read(LARGEST + 1)
     except OSError as fault:
         raise ArtifactError(f"{path} cannot be read ({fault.strerror}): give the directory of a sweep.") from fault
-    value = parse(content[:LARGEST], str(path))
+    try:
+        return _sweep(content[:LARGEST], path)
+    except ArtifactError as fault:
+        raise ArtifactError(str(fault).replace(AGAIN, "run the sweep again")) from fault
+
+
+def _sweep(content: bytes, path: Path) -> SweepRecord:
+    value = parse(content, str(path))
     if not isinstance(value, dict) or value.get("schema") != SWEEP_SCHEMA or isinstance(value["schema"], bool):
-        raise ArtifactError(f"{path} is not of schema {SWEEP_SCHEMA}, which this version of ssm2edge reads: sweep again.")
+        raise ArtifactError(f"{path} is not of schema {SWEEP_SCHEMA}, which this version of ssm2edge reads: {AGAIN}.")
     record = typed(SweepRecord, value, SWEEP_NAME)
     assert isinstance(record, SweepRecord)
     return record

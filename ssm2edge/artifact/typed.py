@@ -16,6 +16,9 @@ from typing import Any
 
 from ssm2edge.artifact.errors import ArtifactError
 
+AGAIN = "build the artifact again"
+"""The mend of a record that does not fit, in all sentences."""
+
 
 def parse(text: str | bytes, name: str) -> Any:
     """Return the JSON of a file.
@@ -28,7 +31,7 @@ def parse(text: str | bytes, name: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as fault:
-        raise ArtifactError(f"{name} is not readable JSON ({str(fault)[:100]}): build the artifact again.") from fault
+        raise ArtifactError(f"{name} is not readable JSON ({str(fault)[:100]}): {AGAIN}.") from fault
 
 
 def plain(value: Any) -> Any:
@@ -69,7 +72,7 @@ def typed(kind: Any, value: Any, where: str) -> Any:
         return _record(kind, _expect(dict, value, where), where)
     if kind is float:
         if type(value) not in (int, float) or not math.isfinite(value):
-            raise ArtifactError(f"{where} should be a finite number, but is {str(value)[:40]!r}: build the artifact again.")
+            raise ArtifactError(f"{where} should be a finite number, but is {str(value)[:40]!r}: {AGAIN}.")
         return float(value)
     return _expect(kind, value, where)
 
@@ -79,9 +82,9 @@ def _record(kind: Any, value: dict[str, Any], where: str) -> Any:
     needed = {entry.name for entry in dataclasses.fields(kind) if not is_optional(entry)}
     unknown, missing = sorted(set(value) - set(hints)), sorted(needed - set(value))
     if unknown:
-        raise ArtifactError(f"{where} has the unknown key {unknown[0][:40]!r}: build the artifact again with this version.")
+        raise ArtifactError(f"{where} has the unknown key {unknown[0][:40]!r}: {AGAIN} with this version.")
     if missing:
-        raise ArtifactError(f"{where} lacks the key {missing[0]!r}: build the artifact again with this version.")
+        raise ArtifactError(f"{where} lacks the key {missing[0]!r}: {AGAIN} with this version.")
     return kind(**{name: typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items() if name in value})
 
 
@@ -93,7 +96,7 @@ def is_optional(entry: dataclasses.Field[Any]) -> bool:
 def _expect(kind: type, value: Any, where: str) -> Any:
     # bool is a subclass of int, and true is not a count.
     if type(value) is not kind:
-        raise ArtifactError(f"{where} should be {kind.__name__}, but is {type(value).__name__}: build the artifact again.")
+        raise ArtifactError(f"{where} should be {kind.__name__}, but is {type(value).__name__}: {AGAIN}.")
     return value
 
 

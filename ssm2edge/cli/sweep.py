@@ -25,15 +25,19 @@ def values_of(name: str, text: str | None) -> list[Any] | None:
     """Read the values of an option, separated by commas; None where it is not given."""
     if text is None:
         return None
+    from ssm2edge.sweeps.grid import PLURALS
+
     kinds = TABLE[name].kinds
-    return [_value(name, word.strip(), kinds) for word in text.split(",") if word.strip()]
+    flag = f"--{next((plural for plural, option in PLURALS.items() if option == name), name).replace('_', '-')}"
+    return [_value(flag, word.strip(), kinds) for word in text.split(",") if word.strip()]
 
 
-def _value(name: str, word: str, kinds: tuple[type, ...]) -> Any:
+def _value(flag: str, word: str, kinds: tuple[type, ...]) -> Any:
     for kind in (kind for kind in (int, float, str) if kind in kinds):
         with contextlib.suppress(ValueError):
             return kind(word)
-    raise click.BadParameter(f"{word!r} is no value of it.", param_hint=f"--{name.replace('_', '-')}")
+    noun = "number" if float in kinds else "whole number"
+    raise click.BadParameter(f"{word!r} is no {noun}; give numbers separated by commas, such as {flag} 8,4.")
 
 
 def axis_option(name: str) -> Callable[[Command], Command]:
@@ -57,6 +61,21 @@ def axis_option(name: str) -> Callable[[Command], Command]:
     )
 
 
+class OfParent(click.Context):
+    """A context that shows itself as its parent."""
+
+    @property
+    def command_path(self) -> str:
+        """The words that call the command, of which its own name is none."""
+        return super().command_path.rstrip()
+
+
+class Itself(click.Command):
+    """The command of a group that is called by the group's name."""
+
+    context_class = OfParent
+
+
 class WithPick(click.Group):
     """A command whose first argument may name another one; anything else goes to the sweep itself."""
 
@@ -78,7 +97,7 @@ def sweep() -> None:
     """Build every combination of options of some models, and draw them."""
 
 
-@sweep.command(name=ITSELF)
+@sweep.command(name=ITSELF, cls=Itself)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(path_type=Path), help="Directory of the sweep.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds from 0 on, in place of --seed 0,1,...")

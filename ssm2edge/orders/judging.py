@@ -133,8 +133,17 @@ def error_shown(original: Answers, answers: Answers, confidence: float) -> Evide
     return relative_error(before, after, confidence)
 
 
-def check_judgeable(labels: Answers, original: Answers, points: float, confidence: float) -> None:
+def check_judgeable(labels: Answers, original: Answers, points: float, confidence: float, instead: str = "--max-error") -> None:
     """Refuse labels that judge no answer of the original, and samples too few to show that it loses nothing against itself.
+
+    Parameters
+    ----------
+    labels, original
+        Of the samples that choose.
+    points, confidence
+        Largest drop, and the confidence with which it is shown.
+    instead
+        Limits that need no labels, as sentences name them.
 
     Raises
     ------
@@ -142,14 +151,14 @@ def check_judgeable(labels: Answers, original: Answers, points: float, confidenc
         If there are no labels, they do not fit the model's outputs, or they are too few; the sentence says how many would do.
     """
     if not labels:
-        raise UserError("A largest drop needs labels of the held-out samples; add them, or ask for --max-error.")
+        raise UserError(f"A largest drop needs labels of the held-out samples; add them, or ask for {instead}.")
     for name, truth in labels.items():
         if truth.dtype.kind == "f" and truth.shape == original[name].shape:
             continue
         if original[name].shape[:-1] != truth.shape:
             raise UserError(
                 "A largest drop needs a model that scores the classes of its labels, or true outputs as labels; ask for "
-                "--max-error."
+                f"{instead}."
             )
         needed, count = fewest_samples(points, confidence), len(truth)
         if needed is None:

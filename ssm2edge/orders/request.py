@@ -58,6 +58,8 @@ class Request:
                 "How small the model should become must be said in one way: an order, a share to keep, or a largest error, "
                 f"drop, number of bytes, RAM or latency; given are {', '.join(given) or 'none'}."
             )
+        if self.order is not None and self.order < 1:
+            raise UserError(f"An order of {self.order} keeps no state; give one of at least 1.")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise UserError(f"A share of {self.keep:g} of the states cannot be kept; give one above 0 and at most 1.")
         for name, value in (("error", self.max_error), ("drop", self.max_drop)):

@@ -46,12 +46,16 @@ def hankel_nuclear_norm(model: nn.Module, horizon: int | None = None) -> Tensor:
     LayerError
         If there are no layers, or one is read without derivatives.
     UserError
-        If a layer is not stable on the infinite horizon.
+        If the horizon is no number of taps, or a layer is not stable on the infinite horizon.
 
     Examples
     --------
     >>> loss = loss + 1e-2 * hankel_nuclear_norm(model)  # doctest: +SKIP
     """
+    if horizon is not None and (type(horizon) is not int or horizon < 1):
+        raise UserError(
+            f"A horizon of {horizon!r} is no number of taps; give a whole one of at least 1, or None for the infinite horizon."
+        )
     alike: dict[tuple[int, int, int, bool], list[System]] = {}
     for name, system in differentiable_systems(model).items():
         if horizon is None and not float(system.poles.detach().abs().max()) < 1:

@@ -127,7 +127,7 @@ class Candidate:
         labels, original = (
             {name: values[name][choosing] for name in reference.labels} for values in (reference.labels, reference.original)
         )
-        check_judgeable(labels, original, limit, confidence)
+        check_judgeable(labels, original, limit, confidence, "--max-bytes or --max-ram")
 
 
 @dataclass(frozen=True)

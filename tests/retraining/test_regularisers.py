@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,12 @@ def test_a_finite_horizon_takes_unstable_layers_and_the_infinite_one_names_them(
     with pytest.raises(UserError, match=r"layers\.1\.lru is not stable"):
         hankel_nuclear_norm(model)
     assert torch.isfinite(hankel_nuclear_norm(model, horizon=20))
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, "inf", True])
+def test_a_horizon_that_is_no_number_of_taps_is_refused(horizon: Any) -> None:
+    with pytest.raises(UserError, match="no number of taps"):
+        hankel_nuclear_norm(stacked(1), horizon)
 
 
 def test_layers_without_derivatives_are_named() -> None:

@@ -94,7 +94,8 @@ def test_a_file_that_means_nothing_is_refused(tmp_path: Path, text: str, word: s
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["--order", "x"], "--order"), (["--method", "none"], "none"), (["--seed", "-1"], "seed"), ([], "--out"),
+    [(["--order", "x"], "--order"), (["--orders", "4,x"], "such as --orders 8,4"), (["--orders", "4,0"], "order of 0"),
+     (["--method", "none"], "none"), (["--seed", "-1"], "seed"), ([], "--out"),
      (["--out", "made", "--engine", "processes", "--scheduler", "here"], "scheduler")],
 )  # fmt: skip
 def test_nothing_is_built_of_a_request_at_fault(
@@ -107,3 +108,10 @@ def test_nothing_is_built_of_a_request_at_fault(
     assert result.exit_code == 2
     assert word in result.stderr
     assert not list(tmp_path.glob("made/cells/*"))
+
+
+def test_the_use_of_the_command_is_said_in_plain_words() -> None:
+    for arguments in (["--help"], ["model", "--orders", "4,x"]):
+        said = call("sweep", *arguments).output
+        assert "Usage: main sweep [OPTIONS] SOURCE...\n" in said
+        assert "main sweep  " not in said

@@ -182,3 +182,17 @@ def test_the_command_says_what_was_picked(swept: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Picked order-6-gradient-float32" in result.stdout
     assert call("sweep", "pick", tmp_path / "none", "--max-drop", 1, "--out", tmp_path / "b").exit_code == 2
+
+
+def test_without_labels_limits_that_need_none_are_named(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = dataclasses.replace(Candidate(*_first(swept)).artifact.reference, labels={})
+    monkeypatch.setattr("ssm2edge.artifact.Artifact.reference", property(lambda _: reference))
+    result = call("sweep", "pick", swept, "--max-drop", 1, "--out", tmp_path / "chosen")
+    assert result.exit_code == 2
+    assert "--max-bytes or --max-ram" in result.stderr
+    assert "--max-error" not in result.stderr
+
+
+def _first(swept: Path) -> tuple[CellRecord, Any, Path, int]:
+    (found, *_) = of_model(swept, read_sweep(swept), None, 0)
+    return found.record, found.figures, found.place, found.seed

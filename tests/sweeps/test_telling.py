@@ -79,3 +79,12 @@ def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     state = counting.ended(first.record("done"))
     assert (state.done, state.failed, state.running, state.of, state.left) == (3, 0, 1, 10, 8.0 * 7)
     assert counting.ended(second.record("failed")).failed == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 1}', '{"schema": 0}'])
+def test_a_damaged_sweep_is_mended_by_running_it_again(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    result = call("sweep", "pick", tmp_path, "--max-bytes", 1, "--out", tmp_path / "chosen")
+    assert result.exit_code == 2
+    assert "run the sweep again" in result.stderr
+    assert "artifact" not in result.stderr
