@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssm2edge.artifact.records import LayerRecord
+from ssm2edge.artifact.records import LayerRecord, WeightRecord
 
 LARGEST_FIT = 1e-2
 """Relative error of a realisation from which on a layer is shown in red."""
+
+
+POOR_REDUCTION, DEVIATION = 0.5, 0.1
+"""Relative h2 error of a layer, and relative difference of the outputs, from which on both are said in red."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,38 @@ def unstable(name: str, radius: float, horizon: int | None) -> Note | None:
         f"{name or '(the model)'} is not stable (a pole of modulus {radius:.6g}): a stable layer imitates it on "
         f"{'the' if horizon is None else f'{horizon:,}'} samples, and differs beyond."
     )
+
+
+def poor_reduction(layers: Sequence[LayerRecord], deviation: float) -> Note | None:
+    """Return the note on the layer that answers least like its original; None where the outputs show nothing of it.
+
+    Calibration may leave a layer far off for white input, whose directions its own inputs hardly have: the outputs decide.
+
+    Parameters
+    ----------
+    layers
+        All reduced layers.
+    deviation
+        Largest difference of the outputs from the original's, relative to the largest output.
+    """
+    worst = max(layers, key=lambda layer: layer.h2_error_relative, default=None)
+    if worst is None or worst.h2_error_relative < POOR_REDUCTION or deviation <= DEVIATION:
+        return None
+    zeros = ", further than a layer of zeros" if worst.h2_error_relative >= 1 else ""
+    return Note(
+        f"LARGE ERROR: {worst.name or '(the model)'} is {worst.h2_error_relative:.2g} of its h2 norm off{zeros}, and the outputs "
+        f"differ by up to {deviation:.2g} of the largest. Keep more states (--keep, --order).",
+        bad=True,
+    )
+
+
+def nothing_rounded(precision: str, weights: Sequence[WeightRecord]) -> Note | None:
+    """Return the note on a precision of integers at which no weight became one; None where some did, and for float32."""
+    if precision == "float32" or any(weight.bits < 16 for weight in weights):
+        return None
+    reasons = list(dict.fromkeys(weight.reason for weight in weights)) or ["there is no matrix outside of the layers"]
+    more = ", and others" if len(reasons) > 1 else ""
+    return Note(f"--precision {precision} rounded no weight to integers: {reasons[0]}{more}.")
 
 
 def notes(layer: LayerRecord) -> list[Note]:

@@ -426,7 +426,8 @@ class Manifest:
     lengths
         ``shortest`` and ``longest``: samples of the sequences that the graphs take; left out where there is no longest one.
     weights
-        Weights outside of the layers that are stored as integers; left out without.
+        Weights outside of the layers that are stored as integers; where none became integers, those that are too small for it.
+        Left out without.
     seal
         SHA-256 of the canonical form (sorted keys, no spaces) of all other entries: a changed figure is noticed.
     """

@@ -43,7 +43,7 @@ def build(ctx: click.Context, /, source: str, verbose: bool, as_json: bool, **gi
         click.echo(f"ssm2edge: {failure.commanded}", err=True)
         ctx.exit(1)
     if built.decided is not None:
-        click.echo(f"{built.decided}  --order, --keep, --max-error, --max-drop, --calibrate and --block say otherwise.", err=True)
+        click.echo(built.decided, err=True)
     if as_json:
         from ssm2edge.artifact.loss import losses
         from ssm2edge.artifact.manifest import to_json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssm2edge.loading.arguments import Arguments, Signature
-from ssm2edge.loading.baking import copied
+from ssm2edge.loading.baking import baked, copied
 from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
 from ssm2edge.loading.model import UserModel, load_model, load_user_model, ready
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "UserModel",
     "arrays_in_memory",
+    "baked",
     "copied",
     "held_out",
     "known_of_shapes",

@@ -231,6 +231,10 @@ def _mend(model: nn.Module, inputs: Mapping[str, Any], complaint: str) -> str:
     # Modules in memory are taken in float32: a cast for a part in another precision fits no more.
     if re.search(r"dtype|Input type", complaint) and all("float" in str(x.dtype) for x in inputs.values()):
         return "weights, samples and graphs are float32: take casts to another precision out of its forward"
+    if re.search("embedding|one_hot", complaint) and all("float" in str(x.dtype) for x in inputs.values()):
+        name, x = next(iter(inputs.items()))
+        shape = f"{'' if len(inputs) == 1 else f'{name}='}{x.shape[1] if x.ndim > 1 else 1}:tokens"
+        return f"it looks up tokens: give samples of integers, or the shape --shape {shape}"
     return "give samples of the shape and type it was trained on"
 
 

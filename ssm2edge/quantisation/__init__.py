@@ -9,9 +9,11 @@ from ssm2edge.quantisation.halves import halve
 from ssm2edge.quantisation.rounding import Rounded, round_weight, round_weights, small_parameters
 from ssm2edge.quantisation.steps import Steps, steps_of
 from ssm2edge.quantisation.systems import allowed_error, round_block
-from ssm2edge.quantisation.weights import Weight, weights_of
+from ssm2edge.quantisation.weights import FEWEST, NARROWEST, Weight, small_weights_of, weights_of
 
 __all__ = [
+    "FEWEST",
+    "NARROWEST",
     "PRECISIONS",
     "Inputs",
     "Rounded",
@@ -27,6 +29,7 @@ __all__ = [
     "round_weight",
     "round_weights",
     "small_parameters",
+    "small_weights_of",
     "steps_of",
     "weights_of",
 ]

@@ -85,6 +85,19 @@ class Weight:
 
 def weights_of(network: nn.Module) -> dict[str, Weight]:
     """Return the weights of a network that are rounded, by name; one that several modules share counts at the first."""
+    return {name: weight for name, weight in _matrices(network).items() if not _is_small(weight.parameter)}
+
+
+def small_weights_of(network: nn.Module) -> dict[str, Weight]:
+    """Return the weights of modules of the same kinds that are too small to be rounded to integers, by name."""
+    return {name: weight for name, weight in _matrices(network).items() if _is_small(weight.parameter)}
+
+
+def _is_small(parameter: Tensor) -> bool:
+    return parameter.numel() < FEWEST or parameter[0].numel() < NARROWEST
+
+
+def _matrices(network: nn.Module) -> dict[str, Weight]:
     found: dict[str, Weight] = {}
     seen: set[int] = set()
     for path, module in network.named_modules():
@@ -94,7 +107,7 @@ def weights_of(network: nn.Module) -> dict[str, Weight]:
         if parameter is None or id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        if parameter.ndim >= 2 and parameter.numel() >= FEWEST and parameter[0].numel() >= NARROWEST:
+        if parameter.ndim >= 2:
             name = f"{path}.weight" if path else "weight"
             found[name] = Weight(name, module)
     return found

@@ -70,7 +70,10 @@ def check_exportable(task: Task, options: Options) -> tuple[Options, str | None]
     if options.block is not None:
         return options, reason
     if frame > 1:
-        block = f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in it meet."
+        block = (
+            f"No block was given: the stream runs in blocks of {frame} samples, at which the rates of time in it meet; "
+            "--block says otherwise."
+        )
         reason = f"{reason} {block}" if reason else block
     return dataclasses.replace(options, block=frame), reason
 

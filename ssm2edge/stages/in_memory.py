@@ -10,7 +10,7 @@ from torch import nn
 
 from ssm2edge.cache import Store
 from ssm2edge.layers import put
-from ssm2edge.loading import Signature, UserModel, arrays_in_memory, copied, ready, source_in_memory
+from ssm2edge.loading import Signature, UserModel, arrays_in_memory, baked, copied, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress
@@ -99,8 +99,17 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
         found = compress(task, options, store, progress)
     result = transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
     if is_rounded(options):
-        _take_parameters(result, found.model)
+        _take_parameters(_baked_in_its_mode(result), found.model)
     return result
+
+
+def _baked_in_its_mode(model: nn.Module) -> nn.Module:
+    """Replace parametrized tensors of a module by their values, in place: only those can be rounded."""
+    training = {module: module.training for module in model.modules()}
+    baked(model.eval())
+    for module, mode in training.items():
+        module.training = mode
+    return model
 
 
 def _take_parameters(model: nn.Module, rounded: nn.Module) -> None:

@@ -9,10 +9,24 @@ from torch import nn
 
 from ssm2edge.artifact import WeightRecord
 from ssm2edge.calibration import Calibrated
+from ssm2edge.export.passes.store_integers import SMALLEST
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
-from ssm2edge.quantisation import allowed_error, bits_of, grid_of, halve, round_block, round_weights, small_parameters, weights_of
+from ssm2edge.quantisation import (
+    FEWEST,
+    NARROWEST,
+    allowed_error,
+    bits_of,
+    grid_of,
+    halve,
+    round_block,
+    round_weights,
+    small_parameters,
+    small_weights_of,
+    weights_of,
+)
+from ssm2edge.quantisation.grid import fits_half
 
 
 def is_rounded(options: Options) -> bool:
@@ -45,7 +59,10 @@ def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.M
 
 
 def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str]) -> tuple[WeightRecord, ...]:
-    """Describe the weights of a rounded model by name, also those that stayed as they were for a reason."""
+    """Describe the weights of a rounded model by name, also those that stayed as they were for a reason.
+
+    Where none became integers, those that are too small for it are described, too.
+    """
     if not is_rounded(options):
         return ()
     records = []
@@ -53,6 +70,12 @@ def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str
         matrix = weight.matrix().float().numpy()
         bits = next((bits for bits in (4, 8) if grid_of(matrix, bits) is not None), 32)
         records.append(WeightRecord(name, bits, matrix.size, reasons.get(name, f"--precision {options.precision}")))
+    if any(record.bits < 16 for record in records):
+        return tuple(records)
+    small = f"fewer than {FEWEST} numbers, or than {NARROWEST} in a row"
+    for name, weight in small_weights_of(model).items():
+        matrix = weight.matrix().float().numpy()
+        records.append(WeightRecord(name, 16 if matrix.size >= SMALLEST and fits_half(matrix) else 32, matrix.size, small))
     return tuple(records)
 
 

@@ -160,5 +160,6 @@ def _sized(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     states = sum(width * system.order for width, system in zip(widths, task.systems.values(), strict=True))
     # Every channel keeps at least one state.
     keep = max(keep, sum(widths) / states)
-    sentence = f"No size was given: {keep:g} of the states are kept, for {reason}."
+    mend = "--order, --keep, --max-error, --max-drop and --calibrate say otherwise"
+    sentence = f"No size was given: {keep:g} of the states are kept, for {reason}; {mend}."
     return task, dataclasses.replace(options, keep=keep, calibrate=calibrate), sentence

@@ -16,15 +16,16 @@ from rich.text import Text
 
 from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic
 from ssm2edge.artifact.loss import losses
-from ssm2edge.artifact.notes import Note, notes, poor_fit, unstable
+from ssm2edge.artifact.notes import Note, notes, nothing_rounded, poor_fit, poor_reduction, unstable
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
 
 WIDTH = 160
-LISTED = 1 << 9
-"""Bytes of a kind of numbers from which on the closing lines name it."""
 """Columns of a table that goes to a file or a log."""
+
+LISTED = 1 << 9
+"""Bytes of a kind of numbers from which on the closing lines name it, or any number where no kind has so many."""
 
 
 class Layer(Protocol):
@@ -136,8 +137,11 @@ def show_built(
 
 
 def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: float) -> list[Text]:
-    """Return at most six lines; a large loss comes last, in red, in place of the green one."""
-    parameters, found = manifest.parameters, losses(manifest)
+    """Return at most six lines, and one on a precision that rounds nothing.
+
+    A large loss comes last, in red, in place of the green one; without labels, a large error of a layer that the outputs show.
+    """
+    parameters = manifest.parameters
     judged = [(*check.name.partition("."), check.detail) for check in verdict.checks]
     details = [f"{head}{': ' if head else ''}{detail}" for kind, _, head, detail in judged if kind in ("accuracy", "nrmse")]
     graphs = ", ".join(f"{name} {_size(record.bytes)}" for name, record in manifest.files.items() if name.endswith(".onnx"))
@@ -159,12 +163,27 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         lines.append(Text(", ".join((f"Latency of one sequence: {time_text(latency.artifact)}", *relative))))
     kind, on = manifest.options.get("calibrate"), calibrated_on(manifest)
     lines.append(Text(f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"))
-    worst = max((loss for loss in found if loss.large), key=lambda loss: loss.amount, default=None)
-    style = "bold green" if worst is None else "default"
+    unrounded = nothing_rounded(str(manifest.options.get("precision", "float32")), manifest.weights)
+    if unrounded is not None:
+        lines.append(_noted(unrounded))
+    bad = _bad_news(manifest, verdict)
+    style = "default" if bad else "bold green"
     lines.append(
         Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}", style)
     )
-    return lines if worst is None else [*lines, Text(worst.sentence, "bold red")]
+    return [*lines, *bad]
+
+
+def _bad_news(manifest: Manifest, verdict: Verdict) -> list[Text]:
+    """Return at most one line, on what no user would want without knowing."""
+    found = losses(manifest)
+    worst = max((loss for loss in found if loss.large), key=lambda loss: loss.amount, default=None)
+    if worst is not None:
+        return [Text(worst.sentence, "bold red")]
+    deviation = next((check.figure for check in verdict.checks if check.name == "offline.error"), None)
+    # Labels judge better than any distance.
+    note = None if found or deviation is None else poor_reduction(manifest.layers, deviation)
+    return [] if note is None else [_noted(note)]
 
 
 def _deviation(verdict: Verdict) -> str:
@@ -284,7 +303,8 @@ def _stored(manifest: Manifest) -> str:
     cost = min(manifest.costs.values(), key=lambda cost: cost.stored, default=None)
     if cost is None or not manifest.weights:
         return ""
-    kinds = ", ".join(f"{kind} {_size(count)}" for kind, count in cost.weights.items() if count >= LISTED)
+    listed = {kind: count for kind, count in cost.weights.items() if count >= LISTED} or cost.weights
+    kinds = ", ".join(f"{kind} {_size(count)}" for kind, count in listed.items())
     return f" (weights {_size(cost.stored)}: {kinds})"
 
 
@@ -405,7 +425,7 @@ def _interval(ratio: Ratio) -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size / 1024:,.0f} KB"
+    return f"{size:,} bytes" if size < 1024 else f"{size / 1024:,.0f} KB"
 
 
 def time_text(seconds: float) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from ssm2edge.artifact import Accuracy, load_figures, open_artifact
+from ssm2edge import api
+from ssm2edge.artifact import Accuracy, GraphCost, WeightRecord, load_figures, open_artifact
 from ssm2edge.artifact.figures import NAME
 from ssm2edge.artifact.loss import Loss, losses
 from ssm2edge.errors import UserError
@@ -108,6 +110,87 @@ def test_the_closing_lines_say_everything_that_a_user_decides_by(tiny_build: Bui
     ):
         assert word in text
     assert latency.cached is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "deviation", "accuracy", "red"),
+    [
+        (1.21, 0.39, None, True),
+        (0.6, 0.2, None, True),
+        (0.4, 0.2, None, False),
+        # Calibrated layers may be anything where their inputs do not reach.
+        (85.0, 0.01, None, False),
+        (1.73, 0.2, Accuracy(0.978, 0.9775, 2000), False),
+    ],
+)
+def test_a_layer_that_answers_unlike_its_original_is_said_last_and_in_red(
+    tiny_build: Built, error: float, deviation: float, accuracy: Accuracy | None, red: bool
+) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    layers = (dataclasses.replace(manifest.layers[0], h2_error_relative=error), *manifest.layers[1:])
+    manifest = dataclasses.replace(manifest, layers=layers, accuracy=accuracy)
+    verdict = Verdict((Check("offline.error", deviation, None, True, ""),), accuracy)
+    lines = closing(tiny_build.out, manifest, verdict, 1.0)
+    assert len(lines) <= 6
+    assert str(lines[-1].style) == ("bold red" if red else "bold green")
+    assert [str(line.style) for line in lines].count("bold green") == (not red)
+    assert (f"{layers[0].name} is {error:.2g} of its h2 norm off" in lines[-1].plain) == red
+    assert ("a layer of zeros" in lines[-1].plain) == (red and error >= 1)
+
+
+def test_a_precision_that_rounds_nothing_is_said(tiny_build: Built) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    small = WeightRecord("mix.weight", 32, 16, "fewer than 64 numbers, or than 4 in a row")
+    large = WeightRecord("head.weight", 8, 64, "--precision int8")
+    options = {**manifest.options, "precision": "int8"}
+    said = {}
+    for weights in ((small,), (small, large), ()):
+        found = dataclasses.replace(manifest, options=options, weights=weights)
+        said[weights] = "\n".join(line.plain for line in closing(tiny_build.out, found, Verdict((), None), 1.0))
+    assert "--precision int8 rounded no weight to integers: fewer than 64 numbers, or than 4 in a row." in said[small,]
+    assert "rounded no weight to integers: there is no matrix outside of the layers." in said[()]
+    assert "rounded no weight" not in said[small, large]
+    plain = closing(tiny_build.out, manifest, Verdict((), None), 1.0)
+    assert not any("rounded no weight" in line.plain for line in plain)
+
+
+def test_the_difference_from_the_original_is_a_sentence_with_both_figures(tiny_build: Built) -> None:
+    parity = open_artifact(tiny_build.out).manifest.parity
+    assert parity is not None
+    (check,) = [check for check in parity["checks"] if check["name"] == "offline.error"]
+    assert check["detail"].startswith(
+        f"outputs against the original model's: largest difference {check['figure']:.3g}, root mean square "
+    )
+
+
+def test_only_decisions_of_the_build_are_followed_by_the_options_that_change_them(
+    tiny_build: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sentence = "Layer a goes on otherwise than its system after 64 samples; give longer samples for more."
+    built = SimpleNamespace(
+        decided=sentence, manifest=open_artifact(tiny_build.out).manifest, directory=tiny_build.out, seconds=1.0
+    )
+    monkeypatch.setattr(api, "build", lambda source, **given: built)
+    done = call("build", tiny_build.source, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0
+    assert [line for line in done.stderr.splitlines() if line.strip()] == [sentence]
+    decided = resolve(load(open_source(str(tiny_build.source))), Options(calibrate="none"))[2]
+    assert decided is not None
+    assert decided.startswith("No size was given")
+    assert decided.endswith("--order, --keep, --max-error, --max-drop and --calibrate say otherwise.")
+
+
+def test_the_size_line_names_numbers_of_every_size(tiny_build: Built) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    weights = (WeightRecord("mix.weight", 32, 16, "small"),)
+    for kinds, bracket in (
+        ({"float32": 500, "float16": 400}, "(weights 900 bytes: float32 500 bytes, float16 400 bytes)"),
+        ({"float32": 500, "int8": 600}, "(weights 1 KB: int8 600 bytes)"),
+        ({"float32": 20, "int8": 4096}, "(weights 4 KB: int8 4 KB)"),
+    ):
+        costs = {"offline": GraphCost(1, 1, kinds)}
+        found = dataclasses.replace(manifest, weights=weights, costs=costs)
+        assert bracket in closing(tiny_build.out, found, Verdict((), None), 1.0)[1].plain
 
 
 def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:

@@ -19,8 +19,9 @@ from models.digits import model as digits
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options, check_options
-from ssm2edge.quantisation import weights_of
+from ssm2edge.quantisation import halve, round_weights, weights_of
 from ssm2edge.quantisation.grid import grid_of
+from ssm2edge.stages.quantise import weight_records
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory
 
@@ -111,6 +112,19 @@ def test_blocks_are_matched_with_rounded_weights_around_them() -> None:
         for precision in ("float32", "int4")
     ]
     assert any(not torch.equal(block.system().C, found[1][name].system().C) for name, block in found[0].items())
+
+
+def test_weights_that_are_too_small_for_integers_are_recorded_where_none_became_any() -> None:
+    small, large = nn.Linear(8, 4), nn.Linear(16, 16)
+    options = Options(order=2, precision="int8")
+    (record,) = weight_records(nn.Sequential(small), options, {})
+    assert (record.name, record.bits, record.numbers) == ("0.weight", 32, 32)
+    assert record.reason == "fewer than 64 numbers, or than 4 in a row"
+    halve(small.parameters())
+    assert [record.bits for record in weight_records(nn.Sequential(small), options, {})] == [16]
+    round_weights(weights_of(large), {"weight": 8}, {})
+    assert [record.name for record in weight_records(nn.Sequential(small, large), options, {})] == ["1.weight"]
+    assert not weight_records(nn.Sequential(small), Options(order=2), {})
 
 
 def test_a_bound_that_does_not_cover_rounding_is_refused() -> None:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import ssm2edge
 from models.digits.model import S4D
 from ssm2edge.artifact import open_artifact
+from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
+from ssm2edge.original.calling import answer_of
 from ssm2edge.tables.artifact import closing
 from tests.command_line import call
 from tests.model_directories import model_directory
@@ -134,3 +136,17 @@ def test_shapes_that_cannot_be_used_leave_one_sentence(tmp_path: Path, arguments
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "mend"),
+    [(nn.Embedding(20, 4), ("tokens",), "--shape 64:tokens"), (Reader(), ("text", "mask"), "--shape text=64:tokens")],
+)
+def test_numbers_for_a_model_of_tokens_are_refused_with_the_shape_of_tokens(
+    model: nn.Module, names: tuple[str, ...], mend: str
+) -> None:
+    inputs = {name: torch.randn(1, 64, 2) for name in names}
+    with pytest.raises(UserError, match=f"it looks up tokens: give samples of integers, or the shape {mend}"):
+        answer_of(model, list(inputs.values()), {}, inputs)
+    with pytest.raises(UserError, match="give samples of the shape and type it was trained on"):
+        answer_of(nn.Linear(3, 1), list(inputs.values())[:1], {}, inputs)

@@ -14,6 +14,8 @@ from torch.nn.utils import parametrizations, parametrize
 import ssm2edge
 from models.digits.model import S4D
 from ssm2edge.layers import S5, find_layers
+from ssm2edge.quantisation import weights_of
+from ssm2edge.quantisation.grid import grid_of
 from tests.slow_cases import slow
 
 
@@ -77,6 +79,30 @@ def test_parametrizations_are_read_as_their_values(make: Any, samples: Tensor, t
     small = ssm2edge.compress(net, samples, order=2, method="balanced")
     outside = {name for name, _ in net.named_parameters() if not name.startswith("layers.")}
     assert outside == {name for name, _ in small.named_parameters() if not name.startswith("layers.")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normed", [parametrizations.weight_norm, nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize(("precision", "bits", "largest"), [("int8", 8, 0.02), ("int4", 4, 0.2)])
+def test_parametrized_weights_are_rounded_as_their_values(
+    normed: Any, precision: str, bits: int, largest: float, samples: Tensor
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 16), normed(nn.Linear(16, 16)), S5(16, 4), nn.Tanh())
+    net(samples)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    small = ssm2edge.compress(net, samples, keep=1.0, precision=precision, calibrate="none")
+    assert small.training
+    assert small[1].training
+    (weight,) = weights_of(small).values()
+    assert weight.name == "1.weight"
+    assert grid_of(weight.matrix().float().numpy(), bits) is not None
+    after = net.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    with torch.no_grad():
+        found, original = small.eval()(samples), net.eval()(samples)
+    assert (found - original).norm() <= largest * original.norm()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssm2edge.quantisation import bytes_by_precision, halve, inputs_of, round_weights, steps_of, weights_of
+from ssm2edge.quantisation import bytes_by_precision, halve, inputs_of, round_weights, small_weights_of, steps_of, weights_of
 from ssm2edge.quantisation.compensated import compensated
 from ssm2edge.quantisation.grid import grid_of
 
@@ -76,6 +76,7 @@ def test_weights_of_known_modules_are_rounded_once() -> None:
     })  # fmt: skip
     network["tied"].weight = network["table"].weight
     assert list(weights_of(network)) == ["first.weight", "conv.weight", "table.weight"]
+    assert list(small_weights_of(network)) == ["thin.weight", "few.weight"]
 
 
 def test_pointwise_convolutions_and_products_see_the_same_inputs() -> None:
