@@ -22,6 +22,7 @@ FORMATS, VERIFICATION = ((ROOT / "docs" / name).read_text(encoding="utf-8") for 
 ABSENT_HERE = {
     "offline.allowed_error",
     "budget.bytes",
+    "budget.ram",
     "budget.latency",
     "nrmse",
     "live.original",
