@@ -363,7 +363,7 @@ class Alone(Net):
         (Net, {"time_axis": "1"}, "time axis is '1'"),
         (Net, {"classes": "abc"}, "list of their names"),
         (Net, {"classes": ["a", "b"]}, "names of 2 classes, but the model scores 3"),
-        (Net, {"order": -1}, "from 1 to 12, not -1"),
+        (Net, {"order": -1}, "order of -1 keeps no state"),
         (Net, {"order": "8"}, "order is '8'; it must be int"),
         (Net, {"order": 2.5}, "order is 2.5; it must be int"),
         (Net, {"order": True}, "order is True; it must be int"),
