@@ -8,10 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import hypothesis
 import pytest
 
 from tests.command_line import call
 from tests.model_directories import Built, model_directory
+
+# A deadline is an assertion on time, which a loaded machine breaks.
+hypothesis.settings.register_profile("any load", deadline=None)
+hypothesis.settings.load_profile("any load")
 
 
 def pytest_collection_finish() -> None:
