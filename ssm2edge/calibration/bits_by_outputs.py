@@ -82,20 +82,18 @@ def shared_out(costs: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int
     def cost(name: str, count: int | None) -> float:
         return 0.0 if count is None else costs[name][count]
 
-    def following(count: int | None) -> int | None:
-        return LEVELS[1] if count == LEVELS[0] else None
+    def gain(name: str, count: int | None) -> float:
+        now = bits[name]
+        assert now is not None
+        return (cost(name, now) - cost(name, count)) / (((count or 32) - now) * sizes[name])
 
     while sum(cost(name, count) for name, count in bits.items()) > limit:
-        rounded = [name for name, count in bits.items() if count is not None]
-
-        def gain(name: str) -> float:
-            count = bits[name]
-            assert count is not None
-            more = (following(count) or 32) - count
-            return (cost(name, count) - cost(name, following(count))) / (more * sizes[name])
-
-        best = max(rounded, key=gain)
-        bits[best] = following(bits[best])
+        # A level may gain nothing where the one behind it does.
+        raises = [
+            (name, count) for name, now in bits.items() if now is not None for count in (*LEVELS, None) if (count or 32) > now
+        ]
+        best, count = max(raises, key=lambda pair: gain(*pair))
+        bits[best] = count
     return {name: count for name, count in bits.items() if count is not None}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssm2edge.quantisation.grid import MOST, SIGNIFICANT, group_of
 
 TRIED = 24
-"""Steps that are tried for each group of 4 bits, with either sign."""
+"""Steps that are tried for each group of 4 bits beside that of its largest number, with either sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def steps_of(matrix: Tensor, bits: int, weight: Tensor | None = None) -> Steps:
     counts = torch.ones(columns, dtype=matrix.dtype) if weight is None else weight
     counts = counts.reshape(-1, size)
     best, least = torch.zeros_like(largest), torch.full_like(largest, torch.inf)
-    for share in torch.linspace(1.15, 0.45, TRIED, dtype=torch.float64):
+    for share in (MOST[4] / (MOST[4] - 1), *torch.linspace(1.15, 0.45, TRIED, dtype=torch.float64).tolist()):
         for sign in (1.0, -1.0):
             step = _shortened(sign * share * largest / MOST[4])
             error = ((groups - _nearest(groups, step[..., None], bits)).square() * counts).sum(-1)

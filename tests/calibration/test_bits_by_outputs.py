@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.digits import model as digits
@@ -25,6 +25,7 @@ def test_all_weights_together_meet_the_limit(pairs: list[tuple[float, float]], l
     assert sum(costs[name][count] for name, count in bits.items()) <= limit
 
 
+@example(pairs=[(1.0, 2.0**-9), (1.0, 2.0**-9), (2.0**-7, 2.0**-7)], limit=2.0**-8)
 @given(pairs=COSTS, limit=st.floats(1e-8, 2))
 def test_no_weight_keeps_more_bits_than_any_choice_needs(pairs: list[tuple[float, float]], limit: float) -> None:
     """At most one raise above the fewest bits of all choices: raises are whole, and the last one may overshoot."""

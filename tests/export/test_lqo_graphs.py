@@ -85,4 +85,4 @@ def test_graphs_stay_small_and_of_standard_operators() -> None:
         assert not graph.functions
         assert {node.domain for node in graph.graph.node} <= {""}
         assert sum(tensor.ByteSize() for tensor in graph.graph.initializer) < 2 * parameters + 8192
-    assert not any(node.op_type in ("Loop", "Scan") for node in offline.graph.node)
+    assert not any(node.op_type in ("Loop", "RNN") for node in offline.graph.node)

@@ -129,7 +129,6 @@ REFUSED: dict[str, tuple[str, str, Callable[[Any, Tensor], Any]]] = {
     "shifted to the left": ("aten.slice", "looks ahead", lambda m, z: functional.pad(z[..., 1:], (0, 1))),
     "padded too late": ("aten.conv1d", "come after", lambda m, z: functional.pad(m.plain(z), (3, 0))),
     "replicated": ("aten.pad", "mixes", lambda m, z: m.plain(functional.pad(z, (3, 0), mode="replicate"))),
-    "joined with its first samples": ("aten.slice", "mixes", lambda m, z: torch.cat([z[:, :, :1], z[:, :, :-1]], 2)),
     "the end overwritten": ("aten.slice", "looks ahead", lambda m, z: functional.pad(z[..., :-1], (0, 1))),
     "the end joined on": ("aten.slice", "looks ahead", lambda m, z: torch.cat([z[..., :-1], torch.zeros_like(z[..., :1])], 2)),
     "the end padded away": ("aten.conv1d", "looks ahead", lambda m, z: m.wide(functional.pad(z[..., :-1], (1, 0)))[..., :]),
