@@ -37,7 +37,7 @@ def scripts(folder: Path) -> Path:
 
 
 def node(folder: Path, script: str, *arguments: object) -> Any:
-    """What a script beside a folder's module prints."""
+    """Return the output of a script beside a folder's module."""
     (folder / "try.mjs").write_text(script, encoding="utf-8")
     command = ["node", folder / "try.mjs", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

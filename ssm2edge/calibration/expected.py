@@ -22,7 +22,7 @@ SPECTRUM_PASSES = 3.0
 """Passes over all samples, in one of the network: two networks, and transforms of what enters the layers."""
 
 KERNELS = 2.0
-"""How often the kernels of all layers are computed meanwhile."""
+"""Times that the kernels of all layers are computed meanwhile."""
 
 FITS = 60.0
 """Evaluations of the error of a channel while its poles are fitted."""

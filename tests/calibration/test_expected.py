@@ -1,4 +1,4 @@
-"""What calibration is expected to take is proportional to its work."""
+"""The time that calibration is expected to take is proportional to its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody is told of a fault because a reader of the output has read enough."""
+"""A reader of the output that has read enough ends a command quietly."""
 
 from __future__ import annotations
 

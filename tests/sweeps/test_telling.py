@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs and at its end: a line a cell off a terminal, sentences of failures, JSON for programs."""
+"""A sweep shows a line a cell off a terminal, sentences of failures at its end, and JSON to programs."""
 
 from __future__ import annotations
 
