@@ -25,11 +25,14 @@ class Source:
         ``file.py:function`` or ``package.module:function``.
     sha256
         Hash of every file read, by name.
+    weights
+        Hash of the model's parameters, whatever their names and file; None in artifacts of earlier versions.
     """
 
     path: str
     factory: str
     sha256: Mapping[str, str]
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

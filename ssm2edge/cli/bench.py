@@ -50,7 +50,9 @@ def bench(
     if live:
         from ssm2edge.cli.extra import import_live
 
-        original = import_live().open_original(artifact.manifest, source, weights, trust_pickle).call
+        loaded = import_live().open_original(artifact.manifest, source, weights, trust_pickle)
+        loaded.check_weights()
+        original = loaded.call
     chosen = threads or tuple(sorted({1, available_cores()}))
     with progress_to_stderr("measuring", quiet=as_json) as progress:
         found = measure(

@@ -20,16 +20,25 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
+EXAMPLES = {"--keep": "0.25,0.125", "--max-drop": "0.5,1", "--max-error": "0.05,0.1", "--seed": "0,1", "--confidence": "0.9,0.95"}
+"""Values of options whose values are none of the size of orders."""
+
 
 def values_of(name: str, text: str | None) -> list[Any] | None:
     """Read the values of an option, separated by commas; None where it is not given."""
     if text is None:
         return None
+    kinds = TABLE[name].kinds
+    flag = flags_of(name)[-1]
+    return [_value(flag, word.strip(), kinds) for word in text.split(",") if word.strip()]
+
+
+def flags_of(name: str) -> list[str]:
+    """Return an option as the command line has it, and its plural; --seeds is a number of them."""
     from ssm2edge.sweeps.grid import PLURALS
 
-    kinds = TABLE[name].kinds
-    flag = f"--{next((plural for plural, option in PLURALS.items() if option == name), name).replace('_', '-')}"
-    return [_value(flag, word.strip(), kinds) for word in text.split(",") if word.strip()]
+    plurals = [plural for plural, option in PLURALS.items() if option == name != "seed"]
+    return [f"--{one.replace('_', '-')}" for one in (name, *plurals)]
 
 
 def _value(flag: str, word: str, kinds: tuple[type, ...]) -> Any:
@@ -37,7 +46,8 @@ def _value(flag: str, word: str, kinds: tuple[type, ...]) -> Any:
         with contextlib.suppress(ValueError):
             return kind(word)
     noun = "number" if float in kinds else "whole number"
-    raise click.BadParameter(f"{word!r} is no {noun}; give numbers separated by commas, such as {flag} 8,4.")
+    sentence = f"{word!r} is no {noun}; give numbers separated by commas, such as {flag} {EXAMPLES.get(flag, '8,4')}."
+    raise click.BadParameter(sentence, param_hint=flag)
 
 
 def axis_option(name: str) -> Callable[[Command], Command]:
@@ -48,12 +58,8 @@ def axis_option(name: str) -> Callable[[Command], Command]:
         return click.option(flag, multiple=True, callback=lambda _, __, given: plan_of(given), metavar=row.metavar, help=row.help)
     default = row.default_text or DEFAULTS[name]
     text = row.help if default is None else f"{row.help}  [default: {default}]"
-    from ssm2edge.sweeps.grid import PLURALS
-
-    plurals = [f"--{plural}" for plural, option in PLURALS.items() if option == name != "seed"]
     return click.option(
-        flag,
-        *plurals,
+        *flags_of(name),
         name,
         callback=lambda _, __, given: values_of(name, given),
         metavar=f"{row.metavar or 'VALUE'},...",

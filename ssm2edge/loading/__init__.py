@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssm2edge.loading.arguments import Arguments, Signature
 from ssm2edge.loading.baking import baked, copied
+from ssm2edge.loading.fingerprint import fingerprint_of
 from ssm2edge.loading.flax_trees import read_flax_tree
 from ssm2edge.loading.memory import arrays_in_memory, source_in_memory
 from ssm2edge.loading.model import UserModel, load_model, load_user_model, ready
@@ -20,6 +21,7 @@ __all__ = [
     "arrays_in_memory",
     "baked",
     "copied",
+    "fingerprint_of",
     "held_out",
     "known_of_shapes",
     "load_arrays",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ssm2edge.errors import UserError
 from ssm2edge.loading.baking import baked, check_readable, detached
+from ssm2edge.loading.fingerprint import fingerprint_of
 from ssm2edge.loading.source import Source
 from ssm2edge.loading.weights import first_line, load_weights
 from ssm2edge.loading.wrappers import unwrapped
@@ -34,10 +36,13 @@ class UserModel:
         With its weights, on the CPU, in eval mode; wrappers of training are removed.
     readers
         Functions that return the system of a layer, by the layer's class: ``LTI_LAYERS`` of the factory's file, if it has one.
+    fingerprint
+        Of its parameters.
     """
 
     model: nn.Module
     readers: Mapping[type[nn.Module], Callable[[nn.Module], Any]]
+    fingerprint: str
 
 
 def load_model(source: Source) -> nn.Module:
@@ -61,19 +66,27 @@ def load_user_model(source: Source) -> UserModel:
     file, _, function = source.factory.rpartition(":")
     if not file or not function:
         raise UserError(f"The factory {source.factory!r} names no function; give file.py:function or package.module:function.")
-    module = _import_file(source.directory / file) if file.endswith(".py") else _import_module(file)
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        raise UserError(f"{source.factory}: there is no function {function!r} in it; name the function that makes the model.")
-    try:
-        model = factory(**source.arguments)
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {first_line(error)}).") from error
+    with warnings.catch_warnings():
+        # What a later torch has in place of weight_norm is for whoever trains; a build has nothing to mend.
+        warnings.simplefilter("ignore", FutureWarning)
+        module = _import_file(source.directory / file) if file.endswith(".py") else _import_module(file)
+        model = _made(source, module, function)
     if not isinstance(model, nn.Module):
         raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
     if source.weights is not None:
         load_weights(model, source.weights, source.trust_pickle)
-    return UserModel(ready(model, str(source.weights or source.factory)), _readers(source, module))
+    fingerprint = fingerprint_of(model)
+    return UserModel(ready(model, str(source.weights or source.factory)), _readers(source, module), fingerprint)
+
+
+def _made(source: Source, module: ModuleType, function: str) -> object:
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        raise UserError(f"{source.factory}: there is no function {function!r} in it; name the function that makes the model.")
+    try:
+        return factory(**source.arguments)
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
+        raise UserError(f"{source.factory} failed to make the model ({type(error).__name__}: {first_line(error)}).") from error
 
 
 def ready(model: nn.Module, where: str) -> nn.Module:

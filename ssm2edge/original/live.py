@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from ssm2edge.artifact import Manifest, Reference
 from ssm2edge.errors import UserError
-from ssm2edge.loading import Arguments, Signature, Source, load_model, open_source
+from ssm2edge.loading import Arguments, Signature, Source, load_user_model, open_source
 from ssm2edge.original.calling import called
 from ssm2edge.original.devices import Device, Processor
 from ssm2edge.original.recording import record_outputs
@@ -23,6 +23,9 @@ from ssm2edge.verification.check import relative_error, within
 
 LIMIT = 1e-3
 """Largest relative difference to what was recorded: a GPU and a processor sum in different orders."""
+
+OTHER = "other weights than the artifact was built from"
+"""What is said of another training of the model, in all sentences."""
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -39,11 +42,25 @@ class Original:
         The model, in eval mode, on the CPU.
     changed
         Files of the source that are not what the artifact was built from.
+    other
+        True if its weights are not those that the artifact was built from.
     """
 
     source: Source
     model: nn.Module
     changed: tuple[str, ...]
+    other: bool = False
+
+    def check_weights(self) -> None:
+        """Refuse other weights than those that the artifact was built from.
+
+        Raises
+        ------
+        UserError
+            If they differ.
+        """
+        if self.other:
+            raise UserError(f"{self.source.given} has {OTHER}; give the model that was built with --source and --weights.")
 
     def call(self, inputs: Inputs) -> Callable[[], object]:
         """A call on inputs, with one thread and without gradients, for timing."""
@@ -100,10 +117,9 @@ def open_original(
         raise UserError(f"The model was built from {place}, which is not here; say with --source where it is.")
     samples = None if Path(place).is_dir() else unread
     source = open_source(place, weights, samples, trust_pickle=trust_pickle)
-    model = load_model(source).eval()
-    recorded = manifest.source.sha256
+    user, recorded = load_user_model(source), manifest.source.sha256
     changed = tuple(name for name, found in source.hashes().items() if name in recorded and recorded[name] != found)
-    return Original(source, model, changed)
+    return Original(source, user.model, changed, manifest.source.weights not in (None, user.fingerprint))
 
 
 def check_original(original: Original, reference: Reference) -> Check:
@@ -113,4 +129,5 @@ def check_original(original: Original, reference: Reference) -> Check:
     detail = f"the original run again on {where.name} against its record, {reference.samples} held-out samples"
     if original.changed:
         detail += f"; {', '.join(original.changed)} changed since the build"
-    return within("live.original", error, LIMIT, detail)
+    check = within("live.original", error, LIMIT, detail)
+    return replace(check, passed=False, detail=f"{detail}; the model has {OTHER}") if original.other else check

@@ -47,6 +47,8 @@ class Task:
         Taps on which errors count; None for the infinite horizon.
     outputs
         Names of the outputs.
+    fingerprint
+        Of the user's parameters, as they are stored.
     only
         The only length that graphs take, where the user asks for one.
     """
@@ -58,6 +60,7 @@ class Task:
     refused: tuple[RefusedLayer, ...]
     horizon: int | None
     outputs: tuple[str, ...]
+    fingerprint: str
     only: int | None = None
 
     @property

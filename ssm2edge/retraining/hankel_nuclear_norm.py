@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +53,14 @@ def hankel_nuclear_norm(model: nn.Module, horizon: int | None = None) -> Tensor:
     --------
     >>> loss = loss + 1e-2 * hankel_nuclear_norm(model)  # doctest: +SKIP
     """
-    if horizon is not None and (type(horizon) is not int or horizon < 1):
-        raise UserError(
-            f"A horizon of {horizon!r} is no number of taps; give a whole one of at least 1, or None for the infinite horizon."
-        )
+    if horizon is not None:
+        # Numbers of numpy are numbers; True is none.
+        if isinstance(horizon, bool) or not isinstance(horizon, Integral) or horizon < 1:
+            raise UserError(
+                f"A horizon of {horizon!r} is no number of taps; "
+                "give a whole one of at least 1, or None for the infinite horizon."
+            )
+        horizon = int(horizon)
     alike: dict[tuple[int, int, int, bool], list[System]] = {}
     for name, system in differentiable_systems(model).items():
         if horizon is None and not float(system.poles.detach().abs().max()) < 1:

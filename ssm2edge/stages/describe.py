@@ -59,7 +59,7 @@ def describe(
     source = task.source
     return Manifest(
         tool={**versions(), "oldest_onnxruntime": OLDEST_ONNXRUNTIME},
-        source=Source(source.given, source.factory, source.hashes()),
+        source=Source(source.given, source.factory, source.hashes(), task.fingerprint),
         options=described(options, task.horizon)
         | {key: list(named) for key, named in (("lti", source.lti), ("static", source.static)) if named}
         | source.known,

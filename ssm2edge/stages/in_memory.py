@@ -10,7 +10,7 @@ from torch import nn
 
 from ssm2edge.cache import Store
 from ssm2edge.layers import put
-from ssm2edge.loading import Signature, UserModel, arrays_in_memory, baked, copied, ready, source_in_memory
+from ssm2edge.loading import Signature, UserModel, arrays_in_memory, baked, copied, fingerprint_of, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import compress
@@ -52,7 +52,7 @@ def task_in_memory(
     UserError
         If the model or the samples cannot be used.
     """
-    user = UserModel(processed(model), readers or {})
+    user = UserModel(processed(model), readers or {}, fingerprint_of(model))
     source = source_in_memory(model, **described)
     with one_thread_each():
         if samples is None and held_out is None:

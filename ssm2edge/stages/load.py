@@ -100,7 +100,7 @@ def task_of(
     fix_lengths(model, samples.length)
     layers = {layer.name: layer for layer in find_layers(model, unstable=True)}
     check_lengths(layers.values(), samples.length)
-    return Task(source, model, samples, layers, tuple(find_refused(model)), samples.length, outputs)
+    return Task(source, model, samples, layers, tuple(find_refused(model)), samples.length, outputs, user.fingerprint)
 
 
 def task_without_samples(source: Source, user: UserModel) -> Task:
@@ -118,7 +118,8 @@ def task_without_samples(source: Source, user: UserModel) -> Task:
     horizon = min(lengths, default=None)
     if horizon is not None:
         check_lengths(layers.values(), horizon)
-    return Task(source, user.model, Samples({}, {}, {}, Arguments((), ())), layers, tuple(find_refused(user.model)), horizon, ())
+    nothing, refused = Samples({}, {}, {}, Arguments((), ())), tuple(find_refused(user.model))
+    return Task(source, user.model, nothing, layers, refused, horizon, (), user.fingerprint)
 
 
 def labels_by_output(labels: Mapping[str, NDArray[Any]], outputs: Sequence[str], place: str) -> dict[str, NDArray[Any]]:

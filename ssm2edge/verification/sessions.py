@@ -37,6 +37,9 @@ SESSION_TIME = 0.25
 
 FEWEST = 5
 
+SLOW = 0.1
+"""Seconds from which on one call is enough to warm a session up and to estimate its time."""
+
 LARGEST_BALLAST = 1 << 18
 """Bytes; memory of random size is held while sessions are built, so that their places differ."""
 
@@ -58,8 +61,10 @@ class PairOfSessions:
     candidate: float
 
 
-def compare_sessions(baseline: Opener, candidate: Opener, clock: Clock, generator: np.random.Generator) -> PairOfSessions:
-    """Build one session of each, in random order, and time them in turns."""
+def compare_sessions(
+    baseline: Opener, candidate: Opener, clock: Clock, generator: np.random.Generator, fewest: int = FEWEST
+) -> PairOfSessions:
+    """Build one session of each, in random order, and time them in at least so many turns."""
     with contextlib.ExitStack() as stack:
         ballast: list[NDArray[np.uint8]] = []
         calls: dict[int, Callable[[], object]] = {}
@@ -70,7 +75,7 @@ def compare_sessions(baseline: Opener, candidate: Opener, clock: Clock, generato
             once = [_once(calls[which], clock) for which in (0, 1)]
             repeats = [max(1, math.ceil(SLICE / seconds)) for seconds in once]
             turn = sum(count * seconds for count, seconds in zip(repeats, once, strict=True))
-            turns = max(FEWEST, min(TURNS, int(SESSION_TIME / turn)))
+            turns = max(fewest, min(TURNS, int(SESSION_TIME / turn)))
             seconds = np.empty((turns, 2))
             for row in seconds:
                 for which in generator.permutation(2):
@@ -116,9 +121,11 @@ def time_calls(call: Callable[[], object], count: int, clock: Clock) -> float:
 
 
 def _once(call: Callable[[], object], clock: Clock) -> float:
-    """Return the seconds of one warm call."""
-    for _ in range(2):
-        call()
+    """Return the seconds of one warm call; a slow one is not called again for it."""
+    first = time_calls(call, 1, clock)
+    if first >= SLOW:
+        return first
+    call()
     return max(1e-7, min(time_calls(call, 1, clock) for _ in range(3)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from ssm2edge.artifact import Ratio
 from ssm2edge.runtime import Model
 from ssm2edge.verification.clock import clock_for
 from ssm2edge.verification.interval import bootstrap_t
-from ssm2edge.verification.sessions import Opener, compare_sessions, openers
+from ssm2edge.verification.sessions import Opener, PairOfSessions, compare_sessions, openers
 from ssm2edge.verification.subject import Subject
 
 PATH = Path(__file__).with_name("workload.onnx")
@@ -28,6 +29,11 @@ LENGTH = 512
 
 SESSIONS = 8
 """Pairs of sessions when a build records its latency."""
+
+BUDGET = 4.0
+"""Seconds after which no further pair is opened for a graph, but never before the fifth: an interval of four may have no end."""
+
+FEWEST = 5
 
 
 def workload(threads: int) -> Opener:
@@ -53,7 +59,15 @@ def relative_latencies(subject: Subject) -> dict[str, Ratio]:
     clock, generator = clock_for(subject.threads), np.random.default_rng(0)
     ratios = {}
     for name, opener in openers(subject, subject.held_out(1)).items():
-        measure = partial(compare_sessions, workload(subject.threads), opener, clock, generator)
-        found = bootstrap_t(np.array([measure().logarithm for _ in range(SESSIONS)]), 0.95)
+        measure = partial(compare_sessions, workload(subject.threads), opener, clock, generator, 1)
+        found = bootstrap_t(np.array(list(_logarithms(measure))), 0.95)
         ratios[name] = Ratio(math.exp(found.mean), math.exp(found.low), math.exp(found.high))
     return ratios
+
+
+def _logarithms(measure: Callable[[], PairOfSessions]) -> Iterator[float]:
+    end = time.perf_counter() + BUDGET
+    for number in range(SESSIONS):
+        if number >= FEWEST and time.perf_counter() > end:
+            return
+        yield measure().logarithm

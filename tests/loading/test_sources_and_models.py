@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import warnings
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,18 @@ def test_factory_may_import_its_neighbours_and_hold_dataclasses(tmp_path: Path) 
     )
     source = open_source(f"{tmp_path}/code.py:make", samples=tmp_path / "samples.npz")
     assert load_model(source).get_parameter("weight").shape == (1, 7)
+
+
+def test_what_a_later_torch_has_in_place_of_the_models_layers_is_not_said(directory: Path) -> None:
+    """A build has nothing to mend in the model's code, and its progress stays readable."""
+    code = "import torch, warnings\n\ndef normed(**arguments):\n    return torch.nn.utils.weight_norm(make(**arguments).head)\n"
+    code += 'warnings.warn("imported", FutureWarning)\n'
+    (directory / "model.py").write_text((directory / "model.py").read_text() + code)
+    source = replace(open_source(str(directory)), factory="model.py:normed", weights=None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert isinstance(load_model(source), nn.Linear)
+    assert [str(warning.message) for warning in said if issubclass(warning.category, FutureWarning)] == []
 
 
 def test_factory_may_be_in_an_installed_module(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from scripts import record_reference
 from ssm2edge.artifact import open_artifact
 from ssm2edge.errors import UserError
+from ssm2edge.loading import fingerprint_of, load_model, load_user_model, open_source
 from ssm2edge.original.live import open_original
 from tests.command_line import call
-from tests.model_directories import LENGTH, Built
+from tests.model_directories import LENGTH, Built, model_directory
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief_latencies")]
 
@@ -64,6 +67,32 @@ def test_live_check_fails_for_another_model_and_names_what_changed(copy: Path) -
     failed = [entry for entry in json.loads(result.stdout)["checks"] if not entry["passed"]]
     assert [entry["name"] for entry in failed] == ["live.original"]
     assert "weights.safetensors changed" in failed[0]["detail"]
+
+
+def test_other_weights_are_named_however_little_they_answer_otherwise(copy: Path) -> None:
+    """The answers differ by less than processors do."""
+    scale_weights(copy / "model", 1 + 1e-5)
+    live = ("--live", "--source", copy / "model")
+    result = call("verify", copy / "deep" / "out", *live, "--json")
+    assert result.exit_code == 1
+    (check,) = (entry for entry in json.loads(result.stdout)["checks"] if not entry["passed"])
+    assert check["name"] == "live.original"
+    assert check["figure"] < check["limit"]
+    assert "other weights than the artifact was built from" in check["detail"]
+    result = call("bench", copy / "deep" / "out", *live, "--threads", 1, "--seconds", 0.1)
+    assert result.exit_code == 2
+    assert f"{copy / 'model'} has other weights than the artifact was built from" in result.stderr
+
+
+def test_a_built_module_and_its_saved_weights_are_the_same_model(tmp_path: Path) -> None:
+    """Whatever the names, the precision and the wrappers of training."""
+    source = model_directory(tmp_path / "model")
+    user = load_user_model(open_source(str(source)))
+    trained = load_model(open_source(str(source))).double().train()
+    assert fingerprint_of(trained) == fingerprint_of(nn.Sequential(trained)) == user.fingerprint
+    with torch.no_grad():
+        next(trained.parameters()).flatten()[0] += 1e-3
+    assert fingerprint_of(trained) != user.fingerprint
 
 
 def test_model_that_moved_away_takes_one_sentence(copy: Path) -> None:

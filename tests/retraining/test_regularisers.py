@@ -147,7 +147,13 @@ def test_a_finite_horizon_takes_unstable_layers_and_the_infinite_one_names_them(
     assert torch.isfinite(hankel_nuclear_norm(model, horizon=20))
 
 
-@pytest.mark.parametrize("horizon", [0, -1, 2.5, "inf", True])
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_whole_numbers_of_numpy_are_numbers_of_taps(kind: Callable[[int], int]) -> None:
+    model = stacked(1)
+    assert hankel_nuclear_norm(model, kind(20)).item() == hankel_nuclear_norm(model, 20).item()
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, "inf", True, np.int64(0), np.float64(4)])
 def test_a_horizon_that_is_no_number_of_taps_is_refused(horizon: Any) -> None:
     with pytest.raises(UserError, match="no number of taps"):
         hankel_nuclear_norm(stacked(1), horizon)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ssm2edge
+from ssm2edge.cli.sweep import values_of
 from ssm2edge.errors import UserError
-from ssm2edge.options import TABLE
+from ssm2edge.options import TABLE, Options, check_options
 from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.grid import axes_of, combinations
 from ssm2edge.sweeps.plan import read_plan
@@ -108,6 +110,26 @@ def test_nothing_is_built_of_a_request_at_fault(
     assert result.exit_code == 2
     assert word in result.stderr
     assert not list(tmp_path.glob("made/cells/*"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "flag"),
+    [("--orders 4,x", "--orders"), ("--order 4,x", "--orders"), ("--seed 1,x", "--seed"), ("--max-drop 1,x", "--max-drop"),
+     ("--keep x", "--keep"), ("--calibration-steps 5,x", "--calibration-steps")],
+)  # fmt: skip
+def test_a_value_that_is_no_number_is_refused_by_an_example_that_works(tmp_path: Path, typed: str, flag: str) -> None:
+    source = model_directory(tmp_path / "model")
+    said = call("sweep", source, "--out", tmp_path / "made", *typed.split()).stderr
+    assert f"Invalid value for {flag}: 'x' is no" in said
+    found = re.search(r"such as (--\S+) (\S+)\.", said)
+    assert found is not None
+    assert found[1] == flag
+    option = "order" if flag == "--orders" else flag[2:].replace("-", "_")
+    values = values_of(option, found[2])
+    assert values
+    for value in values:
+        assert type(value) in TABLE[option].kinds
+        check_options(Options(**{option: value}))
 
 
 def test_the_use_of_the_command_is_said_in_plain_words() -> None:

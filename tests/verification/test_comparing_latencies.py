@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.verification import Comparison, Subject, interleaved, time_graphs
+from ssm2edge.verification import Comparison, Subject, interleaved, sessions, time_graphs, workload
 from tests.first_order import build
 
 
@@ -85,6 +86,31 @@ def test_a_slow_call_is_warmed_up_by_one_call() -> None:
 
     interleaved({"a": slow}, baseline="a", rounds=1)
     assert len(calls) == 2
+
+
+def test_a_graph_that_takes_seconds_is_called_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five sessions of two calls, of which one warms up: two calls of a second each would take ten, not eighty."""
+    monkeypatch.setattr(sessions, "SLOW", 1e-3)
+    monkeypatch.setattr(sessions, "SESSION_TIME", 0.0)
+    monkeypatch.setattr(workload, "BUDGET", 0.0)
+    calls = []
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Callable[[], None]]:
+        calls.append(0)
+
+        def call() -> None:
+            calls[-1] += 1
+            end = time.thread_time() + 2e-3
+            while time.thread_time() < end:
+                pass
+
+        yield call
+
+    monkeypatch.setattr(workload, "openers", lambda subject, inputs: {"offline": opened})
+    found = workload.relative_latencies(Subject.of(open_artifact(build(tmp_path / "build", streams=False))))
+    assert calls == [2] * 5
+    assert 0 < found["offline"].low <= found["offline"].ratio <= found["offline"].high < float("inf")
 
 
 def test_baseline_must_be_a_candidate() -> None:
