@@ -24,7 +24,7 @@ from ssm2edge.export.passes.share_lengths import compute_lengths_once
 from ssm2edge.export.passes.sizes import sizes_of
 from ssm2edge.export.passes.split_gates import write_gates_as_products
 from ssm2edge.export.passes.store_integers import store_integers
-from ssm2edge.export.passes.store_pairs import store_pairs
+from ssm2edge.export.passes.store_poles import store_poles
 from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.export.unwritten import in_parts, is_composed, sentence, unwritten
@@ -125,7 +125,7 @@ def to_onnx(
     if layers:
         metadata = {**metadata, "layers": [{key: renamed.get(x, x) for key, x in layer.items()} for layer in layers]}
     if integers:
-        store_pairs(model.graph)
+        store_poles(model.graph)
         store_integers(model.graph)
     _tidy(model, output_names, metadata.get("kind") == "stream")
     _name_symbols(model.graph, symbols)

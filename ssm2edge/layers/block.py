@@ -14,6 +14,7 @@ from ssm2edge.layers.convolution import causal_convolution, convolved, response_
 from ssm2edge.layers.dynamics import initial_dynamics, section_coefficients
 from ssm2edge.layers.held import Held
 from ssm2edge.layers.operators import computed_in, in_float32, siso_bank
+from ssm2edge.systems.coarse_poles import codes_of, coefficients_of
 from ssm2edge.systems.real_form import RealSections, from_real_sections, to_real_sections
 from ssm2edge.systems.rounding import relative_float32_noise
 from ssm2edge.systems.system import System
@@ -46,6 +47,8 @@ class ReducedBank(Block):
     """
 
     time_last: ClassVar[bool] = True
+    coarse: bool = False
+    """Whether its poles are the nearest ones of 16 bits a number; there are none for an odd order, nor in float64."""
 
     paired: Tensor
     signs: Tensor
@@ -90,6 +93,9 @@ class ReducedBank(Block):
     def sections(self) -> RealSections:
         """Return the bank in unit-input real form, float64, differentiable, with the poles that a float32 device has."""
         a, b = section_coefficients(self.dynamics, self.paired, self.signs)
+        if self.coarse:
+            # Rounding has the gradient of the identity.
+            a, b = (x + (held.double() - x).detach() for x, held in zip((a, b), coefficients_of(codes_of(a, b)), strict=True))
         return RealSections(a=a, b=b, c=self.output.double(), d=self.feedthrough.double())
 
     def system(self) -> System:

@@ -1,7 +1,7 @@
-"""The coefficients of reduced layers in 8 and 16 bits, where the layer stays what it is; poles stay float32.
+"""The coefficients of reduced layers in 8 and 16 bits, where the layer stays what it is.
 
-A pole near the unit circle is all in its last bits.  Maps into and out of the states are as robust as other matrices: states are
-scaled to unit variance (``systems/mimo_form.py``).
+A pole near the unit circle is all in its last bits: in 16 bits it needs coordinates of its own (``systems/coarse_poles.py``).
+Maps into and out of the states are as robust as other matrices: states are scaled to unit variance (``systems/mimo_form.py``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def allowed_error(outputs: float | None) -> float:
 def round_block(block: Block, horizon: int | None, allowed: float = UNKNOWN) -> None:
     """Round the coefficients of a block in place.
 
-    Matrices of systems of many inputs and outputs take 8 bits, output coefficients of banks float16, one after another.
+    Poles and output coefficients of banks take 16 bits, matrices of systems of many inputs and outputs 8, one after another.
 
     Parameters
     ----------
@@ -46,6 +46,13 @@ def round_block(block: Block, horizon: int | None, allowed: float = UNKNOWN) -> 
     if horizon is None and not bool(is_stable(before).all()):
         return
     size = float(h2_norm(before, horizon).norm())
+
+    def holds() -> bool:
+        return float(h2_error(before, block.system(), horizon).norm()) <= allowed * size
+
+    if isinstance(block, ReducedBank) and block.order % 2 == 0 and block.dynamics.dtype == torch.float32:
+        block.coarse = True
+        block.coarse = holds()
     names = MATRICES if isinstance(block, ReducedMimo) else ("output", "feedthrough") if isinstance(block, ReducedBank) else ()
     for name in names:
         parameter = getattr(block, name)
@@ -58,7 +65,7 @@ def round_block(block: Block, horizon: int | None, allowed: float = UNKNOWN) -> 
         for rounded in [nearest_of(kept, 8), _half(kept)] if integers else [_half(kept)]:
             if rounded is not None:
                 _write(parameter, rounded)
-                if float(h2_error(before, block.system(), horizon).norm()) <= allowed * size:
+                if holds():
                     break
             _write(parameter, kept)
 

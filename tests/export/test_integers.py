@@ -136,3 +136,39 @@ def test_poles_of_pairs_are_stored_once(order: int) -> None:
     assert np.array_equal(answer_of(plain, u.numpy()), answer_of(paired, u.numpy()))
     sizes = [sum(stored_bytes(graph).values()) for graph in (plain, paired)]
     assert sizes[0] - sizes[1] == 12 * order * 4 - 12 * order // 2
+
+
+class TwoBanks(nn.Module):
+    """Some channels with conjugate pairs, some with real poles, some with both; another order behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = ReducedBank(concatenate([random_bank(4, 4, seed=1, pairs=pairs) for pairs in (0, 1, 2)]))
+        self.second = ReducedBank(random_bank(12, 6, seed=2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.second(torch.tanh(self.first(x)))
+        return answer
+
+
+@pytest.mark.parametrize("stream", [False, slow(True)])
+def test_poles_of_16_bits_are_stored_as_such(stream: bool) -> None:
+    model, u = TwoBanks().eval(), torch.randn(2, 12, 1 if stream else 9)
+    for bank in (model.first, model.second):
+        bank.coarse = True
+    traced = trace(exportable(model), [InputAxes("x", 2, torch.randn(1, 12, 9))])
+
+    def graph(integers: bool) -> onnx.ModelProto:
+        return export_stream(traced, 1, integers)[0] if stream else export_offline(traced, integers=integers)
+
+    def answer(graph: onnx.ModelProto) -> np.ndarray:
+        session = onnxruntime.InferenceSession(graph.SerializeToString())
+        shapes = {value.name: [size if isinstance(size, int) else 2 for size in value.shape] for value in session.get_inputs()}
+        feeds = {name: np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape) for name, shape in shapes.items()}
+        return np.asarray(session.run(None, feeds | {"x": u.numpy()})[0])
+
+    plain, coarse = graph(False), graph(True)
+    assert np.array_equal(answer(plain), answer(coarse))
+    kinds = stored_bytes(coarse)
+    assert kinds["int16"] == 2 * 12 * (4 + 6)
+    assert sum(stored_bytes(plain).values()) - sum(kinds.values()) == 6 * 12 * (4 + 6)
