@@ -56,7 +56,7 @@ def sleeping(cell: Cell, threads: int) -> CellFigures:
 def cells(out: Path, count: int, seconds: float, first: int = 0) -> list[Cell]:
     """Return cells of no model."""
     given = {"seconds": seconds}
-    return [Cell(f"cell-{n}", f"{n:064x}", "models/none", "none", given, given, {}, out) for n in range(first, first + count)]
+    return [Cell(f"cell-{n}", f"{n:064x}", "none:make", "none", given, given, {}, out) for n in range(first, first + count)]
 
 
 @click.command(help=__doc__)

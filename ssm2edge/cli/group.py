@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
-from ssm2edge.cli.interrupts import interrupted_once
 from ssm2edge.cli.output import print_json
 from ssm2edge.errors import Error, UserError
+from ssm2edge.interrupts import interrupted_once
 
 INTERRUPTED, UNREAD = 130, 141
 GOES_ON = {

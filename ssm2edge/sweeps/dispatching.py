@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 
 from ssm2edge.artifact.staging import remove_leftovers
 from ssm2edge.artifact.sweep import CellRecord
@@ -13,7 +15,7 @@ from ssm2edge.errors import Error, UserError
 from ssm2edge.sweeps.cells import Cell
 from ssm2edge.sweeps.engines import Slots, engine_of
 from ssm2edge.sweeps.memory import SHARE, as_many_as_fit, free_memory
-from ssm2edge.sweeps.running import Work, build_cell, deaths, run_cell
+from ssm2edge.sweeps.running import Work, build_cell, deaths, mark_of, run_cell
 
 RESTARTS = 5
 """Failures of an engine in a row, none of which let a cell end, after which a sweep gives up."""
@@ -71,6 +73,10 @@ class Dispatcher:
         UserError
             If the engine cannot be had, or fails again and again.
         """
+        with self._marked({cell.out for cell in cells}):
+            yield from self._all(cells, started)
+
+    def _all(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Iterator[CellRecord]:
         left = {cell.key: cell for cell in cells}
         failures = 0
         while left:
@@ -100,6 +106,18 @@ class Dispatcher:
                 cell.running_file.unlink(missing_ok=True)
                 remove_leftovers(cell.place)
 
+    @contextlib.contextmanager
+    def _marked(self, places: Iterable[Path]) -> Iterator[None]:
+        """Leave a mark in the sweep's directory by which workers elsewhere know that they see the same one."""
+        marks = [] if self._scheduler is None else [mark_of(place, self._sweep) for place in places]
+        for mark in marks:
+            mark.touch()
+        try:
+            yield
+        finally:
+            for mark in marks:
+                mark.unlink(missing_ok=True)
+
     def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Iterator[CellRecord]:
         jobs = 1 if alone else as_many_as_fit(self._slots.jobs, self._peak, self._allowed)
         # A cell that runs alone has a process of its own, too, which joblib gives it only beside a second one: it may die.
@@ -111,7 +129,7 @@ class Dispatcher:
                     if as_many_as_fit(jobs, self._peak, self._allowed) < jobs:
                         return  # Fewer at once from here on.
                     started(cell)
-                    yield delayed(run_cell)(cell, self._slots.threads, self._sweep, self._work)
+                    yield delayed(run_cell)(cell, self._slots.threads, self._sweep, self._work, self._scheduler is not None)
 
             # One cell a task: a worker that dies takes no finished cell with it.
             parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssm2edge.api import naming_arguments
 from ssm2edge.errors import UserError
+from ssm2edge.interrupts import interrupted_once
 
 if TYPE_CHECKING:
     from ssm2edge.sweeps.progress import State
@@ -67,6 +68,9 @@ def sweep(
     ------
     UserError
         If a source or an option cannot be used; nothing is built then.
+    KeyboardInterrupt
+        At the first Ctrl-C, once the workers have ended and the files are written; finished cells stay, and the same call goes on
+        from them.
 
     Examples
     --------
@@ -95,4 +99,5 @@ def sweep(
         named = asked.pop("sources")
     from ssm2edge.sweeps.request import run
 
-    return run(named, asked, progress or (lambda state: None))
+    with interrupted_once(last=False):
+        return run(named, asked, progress or (lambda state: None))

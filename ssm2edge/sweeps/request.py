@@ -88,16 +88,19 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
             there = {cell.key: found for cell in batch if cell.key not in known and (found := cell.finished()) is not None}
             known |= there
             progress(counting.found(len(there)))
-            for record in dispatcher.run([cell for cell in batch if cell.key not in known], counting.started):
-                known[record.key] = record
-                progress(counting.ended(record))
+            for ended in dispatcher.run([cell for cell in batch if cell.key not in known], counting.started):
+                known[ended.key] = ended
+                progress(counting.ended(ended))
                 if time.monotonic() - last > FRESH:
                     written()
                     last = time.monotonic()
-    except BaseException:
+    except BaseException as end:
         # What has been found is worth a look, whatever ends a sweep.
         dispatcher.clean(wanted.values())
-        written()
+        record = written()
+        if isinstance(end, KeyboardInterrupt):
+            done = f"{sum(cell.status == 'done' for cell in record.cells)} of {len(record.cells)} cells in {out}"
+            raise KeyboardInterrupt(f"The sweep was interrupted with {done}; the same call goes on from them.") from None
         raise
     return Sweep(out, written())
 

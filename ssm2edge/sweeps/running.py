@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,12 @@ from ssm2edge.sweeps.memory import peak_memory, start_peak
 
 Work = Callable[[Cell, int], CellFigures]
 """Publishes the artifact of a cell with some threads, and returns its figures."""
+
+NOT_SHARED = (
+    "{worker} does not see {path} as this machine does: nothing is sent to workers, so put the models and the sweep's directory "
+    "on storage that all of them read and write under the same paths."
+)
+"""What is said of a worker without access to the files."""
 
 TRIES = 2
 """Workers that may die while they run a cell: the machine may have had too little memory for it and its neighbours."""
@@ -39,7 +46,7 @@ def build_cell(cell: Cell, threads: int) -> CellFigures:
     return figures_of(built.directory, built.manifest)
 
 
-def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell) -> CellRecord:
+def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell, elsewhere: bool = False) -> CellRecord:
     """Return the record of a cell, whatever becomes of it; what is finished is not built again.
 
     Parameters
@@ -52,7 +59,11 @@ def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell) -> C
         Mark of the sweep that runs: deaths of workers count within one sweep.
     work
         Builds the artifact.
+    elsewhere
+        The worker may be on another machine: it is asked first whether it has the same files.
     """
+    if elsewhere and (unseen := unseen_path(cell, sweep)) is not None:
+        return cell.record("failed", error=NOT_SHARED.format(worker=platform.node() or "A worker", path=unseen))
     found = cell.finished()
     if found is not None:
         return found
@@ -72,6 +83,22 @@ def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell) -> C
     except Exception as fault:  # whatever a cell ends with, the others go on
         record = cell.record("failed", error=f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]}")
     return _kept(cell, record, time.monotonic() - start, peak_memory())
+
+
+def mark_of(out: Path, sweep: str) -> Path:
+    """Return the file by which workers elsewhere know the directory of a sweep."""
+    return out / f".{sweep}.sweep"
+
+
+def unseen_path(cell: Cell, sweep: str) -> str | None:
+    """Return the first path that this machine does not have: the directory of the sweep, or a file of the model."""
+    if not mark_of(cell.out, sweep).is_file():
+        return str(cell.out)
+    file, colon, _ = cell.source.rpartition(":")
+    # The factory of an installed package is no path.
+    source = None if colon and not file.endswith(".py") else file or cell.source
+    paths = (source, cell.arguments.get("weights"), cell.arguments.get("samples"))
+    return next((str(path) for path in paths if path is not None and not Path(path).exists()), None)
 
 
 def built_already(cell: Cell) -> CellRecord | None:

@@ -37,7 +37,7 @@ FIGURES = CellFigures(
 
 def cells(out: Path, count: int, **options: Any) -> list[Cell]:
     """Cells of no model."""
-    return [Cell(f"cell-{seed}", f"{seed:064x}", "models/none", "none", {"seed": seed} | options, {"seed": seed}, {}, out)
+    return [Cell(f"cell-{seed}", f"{seed:064x}", "none:make", "none", {"seed": seed} | options, {"seed": seed}, {}, out)
             for seed in range(count)]  # fmt: skip
 
 

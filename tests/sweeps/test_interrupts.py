@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import ssm2edge
 from ssm2edge.artifact.sweep import CellFigures, read_sweep
-from ssm2edge.cli.interrupts import interrupted_once
+from ssm2edge.interrupts import interrupted_once
 from ssm2edge.sweeps import request
 from ssm2edge.sweeps.cells import Cell
 from tests.command_line import call
 from tests.model_directories import model_directory
+from tests.sweeps import stub_cells
 
 COMMAND = """
 from ssm2edge.cli import main
@@ -80,6 +82,31 @@ def test_an_interrupted_sweep_removes_what_its_workers_left(tmp_path: Path, monk
     assert "nothing unfinished was left behind" in result.stderr
     assert not list(out.glob("cells/*/.*"))
     assert [cell.status for cell in read_sweep(out).cells] == ["open"]
+
+
+def test_an_interrupted_call_keeps_its_finished_cells_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(cell: Cell, threads: int) -> CellFigures:
+        """End as a person does who presses Ctrl-C in the second cell, and again while it is cleaned up."""
+        if cell.given["seed"] == 0:
+            return stub_cells.publish(cell)
+        try:
+            interrupt()
+        finally:
+            interrupt()
+        raise AssertionError("The first one ends it.")
+
+    monkeypatch.setattr(request.run, "__defaults__", (interrupted,))
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted with 1 of 3 cells in .*; the same call goes on from them"):
+        ssm2edge.sweep(source, out, order=2, seeds=3, engine="here")
+    assert [cell.status for cell in read_sweep(out).cells] == ["done", "open", "open"]
+    assert not list(out.glob("cells/*/.*"))
+    # Ctrl-C has its way again.
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    monkeypatch.setattr(request.run, "__defaults__", (stub_cells.quick,))
+    assert [cell.status for cell in ssm2edge.sweep(source, out, order=2, seeds=3, engine="here").cells] == ["done"] * 3
+    assert len(stub_cells.runs(out)) == 2
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.engines import Slots
 from ssm2edge.sweeps.figures import figures_of
 from ssm2edge.sweeps.memory import as_many_as_fit, peak_memory, start_peak
-from ssm2edge.sweeps.running import Work, run_cell
+from ssm2edge.sweeps.running import Work, mark_of, run_cell
 from tests.model_directories import Built
 from tests.sweeps import stub_cells
 from tests.sweeps.stub_cells import cells
@@ -65,6 +67,21 @@ def test_a_record_of_other_content_does_not_count(tmp_path: Path) -> None:
     value = json.loads(cell.record_file.read_text())
     cell.record_file.write_text(json.dumps(value | {"key": "f" * 64}))
     assert cell.finished() is None
+
+
+def test_a_worker_without_the_files_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    """As on another machine that shares neither the directory nor the model."""
+    (cell,) = cells(tmp_path / "sweep", 1)
+    elsewhere = run_cell(cell, 1, "mark", stub_cells.quick, elsewhere=True)
+    assert elsewhere.status == "failed"
+    assert f"does not see {tmp_path / 'sweep'} as this machine does: nothing is sent to workers" in str(elsewhere.error)
+    assert not list(tmp_path.iterdir())
+    cell.out.mkdir()
+    mark_of(cell.out, "mark").touch()
+    for more in ({"source": str(tmp_path / "model")}, {"arguments": {"weights": tmp_path / "weights.safetensors"}}):
+        lacking = run_cell(dataclasses.replace(cell, **more), 1, "mark", stub_cells.quick, elsewhere=True)
+        assert re.search(r"does not see \S+/(model|weights\.safetensors) as", str(lacking.error))
+    assert run_cell(cell, 1, "mark", stub_cells.quick, elsewhere=True).status == "done"
 
 
 def test_as_many_run_as_fit_into_memory() -> None:

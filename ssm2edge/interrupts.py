@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends the command, and the next ones do not end its cleaning up."""
+"""Ctrl-C: the first ends a command or a sweep, and the next ones do not end its cleaning up."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def interrupted_once() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first Ctrl-C alone; after it, the process ignores them until it ends."""
+def interrupted_once(last: bool = True) -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first Ctrl-C alone.
+
+    Parameters
+    ----------
+    last
+        The process ignores later ones until it ends: a command.  Otherwise it has its own way again behind the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         # Only the main thread has signals.
         yield
@@ -30,5 +36,5 @@ def interrupted_once() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is first:
+        if not last or signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, before)
