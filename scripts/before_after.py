@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from calibration_picture import text
+from table_picture import text
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "models" / "keywords" / "results" / "tables.json"

@@ -72,6 +72,9 @@ def main(count: int, milliseconds: float, jobs: int, engine: str) -> None:
             distributed: Any = importlib.import_module("distributed")
             cluster = distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
             scheduler = cluster.scheduler_address
+        # Of the module, as a build is: what is defined in __main__ is sent with its code for every cell.
+        from sweep_overhead import sleeping
+
         dispatcher = Dispatcher(Slots(jobs, 1), engine, scheduler, work=sleeping)
         warm = list(dispatcher.run(cells(out, 4 * jobs, 0.5)))
         start, busy = time.monotonic(), time.process_time()

@@ -6,19 +6,54 @@ import math
 from html import escape
 from typing import Any
 
-from calibration_picture import STYLES, spread, stroke, text
 from table_text import divisors_of, value, ways_of
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 560, 56, 350
-MORE_STYLES = {
+DRAWN = {
+    "last": ("#8d9399", 1.3, ""),
+    "modal": ("#a08f86", 1.3, "6 3"),
+    "aire": ("#7f95a6", 1.3, "2 3"),
+    "singular_perturbation": ("#9a93a8", 1.3, "8 3 2 3"),
+    "balanced": ("#6f767d", 1.3, ""),
+    "tlh2": ("#84998a", 1.3, "6 3"),
+    "gradient": ("#4f565c", 1.3, ""),
+    "spectrum": ("#d9780f", 3.0, ""),
+    "match": ("#0b5fb0", 3.0, ""),
     "modal_singular_perturbation": ("#8aa39b", 1.3, "8 3 2 3"),
     "hippo": ("#b7a06a", 1.3, "2 3"),
     "retrained": ("#2e7d4f", 1.8, "4 3"),
 }
-DRAWN = {**STYLES, **MORE_STYLES}
+"""Colour, width and dashes of the line of each way, in the order in which they are drawn."""
+LINE = 17
+"""Least distance between labels."""
 WORST = 10.0
 """An NRMSE is drawn up to so many times the original's."""
+
+
+def spread(wanted: list[float], lowest: float, highest: float) -> list[float]:
+    """Positions near the wanted ones (ascending), at least LINE apart and within bounds."""
+    placed: list[float] = []
+    for position in wanted:
+        placed.append(max(position, placed[-1] + LINE if placed else lowest))
+    limit = highest
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - LINE
+    return placed
+
+
+def text(x: float, y: float, words: str, size: int = 12, **attributes: str) -> str:
+    """A line of text; underscores in attribute names are hyphens."""
+    extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}"{extra}>{escape(words)}</text>'
+
+
+def stroke(points: list[tuple[float, float]], colour: str, width: float, dashes: str = "") -> str:
+    """A line through points."""
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    extra = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{extra}/>'
 
 
 def picture(figures: dict[str, Any]) -> str:

@@ -104,6 +104,19 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
+def methods(figures: dict[str, Any]) -> str:
+    """Return the metric of one model by states kept and method."""
+    ways = ("balanced", "singular_perturbation", "modal", "last", "aire", "tlh2", "gradient", "spectrum", "match")
+    rows = [
+        [str(order_at(figures, size)), *("" if (found := value(figures, way, size)) is None else f"{found:.4f}" for way in ways)]
+        for size in divisors_of(figures)
+    ]
+    kept = f"states kept per channel (of {order_at(figures, 1)})"
+    return (
+        table([kept, *(f"`{way}`" for way in ways)], rows) + f"\n\nAccuracy of the original: {figures['original']['value']:.4f}."
+    )
+
+
 def summary(known: dict[str, dict[str, Any]]) -> str:
     """Return one line for each model: its metric, and what `match` loses at each size."""
     sizes = (4, 8, 16, 32)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import builds_table
-import calibration_table
 import click
 import compare_reductions
 import devices_table
@@ -60,7 +59,7 @@ def figures(file: Path) -> Any:
 TABLES = (
     Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
     Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
-    Table("docs/results.md", "calibration", lambda: calibration_table.markdown(figures(DIGITS / "calibration.json"))),
+    Table("docs/results.md", "calibration", lambda: table_text.methods(stored(ROOT / "models")["digits"])),
     Table("docs/results.md", "precision", lambda: precision_table.markdown(figures(precision_table.FIGURES))),
     Table("docs/results.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
