@@ -112,9 +112,8 @@ def methods(figures: dict[str, Any]) -> str:
         for size in divisors_of(figures)
     ]
     kept = f"states kept per channel (of {order_at(figures, 1)})"
-    return (
-        table([kept, *(f"`{way}`" for way in ways)], rows) + f"\n\nAccuracy of the original: {figures['original']['value']:.4f}."
-    )
+    before = f"Accuracy of the original: {figures['original']['value']:.4f}."
+    return f"{table([kept, *(f'`{way}`' for way in ways)], rows)}\n\n{before}"
 
 
 def summary(known: dict[str, dict[str, Any]]) -> str:

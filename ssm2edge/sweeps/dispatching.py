@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,6 +124,7 @@ class Dispatcher:
         # A cell that runs alone has a process of its own, too, which joblib gives it only beside a second one: it may die.
         with self._engine(Slots(max(2, jobs), self._slots.threads), self._scheduler) as count:
             from joblib import Parallel, delayed
+            from joblib.parallel import get_active_backend
 
             def feed() -> Iterator[object]:
                 for cell in cells:
@@ -132,8 +134,15 @@ class Dispatcher:
                     yield delayed(run_cell)(cell, self._slots.threads, self._sweep, self._work, self._scheduler is not None)
 
             # One cell a task: a worker that dies takes no finished cell with it.
-            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)
-            for record in parallel(feed()):
+            if get_active_backend()[0].supports_return_generator:
+                parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)
+                records = parallel(feed())
+            else:
+                # Ray's backend hands records out at the end of a call, which therefore has as many cells as run at once.
+                fed, wave = feed(), 1 if jobs == 1 else count
+                calls = iter(lambda: list(itertools.islice(fed, wave)), [])
+                records = itertools.chain.from_iterable(Parallel(batch_size=1)(call) for call in calls)
+            for record in records:
                 if record.peak_bytes is not None:
                     self._peak = max(self._peak or 0, record.peak_bytes)
                 yield record
