@@ -106,11 +106,18 @@ def ray(slots: Slots, scheduler: str | None) -> Iterator[int]:
     """Run cells on a Ray cluster, through the joblib backend that Ray brings."""
     joblib = _imported("joblib", "build")
     cluster, register = _imported("ray", None), _imported("ray.util.joblib", None)
-    cluster.init(address=scheduler, ignore_reinit_error=True)
+    begun = cluster.is_initialized()
+    if not begun:
+        own: dict[str, Any] = {"num_cpus": slots.jobs, "include_dashboard": False} if scheduler is None else {}
+        cluster.init(address=scheduler, log_to_driver=False, **own)
     register.register_ray()
     count = slots.jobs if scheduler is None else max(1, int(cluster.cluster_resources().get("CPU", 1)))
-    with joblib.parallel_config(backend="ray", n_jobs=count):
-        yield count
+    try:
+        with joblib.parallel_config(backend="ray", n_jobs=count):
+            yield count
+    finally:
+        if not begun:
+            cluster.shutdown()
 
 
 ENGINES: Mapping[str, Engine] = {"processes": processes, "here": here, "dask": dask, "ray": ray}
