@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import write_out_loops
 
 NAMED = ("ssm2edge.inputs", "ssm2edge.outputs", "ssm2edge.states")
@@ -49,7 +50,7 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
         part
         for node in graph.node
         for added in _added(node, constants)
-        for made in _summed(added, constants, shapes, graph)
+        for made in as_product(added, constants, shapes, graph)
         for part in _exchanged(made, constants, shapes, graph)
     ]
     del graph.node[:]
@@ -124,28 +125,6 @@ def _added(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) 
     return [
         helper.make_node("MatMul", node.input[:2], [product]),
         helper.make_node("Add", [product, node.input[2]], node.output),
-    ]
-
-
-def _summed(
-    node: onnx.NodeProto,
-    constants: Mapping[str, np.ndarray[Any, Any]],
-    shapes: Mapping[str, Sequence[int]],
-    graph: onnx.GraphProto,
-) -> list[onnx.NodeProto]:
-    """Return a sum over the third of four axes for one over the third of five, which ncnn leaves out; other nodes as they are."""
-    shape = shapes.get(node.input[0]) if node.op_type == "ReduceSum" and len(node.input) == 2 else None
-    kept = next((int(entry.i) for entry in node.attribute if entry.name == "keepdims"), 1)
-    if shape is None or len(shape) != 5 or kept or constants.get(node.input[1], np.zeros(0)).tolist() != [2]:
-        return [node]
-    name = node.output[0]
-    sizes = {f"{name}.flat": [*shape[:3], shape[3] * shape[4]], f"{name}.sizes": [*shape[:2], *shape[3:]]}
-    for key, value in sizes.items():
-        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), key))
-    return [
-        helper.make_node("Reshape", [node.input[0], f"{name}.flat"], [f"{name}.rows"]),
-        helper.make_node("ReduceSum", [f"{name}.rows", node.input[1]], [f"{name}.sum"], keepdims=0),
-        helper.make_node("Reshape", [f"{name}.sum", f"{name}.sizes"], [name]),
     ]
 
 

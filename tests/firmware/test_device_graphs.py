@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import LONGEST, write_out_loops
 from ssm2edge.runtime import Model, Stream
 from tests.command_line import call
@@ -89,7 +90,7 @@ def test_a_whole_sequence_without_loops_has_the_numbers_of_the_offline_graph(
     path = tmp_path / "device" / told["graph"]
     model = onnx.load(path)
     assert {node.domain for node in model.graph.node} == {""}
-    assert not {node.op_type for node in model.graph.node} & {"Scan", "Loop", "RNN"}
+    assert not {node.op_type for node in model.graph.node} & {"Scan", "Loop", "RNN", "ReduceSum"}
     # One place of an axis is fine; several, as an exchange of pairs has them, are not.
     constants = {value.name: numpy_helper.to_array(value) for value in model.graph.initializer}
     assert all(constants[node.input[1]].ndim == 0 for node in model.graph.node if node.op_type == "Gather")
@@ -174,3 +175,30 @@ def test_gelu_halves_first() -> None:
     assert [list(node.input) for node in model.graph.node[-2:]] == [["x", "half"], ["d", "c"]]
     (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["ReduceSum", "ReduceMean"])
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((1, 7, 4, 8), (2,)), ((1, 3, 4, 2, 5), (1, 2)), ((1, 6, 5), (1,)), ((1, 6, 5), (-1,))]
+)
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_sums_and_means_are_products(kind: str, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: int) -> None:
+    x = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+    expected = (np.sum if kind == "ReduceSum" else np.mean)(x.astype(np.float64), axes, keepdims=bool(keepdims))
+    port = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes) for name, sizes in (("x", shape), ("y", None))]
+    graph = helper.make_graph([], "sum", port[:1], port[1:])
+    node = helper.make_node(kind, ["x", "axes"], ["y"], keepdims=keepdims)
+    graph.node.extend(as_product(node, {"axes": np.array(axes)}, {"x": shape}, graph))
+    assert {one.op_type for one in graph.node} == {"Reshape", "MatMul"}
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1, 3), ()])
+def test_sums_over_the_batch_or_over_axes_apart_stay(axes: tuple[int, ...]) -> None:
+    node = helper.make_node("ReduceSum", ["x", "axes"], ["y"])
+    graph = onnx.GraphProto()
+    assert as_product(node, {"axes": np.array(axes, np.int64)}, {"x": (1, 2, 3, 4)}, graph) == [node]
+    assert not graph.initializer
