@@ -30,4 +30,14 @@ def folded(path: Path, length: int | None = None) -> onnx.ModelProto:
         options.optimized_model_filepath = str(target)
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         model = onnx.load(target)
+    _rename_made(model.graph)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _rename_made(graph: onnx.GraphProto) -> None:
+    """Rename the constants that onnxruntime made: it refuses graphs where it would make one of the same name once more."""
+    renamed = {value.name: f"folded{value.name}" for value in graph.initializer if value.name.startswith("_")}
+    for value in graph.initializer:
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]

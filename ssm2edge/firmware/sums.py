@@ -37,14 +37,23 @@ def as_product(
     before, behind = shape[1 : axes[0]], shape[axes[-1] + 1 :]
     count = int(np.prod(shape[axes[0] : axes[-1] + 1]))
     weight = 1 / count if node.op_type == "ReduceMean" else 1
-    values = {
-        f"{name}.flat": np.array([shape[0], *([int(np.prod(before))] if before else []), count, int(np.prod(behind))], np.int64),
+    flat = [shape[0], *([int(np.prod(before))] if before else []), count, int(np.prod(behind))]
+    sizes = [shape[0], *before, *([1] * len(axes) if kept else []), *behind]
+    values: dict[str, np.ndarray[Any, Any]] = {
+        f"{name}.flat": np.array(flat, np.int64),
         f"{name}.weights": np.full((1, count), weight, np.float32),
-        f"{name}.sizes": np.array([shape[0], *before, *([1] * len(axes) if kept else []), *behind], np.int64),
+        f"{name}.sizes": np.array(sizes, np.int64),
     }
-    graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in values.items())
-    return [
+    rows = node.input[0] if flat == list(shape) else f"{name}.rows"
+    nodes = [
         helper.make_node("Reshape", [node.input[0], f"{name}.flat"], [f"{name}.rows"]),
-        helper.make_node("MatMul", [f"{name}.weights", f"{name}.rows"], [f"{name}.sum"]),
+        helper.make_node("MatMul", [f"{name}.weights", rows], [f"{name}.sum"]),
         helper.make_node("Reshape", [f"{name}.sum", f"{name}.sizes"], [name]),
     ]
+    if count == 1:
+        nodes = [helper.make_node("Reshape", [node.input[0], f"{name}.sizes"], [name])]
+    elif rows == node.input[0]:
+        nodes = nodes[1:]
+    used = {given for one in nodes for given in one.input}
+    graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in values.items() if key in used)
+    return nodes

@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.device_graph import device_graph, ports
+from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
 from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import LONGEST, write_out_loops
@@ -189,7 +190,7 @@ def test_sums_and_means_are_products(kind: str, shape: tuple[int, ...], axes: tu
     graph = helper.make_graph([], "sum", port[:1], port[1:])
     node = helper.make_node(kind, ["x", "axes"], ["y"], keepdims=keepdims)
     graph.node.extend(as_product(node, {"axes": np.array(axes)}, {"x": shape}, graph))
-    assert {one.op_type for one in graph.node} == {"Reshape", "MatMul"}
+    assert {one.op_type for one in graph.node} <= {"Reshape", "MatMul"}
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     assert found.shape == expected.shape
@@ -202,3 +203,28 @@ def test_sums_over_the_batch_or_over_axes_apart_stay(axes: tuple[int, ...]) -> N
     graph = onnx.GraphProto()
     assert as_product(node, {"axes": np.array(axes, np.int64)}, {"x": (1, 2, 3, 4)}, graph) == [node]
     assert not graph.initializer
+
+
+def test_a_folded_graph_folds_once_more(tmp_path: Path) -> None:
+    # onnxruntime puts reshapes together under a name of its own, and refuses a graph that has this name already.
+    shapes = {"x": [1, 4], "y": [4, 1]}
+    port = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes) for name, sizes in shapes.items()]
+    sizes = {"square": [2, 2], "row": [4], "column": [4, 1]}
+    constants = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in sizes.items()]
+
+    def turned(given: str, made: str, last: str) -> list[onnx.NodeProto]:
+        middle = f"{made}.square"
+        return [helper.make_node("Reshape", [given, "square"], [middle]), helper.make_node("Reshape", [middle, last], [made])]
+
+    nodes = [*turned("x", "a", "row"), helper.make_node("Exp", ["a"], ["b"]), helper.make_node("Reshape", ["b", "column"], ["y"])]
+    graph = helper.make_graph(nodes, "twice", port[:1], port[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "once.onnx")
+    once = folded(tmp_path / "once.onnx")
+    once.graph.node.pop()
+    known = {value.name for value in once.graph.initializer}
+    once.graph.initializer.extend(value for value in constants if value.name not in known)
+    once.graph.node.extend([*turned("b", "c", "column"), helper.make_node("Exp", ["c"], ["y"])])
+    x = np.random.default_rng(5).standard_normal((1, 4)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(once.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(found, np.exp(np.exp(x)).T, rtol=1e-5)
