@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.audio.log_mel import LogMel, LogMelStream
 from ssm2edge.runtime.errors import InputError
+from ssm2edge.runtime.finite import check_finite
 from ssm2edge.runtime.ports import Array
 from ssm2edge.runtime.stream import Stream
 
@@ -102,7 +103,14 @@ class Listener:
         self._listening = False
 
     def push(self, samples: Array) -> list[Heard]:
-        """Take samples ``[samples]`` from -1 to 1; return the clips that end within them."""
+        """Take samples ``[samples]`` from -1 to 1; return the clips that end within them.
+
+        Raises
+        ------
+        InputError
+            If a sample is not finite; none is taken then.
+        """
+        check_finite("samples", np.asarray(samples))
         heard = [self._frame(frame) for frame in self._frames.push(samples)]
         return [answer for answer in heard if answer is not None]
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm2edge.runtime.errors import GraphError, InputError
+from ssm2edge.runtime.finite import check_finite
 
 Array = NDArray[Any]
 
@@ -59,7 +60,7 @@ class Port:
         return (slice(None),) * self.time_axis + (slice(start, stop),)
 
     def check(self, value: Array) -> None:
-        """Raise `InputError` unless dtype, number of axes and every fixed axis but time are as declared."""
+        """Raise `InputError` unless dtype, number of axes and every fixed axis but time are as declared, and samples finite."""
         if value.dtype != self.dtype:
             raise InputError(
                 f"{self.name} is {value.dtype}, but the model takes {self.dtype}: "
@@ -71,6 +72,7 @@ class Port:
         )
         if not fits:
             raise InputError(f"{self.name} has shape {tuple(value.shape)}, but the model takes {self.describe()}.")
+        check_finite(self.name, value)
 
     def describe(self) -> str:
         """Return the shape in words, ``[batch, time, 1]``."""

@@ -10,6 +10,7 @@ more come.  Two kinds of output follow from this:
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -19,6 +20,7 @@ import numpy as np
 
 from ssm2edge.runtime.block import BoundBlock
 from ssm2edge.runtime.errors import EdgeError, GraphError, InputError, SnapshotError
+from ssm2edge.runtime.finite import check_finite
 from ssm2edge.runtime.graph import Graph, Settings, open_graph
 from ssm2edge.runtime.ports import Array, Port
 from ssm2edge.runtime.snapshot import Snapshot
@@ -76,6 +78,8 @@ class Stream:
         self.reset()
         # A step of one sample costs a few microseconds in all, so the values that `push` compares are prepared once.
         self._dtype = self._bound.inputs[0].dtype
+        self._flat = self._bound.inputs[0].reshape(-1)
+        self._square = self._flat.dot
         self._bind(signature.longest, signature.only)
 
     def _bind(self, longest: int | None, only: int | None) -> None:
@@ -140,7 +144,8 @@ class Stream:
         Raises
         ------
         InputError
-            If a name, dtype or shape does not fit, or the sequence becomes longer than the model takes; no sample is taken then.
+            If a name, dtype or shape does not fit, a sample is not finite, or the sequence becomes longer than the model takes;
+            no sample is taken then.
         """
         if (
             self.pending == 0
@@ -150,6 +155,9 @@ class Stream:
             and self._graph is not None
         ):
             self._bound.inputs[0][...] = samples
+            # One product shows NaN and infinity; a sum that is too large for the type needs a second look.
+            if not math.isfinite(self._square(self._flat)):
+                check_finite(self.inputs[0].name, samples)
             self._bound.advance()
             self._answered = True
             return {name: value.copy() for name, value in self._results}
@@ -328,7 +336,7 @@ class Stream:
         """Release the session's memory; the stream cannot run afterwards."""
         if self._graph is not None:
             self._graph = None
-            del self._bound, self._results
+            del self._bound, self._results, self._flat, self._square
 
     def __enter__(self) -> Self:
         return self

@@ -83,6 +83,13 @@ def test_flush_starts_afresh(artifact: Path) -> None:
     assert twice[0] == twice[1]
 
 
+def test_a_sample_that_is_no_number_is_refused_and_not_taken(artifact: Path) -> None:
+    with Listener(artifact, FRONT_END, SPAN) as listener:
+        with pytest.raises(InputError, match=r"samples\[7\] is nan"):
+            listener.push(np.where(np.arange(100) == 7, np.nan, sound()[:100]).astype(np.float32))
+        assert listener.push(sound()) + listener.flush() == hear(artifact, sound(), [])
+
+
 def test_frames_that_do_not_fit_the_graph_are_refused(artifact: Path) -> None:
     with pytest.raises(InputError, match="frames of 5"):
         Listener(artifact, LogMel(RATE, 200, 80, 5), SPAN)

@@ -62,7 +62,6 @@ const third = await other.copy();
 const rest = whole.slice(cuts[2]);
 const again = [numbers(await other.push(rest)), numbers(await third.push(rest))];
 const pending = stream.pending;
-const flushed = numbers(await stream.flush());
 const refused = [];
 const refuse = async (work) => {
   try {
@@ -71,17 +70,22 @@ const refuse = async (work) => {
     refused.push(`${fault.name}: ${fault.message}`);
   }
 };
+const model = await Model.open(options);
+const poison = [[1, NaN], [1, "2"], ["a"], [null], Float32Array.of(1, Infinity), Float64Array.of(-Infinity)];
+for (const samples of poison) await refuse(() => stream.push(samples));
+await refuse(() => model.run([...whole.slice(1), NaN]));
+const poisoned = refused.splice(0);
+const flushed = numbers(await stream.flush());
 await refuse(() => stream.push({ wrong: [1] }));
 await refuse(() => stream.push("one"));
 await refuse(() => stream.restore(snapshot.slice(1)));
 await refuse(() => stream.restore(snapshot.map((byte, k) => (k === 200 ? byte + 1 : byte))));
-const model = await Model.open(options);
 const run = numbers(await model.run(whole));
 await refuse(() => model.run([]));
 await stream.close();
 await refuse(() => stream.push([1]));
 const imports = WebAssembly.Module.imports(await WebAssembly.compile(readFileSync(new URL("./tiny.wasm", import.meta.url))));
-console.log(JSON.stringify({ imports, found, again, pending, flushed, refused, run, block: stream.block }));
+console.log(JSON.stringify({ imports, found, again, pending, flushed, refused, poisoned, run, block: stream.block }));
 process.exit(0);
 """
 )
@@ -147,6 +151,17 @@ def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, web: Path, tmp_pa
     assert told["again"] == [told["flushed"]] * 2
     kinds = ["InputError", "InputError", "SnapshotError", "SnapshotError", "InputError", "EdgeError"]
     assert [text.split(":")[0] for text in told["refused"]] == kinds
+    wrong = [
+        "[1] is NaN",
+        "[1] is 2",
+        "[0] is a",
+        "[0] is null",
+        "[1] is Infinity",
+        "[0] is -Infinity",
+        f"[{len(samples) - 1}] is NaN",
+    ]
+    assert [text.partition("[")[1] + text.partition("[")[2].partition(",")[0] for text in told["poisoned"]] == wrong
+    assert all(text.startswith("InputError: ") for text in told["poisoned"])
 
 
 SEVERAL = """

@@ -201,6 +201,9 @@ def test_placed_state_is_where_the_recursion_goes_on(graphs: Path) -> None:
         (SAMPLES[:2], "2 rows"),
         ({"pixels": SAMPLES}, "pixels"),
         ({}, "none"),
+        (np.where(np.arange(23) == 5, np.nan, SAMPLES[..., 0])[..., None].astype(np.float32), r"\[0, 5, 0\] is nan"),
+        (np.where(np.arange(23) == 2, np.inf, SAMPLES[..., 0])[..., None].astype(np.float32), r"\[0, 2, 0\] is inf"),
+        (np.full((3, 4, 1), -np.inf, np.float32), r"\[0, 0, 0\] is -inf"),
     ],
 )
 def test_samples_that_do_not_fit_are_refused_and_not_taken(graphs: Path, samples: object, said: str) -> None:

@@ -5,6 +5,7 @@
 import description from "./description.js";
 import { InputError } from "./errors.js";
 import { LogMel } from "./log_mel.js";
+import { checkFinite } from "./ports.js";
 import { Stream } from "./stream.js";
 
 /** When a clip begins: as `ssm2edge.audio.Gate`. */
@@ -69,6 +70,7 @@ export class Listener {
   /** Take samples from -1 to 1 at the model's rate; return the words that end within them. */
   push(samples) {
     return this.#queue(async () => {
+      checkFinite("samples", samples);
       const heard = [];
       for (const frame of this.#logMel.push(samples)) {
         const answer = await this.#frame(frame);

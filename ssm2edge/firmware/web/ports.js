@@ -48,6 +48,16 @@ export function gather(ports, samples) {
   return { values, length: length ?? 0 };
 }
 
+/** Refuse what is no finite number: a state keeps it for good. */
+export function checkFinite(name, samples) {
+  for (let place = 0; place < samples.length; ++place) {
+    const sample = samples[place];
+    if (!Number.isFinite(sample) && typeof sample !== "bigint" && typeof sample !== "boolean") {
+      throw new InputError(`${name}[${place}] is ${sample}, which would spoil all answers after it: replace it first.`);
+    }
+  }
+}
+
 /** Copy samples along time: from one array of a port, of some samples in all, into another. */
 export function copySamples(port, source, total, start, target, capacity, place, count) {
   const { rows, width } = layout(port);
@@ -71,10 +81,11 @@ function named(ports, samples) {
 
 function converted(port, value) {
   const Kind = ARRAYS[port.dtype];
-  if (value instanceof Kind) return value;
   if (!Array.isArray(value) && (!ArrayBuffer.isView(value) || value instanceof DataView)) {
     throw new InputError(`${port.name} is no array of numbers: give a ${Kind.name}.`);
   }
+  checkFinite(port.name, value);
+  if (value instanceof Kind) return value;
   try {
     return Kind === BigInt64Array ? Kind.from(Array.from(value, BigInt)) : Kind.from(value, Number);
   } catch (fault) {
