@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ssm2edge.api import naming_arguments
 from ssm2edge.errors import UserError
-from ssm2edge.interrupts import interrupted_once
 
 if TYPE_CHECKING:
     from ssm2edge.sweeps.progress import State
@@ -97,6 +96,7 @@ def sweep(
 
         asked = {**read_plan(Path(named[0])), **asked}
         named = asked.pop("sources")
+    from ssm2edge.interrupts import interrupted_once
     from ssm2edge.sweeps.request import run
 
     with interrupted_once(last=False):
