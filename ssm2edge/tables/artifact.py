@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic
 from ssm2edge.artifact.loss import losses
-from ssm2edge.artifact.notes import Note, notes, nothing_rounded, poor_fit, poor_reduction, unstable
+from ssm2edge.artifact.notes import notes, nothing_rounded, poor_reduction
+from ssm2edge.tables.layers import fit_text, kept_table
+from ssm2edge.tables.parts import extent, noted, size_text, time_text, titled_table
 from ssm2edge.verification import Comparison, Verdict
 
 Array = NDArray[Any]
@@ -26,78 +26,6 @@ WIDTH = 160
 
 LISTED = 1 << 9
 """Bytes of a kind of numbers from which on the closing lines name it, or any number where no kind has so many."""
-
-
-class Layer(Protocol):
-    """An inspected layer as it is printed; `inspection.LayerReport` is one, and needs torch, which this module does not."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def library(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def channels(self) -> int: ...
-    @property
-    def order(self) -> int: ...
-    @property
-    def parameters(self) -> int: ...
-    @property
-    def horizon(self) -> int | None: ...
-    @property
-    def spectral_radius(self) -> float: ...
-    @property
-    def h2_norm(self) -> float: ...
-    @property
-    def hankel_decay(self) -> Mapping[int, float]: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def costs(self) -> Mapping[int, float]: ...
-    @property
-    def at_most(self) -> Sequence[int]: ...
-    @property
-    def plan(self) -> str: ...
-    @property
-    def plans(self) -> Sequence[Plan]: ...
-    @property
-    def realised(self) -> Fit | None: ...
-
-
-class Plan(Protocol):
-    """A kernel plan as it is printed; `inspection.PlanReport` is one."""
-
-    @property
-    def order(self) -> int: ...
-    @property
-    def block(self) -> int | None: ...
-    @property
-    def plan(self) -> str: ...
-    @property
-    def candidates(self) -> Mapping[str, float]: ...
-
-
-class Fit(Protocol):
-    """A realisation as it is printed; `artifact.RealisedRecord` is one."""
-
-    @property
-    def taps(self) -> int: ...
-    @property
-    def error(self) -> float: ...
-    @property
-    def repaired(self) -> int: ...
-
-
-class Kept(Protocol):
-    """A layer that cannot be reduced, as it is printed; `artifact.KeptLayer` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def library(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
 
 
 def wide_console() -> Console:
@@ -144,9 +72,9 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
     parameters = manifest.parameters
     judged = [(*check.name.partition("."), check.detail) for check in verdict.checks]
     details = [f"{head}{': ' if head else ''}{detail}" for kind, _, head, detail in judged if kind in ("accuracy", "nrmse")]
-    graphs = ", ".join(f"{name} {_size(record.bytes)}" for name, record in manifest.files.items() if name.endswith(".onnx"))
+    graphs = ", ".join(f"{name} {size_text(record.bytes)}" for name, record in manifest.files.items() if name.endswith(".onnx"))
     weights = manifest.original.bytes
-    before = f"{_size(4 * parameters.model_before)} as float32" if weights is None else f"weights file {_size(weights)}"
+    before = f"{size_text(4 * parameters.model_before)} as float32" if weights is None else f"weights file {size_text(weights)}"
     held_out = "; ".join(details) if details else "no labels, so accuracy was not measured."
     if held_out_synthetic(manifest):
         held_out = f"{_deviation(verdict)}; accuracy is unknown without samples"
@@ -165,7 +93,7 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
     lines.append(Text(f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"))
     unrounded = nothing_rounded(str(manifest.options.get("precision", "float32")), manifest.weights)
     if unrounded is not None:
-        lines.append(_noted(unrounded))
+        lines.append(noted(unrounded))
     bad = _bad_news(manifest, verdict)
     style = "default" if bad else "bold green"
     lines.append(
@@ -183,7 +111,7 @@ def _bad_news(manifest: Manifest, verdict: Verdict) -> list[Text]:
     deviation = next((check.figure for check in verdict.checks if check.name == "offline.error"), None)
     # Labels judge better than any distance.
     note = None if found or deviation is None else poor_reduction(manifest.layers, deviation)
-    return [] if note is None else [_noted(note)]
+    return [] if note is None else [noted(note)]
 
 
 def _deviation(verdict: Verdict) -> str:
@@ -220,64 +148,6 @@ def _stream(manifest: Manifest) -> str:
     return f"streaming in blocks of {streaming.block}" if streaming.available else f"no stream: {streaming.reason}"
 
 
-def show_layers(
-    console: Console, reports: Sequence[Layer], kept: Sequence[Kept] = (), weights: Mapping[str, int] = MappingProxyType({})
-) -> None:
-    """Print the layers of a model, the cost of each order, the layers that cannot be reduced, and the bytes of all else."""
-    for report in reports:
-        horizon = "infinite" if report.horizon is None else f"{report.horizon} taps"
-        table = titled_table(
-            f"{report.name or '(the model)'}: {report.library}, {report.kind}, {_extent(report.channels)} of order "
-            f"{report.order}, {report.parameters:,} parameters",
-            "order", "first neglected Hankel value", f"relative h2 error of {report.method}",
-        )  # fmt: skip
-        for order, cost in report.costs.items():
-            most = "at most " * (order in report.at_most)
-            table.add_row(
-                str(order), f"{report.hankel_decay[order]:.3g}", f"{most}{cost:.3g}{' (worse than no layer)' * (cost > 1)}"
-            )
-        table.caption = (
-            f"horizon {horizon}; spectral radius {report.spectral_radius:.6f}; h2 norm {report.h2_norm:.4g}; {report.plan}"
-            + ("" if report.realised is None else f"; {_fit(report.realised)}")
-        )
-        console.print(table)
-        fit = None if report.realised is None else poor_fit(report.name, report.realised.taps, report.realised.error)
-        for note in (unstable(report.name, report.spectral_radius, report.horizon), fit):
-            if note is not None:
-                console.print(_noted(note))
-    if kept:
-        console.print(_kept(kept))
-    if any(weights.values()):
-        shown = ", ".join(f"{_size(count)} in {precision}" for precision, count in weights.items())
-        console.print(Text(f"Weights outside of the layers: {shown} (--precision)"))
-
-
-def show_plans(console: Console, reports: Sequence[Layer]) -> None:
-    """Print the kernel form of each layer in the graphs, and the estimates of the runners-up."""
-    for report in reports:
-        table = titled_table(
-            f"{report.name or '(the model)'}: plans", "order", "graph", "plan", "estimates, ns a sample, as --plan takes them"
-        )
-        for plan in report.plans:
-            graph = "whole sequences" if plan.block is None else "one sample" if plan.block == 1 else f"blocks of {plan.block}"
-            estimates = ", ".join(f"{name} {cost:.0f}" for name, cost in plan.candidates.items())
-            table.add_row(str(plan.order), graph, plan.plan, estimates)
-        console.print(table)
-
-
-def _fit(realised: Fit) -> str:
-    """Return the error of the system against the layer's response, before any reduction."""
-    repaired = f", {realised.repaired} systems repaired" if realised.repaired else ""
-    return f"realised from {realised.taps} taps with a relative error of {realised.error:.3g}{repaired}"
-
-
-def _kept(layers: Sequence[Kept]) -> Table:
-    table = titled_table("Layers that stay as they are", "layer", "library", "reason")
-    for layer in layers:
-        table.add_row(layer.name or "(the model)", layer.library, layer.reason)
-    return table
-
-
 def show_answers(console: Console, outputs: Mapping[str, Array], final: set[str], classes: Sequence[str] = ()) -> None:
     """Print answers, classes by their names if they have any, and the extent of outputs along time."""
 
@@ -304,8 +174,8 @@ def _stored(manifest: Manifest) -> str:
     if cost is None or not manifest.weights:
         return ""
     listed = {kind: count for kind, count in cost.weights.items() if count >= LISTED} or cost.weights
-    kinds = ", ".join(f"{kind} {_size(count)}" for kind, count in listed.items())
-    return f" (weights {_size(cost.stored)}: {kinds})"
+    kinds = ", ".join(f"{kind} {size_text(count)}" for kind, count in listed.items())
+    return f" (weights {size_text(cost.stored)}: {kinds})"
 
 
 def _layers(manifest: Manifest) -> RenderableType:
@@ -314,7 +184,7 @@ def _layers(manifest: Manifest) -> RenderableType:
         table.add_row(
             layer.name,
             layer.kind,
-            _extent(layer.channels),
+            extent(layer.channels),
             f"{layer.order_before} to {layer.order_after}",
             f"{layer.h2_error:.3g}",
             f"{layer.h2_error_relative:.3g}",
@@ -328,19 +198,10 @@ def _layers(manifest: Manifest) -> RenderableType:
     )
     for layer in manifest.layers:
         if layer.realised is not None:
-            table.caption += f"\n{layer.name}: {_fit(layer.realised)}"
-    said = [_noted(note) for layer in manifest.layers for note in notes(layer)]
-    kept = [_kept(manifest.kept_layers)] if manifest.kept_layers else []
+            table.caption += f"\n{layer.name}: {fit_text(layer.realised)}"
+    said = [noted(note) for layer in manifest.layers for note in notes(layer)]
+    kept = [kept_table(manifest.kept_layers)] if manifest.kept_layers else []
     return Group(table, *said, *kept)
-
-
-def _noted(note: Note) -> Text:
-    return Text(note.sentence, "bold red" if note.bad else "yellow")
-
-
-def _extent(channels: int) -> str:
-    """Return the content of a layer: a bank of channels, or one system with its inputs and outputs."""
-    return "one system" if channels == 1 else f"{channels} channels"
 
 
 def checks_table(verdict: Verdict) -> RenderableType:
@@ -407,14 +268,6 @@ def _latency(manifest: Manifest, timing: Comparison | None) -> RenderableType:
     return table
 
 
-def titled_table(title: str, *columns: str) -> Table:
-    """Return an empty table whose columns wrap."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _figure(value: float) -> str:
     # The last digits distinguish a spectral radius from one.
     return f"{value:.6f}" if 0.99 < abs(value) < 1.01 and value != 1.0 else f"{value:.3g}"
@@ -422,14 +275,3 @@ def _figure(value: float) -> str:
 
 def _interval(ratio: Ratio) -> str:
     return f"{ratio.ratio:.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
-
-
-def _size(size: int) -> str:
-    return f"{size:,} bytes" if size < 1024 else f"{size / 1024:,.0f} KB"
-
-
-def time_text(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ssm2edge.artifact import Manifest
-from ssm2edge.tables.artifact import time_text, titled_table
+from ssm2edge.tables.parts import time_text, titled_table
 from ssm2edge.verification.bench import Bench
 
 

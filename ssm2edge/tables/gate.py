@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from ssm2edge.tables.artifact import titled_table
+from ssm2edge.tables.parts import titled_table
 from ssm2edge.verification.gate import GateReport
 from ssm2edge.verification.gate.markdown import HEADLINES
 from ssm2edge.verification.sequential import Outcome

@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from ssm2edge.artifact import Manifest
-from ssm2edge.tables.artifact import WIDTH, Kept, Layer, show_layers, show_plans, show_verdict
+from ssm2edge.tables.artifact import WIDTH, show_verdict
 from ssm2edge.tables.bench import show_bench
 from ssm2edge.tables.gate import show_gates
+from ssm2edge.tables.layers import Kept, Layer, show_layers, show_plans
 from ssm2edge.verification import Check, Comparison, Verdict
 from ssm2edge.verification.bench import Bench
 from ssm2edge.verification.gate import Gate, GateReport

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ssm2edge.stages.inspect import LayerReport
-from ssm2edge.tables.artifact import show_layers
+from ssm2edge.tables.layers import show_layers
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import ssm2edge
 from ssm2edge.artifact.notes import LARGEST_FIT, notes
 from ssm2edge.layers import FoundLayer, Realised
 from ssm2edge.stages.inspect import inspect_layer
-from ssm2edge.tables.artifact import show_layers
+from ssm2edge.tables.layers import show_layers
 from tests.random_banks import random_bank
 
 LENGTH = 300
