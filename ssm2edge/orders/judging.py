@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssm2edge.bounds import BoundError, NetworkGains, output_bounds
 from ssm2edge.errors import UserError
@@ -54,7 +54,7 @@ class Judged:
     calibrate
         Quick calibration of a whole network's reductions, by which proposals are compared.
     finish
-        Calibration as the build makes it, by which sizes are judged.
+        The model as the build makes it, calibrated and rounded, by which sizes are judged; else reductions in layers' places.
     cost
         Bytes or microseconds of the graphs of reductions; None where nothing limits them.
     """
@@ -64,7 +64,7 @@ class Judged:
     method: str
     reduce: Reduce = reduce_layers
     calibrate: Callable[[Mapping[str, Reduction]], dict[str, Reduction]] = dict
-    finish: Callable[[Mapping[str, Reduction]], dict[str, System]] = as_reduced
+    finish: Callable[[Mapping[str, Reduction]], nn.Module] | None = None
     cost: Callable[[Mapping[str, Reduction]], float] | None = None
 
     def batch(self, steps: int) -> list[Tensor]:
@@ -73,9 +73,10 @@ class Judged:
         return first_samples(samples.calibration or samples.validation or task.held_out, task.time_axis, steps)
 
     def answers(self, reductions: Mapping[str, Reduction]) -> Answers:
-        """Return what the model answers on the validation samples with these reductions, calibrated as the build does."""
+        """Return what the model answers on the validation samples with these reductions, finished as the build does."""
         task = self.task
-        return record_outputs(task.replaced(self.finish(reductions)), task.samples.validation, task.time_axis)
+        model = task.replaced(as_reduced(reductions)) if self.finish is None else self.finish(reductions)
+        return record_outputs(model, task.samples.validation, task.time_axis)
 
 
 def bound_holds(judged: Judged, limit: float) -> Callable[[Mapping[str, Reduction]], bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssm2edge.quantisation.bits import PRECISIONS, bits_of, bytes_by_precision
+from ssm2edge.quantisation.bits import PRECISIONS, bits_of, bytes_by_precision, bytes_of
 from ssm2edge.quantisation.covariance import Inputs, inputs_of
 from ssm2edge.quantisation.grid import grid_of
 from ssm2edge.quantisation.halves import halve
@@ -22,6 +22,7 @@ __all__ = [
     "allowed_error",
     "bits_of",
     "bytes_by_precision",
+    "bytes_of",
     "grid_of",
     "halve",
     "inputs_of",

@@ -18,10 +18,13 @@ def bits_of(weights: Iterable[str], precision: str) -> dict[str, int]:
 
 def bytes_by_precision(weights: Mapping[str, Weight]) -> dict[str, int]:
     """Return the bytes that weights take in each precision, steps of 16 bits with them."""
-    shapes = [(len(weight.parameter), weight.parameter[0].numel()) for weight in weights.values()]
-    found = {"float32": 4 * sum(rows * columns for rows, columns in shapes)}
-    for precision, bits in (("int8", 8), ("int4", 4)):
-        found[precision] = sum(
-            rows * (columns * bits // 8 + 2 * (columns // group_of(columns, bits))) for rows, columns in shapes
-        )
-    return found
+    counts = {"float32": 32, "int8": 8, "int4": 4}
+    return {precision: sum(bytes_of(weight, bits) for weight in weights.values()) for precision, bits in counts.items()}
+
+
+def bytes_of(weight: Weight, bits: int) -> int:
+    """Return the bytes that a weight takes in so many bits, steps of 16 bits with them; 32 for float32."""
+    rows, columns = len(weight.parameter), weight.parameter[0].numel()
+    if bits == 32:
+        return 4 * rows * columns
+    return rows * columns * bits // 8 + 2 * rows * (columns // group_of(columns, bits))

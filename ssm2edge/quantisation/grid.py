@@ -18,11 +18,11 @@ Array = NDArray[Any]
 SIGNIFICANT = 11
 """Bits of a step: those of float16."""
 
-MOST = {4: 8, 8: 127}
-"""Largest magnitude of an integer, by bits; of 4 bits there is -8, and no 8."""
+MOST = {3: 4, 4: 8, 8: 127}
+"""Largest magnitude of an integer, by bits; of 4 bits there is -8, and no 8, of 3 bits -4, and no 4."""
 
 GROUP, FEWEST = 32, 8
-"""Neighbours that share a step in 4 bits, at most, and the fewest that do in a row that is cut."""
+"""Neighbours that share a step in 3 and 4 bits, at most, and the fewest that do in a row that is cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Grid:
     steps
         ``(rows, groups)`` float32: one for each row, or for each group of neighbours in a row.
     bits
-        4 or 8.
+        3, 4 or 8.
     """
 
     integers: Array
@@ -60,7 +60,7 @@ class Grid:
 
 
 def group_of(columns: int, bits: int) -> int:
-    """Return how many neighbours of a row share a step: all of them in 8 bits, in 4 the largest divisor up to ``GROUP``."""
+    """Return how many neighbours of a row share a step: all of them in 8 bits, in fewer the largest divisor up to ``GROUP``."""
     if bits == 8:
         return columns
     return next((size for size in range(min(GROUP, columns), FEWEST - 1, -1) if columns % size == 0), columns)
@@ -86,7 +86,7 @@ def grid_of(matrix: Array, bits: int) -> Grid | None:
     largest = np.abs(groups).max(axis=1)
     steps, integers = np.zeros(len(groups)), np.zeros(groups.shape, np.int8)
     left = np.flatnonzero(largest)
-    signs = (1.0, -1.0) if bits == 4 else (1.0,)
+    signs = (1.0,) if bits == 8 else (1.0, -1.0)
     for most in range(1, MOST[bits] + 1):
         for sign in signs:
             step = sign * largest[left] / most

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssm2edge.quantisation.compensated import compensated
 from ssm2edge.quantisation.covariance import Inputs
-from ssm2edge.quantisation.grid import grid_of
+from ssm2edge.quantisation.grid import MOST, grid_of
 from ssm2edge.quantisation.steps import Steps, steps_of
 from ssm2edge.quantisation.weights import Weight
 
@@ -74,9 +74,12 @@ def round_weight(weight: Weight, bits: int, inputs: Inputs | None) -> Rounded:
 
 
 def known_steps(matrix: Tensor, bits: int) -> Steps | None:
-    """Return the steps of a matrix that was rounded before: neither they nor its integers can be better; else None."""
-    known = grid_of(matrix.float().numpy(), bits)
-    return None if known is None else Steps(torch.from_numpy(known.steps).double(), bits, matrix.shape[1])
+    """Return the steps of a matrix that was rounded before, to so many bits or fewer: nothing can be better; else None."""
+    for count in [count for count in MOST if count <= bits]:
+        known = grid_of(matrix.float().numpy(), count)
+        if known is not None:
+            return Steps(torch.from_numpy(known.steps).double(), count, matrix.shape[1])
+    return None
 
 
 def nearest_of(values: Tensor, bits: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssm2edge.quantisation.grid import MOST, SIGNIFICANT, group_of
 
 TRIED = 24
-"""Steps that are tried for each group of 4 bits beside that of its largest number, with either sign."""
+"""Steps that are tried for each group of 3 or 4 bits beside that of its largest number, with either sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Steps:
     sizes
         ``(rows, groups)`` float64, of eleven significant bits; negative ones turn the integers round.
     bits
-        4 or 8.
+        3, 4 or 8.
     columns
         Of the weight.
     """
@@ -57,7 +57,7 @@ def _nearest(values: Tensor, step: Tensor, bits: int) -> Tensor:
 def steps_of(matrix: Tensor, bits: int, weight: Tensor | None = None) -> Steps:
     """Return steps that suit a matrix.
 
-    In 8 bits no number is cut off: each is at most half a step from its nearest value.  In 4 bits the step of each group is the
+    In 8 bits no number is cut off: each is at most half a step from its nearest value.  In fewer the step of each group is the
     one of several with the smallest squared error.
 
     Parameters
@@ -65,7 +65,7 @@ def steps_of(matrix: Tensor, bits: int, weight: Tensor | None = None) -> Steps:
     matrix
         ``(rows, columns)`` float64.
     bits
-        4 or 8.
+        3, 4 or 8.
     weight
         ``(columns,)``: how much an error of each column counts; all alike where it is not given.
     """
@@ -78,9 +78,9 @@ def steps_of(matrix: Tensor, bits: int, weight: Tensor | None = None) -> Steps:
     counts = torch.ones(columns, dtype=matrix.dtype) if weight is None else weight
     counts = counts.reshape(-1, size)
     best, least = torch.zeros_like(largest), torch.full_like(largest, torch.inf)
-    for share in (MOST[4] / (MOST[4] - 1), *torch.linspace(1.15, 0.45, TRIED, dtype=torch.float64).tolist()):
+    for share in (MOST[bits] / (MOST[bits] - 1), *torch.linspace(1.15, 0.45, TRIED, dtype=torch.float64).tolist()):
         for sign in (1.0, -1.0):
-            step = _shortened(sign * share * largest / MOST[4])
+            step = _shortened(sign * share * largest / MOST[bits])
             error = ((groups - _nearest(groups, step[..., None], bits)).square() * counts).sum(-1)
             better = error < least
             best, least = torch.where(better, step, best), torch.where(better, error, least)

@@ -10,7 +10,10 @@ import onnx
 
 from ssm2edge.artifact import GraphCost
 from ssm2edge.export.cost import graph_cost
-from ssm2edge.export.passes.store_integers import INTEGERS
+from ssm2edge.export.passes.store_integers import INTEGERS, LOWER, UPPER
+
+PACKED = {INTEGERS: "int4", LOWER: "int3", UPPER: "int3"}
+"""Kinds of integers that share bytes, by the ending of their name."""
 
 
 def graph_costs(folder: Path, length: int) -> dict[str, GraphCost]:
@@ -30,6 +33,6 @@ def stored_bytes(graph: onnx.ModelProto) -> dict[str, int]:
     found = Counter[str]()
     for value in graph.graph.initializer:
         kind = onnx.helper.tensor_dtype_to_np_dtype(value.data_type)
-        packed = kind == np.uint8 and value.name.endswith(INTEGERS)
-        found["int4" if packed else kind.name] += int(np.prod(value.dims)) * kind.itemsize
+        endings = [packed for ending, packed in PACKED.items() if kind == np.uint8 and value.name.endswith(ending)]
+        found[endings[0] if endings else kind.name] += int(np.prod(value.dims)) * kind.itemsize
     return dict(found.most_common())

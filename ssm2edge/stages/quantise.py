@@ -26,7 +26,7 @@ from ssm2edge.quantisation import (
     small_weights_of,
     weights_of,
 )
-from ssm2edge.quantisation.grid import fits_half
+from ssm2edge.quantisation.grid import MOST, fits_half
 
 
 def is_rounded(options: Options) -> bool:
@@ -68,7 +68,7 @@ def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str
     records = []
     for name, weight in weights_of(model).items():
         matrix = weight.matrix().float().numpy()
-        bits = next((bits for bits in (4, 8) if grid_of(matrix, bits) is not None), 32)
+        bits = next((bits for bits in MOST if grid_of(matrix, bits) is not None), 32)
         records.append(WeightRecord(name, bits, matrix.size, reasons.get(name, f"--precision {options.precision}")))
     if any(record.bits < 16 for record in records):
         return tuple(records)

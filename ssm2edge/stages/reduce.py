@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from torch import nn
+
 from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options
@@ -21,6 +23,7 @@ from ssm2edge.stages.calibrate import calibrate_reductions, judged_after_calibra
 from ssm2edge.stages.limits import counting, largest_orders
 from ssm2edge.stages.load import original_outputs
 from ssm2edge.stages.progress import Progress
+from ssm2edge.stages.quantise import with_precision
 from ssm2edge.stages.resolve import request_of
 from ssm2edge.systems.system import System
 
@@ -88,10 +91,11 @@ def judged_of(task: Task, options: Options, reduced: Reduce, store: Store, progr
     def quick(reductions: Mapping[str, Reduction]) -> dict[str, Reduction]:
         return judged_after_calibration(task, options, reductions, store)
 
-    def finish(reductions: Mapping[str, Reduction]) -> dict[str, System]:
-        return calibrate_reductions(
-            task, options, reductions, store, lambda stage, share: progress(f"reduce {stage}", share)
-        ).systems
+    def finish(reductions: Mapping[str, Reduction]) -> nn.Module:
+        calibrated = calibrate_reductions(
+            task, options, reductions, store, lambda stage, share: progress(f"reduce {stage}", share), final=True
+        )
+        return with_precision(task, options, calibrated)
 
     return Judged(task, original, options.method, reduced, quick, finish, cost_of(task, options))
 

@@ -24,7 +24,7 @@ from tests.random_banks import random_bank
 from tests.slow_cases import slow
 
 WIDTH = 24
-STORED = {4: TensorProto.UINT8, 8: TensorProto.INT8}
+STORED = {3: TensorProto.UINT8, 4: TensorProto.UINT8, 8: TensorProto.INT8}
 
 
 class Mixer(nn.Module):
@@ -70,7 +70,7 @@ def answer_of(graph: onnx.ModelProto, *inputs: np.ndarray) -> np.ndarray:
     return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
 
 
-@pytest.mark.parametrize("bits", [4, slow(8)])
+@pytest.mark.parametrize("bits", [4, 3, slow(8)])
 def test_an_integer_graph_computes_the_rounded_model(bits: int) -> None:
     model, x = rounded(Mixer(), bits), torch.randn(2, 9, 16)
     graph = export_offline(trace_of(model), integers=True)
@@ -83,14 +83,14 @@ def test_an_integer_graph_computes_the_rounded_model(bits: int) -> None:
     assert not left
 
 
-@pytest.mark.parametrize("bits", [4, slow(8)])
+@pytest.mark.parametrize("bits", [4, 3, slow(8)])
 def test_a_stream_of_integers_computes_the_rounded_model(bits: int) -> None:
     model, x = rounded(Mixer(), bits), torch.randn(2, 1, 16)
     graph, _ = export_stream(trace_of(model), 1, integers=True)
     np.testing.assert_allclose(answer_of(graph, x.numpy()), model(x).detach().numpy(), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("bits", [4, slow(8)])
+@pytest.mark.parametrize("bits", [4, 3, slow(8)])
 def test_the_runtime_expands_integers_when_it_loads_a_graph(tmp_path: Path, bits: int) -> None:
     model = rounded(Mixer(), bits)
     operators = []
@@ -118,6 +118,30 @@ def test_fewer_bits_take_fewer_bytes() -> None:
     sizes = [len(export_offline(trace_of(rounded(Mixer(), bits)), integers=True).SerializeToString()) for bits in (4, 8)]
     plain = len(export_offline(trace_of(Mixer().eval()), integers=True).SerializeToString())
     assert sizes[0] < sizes[1] < plain
+
+
+class Wide(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(64, 128)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.mix(x)
+        return answer
+
+
+def test_three_bits_take_fewer_bytes_than_four_where_nodes_are_worth_it() -> None:
+    x = torch.randn(1, 5, 64)
+    models = [rounded(Wide(), bits) for bits in (3, 4)]
+    graphs = [export_offline(trace(model, [InputAxes("x", 1, x)]), integers=True) for model in models]
+    kinds = [stored_bytes(graph) for graph in graphs]
+    assert kinds[0]["int3"] == 64 * 128 * 3 // 8
+    assert kinds[1]["int4"] == 64 * 128 // 2
+    assert len(graphs[0].SerializeToString()) < len(graphs[1].SerializeToString())
+    np.testing.assert_allclose(answer_of(graphs[0], x.numpy()), models[0](x).detach().numpy(), atol=2e-6)
+    small = stored_bytes(export_offline(trace_of(rounded(Mixer(), 3)), integers=True))
+    assert small["int4"]
+    assert "int3" not in small
 
 
 def test_trained_weights_are_written_as_they_are() -> None:

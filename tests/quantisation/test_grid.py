@@ -20,7 +20,7 @@ def random_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
     return sizes * torch.randn(rows, columns, generator=generator, dtype=torch.float64)
 
 
-@given(bits=st.sampled_from([4, 8]), rows=st.integers(1, 9), columns=WIDTHS, seed=st.integers(0, 99))
+@given(bits=st.sampled_from([3, 4, 8]), rows=st.integers(1, 9), columns=WIDTHS, seed=st.integers(0, 99))
 def test_rounded_numbers_are_found_again_to_the_last_bit(bits: int, rows: int, columns: int, seed: int) -> None:
     matrix = random_matrix(rows, columns, seed)
     rounded = steps_of(matrix, bits).nearest(matrix).float().numpy()
@@ -31,7 +31,7 @@ def test_rounded_numbers_are_found_again_to_the_last_bit(bits: int, rows: int, c
     assert found.integers.max() <= min(MOST[bits], 2 ** (bits - 1) - 1)
 
 
-@given(bits=st.sampled_from([4, 8]), seed=st.integers(0, 99))
+@given(bits=st.sampled_from([3, 4, 8]), seed=st.integers(0, 99))
 def test_trained_numbers_are_on_no_grid(bits: int, seed: int) -> None:
     assert grid_of(random_matrix(4, 32, seed).float().numpy(), bits) is None
 

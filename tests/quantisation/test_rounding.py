@@ -28,7 +28,7 @@ def error(matrix: Tensor, rounded: Tensor, inputs: Tensor) -> float:
 
 
 @settings(deadline=None)
-@given(bits=st.sampled_from([4, 8]), columns=st.sampled_from([8, 16, 40]), seed=st.integers(0, 99))
+@given(bits=st.sampled_from([3, 4, 8]), columns=st.sampled_from([8, 16, 40]), seed=st.integers(0, 99))
 def test_errors_cancel_on_the_inputs(bits: int, columns: int, seed: int) -> None:
     inputs = correlated(500, columns, seed)
     matrix = torch.randn(6, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

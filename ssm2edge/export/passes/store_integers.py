@@ -2,7 +2,8 @@
 
 Nodes that no input reaches turn them back into float32, ``Cast`` and ``Mul``: runtimes compute these once, when they load the
 graph.  ``DequantizeLinear`` would be one node in their place, but onnxruntime does not fold it; it joins it to the product behind
-it, which then takes longer than one of float32 and rounds otherwise.  Opset 18 has no integers of 4 bits: two share a byte.
+it, which then takes longer than one of float32 and rounds otherwise.  Opset 18 has no integers of 3 and 4 bits: two of 4 bits
+share a byte, and of 3 bits the upper ones of eight and the two lower ones of four.
 
 Ensures
     the same values to the last bit.
@@ -15,13 +16,20 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ssm2edge.lowering.building import Builder
-from ssm2edge.quantisation.grid import Grid, fits_half, grid_of
+from ssm2edge.quantisation.grid import MOST, Grid, fits_half, grid_of
 
 SMALLEST = 32
 """Numbers of a constant below which nodes and names take more than is saved."""
 
+SHARING = {3: 8, 4: 2, 8: 1}
+"""How many integers are packed together, by bits."""
+
+UNPACKING = 400
+"""Bytes of the nodes by which integers of 3 bits take more than those of 4: a small matrix has 4."""
+
 SCALE, INTEGERS, HALF = ".scale", ".integers", ".half"
-"""Endings of the names of what is stored, behind the constant's own."""
+LOWER, UPPER = ".integers.lower", ".integers.upper"
+"""Endings of the names of what is stored, behind the constant's own; the last two for integers of 3 bits."""
 
 
 def store_integers(graph: ir.Graph) -> None:
@@ -60,13 +68,13 @@ def _best(numbers: NDArray[np.float32]) -> tuple[Grid, bool] | None:
     matrix = numbers.reshape(len(numbers), -1)
     found = [
         (grid, turned)
-        for bits in (4, 8)
+        for bits in MOST
         for turned in ((False, True) if numbers.ndim == 2 else (False,))
-        if bits == 8 or matrix.size % 2 == 0
+        if matrix.size % SHARING[bits] == 0
         for grid in [grid_of(matrix.T if turned else matrix, bits)]
         if grid is not None
     ]
-    smallest = min(found, key=lambda one: one[0].bytes, default=None)
+    smallest = min(found, key=lambda one: one[0].bytes + UNPACKING * (one[0].bits == 3), default=None)
     return None if smallest is None or smallest[0].bytes >= 2 * numbers.size else smallest
 
 
@@ -93,15 +101,25 @@ def _expanded(op: Builder, graph: ir.Graph, name: str, shape: tuple[int, ...], g
         integers = (grid.integers.T if turned else grid.integers).reshape(shape)
         steps = kept.T if turned else kept.reshape(-1, *(1 for _ in shape[1:]))
         return scaled(op.as_float(stored(graph, name + INTEGERS, np.ascontiguousarray(integers))), np.ascontiguousarray(steps))
-    pairs = (grid.integers.reshape(-1, 2) + 8).astype(np.uint8)
-    packed = stored(graph, name + INTEGERS, pairs[:, :1] | pairs[:, 1:] << 4)
-    places, mask = (
-        stored(graph, "nibble.places", np.array([0, 4], np.uint8)),
-        stored(graph, "nibble.mask", np.array([15], np.uint8)),
-    )
-    nibbles = op.BitwiseAnd(op.BitShift(packed, places, direction="RIGHT"), mask)
-    whole = op.Sub(op.as_float(op.Reshape(nibbles, op.integers(-1, grid.group))), op.numbers(8.0))
-    product = scaled(whole, kept.reshape(-1, 1))
+    above = (grid.integers.reshape(-1, grid.group) + MOST[grid.bits]).astype(np.uint8)
+    if grid.bits == 4:
+        counted = _unpacked(op, graph, name + INTEGERS, above, 4)
+    else:
+        upper = op.Mul(_unpacked(op, graph, name + UPPER, above >> 2, 1), op.numbers(4.0))
+        counted = op.Add(_unpacked(op, graph, name + LOWER, above & 3, 2), upper)
+    product = scaled(op.Sub(counted, op.numbers(float(MOST[grid.bits]))), kept.reshape(-1, 1))
     if not turned:
         return op.Reshape(product, op.integers(*shape))
     return op.transposed(op.Reshape(product, op.integers(*shape[::-1])))
+
+
+def _unpacked(op: Builder, graph: ir.Graph, name: str, values: NDArray[np.uint8], width: int) -> ir.Value:
+    """Store numbers of ``width`` bits, several in a byte, the first in its lowest bits, and build them as float32."""
+    places = np.arange(0, 8, width, dtype=np.uint8)
+    packed = stored(graph, name, (values.reshape(-1, len(places)) << places).sum(1, keepdims=True, dtype=np.uint8))
+    shifts, mask = (
+        stored(graph, f"bits.{width}.places", places),
+        stored(graph, f"bits.{width}.mask", np.array([(1 << width) - 1], np.uint8)),
+    )
+    parts = op.BitwiseAnd(op.BitShift(packed, shifts, direction="RIGHT"), mask)
+    return op.as_float(op.Reshape(parts, op.integers(*values.shape)))
