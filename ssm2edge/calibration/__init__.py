@@ -6,17 +6,22 @@ all reduced blocks together until the network's outputs are the original's.
 
 from __future__ import annotations
 
+from ssm2edge.calibration.bits_by_outputs import SAMPLES, rounding_costs
 from ssm2edge.calibration.calibrate import CALIBRATIONS, Calibrated, calibrate, calibrate_spectrum
 from ssm2edge.calibration.matching import Matched, Matching
 from ssm2edge.calibration.signals import Signals, signals_of
+from ssm2edge.calibration.teacher import as_tuple
 
 __all__ = [
     "CALIBRATIONS",
+    "SAMPLES",
     "Calibrated",
     "Matched",
     "Matching",
     "Signals",
+    "as_tuple",
     "calibrate",
     "calibrate_spectrum",
+    "rounding_costs",
     "signals_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,18 +61,26 @@ def bits_by_outputs(
     plain, original = answers(), teacher.answer(*batch)
     size = max(float(distance(original, tuple(torch.zeros_like(y) for y in original))), 1e-30)
     limit = max(LEAST**2, float(distance(plain, original)) / size)
+    costs = rounding_costs(weights, inputs, LEVELS, lambda: float(distance(answers(), plain)) / size)
+    found = shared_out(costs, {name: weight.parameter.numel() for name, weight in weights.items()}, limit)
+    return found, {name: _reason(costs[name], found.get(name), math.sqrt(limit)) for name in weights}
+
+
+def rounding_costs(
+    weights: Mapping[str, Weight], inputs: Mapping[str, Inputs], levels: Sequence[int], measured: Callable[[], float]
+) -> dict[str, dict[int, float]]:
+    """Return what is measured while one weight is rounded, by weight and bits; the weights are left as they are."""
     costs: dict[str, dict[int, float]] = {}
     for name, weight in weights.items():
         kept = [(x, x.detach().clone()) for x in (weight.parameter, weight.bias) if x is not None]
         costs[name] = {}
-        for bits in LEVELS:
+        for bits in levels:
             round_weight(weight, bits, inputs.get(name))
-            costs[name][bits] = float(distance(answers(), plain)) / size
+            costs[name][bits] = measured()
             with torch.no_grad():
                 for parameter, value in kept:
                     parameter.copy_(value)
-    found = shared_out(costs, {name: weight.parameter.numel() for name, weight in weights.items()}, limit)
-    return found, {name: _reason(costs[name], found.get(name), math.sqrt(limit)) for name in weights}
+    return costs
 
 
 def shared_out(costs: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], limit: float) -> dict[str, int]:

@@ -63,6 +63,7 @@ def calibrate(
     progress: Progress = lambda what, share: None,
     precision: str = "float32",
     expect: Expect = lambda what, seconds: None,
+    bits: Mapping[str, int] | None = None,
 ) -> Calibrated:
     """Improve reduced systems on unlabelled samples, and round the weights around them.
 
@@ -88,6 +89,8 @@ def calibrate(
         Of the weights outside of the layers: one of :data:`ssm2edge.quantisation.PRECISIONS`.
     expect
         Called before each step.
+    bits
+        Of each of these weights, where they were chosen before; those without stay as they are.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def calibrate(
     if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)
     network = replace_layers(model, better)
-    beside = rounded_beside(network, precision, signals, teacher, metric)
+    beside = rounded_beside(network, precision, signals, teacher, metric, bits)
     matched = None
     if kind == "match" and not own:
         matching, runs = matching or Matching(), runs_of_layers(network, list(systems), signals)

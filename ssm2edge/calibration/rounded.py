@@ -43,15 +43,22 @@ class Beside:
         return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
 
-def rounded_beside(network: nn.Module, precision: str, signals: Signals, teacher: Teacher, metric: Metric) -> Beside:
-    """Round the weights of a network with reduced blocks, in place; nothing of it in float32."""
+def rounded_beside(
+    network: nn.Module,
+    precision: str,
+    signals: Signals,
+    teacher: Teacher,
+    metric: Metric,
+    chosen: Mapping[str, int] | None = None,
+) -> Beside:
+    """Round the weights of a network with reduced blocks, in place; nothing of it in float32.  Bits that are chosen are taken."""
     if precision == "float32":
         return Beside({}, {}, {}, {})
     network.eval()
     weights = weights_of(network)
     inputs = inputs_of(network, weights, signals)
-    bits, reasons = bits_of(weights, precision), dict[str, str]()
-    if precision == "auto":
+    bits, reasons = bits_of(weights, precision) if chosen is None else dict(chosen), dict[str, str]()
+    if precision == "auto" and chosen is None:
         bits, reasons = bits_by_outputs(network, teacher, weights, inputs, signals, metric)
     rounded = round_weights(weights, bits, inputs)
     of_blocks = {id(parameter) for block in blocks(network).values() for parameter in block.parameters()}

@@ -8,6 +8,7 @@ from ssm2edge.orders.distribution import CostCurve, distribute
 from ssm2edge.orders.rules import RULES
 from ssm2edge.orders.study import DIRECT, Progress, Study
 from ssm2edge.reduction import reduce_system
+from ssm2edge.systems.division import TINY
 from ssm2edge.systems.system import System
 
 PROPOSING = ("h2", "sensitivity", "one_layer")
@@ -32,14 +33,26 @@ class Choice:
         }
         self._curves: dict[str, Mapping[str, CostCurve]] = {}
         # A single layer gets the whole budget whatever its errors cost.
-        for rule in PROPOSING if len(study.systems) > 1 else PROPOSING[:1]:
+        self._proposing = PROPOSING if len(study.systems) > 1 else PROPOSING[:1]
+        for rule in self._proposing:
             self._curves[rule] = RULES[rule](study, progress)
         self._expected = study.outputs({})
+
+    @property
+    def size(self) -> float:
+        """The squared size of the outputs, to which squared changes are relative."""
+        return max(float(self._expected.square().sum()), TINY)
+
+    def curves(self, rule: str) -> Mapping[str, CostCurve]:
+        """Return the costs of each layer's orders by a rule."""
+        if rule not in self._curves:
+            self._curves[rule] = RULES[rule](self._study, lambda share: None)
+        return self._curves[rule]
 
     def proposals(self, budget: int) -> dict[str, dict[str, int]]:
         """Return orders by each rule, and one order for all layers (``uniform``); the best on the samples first, none twice."""
         widths = self._study.widths
-        proposed = {rule: distribute(curves, widths, budget) for rule, curves in self._curves.items()}
+        proposed = {rule: distribute(self._curves[rule], widths, budget) for rule in self._proposing}
         same = budget // sum(widths.values())
         if same <= min(system.order for system in self._study.systems.values()):
             proposed["uniform"] = dict.fromkeys(widths, same)

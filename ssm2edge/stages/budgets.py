@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ssm2edge.artifact import Reference
+from ssm2edge.calibration import SAMPLES, as_tuple, rounding_costs
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options, bytes_of
+from ssm2edge.orders import Around, Level
+from ssm2edge.orders.joint import PLAIN
 from ssm2edge.orders.judging import as_reduced
 from ssm2edge.original.task import Task
+from ssm2edge.quantisation import bytes_of as stored_in
+from ssm2edge.quantisation import inputs_of, weights_of
+from ssm2edge.quantisation.grid import MOST
 from ssm2edge.reduction import Reduction
+from ssm2edge.stages.calibrate import calibration_signals
 from ssm2edge.stages.export import export
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.quantise import round_network
+from ssm2edge.systems.division import TINY
 from ssm2edge.verification import Subject
 from ssm2edge.verification.budget import largest_graph, step_microseconds
 from ssm2edge.verification.check import Check, within
@@ -45,6 +56,46 @@ def ram(folder: Path, task: Task, options: Options) -> Check | None:
     if limit is None:
         return None
     return within("budget.ram", float(ram_of(folder, task)), float(limit), "bytes of RAM of the stream as C, its stack included")
+
+
+def around_of(task: Task, options: Options) -> Around | None:
+    """Return the weights around the layers, where a budget of bytes is for them, too: ``auto`` precision with calibration."""
+    if options.max_bytes is None or options.precision != "auto" or options.calibrate == "none":
+        return None
+
+    def levels() -> dict[str, dict[int, Level]]:
+        network = copy.deepcopy(task.full)
+        signals = calibration_signals(task, dict.fromkeys(task.layers, 1))
+        weights = weights_of(network)
+        batch = tuple(x[:SAMPLES] for x in signals.inputs)
+
+        def answers() -> Tensor:
+            with torch.no_grad():
+                return torch.cat([y.double().flatten() for y in as_tuple(network(*batch))])
+
+        plain = answers()
+        size = max(float(plain.square().sum()), TINY)
+        inputs = inputs_of(network, weights, signals)
+        costs = rounding_costs(weights, inputs, tuple(MOST), lambda: float((answers() - plain).square().sum()) / size)
+        return {
+            name: {bits: Level(stored_in(weight, bits), costs[name].get(bits, 0.0)) for bits in (*MOST, PLAIN)}
+            for name, weight in weights.items()
+        }
+
+    def measured(reductions: Mapping[str, Reduction], bits: Mapping[str, int]) -> int:
+        return largest_of(task, options, reductions, bits)
+
+    return Around(levels, measured)
+
+
+def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> int:
+    """Return the bytes of the largest graph of reductions, with the weights around them in the bits chosen."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model = task.replaced(as_reduced(reductions))
+        round_network(model, task, options, bits)
+        export(task.traced(model), task.length, options, folder, silent)
+        return max(path.stat().st_size for path in folder.glob("*.onnx"))
 
 
 def cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]], float] | None:

@@ -21,6 +21,7 @@ def calibrate_reductions(
     progress: Progress,
     kind: str | None = None,
     final: bool = False,
+    bits: Mapping[str, int] | None = None,
 ) -> Calibrated:
     """Improve the reduced systems on the calibration samples; the ``final`` ones with the weights around them as they will be."""
     kind = kind or options.calibrate
@@ -33,12 +34,14 @@ def calibrate_reductions(
     careful = task.samples.synthetic > 0
     matching = Matching(steps=options.calibration_steps, seed=options.seed, careful=careful) if kind == "match" else None
     precision = options.precision if final else "float32"
-    rounding = [precision] if precision != "float32" else []
+    rounding: list[object] = [precision] if precision != "float32" else []
+    if bits is not None:
+        rounding.append(bits)
     key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method, *rounding)
     return store.kept(Calibrations(), key, lambda: calibrate(
         task.model, task.systems, reduced, signals, kind, metric, matching, method,
         lambda what, share: progress(f"calibrate ({what})", share), precision,
-        lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0),
+        lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0), bits,
     ))  # fmt: skip
 
 

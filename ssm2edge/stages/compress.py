@@ -60,13 +60,15 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     UserError
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
-    reductions, selection = reduce(task, options, store, progress)
-    calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True)
+    reductions, selection, chosen = reduce(task, options, store, progress)
+    bits = None if chosen is None else chosen.bits
+    calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True, bits=bits)
     model = with_precision(task, options, calibrated)
     origins = block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions)
     origins = {name: dataclasses.replace(origin, weights=_digest(task, task.layers[name])) for name, origin in origins.items()}
     describe_blocks(model, origins)
-    return Compressed(model, reductions, calibrated.matched, selection, weight_records(model, options, calibrated.reasons))
+    reasons = calibrated.reasons if chosen is None else chosen.reasons
+    return Compressed(model, reductions, calibrated.matched, selection, weight_records(model, options, reasons))
 
 
 def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[Task, Compressed]:

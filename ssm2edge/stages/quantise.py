@@ -27,6 +27,7 @@ from ssm2edge.quantisation import (
     weights_of,
 )
 from ssm2edge.quantisation.grid import MOST, fits_half
+from ssm2edge.quantisation.systems import MOST as MOST_ALLOWED
 
 
 def is_rounded(options: Options) -> bool:
@@ -54,7 +55,7 @@ def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.M
         _round(model, options)
     _halve(model)
     matched = calibrated.matched
-    _round_systems(model, task, None if matched is None else matched.after)
+    _round_systems(model, task, options, None if matched is None else matched.after)
     return model
 
 
@@ -79,22 +80,24 @@ def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str
     return tuple(records)
 
 
-def round_network(model: nn.Module, task: Task, options: Options) -> None:
-    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place."""
+def round_network(model: nn.Module, task: Task, options: Options, bits: Mapping[str, int] | None = None) -> None:
+    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place; to bits that are chosen."""
     if is_rounded(options):
-        _round(model, options)
+        _round(model, options, bits)
         _halve(model)
-        _round_systems(model, task, None)
+        _round_systems(model, task, options, None)
 
 
-def _round_systems(model: nn.Module, task: Task, outputs: float | None) -> None:
+def _round_systems(model: nn.Module, task: Task, options: Options, outputs: float | None) -> None:
+    # A budget was found with layers that are rounded as far as they ever are.
+    allowed = allowed_error(outputs) if options.max_bytes is None else MOST_ALLOWED
     for block in blocks(model).values():
-        round_block(block, task.horizon, allowed_error(outputs))
+        round_block(block, task.horizon, allowed)
 
 
-def _round(model: nn.Module, options: Options) -> None:
+def _round(model: nn.Module, options: Options, bits: Mapping[str, int] | None = None) -> None:
     weights = weights_of(model)
-    round_weights(weights, bits_of(weights, options.precision), {})
+    round_weights(weights, bits_of(weights, options.precision) if bits is None else bits, {})
 
 
 def _halve(model: nn.Module) -> None:

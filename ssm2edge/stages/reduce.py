@@ -10,7 +10,7 @@ from torch import nn
 from ssm2edge.cache import Reductions, Store, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options
-from ssm2edge.orders import Judged, Selection, choose_reductions
+from ssm2edge.orders import ChosenBits, Judged, Selection, choose_jointly, choose_reductions
 from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.orders.judging import Reduce, check_judgeable
 from ssm2edge.orders.selection import confidence_down
@@ -18,7 +18,7 @@ from ssm2edge.original.devices import open_device
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.stages.budgets import cost_of
+from ssm2edge.stages.budgets import around_of, cost_of
 from ssm2edge.stages.calibrate import calibrate_reductions, judged_after_calibration
 from ssm2edge.stages.limits import counting, largest_orders
 from ssm2edge.stages.load import original_outputs
@@ -28,7 +28,9 @@ from ssm2edge.stages.resolve import request_of
 from ssm2edge.systems.system import System
 
 
-def reduce(task: Task, options: Options, store: Store, progress: Progress) -> tuple[dict[str, Reduction], Selection | None]:
+def reduce(
+    task: Task, options: Options, store: Store, progress: Progress
+) -> tuple[dict[str, Reduction], Selection | None, ChosenBits | None]:
     """Choose each layer's order, and reduce each System to it; no order makes a layer larger than it is.
 
     Returns
@@ -37,6 +39,8 @@ def reduce(task: Task, options: Options, store: Store, progress: Progress) -> tu
         Reductions by layer.
     Selection or None
         What speaks for the size, where samples chose it.
+    ChosenBits or None
+        Bits of the weights around the layers, where a budget of bytes is for them, too.
 
     Raises
     ------
@@ -44,13 +48,20 @@ def reduce(task: Task, options: Options, store: Store, progress: Progress) -> tu
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
     progress("reduce", 0.0)
+
+    def step(what: str) -> None:
+        progress(f"reduce {what}", 0.0)
+
     reduced = reducer_of(task, store)
     try:
         orders = plain_orders(task, options)
         if orders is not None:
-            return reduced(task.systems, orders, options.method, task.horizon), None
-        judged = judged_of(task, options, reduced, store, progress)
-        return choose_reductions(request_of(options), judged, lambda step: progress(f"reduce {step}", 0.0))
+            return reduced(task.systems, orders, options.method, task.horizon), None, None
+        judged, around = judged_of(task, options, reduced, store, progress), around_of(task, options)
+        if around is not None:
+            reductions, bits = choose_jointly(request_of(options), judged, around, step)
+            return reductions, None, bits
+        return (*choose_reductions(request_of(options), judged, step), None)
     except ValueError as error:
         raise UserError(f"The model cannot be reduced: {error}") from error
 

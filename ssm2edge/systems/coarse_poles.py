@@ -31,7 +31,7 @@ def codes_of(a: Tensor, b: Tensor) -> Tensor:
     Tensor
         ``(*batch, n / 2, 2)`` int16: decay, negative, and angle of a pair; or two real poles, none negative.
     """
-    real, imaginary = (x.double().unflatten(-1, (-1, 2)) for x in (a, b))
+    real, imaginary = (x.double().reshape(*x.shape[:-1], -1, 2) for x in (a, b))
     height = imaginary[..., 1]
     modulus = torch.hypot(real[..., 0], height)
     decay = _code((1 - modulus).clamp_min(0).sqrt(), SLOWEST)

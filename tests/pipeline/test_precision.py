@@ -16,12 +16,18 @@ from torch import nn
 
 import ssm2edge
 from models.digits import model as digits
+from ssm2edge.cache import Store
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
+from ssm2edge.loading import open_source
 from ssm2edge.options import Options, check_options
 from ssm2edge.quantisation import halve, round_weights, weights_of
 from ssm2edge.quantisation.grid import grid_of
+from ssm2edge.stages.load import load
+from ssm2edge.stages.progress import silent
 from ssm2edge.stages.quantise import weight_records
+from ssm2edge.stages.reduce import judged_of, reducer_of
+from ssm2edge.stages.resolve import resolve
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory
 
@@ -130,3 +136,36 @@ def test_weights_that_are_too_small_for_integers_are_recorded_where_none_became_
 def test_a_bound_that_does_not_cover_rounding_is_refused() -> None:
     with pytest.raises(UserError, match="does not cover rounded weights"):
         check_options(Options(max_error=0.1, max_error_of="bound", precision="int8"))
+
+
+@pytest.mark.slow
+def test_a_budget_of_bytes_is_for_states_and_weights(source: Path, tmp_path: Path) -> None:
+    manifests = []
+    for name, budget in (("small", 25000), ("large", 26000)):
+        out = tmp_path / name
+        result = call("build", source, "--out", out, "--precision", "auto", "--calibrate", "match", "--calibration-steps", "3",
+            "--max-bytes", budget)  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert max((out / f"{graph}.onnx").stat().st_size for graph in ("offline", "stream")) <= budget
+        manifests.append(json.loads((out / "manifest.json").read_text()))
+    for manifest in manifests:
+        assert all("for states and weights" in weight["reason"] for weight in manifest["weights"])
+        assert all(weight["bits"] in (3, 4, 8, 32) for weight in manifest["weights"])
+    stored = [sum(manifest["costs"]["offline"]["weights"].values()) for manifest in manifests]
+    assert stored[0] < stored[1]
+
+
+@pytest.mark.slow
+def test_a_largest_drop_is_judged_after_rounding(source: Path) -> None:
+    options = Options(max_drop=50.0, precision="int4", calibrate="match", calibration_steps=3)
+    task, decided, _ = resolve(load(open_source(str(source))), options)
+    store = Store(None)
+    judged = judged_of(task, decided, reducer_of(task, store), store, silent)
+    assert judged.finish is not None
+    reductions = judged.reduce(task.systems, dict.fromkeys(task.systems, 2), "balanced", task.horizon)
+    model = judged.finish(reductions)
+    assert on_grid(model, 4) == list(weights_of(model))
+    found = judged.answers(reductions)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(next(iter(task.samples.validation.values())))).numpy()
+    np.testing.assert_allclose(next(iter(found.values())), expected, atol=1e-5)

@@ -99,7 +99,7 @@ def test_what_a_stage_depends_on_repeats_it(tmp_path: Path, monkeypatch: pytest.
         store = pipeline.Store.beside(tmp_path / "out", rebuild)
         task, decided, _ = resolve(loading.load(described), options)
         loading.original_outputs(task, task.held_out, Processor(), store, silent)
-        reductions, _ = reducing.reduce(task, decided, store, silent)
+        reductions, *_ = reducing.reduce(task, decided, store, silent)
         calibrating.calibrate_reductions(task, decided, reductions, store, silent)
 
     stages(options)

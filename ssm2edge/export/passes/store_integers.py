@@ -11,6 +11,8 @@ Ensures
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -113,7 +115,7 @@ def _expanded(op: Builder, graph: ir.Graph, name: str, shape: tuple[int, ...], g
     return op.transposed(op.Reshape(product, op.integers(*shape[::-1])))
 
 
-def _unpacked(op: Builder, graph: ir.Graph, name: str, values: NDArray[np.uint8], width: int) -> ir.Value:
+def _unpacked(op: Builder, graph: ir.Graph, name: str, values: NDArray[np.integer[Any]], width: int) -> ir.Value:
     """Store numbers of ``width`` bits, several in a byte, the first in its lowest bits, and build them as float32."""
     places = np.arange(0, 8, width, dtype=np.uint8)
     packed = stored(graph, name, (values.reshape(-1, len(places)) << places).sum(1, keepdims=True, dtype=np.uint8))

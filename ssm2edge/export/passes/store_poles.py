@@ -28,12 +28,14 @@ CODES = "poles.codes"
 """Name of the poles of 16 bits a number."""
 
 Numbers = NDArray[np.float32]
+Coarse = tuple[tuple[ir.Value, ir.Value], NDArray[np.int16]]
+"""The constants a and b of a bank, and their codes."""
 
 
 def store_poles(graph: ir.Graph) -> None:
     """Rewrite the constants of a graph in place."""
     op = Builder()
-    coarse: list[tuple[ir.Value, ir.Value, NDArray[np.int16]]] = []
+    coarse: list[Coarse] = []
     for a, b in list(_matching(graph)):
         real, imaginary = numbers_of(a), numbers_of(b)
         assert real is not None
@@ -42,7 +44,7 @@ def store_poles(graph: ir.Graph) -> None:
         if codes is None:
             _store_pairs(op, graph, a, b, real, imaginary)
         else:
-            coarse.append((a, b, codes))
+            coarse.append(((a, b), codes))
     if coarse:
         _store_codes(op, graph, coarse)
     if op.nodes:
@@ -59,10 +61,10 @@ def _codes(real: Numbers, imaginary: Numbers) -> NDArray[np.int16] | None:
     return found
 
 
-def _store_codes(op: Builder, graph: ir.Graph, banks: list[tuple[ir.Value, ir.Value, NDArray[np.int16]]]) -> None:
+def _store_codes(op: Builder, graph: ir.Graph, banks: list[Coarse]) -> None:
     """Store poles of 16 bits a number: the nodes are :func:`ssm2edge.systems.coarse_poles.coefficients_of`."""
-    counts = [codes[..., 0].size for _, _, codes in banks]
-    codes = stored(graph, CODES, np.concatenate([codes.reshape(-1, 2) for _, _, codes in banks]))
+    counts = [codes[..., 0].size for _, codes in banks]
+    codes = stored(graph, CODES, np.concatenate([codes.reshape(-1, 2) for _, codes in banks]))
     one = op.numbers(1.0)
     share = op.Mul(op.as_float(codes), op.numbers(UNIT))
     square = op.Mul(share, share)
@@ -77,9 +79,9 @@ def _store_codes(op: Builder, graph: ir.Graph, banks: list[tuple[ir.Value, ir.Va
     imaginary = op.Where(paired, op.Mul(across, op.numbers(-1.0, 1.0)), op.numbers(0.0))
     for place, whole in enumerate((real, imaginary)):
         parts = [whole] if len(banks) == 1 else op.several("Split", len(banks), whole, op.integers(*counts), axis=0)
-        for bank, part in zip(banks, parts, strict=True):
-            rows, pairs, _ = bank[2].shape
-            _replace(graph, bank[place], op.Reshape(part, op.integers(rows, 2 * pairs)))
+        for (constants, bank), part in zip(banks, parts, strict=True):
+            rows, pairs, _ = bank.shape
+            _replace(graph, constants[place], op.Reshape(part, op.integers(rows, 2 * pairs)))
 
 
 def _store_pairs(op: Builder, graph: ir.Graph, a: ir.Value, b: ir.Value, real: Numbers, imaginary: Numbers) -> None:
