@@ -20,8 +20,10 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fast_reviews import SYMBOLS, FastClassifier, check_alike
 from numpy.typing import NDArray
 from reproduce_tables import digest
+from torch import nn
 from train_imdb import LENGTH, MODEL_DIRECTORY, read_reviews, right_answers
 
 from ssm2edge.calibration import Matching, calibrate_spectrum, signals_of
@@ -45,6 +47,8 @@ WITHOUT_DATA = " without data"
 CALIBRATED = ("spectrum", "match", "match" + WITHOUT_DATA)
 ORDERS = (12, 8, 4, 2)
 """Of 64 states: 81 %, 7/8, 15/16 and 31/32 are removed."""
+AT_ONCE = 1000
+"""Reviews after which answers are kept."""
 
 PUBLISHED = (
     ("balanced truncation, S5 (Schwerdtner et al., arXiv 2510.22951)", "60, 70, 80, 90 %", "71.5, 71.0, 51.3, 50.0"),
@@ -70,7 +74,7 @@ class Accuracies:
 
     def original(self) -> NDArray[np.bool_]:
         """Right answers of the unreduced model."""
-        return right_answers(self._task.model, self._reviews, self._labels, "cpu")
+        return self._right(self._task.model, "original")
 
     def reduced(self, way: str, order: int, original: NDArray[np.bool_]) -> dict[str, float]:
         """Accuracy and parameters of the model with so many states in each channel and direction.
@@ -78,9 +82,25 @@ class Accuracies:
         Also return the standard error of its difference from the original's accuracy: most answers are the same.
         """
         network = self._task.replaced(self._systems(way, order))
-        right = right_answers(network, self._reviews, self._labels, "cpu")
+        right = self._right(network, f"{way}-{order}")
         error = (right.astype(float) - original).std() / len(right) ** 0.5
         return {"accuracy": float(right.mean()), "standard_error": float(error), "parameters": count_parameters(network)}
+
+    def _right(self, network: nn.Module, name: str) -> NDArray[np.bool_]:
+        """Return the right answers, a thousand reviews at a time; these are kept, too."""
+        fast = FastClassifier(network)
+        check_alike(fast, network, self._reviews[:4])
+        kept = self._keep / f"{self._digest[:16]}-{name}-{len(self._reviews)}.npy" if self._keep is not None else None
+        parts = [np.load(kept)] if kept is not None and kept.exists() else []
+        for start in range(sum(map(len, parts)), len(self._reviews), AT_ONCE):
+            span = slice(start, start + AT_ONCE)
+            parts.append(right_answers(fast, self._reviews[span], self._labels[span], "cpu", SYMBOLS))
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = kept.with_suffix(".part.npy")
+                np.save(unfinished, np.concatenate(parts))
+                unfinished.replace(kept)
+        return np.concatenate(parts)
 
     def _systems(self, way: str, order: int) -> dict[str, System]:
         """Return the layers; what takes minutes is kept, so that an interrupted run goes on from it."""

@@ -13,7 +13,7 @@ out.  A checkpoint is kept in ``--state`` every few minutes, and a later run goe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,11 @@ def accuracy(model: nn.Module, reviews: Sequence[bytes], labels: NDArray[np.int6
 
 
 def right_answers(
-    model: nn.Module, reviews: Sequence[bytes], labels: NDArray[np.int64], device: str, symbols: int = 65536
+    model: Callable[[Tensor, Tensor], Tensor],
+    reviews: Sequence[bytes],
+    labels: NDArray[np.int64],
+    device: str,
+    symbols: int = 65536,
 ) -> NDArray[np.bool_]:
     """Return whether each answer is right; reviews of like lengths are answered together."""
     order, right, start = np.argsort([len(review) for review in reviews], kind="stable"), np.zeros(len(reviews), bool), 0

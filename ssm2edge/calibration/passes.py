@@ -18,11 +18,14 @@ from ssm2edge.calibration.signals import Batch, Place, Runs, Signals
 from ssm2edge.layers import Block, exchange_block
 from ssm2edge.workers import Workers
 
-HELD, SHARE = 3 << 28, 32
+HELD, SHARE = 3 << 28, 6
 """Bytes that halted passes may hold, or this part of the machine's memory if it is more; other batches run from the start."""
 
-ALIVE = 8
+ALIVE, LARGE_ALIVE = 8, 5
 """Inputs of a layer that a halted pass holds, in bytes: what goes around the layer, and what the allocator cannot give back."""
+
+LARGE = 1 << 25
+"""Bytes of an input from which on the allocator gives back what is free."""
 
 
 def may_hold() -> int:
@@ -146,7 +149,8 @@ class Passes:
         networks = [reduced] if original is reduced else [reduced, original]
         largest = max((run.bytes for run in runs.values()), default=1)
         once = all(run.count == 1 for run in runs.values())
-        batches = may_hold() // (ALIVE * len(networks) * largest * signals.at_once) if once else 0
+        size = largest * signals.at_once
+        batches = may_hold() // ((LARGE_ALIVE if size >= LARGE else ALIVE) * len(networks) * size) if once else 0
         self._rest = signals[batches * signals.at_once :]
         held = [batch for _, batch in zip(range(batches), signals, strict=False)]
         self._passes = [[Pass(network, runs, batch) for batch in held] for network in networks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ssm2edge.errors import UserError
 from ssm2edge.layers import Use
 from ssm2edge.systems.system import System
+from ssm2edge.workers import workers
 
 Batch = tuple[Tensor, ...]
 """Inputs of the network for a few samples."""
@@ -240,7 +242,8 @@ class Place:
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the inputs of the layer in the reduced network, each with those in the original one."""
         yield from self.held
-        for batch in self.signals:
-            reduced = entering(self.reduced, self.layer, self.runs, batch)
-            same = self.original is self.reduced
-            yield from zip(reduced, reduced if same else entering(self.original, self.layer, self.runs, batch), strict=True)
+        networks = [self.reduced] if self.original is self.reduced else [self.reduced, self.original]
+        with workers() as pool:
+            for batch in self.signals:
+                both = list(pool.map(partial(entering, layer=self.layer, runs=self.runs, batch=batch), networks))
+                yield from zip(both[0], both[-1], strict=True)
