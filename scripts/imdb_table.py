@@ -1,19 +1,23 @@
 """Accuracy of models/imdb on test reviews at a share of its states, by every method, without retraining and without labels.
 
     python scripts/train_imdb.py aclImdb --prepare-only
-    python scripts/imdb_table.py aclImdb [--reviews 25000] [--ways match,...] [--orders 8,...] [--seconds 150]
+    python scripts/imdb_table.py aclImdb [--reviews 25000] [--ways match,...] [--orders 8,...] [--keep DIR --seconds 150]
+    python scripts/imdb_table.py aclImdb --cells "match 12,match 4,last 12"
 
-Reviews of like lengths are answered together, each whole up to 4,096 bytes; fewer than all 25,000 are drawn once for all.
-``match`` calibrates on unlabelled training reviews cut to 1,024 bytes, ``match without data`` on what a build draws where no
-samples are at hand.  Figures go to models/imdb/results/accuracies.json as they come; no figure begins after
-``--seconds``.
+Reviews of like lengths are answered together, each whole up to 4,096 bytes, in parts of a thousand that are drawn once for all;
+a figure is of the parts that every figure has.  ``match`` calibrates on unlabelled training reviews cut to 1,024 bytes, ``match
+without data`` on what a build draws where no samples are at hand.  With ``--keep``, reduced layers and answers are kept, so that
+an interrupted run goes on, and several runs share the work (``--backwards`` begins with the last part).  No part begins after
+``--seconds``.  Figures go to models/imdb/results/accuracies.json.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,6 @@ import torch
 from fast_reviews import SYMBOLS, FastClassifier, check_alike
 from numpy.typing import NDArray
 from reproduce_tables import digest
-from torch import nn
 from train_imdb import LENGTH, MODEL_DIRECTORY, read_reviews, right_answers
 
 from ssm2edge.calibration import Matching, calibrate_spectrum, signals_of
@@ -42,13 +45,14 @@ from ssm2edge.systems.system import System
 RESULTS = MODEL_DIRECTORY / "results" / "accuracies.json"
 MORE = RESULTS.with_name("accuracies-4000.json")
 """Of the most important cells on four times as many reviews."""
+ORIGINAL = "original"
 REDUCTIONS = ("balanced", "last", "aire", "gradient")
 WITHOUT_DATA = " without data"
 CALIBRATED = ("spectrum", "match", "match" + WITHOUT_DATA)
 ORDERS = (12, 8, 4, 2)
 """Of 64 states: 81 %, 7/8, 15/16 and 31/32 are removed."""
 AT_ONCE = 1000
-"""Reviews after which answers are kept."""
+"""Reviews of a part."""
 
 PUBLISHED = (
     ("balanced truncation, S5 (Schwerdtner et al., arXiv 2510.22951)", "60, 70, 80, 90 %", "71.5, 71.0, 51.3, 50.0"),
@@ -63,54 +67,64 @@ PUBLISHED = (
 
 
 class Accuracies:
-    """Accuracies of the model at any order; what they share is made once."""
+    """Answers of the model at any order; what they share is made once."""
 
-    def __init__(self, task: Task, folder: Path, reviews: int, matching: Matching, keep: Path | None) -> None:
+    def __init__(self, task: Task, folder: Path, reviews: int, matching: Matching, keep: Path) -> None:
         assert task.source.weights is not None
-        self._task, self._matching, self._keep, self._digest = task, matching, keep, digest(task.source.weights)
+        self._task, self._matching, self._keep, self._digest = task, matching, keep, digest(task.source.weights)[:16]
         test, labels = read_reviews(folder, "test")
         chosen = np.random.default_rng(0).permutation(len(test))[:reviews]
         self._reviews, self._labels = [test[index] for index in chosen], labels[chosen]
+        self.parts = range(-(-len(chosen) // AT_ONCE))
+        self._networks: dict[str, tuple[FastClassifier, int]] = {}
 
-    def original(self) -> NDArray[np.bool_]:
-        """Right answers of the unreduced model."""
-        return self._right(self._task.model, "original")
+    def answer(self, cell: str, part: int) -> None:
+        """Answer the reviews of a part, and keep which answers are right, unless they are kept already."""
+        kept = self._file(cell, part)
+        if kept.exists():
+            return
+        span = slice(part * AT_ONCE, (part + 1) * AT_ONCE)
+        fast, _ = self._network(cell)
+        right = right_answers(fast, self._reviews[span], self._labels[span], "cpu", SYMBOLS)
+        unfinished = kept.with_suffix(f".{os.getpid()}.npy")
+        np.save(unfinished, right)
+        unfinished.replace(kept)
 
-    def reduced(self, way: str, order: int, original: NDArray[np.bool_]) -> dict[str, float]:
-        """Accuracy and parameters of the model with so many states in each channel and direction.
+    def answered(self, cell: str) -> set[int]:
+        """Return the parts that have been answered."""
+        return {part for part in self.parts if self._file(cell, part).exists()}
+
+    def figures(self, cell: str, parts: Sequence[int]) -> dict[str, float]:
+        """Return accuracy and parameters of the model with so many states in each channel and direction.
 
         Also return the standard error of its difference from the original's accuracy: most answers are the same.
         """
-        network = self._task.replaced(self._systems(way, order))
-        right = self._right(network, f"{way}-{order}")
-        error = (right.astype(float) - original).std() / len(right) ** 0.5
-        return {"accuracy": float(right.mean()), "standard_error": float(error), "parameters": count_parameters(network)}
+        right, original = (
+            np.concatenate([np.load(self._file(name, part)) for part in parts]).astype(float) for name in (cell, ORIGINAL)
+        )
+        error = (right - original).std() / len(right) ** 0.5
+        return {"accuracy": right.mean(), "standard_error": error, "parameters": self._network(cell)[1]}
 
-    def _right(self, network: nn.Module, name: str) -> NDArray[np.bool_]:
-        """Return the right answers, a thousand reviews at a time; these are kept, too."""
-        fast = FastClassifier(network)
-        check_alike(fast, network, self._reviews[:4])
-        kept = self._keep / f"{self._digest[:16]}-{name}-{len(self._reviews)}.npy" if self._keep is not None else None
-        parts = [np.load(kept)] if kept is not None and kept.exists() else []
-        for start in range(sum(map(len, parts)), len(self._reviews), AT_ONCE):
-            span = slice(start, start + AT_ONCE)
-            parts.append(right_answers(fast, self._reviews[span], self._labels[span], "cpu", SYMBOLS))
-            if kept is not None:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = kept.with_suffix(".part.npy")
-                np.save(unfinished, np.concatenate(parts))
-                unfinished.replace(kept)
-        return np.concatenate(parts)
+    def _file(self, cell: str, part: int) -> Path:
+        return self._keep / f"{self._digest}-{cell.replace(' ', '-')}-part{part}.npy"
+
+    def _network(self, cell: str) -> tuple[FastClassifier, int]:
+        """Return a network that answers fast, and its parameters."""
+        if cell not in self._networks:
+            way, _, order = cell.rpartition(" ")
+            network = self._task.model if cell == ORIGINAL else self._task.replaced(self._systems(way, int(order)))
+            fast = FastClassifier(network)
+            check_alike(fast, network, self._reviews[:4])
+            self._networks[cell] = fast, count_parameters(network)
+        return self._networks[cell]
 
     def _systems(self, way: str, order: int) -> dict[str, System]:
         """Return the layers; what takes minutes is kept, so that an interrupted run goes on from it."""
-        kept = self._keep / f"{self._digest[:16]}-{way}-{order}.pt" if self._keep is not None else None
-        if kept is not None and kept.exists():
+        kept = self._keep / f"{self._digest}-{way}-{order}.pt"
+        if kept.exists():
             return {name: System(**fields) for name, fields in torch.load(kept, weights_only=True).items()}
         made = self._made(way, order)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({name: dict(vars(system)) for name, system in made.items()}, kept)
+        torch.save({name: dict(vars(system)) for name, system in made.items()}, kept)
         return made
 
     def _made(self, way: str, order: int) -> dict[str, System]:
@@ -183,41 +197,46 @@ def _published() -> list[str]:
 @click.option("--reviews", default=25000, show_default=True, help="Test reviews, drawn once for all.")
 @click.option("--ways", default=",".join((*REDUCTIONS, *CALIBRATED)), show_default=True)
 @click.option("--orders", default=",".join(map(str, ORDERS)), show_default=True)
+@click.option("--cells", help="Ways and orders, as 'match 4,last 12', in place of all ways at all orders.")
 @click.option("--steps", default=Matching.steps, show_default=True, help="Of match.")
 @click.option("--batch", default=Matching.batch, show_default=True, help="Reviews of a step of match.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder that keeps reduced layers for interrupted runs.")
-@click.option("--seconds", default=float("inf"), help="Begin no figure later than this.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder that keeps reduced layers and answers for later runs.")
+@click.option("--seconds", default=float("inf"), help="Begin no part later than this.")
+@click.option("--backwards", is_flag=True, help="Begin with the last part.")
+@click.option("--least", default=1, show_default=True, help="Parts that a figure needs; those with fewer are left out.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=False)
 def main(
-    folder: Path, model: Path, reviews: int, ways: str, orders: str, steps: int, batch: int, keep: Path | None,
-    seconds: float, out: Path,
+    folder: Path, model: Path, reviews: int, ways: str, orders: str, cells: str | None, steps: int, batch: int,
+    keep: Path | None, seconds: float, backwards: bool, least: int, out: Path,
 ) -> None:  # fmt: skip
     begun = time.monotonic()
     torch.set_num_threads(1)
     task = load(open_source(str(model)))
     assert task.source.weights is not None
-    measure = Accuracies(task, folder, reviews, Matching(steps=steps, batch=batch), keep)
-    known: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    weights = digest(task.source.weights)
-    if known.get("weights") != weights or known.get("reviews") != reviews or "right" not in known:
-        right = measure.original()
-        known = {"weights": weights, "reviews": reviews, "original": float(right.mean()), "cells": {}}
-        known["right"] = np.packbits(right).tobytes().hex()
-        known["parameters"] = count_parameters(task.model)
-        write(out, known)
-    original = np.unpackbits(np.frombuffer(bytes.fromhex(known["right"]), np.uint8))[:reviews].astype(bool)
-    known["matching"] = {"steps": steps, "batch": batch, "sequences": len(task.samples.calibration["text"])}
-    click.echo(f"original: {known['original']:.4f}")
-    for order in map(int, orders.split(",")):
-        for way in ways.split(","):
-            if f"{way} {order}" in known["cells"] or time.monotonic() - begun > seconds:
-                continue
-            start = time.monotonic()
-            cell = measure.reduced(way, order, original)
-            known["cells"][f"{way} {order}"] = cell
-            write(out, known)
-            click.echo(f"{way}, {order} states: {cell['accuracy']:.4f}  ({time.monotonic() - start:.0f} s)")
-    click.echo(markdown(known))
+    wanted = cells.split(",") if cells else [f"{way} {order}" for order in orders.split(",") for way in ways.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder_of_answers = keep or Path(temporary)
+        folder_of_answers.mkdir(parents=True, exist_ok=True)
+        measure = Accuracies(task, folder, reviews, Matching(steps=steps, batch=batch), folder_of_answers)
+        for part in reversed(measure.parts) if backwards else measure.parts:
+            for cell in (ORIGINAL, *wanted):
+                if time.monotonic() - begun <= seconds:
+                    measure.answer(cell, part)
+        answered = {cell: parts for cell in (ORIGINAL, *wanted) if len(parts := measure.answered(cell)) >= least}
+        common = sorted(set(measure.parts).intersection(*answered.values()))
+        if ORIGINAL not in answered or not common:
+            click.echo("No part has been answered by all models yet.")
+            return
+        known = {cell: measure.figures(cell, common) for cell in answered}
+    original = known.pop(ORIGINAL)
+    counts = [min(AT_ONCE, reviews - part * AT_ONCE) for part in common]
+    written = {
+        "weights": digest(task.source.weights), "reviews": sum(counts),
+        "original": original["accuracy"], "parameters": original["parameters"], "cells": known,
+        "matching": {"steps": steps, "batch": batch, "sequences": len(task.samples.calibration["text"])},
+    }  # fmt: skip
+    write(out, written)
+    click.echo(markdown(written))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from ssm2edge.calibration.signals import Batch, Place, Runs, Signals
 from ssm2edge.layers import Block, exchange_block
 from ssm2edge.workers import Workers
 
-HELD, SHARE = 3 << 28, 6
-"""Bytes that halted passes may hold, or this part of the machine's memory if it is more; other batches run from the start."""
+LEAST, SHARE, MOST = 3 << 28, 5, 5 << 30
+"""Halted passes may hold this part of the machine's memory, within these bytes; other batches run from the start."""
 
-ALIVE, LARGE_ALIVE = 8, 5
+ALIVE, LARGE_ALIVE = 8, 4
 """Inputs of a layer that a halted pass holds, in bytes: what goes around the layer, and what the allocator cannot give back."""
 
 LARGE = 1 << 25
@@ -33,8 +33,8 @@ def may_hold() -> int:
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return HELD
-    return max(HELD, memory // SHARE)
+        return LEAST
+    return min(max(LEAST, memory // SHARE), MOST)
 
 
 class _Left(Exception):

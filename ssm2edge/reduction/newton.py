@@ -25,28 +25,32 @@ from ssm2edge.systems.gram import real_gram
 from ssm2edge.systems.norms import h2_norm
 from ssm2edge.systems.real_coordinates import complex_columns, real_rows, swapped
 from ssm2edge.systems.system import System
-from ssm2edge.systems.window import window_sums
+from ssm2edge.systems.window import pole_powers, window_sums
 
-# Elements of one kernel matrix evaluated at a time: half a megabyte stays in the cache.
-BLOCK = 32_768
+# Elements of one kernel matrix evaluated at a time: half a megabyte stays in the cache.  128 channels of 64 states at order 8,
+# one of them with a real pole, are evaluated at once.
+BLOCK = 34_816
 
 
 @dataclass(frozen=True, eq=False)
 class Channels:
     """SISO targets h[k] = 2 Re sum_i residue_i pole_i^k: one pole of each conjugate pair, real poles at half weight.
 
-    ``poles`` and ``residues`` are ``(batch, n)``; ``energy`` is ``sum_k h[k]^2`` on the horizon, ``(batch,)``; ``ridge`` is the
-    weight of the residues' own energy (``projection.py``), whose share in the derivatives is left out.
+    ``poles`` and ``residues`` are ``(batch, n)``; ``last`` is ``poles ** horizon``, None on the infinite horizon; ``energy`` is
+    ``sum_k h[k]^2`` on the horizon, ``(batch,)``; ``ridge`` is the weight of the residues' own energy (``projection.py``), whose
+    share in the derivatives is left out.
     """
 
     poles: Tensor
     residues: Tensor
+    last: Tensor | None
     energy: Tensor
     horizon: int | None
     ridge: float = RIDGE
 
     def __getitem__(self, index: Tensor | slice) -> Channels:
-        return Channels(self.poles[index], self.residues[index], self.energy[index], self.horizon, self.ridge)
+        last = None if self.last is None else self.last[index]
+        return Channels(self.poles[index], self.residues[index], last, self.energy[index], self.horizon, self.ridge)
 
     @property
     def rows(self) -> int:
@@ -55,7 +59,8 @@ class Channels:
 
     def moments(self, poles: Tensor, paired: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``H`` at the logarithms of the poles and its first two derivatives, each ``(batch, r)``."""
-        zero, one, two = (correlations(self, sums, paired) for sums in window_sums(self.poles, poles, self.horizon))
+        sums = window_sums(self.poles, poles, self.horizon, self.last)
+        zero, one, two = (correlations(self, each, paired) for each in sums)
         return zero, one, two
 
     def penalty(self, gram: Tensor, memories: Tensor, poles: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -71,7 +76,9 @@ def channels_of(system: System, horizon: int | None, ridge: float = RIDGE) -> Ch
     index = torch.argsort((~needed).to(torch.int8), dim=-1, stable=True)[..., :rows]
     residues = torch.where(needed, residues, torch.zeros_like(residues)).gather(-1, index)
     energy = h2_norm(system, horizon).square() - system.D[..., 0, 0].square()
-    return Channels(system.poles.gather(-1, index), residues, energy.clamp_min(0), horizon, ridge)
+    poles = system.poles.gather(-1, index)
+    last = None if horizon is None else pole_powers(poles, horizon)
+    return Channels(poles, residues, last, energy.clamp_min(0), horizon, ridge)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,15 +80,21 @@ def geometric_sum(ratio: Tensor, horizon: int) -> Tensor:
     ).real.reshape(ratio.shape)
 
 
-def window_sums(left: Tensor, right: Tensor, horizon: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the window sum and its first two derivatives with respect to ``log q``; shapes as in :func:`window_sum`."""
+def window_sums(
+    left: Tensor, right: Tensor, horizon: int | None, left_last: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the window sum and its first two derivatives with respect to ``log q``; shapes as in :func:`window_sum`.
+
+    ``left_last`` is ``left ** horizon``, where it is known.
+    """
     q = left[..., :, None] * right[..., None, :]
     rest = 1 - q
     scale = 1 / rest
     if horizon is None:
         s1 = q * scale * scale
         return scale, s1, s1 * (1 + q) * scale
-    last = pole_powers(left, horizon)[..., :, None] * pole_powers(right, horizon)[..., None, :]
+    last = (pole_powers(left, horizon) if left_last is None else left_last)[..., :, None]
+    last = last * (last.squeeze(-1) if left is right else pole_powers(right, horizon))[..., None, :]
     s = (1 - last) * scale
     qs = q * s
     last = last * horizon
