@@ -85,7 +85,8 @@ def _response(past: Tensor, future: Tensor, points: int) -> Tensor:
     taps = past.new_zeros((len(past), points))
     taps[:, : past.shape[-1]] = past
     taps[:, points - future.shape[-1] :] = future.flip(-1)
-    return torch.fft.rfft(taps).to(torch.complex64).unsqueeze(1)
+    response: Tensor = torch.fft.rfft(taps).to(torch.complex64).unsqueeze(1)
+    return response
 
 
 def _of_layer(layer: Any) -> Kernels:

@@ -67,4 +67,5 @@ def _sums(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, int, int]:
 
 
 def _transformed(u: Tensor) -> Tensor:
-    return torch.fft.rfft(u.to(torch.float64, memory_format=torch.contiguous_format), n=2 * u.shape[-1])
+    U: Tensor = torch.fft.rfft(u.to(torch.float64, memory_format=torch.contiguous_format), n=2 * u.shape[-1])
+    return U
