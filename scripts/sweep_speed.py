@@ -2,7 +2,7 @@
 
     python scripts/sweep_speed.py one two compare [--out speed]
 
-Five orders and two precisions, reduced by balanced truncation, with few samples of each model, so that each part takes a few
+Five orders and two precisions, reduced by balanced truncation, with few samples of each model, so that each part takes about five
 minutes on a quiet machine.  `one` builds cell after cell in one process of as many threads as there are cores, `thread` with one
 thread, `two` in two processes that share the cores, `single` some cells by `ssm2edge build`; `compare` prints the ratios, and
 fails if a graph of a cell differs between the parts that are there.  Each part is a folder of OUT, made anew.
@@ -57,10 +57,10 @@ def timed(command: list[str], cores: set[int] | None = None) -> dict[str, float]
     return {"seconds": round(time.monotonic() - start, 1), "processor_seconds": round(used, 1)}
 
 
-def swept(models: list[Path], out: Path, jobs: int, cores: set[int] | None = None) -> dict[str, float]:
+def swept(models: list[Path], orders: str, out: Path, jobs: int, cores: set[int] | None = None) -> dict[str, float]:
     """Sweep, with nothing kept from before."""
     shutil.rmtree(out, ignore_errors=True)
-    options = [part for name, value in GRID.items() for part in (f"--{name}", value)]
+    options = [part for name, value in {**GRID, "orders": orders}.items() for part in (f"--{name}", value)]
     return timed(["sweep", *map(str, models), *options, "--jobs", str(jobs), "--out", str(out)], cores)
 
 
@@ -98,8 +98,9 @@ def compared(out: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, required=True, type=click.Choice(["one", "thread", "two", "single", "compare"]))
+@click.option("--orders", default=GRID["orders"], show_default=True, help="Two of them take five minutes in all.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("speed"), show_default=True)
-def main(parts: tuple[str, ...], out: Path) -> None:
+def main(parts: tuple[str, ...], orders: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     models, file = cut(out), out / "speed.json"
     known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -110,7 +111,7 @@ def main(parts: tuple[str, ...], out: Path) -> None:
             known[part] = built(models, out / part)
         else:
             core = {min(os.sched_getaffinity(0))} if part == "thread" else None
-            known[part] = swept(models, out / part, 2 if part == "two" else 1, core)
+            known[part] = swept(models, orders, out / part, 2 if part == "two" else 1, core)
         file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(known, indent=1))
 

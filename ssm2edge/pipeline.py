@@ -32,6 +32,7 @@ from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
 from ssm2edge.systems.stability import is_stable
+from ssm2edge.traced import forgetting_traces
 from ssm2edge.verification import Verdict
 from ssm2edge.workers import one_thread_each
 
@@ -105,7 +106,7 @@ def build(
     options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)
     # The artifact does not depend on the number of threads.
-    with converging(), staging(out, force) as folder, one_thread_each():
+    with converging(), forgetting_traces(), staging(out, force) as folder, one_thread_each():
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)

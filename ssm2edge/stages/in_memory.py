@@ -19,6 +19,7 @@ from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.quantise import is_rounded
 from ssm2edge.stages.resolve import check, resolve
+from ssm2edge.traced import forgetting_traces
 from ssm2edge.workers import one_thread_each
 
 Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
@@ -94,7 +95,7 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     """
     check(options)
     store = Store(None)
-    with one_thread_each():
+    with forgetting_traces(), one_thread_each():
         task, options, _ = resolve(task, options)
         found = compress(task, options, store, progress)
     result = transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssm2edge.traced.errors import ExportError, LengthError, StreamingError
+from ssm2edge.traced.forgetting import forgetting_traces
 from ssm2edge.traced.inputs import InputAxes, beginning
 from ssm2edge.traced.network import Network
 from ssm2edge.traced.program import TracedModel, trace, trace_at
@@ -15,6 +16,7 @@ __all__ = [
     "StreamingError",
     "TracedModel",
     "beginning",
+    "forgetting_traces",
     "trace",
     "trace_at",
 ]
