@@ -1,9 +1,10 @@
 """Bytes of rounded artifacts against their originals in float32, and what is lost: measured, and as a table.
 
-    python scripts/precision_table.py MODEL=FLOAT32,ROUNDED[,NO_DATA] ... [--json docs/precision.json]
+    python scripts/precision_table.py "MODEL SHARE=FLOAT32,ROUNDED[,NO_DATA]" ... [--json docs/precision.json]
 
 FLOAT32, ROUNDED and NO_DATA are build directories of one model: in float32, with ``--precision``, and with ``--precision`` from
-a samples file without calibration samples.  Files are measured on disk, numbers and graph apart.  onnxruntime quantises the
+a samples file without calibration samples.  SHARE is that of the bytes which the row is to keep to.  Files are measured on disk,
+numbers and graph apart.  onnxruntime quantises the
 float32 artifact's whole-sequence graph dynamically, in int8, per channel.  Latencies are those of a step of the stream, or of a
 sequence where there is none, in interleaved pairs.
 """
@@ -31,6 +32,8 @@ from ssm2edge.stages.costs import stored_bytes
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "precision.json"
 ROWS, PAIRS = 100, 400
+NAMED = ("order", "max_bytes", "precision", "feedthrough")
+"""Options that a row names."""
 
 
 def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
@@ -39,8 +42,9 @@ def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> 
     assert manifest.accuracy is not None
     row: dict[str, Any] = {
         "metric": manifest.metric(),
-        "options": {key: manifest.options[key] for key in ("order", "precision") if key in manifest.options},
+        "options": {key: manifest.options[key] for key in NAMED if key in manifest.options},
         "original_bytes": 4 * manifest.parameters.model_before,
+        "parameters": [manifest.parameters.model_before, manifest.parameters.model_after],
         "original": manifest.accuracy.original,
         "rounded": manifest.accuracy.artifact,
         "float32": float32.manifest.accuracy.artifact if float32.manifest.accuracy else None,
@@ -51,6 +55,7 @@ def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> 
     }
     if no_data is not None and no_data.manifest.accuracy is not None:
         row["no_data"] = no_data.manifest.accuracy.artifact
+        row["no_data_numbers"] = {name: _graph(no_data.path(f"{name}.onnx"))["numbers"] for name in no_data.manifest.costs}
     with tempfile.TemporaryDirectory() as folder:
         row["dynamic"] = dynamic(float32, Path(folder) / "dynamic.onnx")
     return row
@@ -122,33 +127,44 @@ def _quiet() -> onnxruntime.SessionOptions:
 
 
 def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table: one row for each model."""
+    """Return the table: one row for each model and share."""
     head = (
-        "model", "`--order`, `--precision`", "original, KB", "numbers in the graph, KB", "share", "graph around them, KB",
-        "original", "float32", "rounded", "rounded, no data", "latency against float32",
-        "float32 file; onnxruntime's dynamic int8 of it, KB", "accuracy of that",
+        "model, share asked for", "options", "original, KB", "numbers of stream; of whole-sequence graph, KB", "share",
+        "bits saved; parameters removed", "graph around them, KB", "original", "float32", "rounded", "loss", "loss without data",
+        "latency against float32", "float32 file; onnxruntime's dynamic int8 of it, KB", "accuracy of that",
     )  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
-    for name, row in figures.items():
-        graph = row["graphs"].get("stream", row["graphs"]["offline"])
-        outside = row["dynamic"]
+    for key, row in figures.items():
+        name, _, share = key.partition(" ")
+        graphs, outside = row["graphs"], row["dynamic"]
+        graph = graphs.get("stream", graphs["offline"])
+        before, after = row["parameters"]
         cells = [
-            f"[{name}](../models/{name})",
+            f"[{name}](../models/{name}), {share}",
             ", ".join(map(str, row["options"].values())),
             _kilobytes(row["original_bytes"]),
-            _kilobytes(graph["numbers"]),
+            "; ".join(_kilobytes(graphs[kind]["numbers"]) if kind in graphs else "none" for kind in ("stream", "offline")),
             f"1/{row['original_bytes'] / graph['numbers']:.1f}",
-            _kilobytes(graph["file"] - graph["numbers"]),
+            f"{1 - graph['numbers'] / row['original_bytes']:.0%}; {1 - after / before:.0%}",
+            "; ".join(_kilobytes(one["file"] - one["numbers"]) for one in graphs.values()),
             f"{row['original']:.4f}",
             "" if row["float32"] is None else f"{row['float32']:.4f}",
             f"{row['rounded']:.4f}",
-            f"{row['no_data']:.4f}" if "no_data" in row else "",
+            loss(row, row["rounded"]),
+            loss(row, row["no_data"]) if "no_data" in row else "",
             f"{row['latency_ratio']:.2f}",
             f"{_kilobytes(row['float32_files']['offline'])}; {_kilobytes(outside['file']) if 'file' in outside else 'fails'}",
             f"{outside['value']:.4f}" if "value" in outside else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def loss(row: Mapping[str, Any], value: float) -> str:
+    """Return points of accuracy lost, or per cent by which the NRMSE rises."""
+    if row["metric"] == "nrmse":
+        return f"{100 * (value / row['original'] - 1):+.1f} %"
+    return f"{100 * (row['original'] - value):.2f}"
 
 
 def _kilobytes(count: int) -> str:
