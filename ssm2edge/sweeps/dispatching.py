@@ -138,11 +138,17 @@ class Dispatcher:
                 parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)
                 records = parallel(feed())
             else:
-                # Ray's backend hands records out at the end of a call, which therefore has as many cells as run at once.
-                fed, wave = feed(), 1 if jobs == 1 else count
-                calls = iter(lambda: list(itertools.islice(fed, wave)), [])
-                records = itertools.chain.from_iterable(Parallel(batch_size=1)(call) for call in calls)
+                records = in_waves(feed(), 1 if jobs == 1 else count)
             for record in records:
                 if record.peak_bytes is not None:
                     self._peak = max(self._peak or 0, record.peak_bytes)
                 yield record
+
+
+def in_waves(tasks: Iterator[object], size: int) -> Iterator[CellRecord]:
+    """Yield the records of tasks from calls of so many: Ray's backend hands records out at the end of a call alone."""
+    from joblib import Parallel
+
+    with Parallel(batch_size=1) as parallel:
+        while wave := list(itertools.islice(tasks, size)):
+            yield from parallel(wave)

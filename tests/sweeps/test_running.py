@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from joblib import parallel_config, register_parallel_backend
+from joblib._parallel_backends import SequentialBackend
 
 from ssm2edge.artifact import open_manifest
 from ssm2edge.artifact.sweep import CellRecord, read_cell
@@ -82,6 +86,28 @@ def test_a_worker_without_the_files_says_so_and_leaves_nothing(tmp_path: Path) -
         lacking = run_cell(dataclasses.replace(cell, **more), 1, "mark", stub_cells.quick, elsewhere=True)
         assert re.search(r"does not see \S+/(model|weights\.safetensors) as", str(lacking.error))
     assert run_cell(cell, 1, "mark", stub_cells.quick, elsewhere=True).status == "done"
+
+
+def test_an_engine_that_answers_at_the_end_of_a_call_gets_as_many_cells_as_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's."""
+
+    class Unstreamed(SequentialBackend):
+        supports_return_generator = False
+
+    @contextlib.contextmanager
+    def unstreamed(slots: Slots, scheduler: str | None) -> Iterator[int]:
+        register_parallel_backend("unstreamed", Unstreamed)
+        with parallel_config(backend="unstreamed"):
+            yield 3
+
+    monkeypatch.setattr("ssm2edge.sweeps.engines.ENGINES", {"unstreamed": unstreamed})
+    records = Dispatcher(Slots(3, 1), "unstreamed", work=stub_cells.quick).run(cells(tmp_path, 7))
+    assert next(records).name == "cell-0"
+    assert len(stub_cells.runs(tmp_path)) == 3
+    assert [record.name for record in records] == [f"cell-{seed}" for seed in range(1, 7)]
+    assert len(stub_cells.runs(tmp_path)) == 7
 
 
 def test_as_many_run_as_fit_into_memory() -> None:
