@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
 
 from ssm2edge.firmware.sources import bytes_of
 from ssm2edge.quantisation import steps_of
@@ -63,6 +63,21 @@ def test_integers_take_their_bytes_of_flash(tmp_path: Path, bits: int) -> None:
     assert bytes_of(integers) == INNER * COLUMNS * bits // 8
     others = bytes_of(step.constants) - bytes_of(integers)
     assert others == 4 * COLUMNS * (1 if bits == 8 else INNER // 32) + 4 * COLUMNS
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rows_of_a_table_are_read_from_integers(tmp_path: Path, bits: int) -> None:
+    """A table ``(COLUMNS, INNER)``, and places in and outside of it."""
+    table = rounded(bits).T.copy()
+    made = [helper.make_node("Cast", ["x"], ["p"], to=TensorProto.INT64), helper.make_node("Gather", ["table", "p"], ["y"])]
+    path = save_stream(tmp_path / "stream.onnx", made, {"x": (1, 3)}, {"y": (1, 3, INNER)}, constants={"table": table})
+    integers = [buffer for buffer in step_of(path).constants if buffer.dtype.name == KINDS[bits][1]]
+    assert bytes_of(integers) == INNER * COLUMNS * bits // 8
+    assert all(buffer.size < INNER * COLUMNS for buffer in step_of(path).constants if buffer.dtype.name == "float32")
+    sequence = {"x": RANDOM.integers(-COLUMNS, COLUMNS, (12, 3)).astype(np.float32)}
+    (found,), (expected,) = both(path, [sequence], tmp_path)
+    assert np.array_equal(found["y"], expected["y"])
 
 
 def test_trained_weights_stay_float32(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ssm2edge.firmware.graph import Operation
 from ssm2edge.firmware.lowering import Lowering
-from ssm2edge.firmware.views import View
+from ssm2edge.firmware.operators.integer_weights import rows_of
 
 
 def gather(operation: Operation, lowering: Lowering) -> None:
@@ -34,15 +36,20 @@ def gather(operation: Operation, lowering: Lowering) -> None:
 
 
 def _rows(operation: Operation, lowering: Lowering, axis: int) -> None:
-    source, places = lowering.dense(operation.inputs[0]), lowering.dense(operation.inputs[1])
+    table, places = operation.inputs[0], lowering.dense(operation.inputs[1])
+    assert table is not None
+    shape = table.shape
+    size, count = shape[axis], places.count
+    outer, inner = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
     output = operation.outputs[0]
-    size, count = source.shape[axis], places.count
-    outer = View.whole(source.buffer, source.shape[:axis]).count
-    inner = source.count // outer // size
     target = lowering.scratch(output)
+    stored = None if table.constant is None or table.dtype != np.float32 else rows_of(lowering, table.constant, f"{table.name}")
+    reads = (lowering.dense(table),) if stored is None else stored.reads
 
     def text(pointers: Sequence[str]) -> list[str]:
-        table, index, found = pointers
+        *numbers, index, found = pointers
+        at = f"(i * {size} + place) * {inner} + k"
+        value = f"{numbers[0]}[{at}]" if stored is None else stored.value(numbers, at)
         return [
             f"for (int i = 0; i < {outer}; ++i)",
             f"  for (int j = 0; j < {count}; ++j) {{",
@@ -50,9 +57,9 @@ def _rows(operation: Operation, lowering: Lowering, axis: int) -> None:
             f"    const int64_t given = {index}[j] < 0 ? {index}[j] + {size} : {index}[j];",
             f"    const int place = given < 0 ? 0 : given > {size - 1} ? {size - 1} : (int)given;",
             f"    for (int k = 0; k < {inner}; ++k)",
-            f"      {found}[(i * {count} + j) * {inner} + k] = {table}[(i * {size} + place) * {inner} + k];",
+            f"      {found}[(i * {count} + j) * {inner} + k] = {value};",
             "  }",
         ]
 
-    lowering.call([source, places], [target], text)
+    lowering.call([*reads, places], [target], text)
     lowering.bind(output, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,48 @@ def weights_of(lowering: Lowering, matrix: Array, name: str) -> Weights:
         return Weights("product8", (lowering.constant(by_columns, name), steps))
     pairs = (by_columns.reshape(inner, columns // 2, 2) + 8).astype(np.uint8)
     return Weights("product4", (lowering.constant(pairs[..., 0] | pairs[..., 1] << 4, name), steps), f", {grid.group}")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table in flash whose rows are read.
+
+    Attributes
+    ----------
+    reads
+        Integers and steps.
+    bits
+        4 or 8.
+    group
+        Neighbours of a row that share a step.
+    """
+
+    reads: tuple[View, View]
+    bits: int
+    group: int
+
+    def value(self, names: Sequence[str], at: str) -> str:
+        """Return the number at a place of the table, in C."""
+        integers, steps = names
+        whole = f"{integers}[{at}]" if self.bits == 8 else f"(({integers}[({at}) / 2] >> (({at}) % 2 * 4) & 15) - 8)"
+        return f"(float){whole} * {steps}[({at}) / {self.group}]"
+
+
+def rows_of(lowering: Lowering, table: Array, name: str) -> Rows | None:
+    """Store a table of integers times steps; None if it is none."""
+    if table.ndim < 2 or table.size < FEWEST:
+        return None
+    matrix = np.ascontiguousarray(table.reshape(-1, table.shape[-1]))
+    grids = [grid for bits in (4, 8) if (bits == 8 or matrix.size % 2 == 0) and (grid := grid_of(matrix, bits)) is not None]
+    grid = min(grids, key=lambda one: one.bytes, default=None)
+    if grid is None:
+        return None
+    integers = grid.integers.ravel()
+    if grid.bits == 4:
+        pairs = (integers.reshape(-1, 2) + 8).astype(np.uint8)
+        integers = pairs[:, 0] | pairs[:, 1] << 4
+    stored = lowering.constant(np.ascontiguousarray(integers), name)
+    return Rows((stored, lowering.constant(grid.steps.ravel(), f"{name}.steps")), grid.bits, grid.group)
 
 
 def _grid(matrix: Array, bits: int) -> Grid | None:
