@@ -52,6 +52,16 @@ def test_a_quarter_of_what_the_best_of_all_integers_gains_is_gained() -> None:
     assert found - best < 0.75 * (plain - best)
 
 
+def test_what_has_fewer_bits_keeps_them() -> None:
+    """A model that was compressed with bits of each weight's own is rounded again when it is built."""
+    for bits, asked in itertools.combinations((3, 4, 8), 2):
+        layer = nn.Linear(64, 8)
+        round_weights(weights_of(layer), {"weight": bits}, {})
+        before = layer.weight.detach().clone()
+        round_weights(weights_of(layer), {"weight": asked}, {})
+        assert torch.equal(layer.weight, before)
+
+
 def test_the_bias_takes_up_the_mean_of_the_error() -> None:
     layer = nn.Linear(16, 8)
     x = torch.randn(400, 16) + 3
