@@ -53,6 +53,7 @@ ORDERS = (12, 8, 4, 2)
 """Of 64 states: 81 %, 7/8, 15/16 and 31/32 are removed."""
 AT_ONCE = 1000
 """Reviews of a part."""
+QUANTILE = 1.96
 
 PUBLISHED = (
     ("balanced truncation, S5 (Schwerdtner et al., arXiv 2510.22951)", "60, 70, 80, 90 %", "71.5, 71.0, 51.3, 50.0"),
@@ -165,8 +166,11 @@ def markdown(figures: dict[str, Any], others: bool = True) -> str:
     orders = sorted({int(key.rpartition(" ")[2]) for key in figures["cells"]}, reverse=True)
     said = (
         f"Accuracy of the original on the same {figures['reviews']:,} test reviews: {figures['original']:.4f}. In brackets: "
-        "points lost, and the standard error of this difference."
+        "points lost, and half of the 95 % interval of this paired difference."
     )
+    sizes = {order: cell["parameters"] for order in orders for key, cell in figures["cells"].items() if key.endswith(f" {order}")}
+    counted = "; ".join(f"{size:,} at {order} states" for order, size in sizes.items())
+    said += f" All trainable parameters: {figures['parameters']:,}; {counted}."
     if not orders:
         return said + "\n"
     lines = ["| way | " + " | ".join(f"{order} of 64 states ({100 - 100 * order / 64:.0f} % removed)" for order in orders) + " |"]
@@ -179,10 +183,10 @@ def markdown(figures: dict[str, Any], others: bool = True) -> str:
 
 
 def _points(cell: dict[str, float] | None, original: float) -> str:
-    """Return accuracy, and points lost with the standard error of this difference."""
+    """Return accuracy, and points lost with half of the interval of this difference."""
     if cell is None:
         return ""
-    error = f" ± {100 * cell['standard_error']:.1f}" if "standard_error" in cell else ""
+    error = f" ± {100 * QUANTILE * cell['standard_error']:.1f}" if "standard_error" in cell else ""
     return f"{cell['accuracy']:.4f} ({100 * (original - cell['accuracy']):.1f}{error})"
 
 
