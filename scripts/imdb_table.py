@@ -43,8 +43,8 @@ from ssm2edge.signals.draw import draw
 from ssm2edge.systems.system import System
 
 RESULTS = MODEL_DIRECTORY / "results" / "accuracies.json"
-MORE = RESULTS.with_name("accuracies-4000.json")
-"""Of the most important cells on four times as many reviews."""
+MORE = RESULTS.with_name("accuracies-more.json")
+"""Of the most important cells on more reviews."""
 ORIGINAL = "original"
 REDUCTIONS = ("balanced", "last", "aire", "gradient")
 WITHOUT_DATA = " without data"
@@ -53,7 +53,7 @@ ORDERS = (12, 8, 4, 2)
 """Of 64 states: 81 %, 7/8, 15/16 and 31/32 are removed."""
 AT_ONCE = 1000
 """Reviews of a part."""
-QUANTILE = 1.96
+QUANTILE, MANY = 1.96, 10_000
 
 PUBLISHED = (
     ("balanced truncation, S5 (Schwerdtner et al., arXiv 2510.22951)", "60, 70, 80, 90 %", "71.5, 71.0, 51.3, 50.0"),
@@ -178,16 +178,17 @@ def markdown(figures: dict[str, Any], others: bool = True) -> str:
     for way in (*REDUCTIONS, *CALIBRATED):
         cells = [figures["cells"].get(f"{way} {order}") for order in orders]
         if any(cells):
-            lines.append(f"| `{way}` | " + " | ".join(_points(cell, figures["original"]) for cell in cells) + " |")
+            lines.append(f"| `{way}` | " + " | ".join(_points(cell, figures) for cell in cells) + " |")
     return "\n".join([*lines, "", said, *(["", *_published()] if others else [])]) + "\n"
 
 
-def _points(cell: dict[str, float] | None, original: float) -> str:
-    """Return accuracy, and points lost with half of the interval of this difference."""
+def _points(cell: dict[str, float] | None, figures: dict[str, Any]) -> str:
+    """Return accuracy, and points lost with half of the interval of this difference; of many reviews to a hundredth."""
     if cell is None:
         return ""
-    error = f" ± {100 * QUANTILE * cell['standard_error']:.1f}" if "standard_error" in cell else ""
-    return f"{cell['accuracy']:.4f} ({100 * (original - cell['accuracy']):.1f}{error})"
+    digits = 2 if figures["reviews"] >= MANY else 1
+    error = f" ± {100 * QUANTILE * cell['standard_error']:.{digits}f}" if "standard_error" in cell else ""
+    return f"{cell['accuracy']:.4f} ({100 * (figures['original'] - cell['accuracy']):.{digits}f}{error})"
 
 
 def _published() -> list[str]:

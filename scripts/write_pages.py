@@ -65,6 +65,7 @@ TABLES = (
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("docs/results.md", "reviews", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
     Table("docs/results.md", "more reviews", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
+    Table("models/imdb/README.md", "more accuracies", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
     Table("models/imdb/README.md", "accuracies", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
