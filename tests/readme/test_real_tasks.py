@@ -62,8 +62,12 @@ def test_models_trained_with_a_regulariser_stand_beside_the_published_figures() 
     assert "| `modal` | fewer than 50 | 18 |" in table
 
 
-def test_points_lost_stand_with_their_standard_error() -> None:
-    cell = {"accuracy": 0.87, "standard_error": 0.004, "parameters": 1}
-    table = imdb_table.markdown({"original": 0.88, "reviews": 1000, "cells": {"match 4": cell}})
-    assert "| `match` | 0.8700 (1.0 ± 0.4) |" in table
+def test_points_lost_stand_with_their_interval_and_all_parameters_are_counted() -> None:
+    cell = {"accuracy": 0.87, "standard_error": 0.004, "parameters": 1234}
+    figures = {"original": 0.88, "reviews": 1000, "parameters": 5678, "cells": {"match 4": cell}}
+    table = imdb_table.markdown(figures)
+    # 1.96 standard errors to each side.
+    assert "| `match` | 0.8700 (1.0 ± 0.8) |" in table
+    assert "5,678; 1,234 at 4 states" in table
+    assert "| `match` | 0.8700 (1.00 ± 0.78) |" in imdb_table.markdown(figures | {"reviews": 10_000})
     assert "88.24, of 88.88" in table
