@@ -30,6 +30,16 @@ main()
 """
 
 
+CALL = """
+import sys
+import ssm2edge
+from ssm2edge.sweeps import request
+from tests.sweeps import stub_cells
+request.run.__defaults__ = (stub_cells.unfinished,)
+ssm2edge.sweep(sys.argv[1], sys.argv[2], order=2, seeds=4, jobs=2)
+"""
+
+
 def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
@@ -112,8 +122,26 @@ def test_an_interrupted_call_keeps_its_finished_cells_and_says_so(tmp_path: Path
 @pytest.mark.slow
 def test_ctrl_c_three_times_leaves_with_130_and_nothing_unfinished(tmp_path: Path) -> None:
     source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
-    command = [sys.executable, "-c", COMMAND, "sweep", source, "--out", out, "--order", "2", "--seeds", "4", "--jobs", "2"]
-    child = subprocess.Popen(list(map(str, command)), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    options = ["--order", "2", "--seeds", "4", "--jobs", "2"]
+    code, said = interrupted_thrice([COMMAND, "sweep", str(source), "--out", str(out), *options], out)
+    assert code == 130
+    assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
+    assert "Traceback" not in said
+    assert not list(out.glob("cells/*/.*"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_three_times_ends_a_call_with_one_sentence_and_nothing_unfinished(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    code, said = interrupted_thrice([CALL, str(source), str(out)], out)
+    assert code != 0
+    assert said.count("KeyboardInterrupt: The sweep was interrupted with 0 of 4 cells") == 1
+    assert not list(out.glob("cells/*/.*"))
+
+
+def interrupted_thrice(command: list[str], out: Path) -> tuple[int, str]:
+    """The exit code of Python, and what it said, after three presses of Ctrl-C while two cells ran."""
+    child = subprocess.Popen([sys.executable, "-c", *command], start_new_session=True, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (out / "runs").exists() or len((out / "runs").read_text().splitlines()) < 2:
         assert time.monotonic() < limit
@@ -122,7 +150,4 @@ def test_ctrl_c_three_times_leaves_with_130_and_nothing_unfinished(tmp_path: Pat
         os.killpg(child.pid, signal.SIGINT)
         time.sleep(0.2)
     _, said = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
-    assert "Traceback" not in said
-    assert not list(out.glob("cells/*/.*"))
+    return child.returncode, said
