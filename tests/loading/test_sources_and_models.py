@@ -149,7 +149,8 @@ def test_factory_may_import_its_neighbours_and_hold_dataclasses(tmp_path: Path) 
 
 def test_what_a_later_torch_has_in_place_of_the_models_layers_is_not_said(directory: Path) -> None:
     """A build has nothing to mend in the model's code, and its progress stays readable."""
-    code = "import torch, warnings\n\ndef normed(**arguments):\n    return torch.nn.utils.weight_norm(make(**arguments).decoder)\n"
+    code = "import torch, warnings\n\n"
+    code += "def normed(**arguments):\n    return torch.nn.utils.weight_norm(make(**arguments).decoder)\n"
     code += 'warnings.warn("imported", FutureWarning)\n'
     (directory / "model.py").write_text((directory / "model.py").read_text() + code)
     source = replace(open_source(str(directory)), factory="model.py:normed", weights=None)
