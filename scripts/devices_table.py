@@ -43,7 +43,7 @@ def runtimes(table: Mapping[str, Mapping[str, Mapping[str, float | str]]]) -> st
 
 def _verdict(value: float | str) -> str:
     if isinstance(value, str):
-        return "refused" if value else ""
+        return f"**{value}**" if value.startswith("wrong") else "refused" if value else ""
     return f"{value:.0e}" if value <= LIMIT else f"**wrong: {value:.2g}**"
 
 

@@ -37,6 +37,8 @@ DEVICE = {STREAM: "stream.device.onnx", OFFLINE: "offline.device.onnx"}
 KINDS = (STREAM, OFFLINE, OWN_STREAM, OWN_OFFLINE)
 """The two device graphs, and those that are made for onnxruntime, whose batch and length are free."""
 TIMEOUT = 600
+WRONG = "wrong"
+"""Start of the verdict on answers that are no numbers."""
 Array = np.ndarray[Any, Any]
 Feeds = Mapping[str, Array]
 Step = Callable[[Feeds], Feeds]
@@ -310,7 +312,8 @@ def try_one(folder: Path, kind: str, runtime: str, builds: Path | None, kept: Pa
             file.parent.mkdir(parents=True, exist_ok=True)
             np.save(file, expected)
     found = answers(RUNTIMES[runtime](graph), graph)
-    click.echo(f"difference {float(np.abs(found - expected).max() / np.abs(expected).max()):.3e}")
+    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    click.echo(f"difference {difference:.3e}" if np.isfinite(difference) else "difference no number")
     sys.stdout.flush()
     # Some runtimes fail while they are taken down.
     os._exit(0)
@@ -325,7 +328,8 @@ def verdict(folder: Path, kind: str, runtime: str, more: list[str]) -> float | s
         return f"no answer in {TIMEOUT} s"
     told = done.stdout.split("difference ")
     if done.returncode == 0 and len(told) == 2:
-        return float(told[1])
+        # JSON has no NaN.
+        return f"{WRONG}: {told[1].strip()}" if "no number" in told[1] else float(told[1])
     if done.returncode < 0:
         return f"its process ends with signal {-done.returncode}"
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
@@ -369,7 +373,7 @@ def main(
                 if target is not None:
                     target.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
             click.echo(f"{kind}, {runtime} {version}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
-            wrong |= any(isinstance(value, float) and not value <= LIMIT for value in row.values())
+            wrong |= any(value.startswith(WRONG) if isinstance(value, str) else value > LIMIT for value in row.values())
     sys.exit(wrong)
 
 

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.padding import as_joined
 from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import write_out_loops
 
@@ -49,7 +50,8 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
     nodes = [
         part
         for node in graph.node
-        for added in _added(node, constants)
+        for joined in as_joined(node, constants, shapes, graph)
+        for added in _added(joined, constants)
         for made in as_product(added, constants, shapes, graph)
         for part in _exchanged(made, constants, shapes, graph)
     ]

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
+from ssm2edge.firmware.padding import as_joined
 from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import LONGEST, write_out_loops
 from ssm2edge.runtime import Model, Stream
@@ -91,7 +92,7 @@ def test_a_whole_sequence_without_loops_has_the_numbers_of_the_offline_graph(
     path = tmp_path / "device" / told["graph"]
     model = onnx.load(path)
     assert {node.domain for node in model.graph.node} == {""}
-    assert not {node.op_type for node in model.graph.node} & {"Scan", "Loop", "RNN", "ReduceSum"}
+    assert not {node.op_type for node in model.graph.node} & {"Scan", "Loop", "RNN", "ReduceSum", "Pad"}
     # One place of an axis is fine; several, as an exchange of pairs has them, are not.
     constants = {value.name: numpy_helper.to_array(value) for value in model.graph.initializer}
     assert all(constants[node.input[1]].ndim == 0 for node in model.graph.node if node.op_type == "Gather")
@@ -195,6 +196,37 @@ def test_sums_and_means_are_products(kind: str, shape: tuple[int, ...], axes: tu
     (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("around", [(0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 7, 0), (0, 3, 0, 0, 0, 0), (0, 0, 2, 0, 0, 1)])
+def test_zeros_are_joined(around: tuple[int, ...]) -> None:
+    x = np.random.default_rng(6).standard_normal((1, 5, 4)).astype(np.float32)
+    expected = np.pad(x, list(zip(around[:3], around[3:], strict=True)))
+    port = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, y.shape) for name, y in (("x", x), ("y", expected))]
+    graph = helper.make_graph([], "pad", port[:1], port[1:])
+    graph.node.extend(
+        as_joined(helper.make_node("Pad", ["x", "around"], ["y"]), {"around": np.array(around)}, {"x": x.shape}, graph)
+    )
+    assert [node.op_type for node in graph.node] == ["Concat" if any(around) else "Identity"]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("around", "value", "mode"),
+    [
+        ((0, 1, 1, 0, 0, 0), 0, "constant"),
+        ((0, -1, 0, 0, 0, 0), 0, "constant"),
+        ((1, 0, 0, 0, 0, 0), 0, "constant"),
+        ((0, 1, 0, 0, 0, 0), 2, "constant"),
+        ((0, 1, 0, 0, 0, 0), 0, "edge"),
+    ],
+)
+def test_other_padding_stays(around: tuple[int, ...], value: float, mode: str) -> None:
+    node = helper.make_node("Pad", ["x", "around", "value"], ["y"], mode=mode)
+    constants = {"around": np.array(around), "value": np.array(value, np.float32)}
+    assert as_joined(node, constants, {"x": (1, 5, 4)}, onnx.GraphProto()) == [node]
 
 
 @pytest.mark.parametrize("axes", [(0,), (1, 3), ()])
