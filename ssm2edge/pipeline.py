@@ -28,6 +28,7 @@ from ssm2edge.stages.inspect import Inspection, inspect_layer
 from ssm2edge.stages.load import load, original_outputs
 from ssm2edge.stages.measure import measure
 from ssm2edge.stages.progress import Progress, announcing, silent
+from ssm2edge.stages.reach import check_reach
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
@@ -110,6 +111,7 @@ def build(
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)
+        check_reach(task, options, progress)
         original = original_outputs(task, task.held_out, device, store, progress)
         if compressed is None:
             found = compress(task, options, store, progress)

@@ -10,6 +10,7 @@ from ssm2edge.artifact.records import (
     SCHEMA,
     Accuracy,
     BatchLatency,
+    DeviceGraphRecord,
     DeviceRecord,
     FileRecord,
     GraphCost,
@@ -29,7 +30,7 @@ from ssm2edge.artifact.records import (
 )
 from ssm2edge.artifact.reference import LAYER, PROBES, Reference, load_reference
 from ssm2edge.artifact.responses import LARGEST_SIGNAL, LayerResponses, Responses, SystemResponse, load_responses
-from ssm2edge.artifact.staging import record_device, seal, staging
+from ssm2edge.artifact.staging import record_device, record_device_graphs, seal, staging
 
 __all__ = [
     "LARGEST_SIGNAL",
@@ -40,6 +41,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "BatchLatency",
+    "DeviceGraphRecord",
     "DeviceRecord",
     "Figures",
     "FileRecord",
@@ -75,6 +77,7 @@ __all__ = [
     "open_artifact",
     "open_manifest",
     "record_device",
+    "record_device_graphs",
     "seal",
     "staging",
 ]

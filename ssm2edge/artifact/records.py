@@ -373,6 +373,34 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True)
+class DeviceGraphRecord:
+    """A graph for other runtimes, as ``ssm2edge verify --target onnx`` found it.
+
+    Attributes
+    ----------
+    error
+        Largest difference from the graph that it was made from, relative to the largest magnitude of an output.
+    samples
+        Samples that were compared.
+    length
+        Samples of a whole sequence; None for the stream.
+    sha256
+        SHA-256 of the file.
+    made_from
+        SHA-256 of the stream.onnx or offline.onnx.
+    runtime
+        Version of onnxruntime that ran both.
+    """
+
+    error: float
+    samples: int
+    length: int | None
+    sha256: str
+    made_from: str
+    runtime: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -424,6 +452,8 @@ class Manifest:
         calibration.
     devices
         By target, the C form as it was last verified; left out otherwise.
+    device_graphs
+        By file, the graphs for other runtimes as they were last verified; left out otherwise.
     selection
         The choice of the size, where samples chose it; left out otherwise.
     lengths
@@ -456,6 +486,7 @@ class Manifest:
     heads: Mapping[str, Accuracy] = field(default_factory=dict, metadata={"optional": True})
     calibrated_on: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     devices: Mapping[str, DeviceRecord] = field(default_factory=dict, metadata={"optional": True})
+    device_graphs: Mapping[str, DeviceGraphRecord] = field(default_factory=dict, metadata={"optional": True})
     selection: SelectionRecord | None = field(default=None, metadata={"optional": True})
     lengths: Mapping[str, int] = field(default_factory=dict, metadata={"optional": True})
     weights: tuple[WeightRecord, ...] = field(default=(), metadata={"optional": True})

@@ -13,14 +13,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ssm2edge.artifact import manifest as manifest_text
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.reading import fingerprint
-from ssm2edge.artifact.records import DeviceRecord, Manifest
+from ssm2edge.artifact.records import DeviceGraphRecord, DeviceRecord, Manifest
 
 try:
     import fcntl
@@ -108,7 +108,21 @@ def record_device(directory: Path, manifest: Manifest, target: str, record: Devi
     ArtifactError
         If the manifest cannot be written; it is the old one then.
     """
-    changed = replace(manifest, devices={**manifest.devices, target: record})
+    return _written(directory, replace(manifest, devices={**manifest.devices, target: record}))
+
+
+def record_device_graphs(directory: Path, manifest: Manifest, graphs: Mapping[str, DeviceGraphRecord]) -> Manifest:
+    """Put the graphs for other runtimes into the manifest of a published artifact, and seal it anew.
+
+    Raises
+    ------
+    ArtifactError
+        If the manifest cannot be written; it is the old one then.
+    """
+    return _written(directory, replace(manifest, device_graphs=dict(graphs)))
+
+
+def _written(directory: Path, changed: Manifest) -> Manifest:
     place = directory / manifest_text.NAME
     beside = directory.parent / f".{directory.resolve().name}.{manifest_text.NAME}"
     try:

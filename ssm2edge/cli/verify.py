@@ -11,8 +11,9 @@ from ssm2edge.cli.opening import open_intact
 from ssm2edge.cli.options import LIVE, json_option, threads_option, verbose_option, with_options
 from ssm2edge.cli.output import print_json, progress_to_stderr
 
-TARGETS = ("c", "cortex-m4", "cortex-m33", "web")
-"""Targets of the C form."""
+ONNX = "onnx"
+TARGETS = ("c", "cortex-m4", "cortex-m33", "web", ONNX)
+"""Targets of the C form, and the graphs for other runtimes."""
 
 
 @click.command()
@@ -20,8 +21,14 @@ TARGETS = ("c", "cortex-m4", "cortex-m33", "web")
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
-    help="Verify the C form instead: compiled here (c), for an emulated processor, or as WebAssembly in Node (web); its figures "
-    "go into the manifest.",
+    help="Verify the C form instead: compiled here (c), for an emulated processor, or as WebAssembly in Node (web); or the "
+    "graphs for other runtimes (onnx). The figures go into the manifest.",
+)
+@click.option(
+    "--package",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of device graphs to verify, for onnx.  [default: graphs made anew]",
 )
 @with_options(*LIVE)
 @threads_option
@@ -32,6 +39,7 @@ def verify(
     ctx: click.Context,
     directory: Path,
     target: str | None,
+    folder: Path | None,
     live: bool,
     source: str | None,
     weights: Path | None,
@@ -44,6 +52,10 @@ def verify(
 
     Exit code 0 if every check passed, 1 if one failed, 2 if there is no whole artifact.
     """
+    if folder is not None and target != ONNX:
+        raise click.UsageError("--package is a folder of device graphs: it has no meaning without --target onnx.")
+    if target == ONNX:
+        ctx.exit(0 if verify_device_graphs(directory, folder, as_json) else 1)
     if target is not None:
         ctx.exit(0 if verify_firmware(directory, target, as_json) else 1)
     from ssm2edge.verification import Subject, time_graphs
@@ -88,4 +100,27 @@ def verify_firmware(directory: Path, target: str, as_json: bool) -> bool:
         from ssm2edge.tables.devices import show_device
 
         show_device(wide_console(), target, found.verdict, found.record)
+    return bool(found.verdict.passed)
+
+
+def verify_device_graphs(directory: Path, folder: Path | None, as_json: bool) -> bool:
+    """Verify the graphs for other runtimes, record them if they passed, and print the checks; return True if they passed."""
+    from dataclasses import asdict
+
+    from ssm2edge.artifact import record_device_graphs
+
+    firmware = import_firmware()
+    with progress_to_stderr("verifying", quiet=as_json) as progress:
+        artifact = open_intact(directory)
+        found = firmware.verify_graphs(artifact, folder, progress)
+    if found.verdict.passed:
+        record_device_graphs(artifact.directory, artifact.manifest, found.records)
+    if as_json:
+        records = {name: asdict(record) for name, record in found.records.items()}
+        print_json({"directory": str(directory), "target": ONNX, **found.verdict.to_json(), "device_graphs": records})
+    else:
+        from ssm2edge.tables.artifact import wide_console
+        from ssm2edge.tables.devices import show_checks
+
+        show_checks(wide_console(), found.verdict)
     return bool(found.verdict.passed)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ssm2edge.artifact import Artifact
-from ssm2edge.firmware.comparing import blocks_of, largest_error, run_stream
+from ssm2edge.firmware.device_answers import sequences_of, streamed_error, whole_error
 from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.driver import Array
 from ssm2edge.firmware.errors import FirmwareError
 from ssm2edge.firmware.publishing import publish
 from ssm2edge.firmware.sources import filled
-from ssm2edge.runtime import Model, Stream
 
 NAME, OFFLINE, PORTS = "stream.device.onnx", "offline.device.onnx", "ports.json"
 ROWS = 4
@@ -58,7 +54,7 @@ def package_onnx(
         If the model does not take sequences of this length.
     """
     files, errors = dict[str, str | bytes](), dict[str, float]()
-    described: dict[str, Any] = {"schema": 1}
+    described: dict[str, Any] = {"schema": 1, "made_from": sources(artifact)}
     if artifact.stream is not None:
         streaming, errors[NAME] = device_files(artifact)
         files[NAME] = streaming.graph
@@ -118,7 +114,8 @@ def device_files(artifact: Artifact) -> tuple[DeviceFiles, float]:
         )
     model = device_graph(artifact.stream, _more(artifact))
     content = model.SerializeToString()
-    error = _streamed(artifact, artifact.stream, content)
+    inputs = {name: value[:ROWS] for name, value in artifact.reference.inputs.items()}
+    error = streamed_error(artifact.stream, content, inputs)
     _refuse(artifact, NAME, error)
     return DeviceFiles(content, ports(model)), error
 
@@ -134,13 +131,16 @@ def offline_files(artifact: Artifact, length: int | None = None) -> tuple[Device
         If the model does not take sequences of this length.
     """
     inputs, samples = _sequences(artifact, length)
-    with Model(artifact.offline) as offline:
-        expected = offline.run(inputs)
     model = device_graph(artifact.offline, _more(artifact), samples)
     content = model.SerializeToString()
-    error = _whole(inputs, expected, content)
+    error = whole_error(artifact.offline, content, inputs)
     _refuse(artifact, OFFLINE, error)
     return DeviceFiles(content, ports(model)), samples, error
+
+
+def sources(artifact: Artifact) -> dict[str, str]:
+    """Return the SHA-256 of the graphs that device graphs are made from, by file."""
+    return {name: record.sha256 for name, record in artifact.manifest.files.items() if name in ("stream.onnx", "offline.onnx")}
 
 
 def _more(artifact: Artifact) -> dict[str, Any]:
@@ -154,51 +154,8 @@ def _refuse(artifact: Artifact, name: str, error: float) -> None:
 
 
 def _sequences(artifact: Artifact, length: int | None) -> tuple[dict[str, Array], int]:
-    """Return held-out sequences by input, cut to a length or filled with zeros, and their samples."""
+    """Return the first held-out sequences as a device graph of a length takes them, and the length."""
     if length is not None and length < 1:
         raise FirmwareError(f"A whole sequence cannot have {length} samples: give at least 1.")
-    with Model(artifact.offline) as model:
-        axes = {port.name: port.time_axis for port in model.inputs}
-    found, samples = dict[str, Array](), 0
-    for name, value in artifact.reference.inputs.items():
-        rows, axis = value[:ROWS], axes[name]
-        if axis is not None:
-            samples = length or rows.shape[axis]
-            missing = max(0, samples - rows.shape[axis])
-            filled_up = np.pad(rows, [(0, missing if place == axis else 0) for place in range(rows.ndim)])
-            rows = filled_up.take(range(samples), axis=axis)
-        found[name] = rows
-    return found, samples
-
-
-def _whole(inputs: Mapping[str, Array], expected: Mapping[str, Array], content: bytes) -> float:
-    """Return the error of whole sequences, one by one."""
-    count = len(next(iter(inputs.values())))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / OFFLINE
-        file.write_bytes(content)
-        with Model(file) as model:
-            names = dict(zip((port.name for port in model.outputs), expected, strict=True))
-            given = dict(zip((port.name for port in model.inputs), inputs.values(), strict=True))
-            rows = [model.run({name: value[row : row + 1] for name, value in given.items()}) for row in range(count)]
-    found = [{names[name]: value for name, value in row.items()} for row in rows]
-    return largest_error(found, [{name: value[row : row + 1] for name, value in expected.items()} for row in range(count)])
-
-
-def _streamed(artifact: Artifact, stream: Path, content: bytes) -> float:
-    """Return the error of streams, block by block."""
-    inputs = artifact.reference.inputs
-    with Stream(stream) as opened:
-        taken, block = opened.inputs, opened.block
-    count = min(ROWS, len(next(iter(inputs.values()))))
-    sequences = [blocks_of({k: v[row : row + 1] for k, v in inputs.items()}, taken, block) for row in range(count)]
-    expected = run_stream(stream, sequences)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / NAME
-        file.write_bytes(content)
-        with Stream(file) as opened:
-            renamed = dict(zip((port.name for port in taken), (port.name for port in opened.inputs), strict=True))
-            outputs = [port.name for port in opened.outputs]
-        found = run_stream(file, [{renamed[name]: value for name, value in one.items()} for one in sequences])
-    names = dict(zip(outputs, expected[0], strict=True))
-    return largest_error([{names[name]: value for name, value in one.items()} for one in found], expected)
+    inputs = {name: value[:ROWS] for name, value in artifact.reference.inputs.items()}
+    return sequences_of(artifact, inputs, length)

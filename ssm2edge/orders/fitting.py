@@ -48,8 +48,7 @@ def largest_fitting(
         If not even the smallest model fits; the sentence says what it costs.
     """
     assert judged.cost is not None
-    size = request.max_bytes if request.max_bytes is not None else request.max_ram
-    limit = float(size) if size is not None else LATENCY_SHARE * float(request.max_latency or 0)
+    limit = largest_cost(request)
     direct = quick(replace(judged, method=DIRECT))
     costs: dict[tuple[int, ...], float] = {}
 
@@ -68,6 +67,12 @@ def largest_fitting(
         raise UserError(out_of_reach(request, cost(proposals(budgets[0])[0])))
     fitting = [orders for orders in proposals(budgets[low]) if cost(orders) <= limit]
     return min((reduced(orders) for orders in fitting), key=lambda reductions: measured_error(judged, reductions))
+
+
+def largest_cost(request: Request) -> float:
+    """Return the bytes, or the microseconds, up to which orders are tried."""
+    size = request.max_bytes if request.max_bytes is not None else request.max_ram
+    return float(size) if size is not None else LATENCY_SHARE * float(request.max_latency or 0)
 
 
 def out_of_reach(request: Request, smallest: float) -> str:

@@ -20,6 +20,16 @@ def show_device(console: Console, target: str, verdict: Verdict, record: DeviceR
         "seconds": record.seconds and f"{record.seconds * 1e6:.2f} us a step",
     }
     console.print(f"{target}: " + "; ".join(str(figure) for figure in figures.values() if figure) + f" ({record.compiler})")
+    _show_outcome(console, verdict)
+
+
+def show_checks(console: Console, verdict: Verdict) -> None:
+    """Print checks and the outcome."""
+    console.print(checks_table(verdict))
+    _show_outcome(console, verdict)
+
+
+def _show_outcome(console: Console, verdict: Verdict) -> None:
     failures = verdict.failures
     outcome = f"failed: {len(failures)} of {len(verdict.checks)} checks" if failures else f"passed: {len(verdict.checks)} checks"
     console.print(Text(outcome, style="bold red" if failures else "bold green"))

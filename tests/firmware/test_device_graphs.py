@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from ssm2edge.artifact import open_artifact
 from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
@@ -104,6 +106,35 @@ def test_a_whole_sequence_without_loops_has_the_numbers_of_the_offline_graph(
     with Model(artifact) as original:
         (expected, *_) = original.run(samples).values()
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_device_graphs_are_a_target_of_verify(artifact: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "device"
+    assert call("package", artifact, "--target", "onnx", "--out", folder).exit_code == 0
+    for chosen in ((), ("--package", folder)):
+        result = call("verify", artifact, "--target", "onnx", *chosen, "--json")
+        assert result.exit_code == 0, result.output
+        names = [f"{graph}.device.{group}" for graph in ("stream", "offline") for group in ("references", "probes")]
+        assert [check["name"] for check in json.loads(result.stdout)["checks"]] == names
+        records = open_artifact(artifact).manifest.device_graphs
+        assert {name: record.sha256 for name, record in records.items()} == {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in ("stream.device.onnx", "offline.device.onnx")
+        }
+    assert call("verify", artifact).exit_code == 0
+    # A changed weight is a failure, and leaves the manifest as it is.
+    model = onnx.load(folder / "offline.device.onnx")
+    weights = max(model.graph.initializer, key=lambda value: len(value.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(weights), weights.name))
+    onnx.save(model, folder / "offline.device.onnx")
+    assert call("verify", artifact, "--target", "onnx", "--package", folder).exit_code == 1
+    assert open_artifact(artifact).manifest.device_graphs == records
+    told = json.loads((folder / "ports.json").read_text())
+    (folder / "ports.json").write_text(json.dumps({**told, "made_from": {"offline.onnx": "0"}}))
+    result = call("verify", artifact, "--target", "onnx", "--package", folder)
+    assert result.exit_code != 0
+    assert "other graphs" in result.stderr
+    assert call("verify", artifact, "--package", folder).exit_code == 2
 
 
 def test_a_length_belongs_to_whole_sequences(artifact: Path, tmp_path: Path) -> None:
