@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ssm2edge.firmware.constant_nodes import compute_constants
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
 from ssm2edge.firmware.padding import as_joined
@@ -39,6 +40,7 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
     """
     model = folded(path, length)
     write_out_loops(model)
+    compute_constants(model)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
     constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
