@@ -41,7 +41,7 @@ SUMMED = 0.11
 FILTERED = 0.035
 """A tap of a depthwise convolution at one sample."""
 
-WALK, WALK_STEP, WALK_NUMBER, GROUPING = 4_000.0, 600.0, 0.065, 3_000.0
+WALK, WALK_STEP, WALK_NUMBER, GROUPING = 4_000.0, 600.0, 0.065, 1_500.0
 """A Scan that walks over chunks, a step of it, each number of its matrix, and the nodes that put chunks into groups."""
 
 LANES = 16

@@ -21,6 +21,8 @@ when the runtime loads it: files stay near the size of the parameters, and all f
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
 from ssm2edge.lowering.building import Builder
@@ -32,24 +34,32 @@ from ssm2edge.lowering.siso_block import flushed
 
 
 def sequence(op: Builder, plan: MimoPlan, u: ir.Value, *constants: ir.Value) -> tuple[ir.Value]:
-    """Build the outputs of whole sequences (batch, time, inputs) from zero states; constants are a, b, B, C[, D][, V, W]."""
+    """Build the outputs of whole sequences (batch, time, inputs) from zero states; constants are a, b, B, C[, D][, V, W].
+
+    Chunks give the states after their samples; moved by one sample, these are the states before them.
+    """
     T, n, system = plan.block, plan.order, matrices(op, plan, constants)
-    chunk, zero, one = _chunk_constants(op, plan, system), op.integers(0), op.integers(1)
-    # Cut time into chunks, the last one filled with zeros; the states may be far fewer than the inputs.
+    B = op.transposed(op.as_double(system.B)) if plan.driven == plan.inputs else None
+    chunk = chunk_constants(op, op.transposed(op.as_double(system.A)), n, T, B, plan.driven, first=1)
+    # Cut time into chunks that make whole groups, the last ones filled with zeros; the states may be far fewer than the inputs.
     driving, time = _drive(op, plan, system, u), op.Shape(u, start=1, end=2)
-    missing = op.Mod(op.Neg(time), op.integers(T))
+    zero, one, end = op.integers(0), op.integers(1), op.integers(T * n)
+    missing = op.Mod(op.Neg(time), op.integers(T * math.prod(plan.groups)))
     samples = op.Pad(driving, op.Concat(op.integers(0, 0, 0, 0), missing, zero, axis=0))
     chunks = op.Reshape(samples, op.integers(0, -1, T * plan.driven))
     # States within each chunk from zero, and what each chunk adds to the next one's state.
-    from_zero, added = _parted(op, plan, op.MatMul(chunks, chunk.inward))
+    from_zero = op.MatMul(chunks, chunk.inward)
+    added = op.Slice(from_zero, op.integers((T - 1) * n), end, op.integers(-1))
     start = op.filled(0.0, op.Concat(op.Shape(u, start=0, end=1), op.integers(n), axis=0))
     starts, _ = states_before(op, Walk(n, plan.groups), added, chunk.power, start)
-    states = op.Add(from_zero, op.MatMul(starts, _read(op, plan, chunk)))
-    x = op.Slice(op.Reshape(states, op.integers(0, -1, n)), zero, time, one)
-    squared = x
-    if plan.after_sample and plan.squares:
-        squared = op.Slice(op.Pad(x, op.integers(0, 1, 0, 0, 0, 0)), zero, time, one)
-    return (_outputs(op, plan, system, x, squared, u),)
+    after = op.Reshape(op.Add(from_zero, op.MatMul(starts, chunk.outward)), op.integers(0, -1, n))
+    beyond = op.Neg(missing)
+    moved = op.Concat(op.integers(0, 1, 0, 0), op.Sub(beyond, one), zero, axis=0)
+    if not plan.after_sample:
+        x = op.Pad(after, moved)
+        return (_outputs(op, plan, system, x, x, u),)
+    x = op.Slice(after, zero, time, one)
+    return (_outputs(op, plan, system, x, op.Pad(after, moved) if plan.squares else x, u),)
 
 
 def block(op: Builder, plan: MimoPlan, u: ir.Value, x: ir.Value, *constants: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -47,7 +47,7 @@ class Walk:
     groups
         Chunks in a group, groups in a group of groups, and so on.
     count
-        Number of chunks, which the groups divide; None if the graph takes any number.
+        Number of chunks; None if the graph takes any number that the groups divide.
     """
 
     order: int
@@ -116,17 +116,13 @@ def states_before(op: Builder, walk: Walk, added: ir.Value, power: ir.Value, sta
     if not walk.groups:
         return _scan(op, walk.order, added, power, start)
     n, (group, *further) = walk.order, walk.groups
-    chunk, chunks = chunk_constants(op, power, n, group, None, n, first=0), op.Shape(added, start=1, end=2)
-    if walk.count is None:
-        missing = op.Mod(op.Neg(chunks), op.integers(group))
-        added = op.Pad(added, op.Concat(op.integers(0, 0, 0, 0), missing, zero, axis=0))
+    chunk = chunk_constants(op, power, n, group, None, n, first=0)
     groups = op.Reshape(added, op.integers(0, -1, group * n))
     from_zero, of_group = op.several("Split", 2, op.MatMul(groups, chunk.inward), op.integers(group * n, n), axis=-1)
     count = None if walk.count is None else walk.count // group
     starts, end = states_before(op, Walk(n, tuple(further), count), of_group, chunk.power, start)
     within = op.Slice(chunk.outward, zero, op.integers(group * n), one)
-    states = op.Reshape(op.Add(from_zero, op.MatMul(starts, within)), op.integers(0, -1, n))
-    return states if walk.count is not None else op.Slice(states, zero, chunks, one), end
+    return op.Reshape(op.Add(from_zero, op.MatMul(starts, within)), op.integers(0, -1, n)), end
 
 
 def _scan(op: Builder, n: int, added: ir.Value, power: ir.Value, start: ir.Value) -> tuple[ir.Value, ir.Value]:

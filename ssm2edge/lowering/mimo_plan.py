@@ -5,6 +5,7 @@ Candidates are compared by the cost model of :mod:`ssm2edge.lowering.costs`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -177,18 +178,20 @@ def mimo_sequence_candidates(
 
 
 def _sequence(inputs: int, order: int, outputs: int, squares: int, chunk: int, feedthrough: Feedthrough, length: int) -> MimoPlan:
-    maps, within, chunks = (
-        _maps(inputs, order, outputs, squares, feedthrough),
-        within_chunks(inputs, order, chunk),
-        -(-length // chunk),
-    )
-    walks = {groups: walk(order, groups, chunks) for groups in GROUPS}
+    maps, within = _maps(inputs, order, outputs, squares, feedthrough), within_chunks(inputs, order, chunk)
+    walks = {groups: walk(order, groups, _whole(length, chunk, groups)) for groups in GROUPS}
     groups = min(walks, key=lambda way: walks[way][1])
     multiply_adds, nanoseconds = walks[groups]
     passes = costs.NUMBER * (3.0 * order + outputs)
     cost = costs.MULTIPLY_ADD * (maps + within) + passes + nanoseconds / length
     total = maps + within + multiply_adds / length
     return MimoPlan("chunked", chunk, inputs, order, outputs, squares, total, cost, feedthrough, groups=groups)
+
+
+def _whole(length: int, chunk: int, groups: Groups) -> int:
+    """Return the chunks of whole groups that a sequence fills."""
+    size = math.prod(groups)
+    return -(-length // (chunk * size)) * size
 
 
 def _maps(inputs: int, order: int, outputs: int, squares: int, feedthrough: Feedthrough) -> float:
