@@ -18,7 +18,6 @@ from ssm2edge.lowering.plan import TYPICAL_LENGTH, Plan, plan_block, plan_sequen
 
 KINDS: Mapping[str, Callable[..., Sequence[ir.Value]]] = {
     "Sequence": siso_bank.sequence,
-    "Block": siso_block.chunk,
     "States": siso_block.states,
     "Outputs": siso_block.outputs,
     "Arrivals": siso_block.arrivals,
@@ -76,21 +75,24 @@ class SisoNodes:
     def _block(
         self, u: Tensor, state: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, form: str = "", layer: str = ""
     ) -> tuple[Tensor, ...]:
-        channels, order = a.shape
-        plan, constants = plan_block(channels, order, int(u.shape[-1]), parse_choice(form)), (a, b, c, d)
+        (channels, order), block = a.shape, int(u.shape[-1])
+        plan, constants = plan_block(channels, order, block, parse_choice(form)), (a, b, c, d)
         if plan.form == "recurrent":
             y, following = self._in_parts(plan, layer, u.squeeze(-1), state, constants)
             return y.unsqueeze(-1), following
-        outputs = []
         if plan.form == "chunked":
-            for samples in torch.split(u, plan.block, dim=-1):
-                y, state = as_node(self.operator("Block", plan), layer, (samples, state, *constants), samples, state)
-                outputs.append(y)
-            return torch.cat(outputs, dim=-1), state
-        for samples in torch.split(u.transpose(-1, -2), plan.block, dim=1):
+            return as_node(self._chunks(plan, block // plan.block), layer, (u, state, *constants), u, state)
+        by_time, outputs = u.transpose(-1, -2), []
+        for samples in torch.split(by_time, plan.block, dim=1) if block > plan.block else (by_time,):
             y, state = self._in_parts(plan, layer, samples, state, constants)
             outputs.append(y)
-        return torch.cat(outputs, dim=1).transpose(-1, -2), state
+        return (torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]).transpose(-1, -2), state
+
+    def _chunks(self, plan: Plan, count: int) -> str:
+        """Return the name of the operator that computes a block of so many chunks, and note its kernel."""
+        name = f"SisoBankBlock_{plan.channels}x{plan.order}_{count}x{plan.block}"
+        self._kernels[name] = lambda op, *inputs: siso_block.chunk(op, plan, *inputs, count=count)
+        return name
 
     def _in_parts(
         self, plan: Plan, layer: str, samples: Tensor, state: Tensor, constants: tuple[Tensor, ...]

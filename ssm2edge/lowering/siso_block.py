@@ -71,14 +71,14 @@ def arrivals(
 
 
 def chunk(
-    op: Builder, plan: Plan, u: ir.Value, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value
+    op: Builder, plan: Plan, u: ir.Value, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value, count: int = 1
 ) -> tuple[ir.Value, ir.Value]:
-    """Build outputs and next states of one block (batch, channels, T), states (batch, order, channels).
+    """Build outputs and next states of a block (batch, channels, count T), states (batch, order, channels), chunk by chunk.
 
     One product for everything, [y | x'] = [u | x] [Toep^T, R^T; O^T, A^T], with A^T as a full matrix of each channel.
     The n^2 multiply-adds more than sections need are paid back by half the nodes, up to orders of about 50.
     """
-    T, n = plan.block, plan.order
+    T, n, place = plan.block, plan.order, op.integers(2)
     chunk = chunk_constants(op, plan, a, b, c, d)
     blank = op.ConstantOfShape(op.integers(n, n), value=ir.tensor(np.zeros(1)))
     unit, row = op.EyeLike(blank), op.integers(1)
@@ -87,11 +87,16 @@ def chunk(
     from_samples = op.Concat(chunk.toeplitz, chunk.reach, axis=-1)
     from_states = op.Concat(chunk.outward, op.Add(diagonal, across), axis=-1)
     matrix = constant32(op, op.Concat(from_samples, from_states, axis=1))
-    known = op.Concat(u, op.Transpose(x, perm=[0, 2, 1]), axis=-1)
-    between = op.integers(2)
-    found = op.Squeeze(op.MatMul(op.Unsqueeze(known, between), matrix), between)
-    y, after = op.several("Split", 2, found, op.integers(T, n), axis=-1)
-    return y, op.Transpose(flushed(op, after), perm=[0, 2, 1])
+    # A chunk is one row for each channel: samples (batch, channels, count, T), states (batch, channels, 1, order).
+    rows = op.Reshape(u, op.integers(0, 0, count, T))
+    parts = op.several("Split", count, rows, op.integers(*(1 for _ in range(count))), axis=2) if count > 1 else [rows]
+    state, found = op.Unsqueeze(op.Transpose(x, perm=[0, 2, 1]), place), []
+    for samples in parts:
+        both = op.MatMul(op.Concat(samples, state, axis=-1), matrix)
+        y, state = op.several("Split", 2, both, op.integers(T, n), axis=-1)
+        found.append(y)
+    whole = op.Reshape(op.Concat(*found, axis=2) if count > 1 else found[0], op.integers(0, 0, count * T))
+    return whole, op.Transpose(flushed(op, op.Squeeze(state, place)), perm=[0, 2, 1])
 
 
 def flushed(op: Builder, states: ir.Value) -> ir.Value:
