@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import onnx_ir as ir
 import torch
@@ -91,7 +92,8 @@ class SisoNodes:
     def _chunks(self, plan: Plan, count: int) -> str:
         """Return the name of the operator that computes a block of so many chunks, and note its kernel."""
         name = f"SisoBankBlock_{plan.channels}x{plan.order}_{count}x{plan.block}"
-        self._kernels[name] = lambda op, *inputs: siso_block.chunk(op, plan, *inputs, count=count)
+        kernel = partial(siso_block.chunk, count=count)
+        self._kernels[name] = lambda op, *inputs: kernel(op, plan, *inputs)
         return name
 
     def _in_parts(

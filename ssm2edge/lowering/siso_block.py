@@ -71,7 +71,7 @@ def arrivals(
 
 
 def chunk(
-    op: Builder, plan: Plan, u: ir.Value, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value, count: int = 1
+    op: Builder, plan: Plan, u: ir.Value, x: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value, d: ir.Value, *, count: int = 1
 ) -> tuple[ir.Value, ir.Value]:
     """Build outputs and next states of a block (batch, channels, count T), states (batch, order, channels), chunk by chunk.
 
