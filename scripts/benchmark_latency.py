@@ -1,10 +1,11 @@
-"""The latency table: every row in one run, one thread, batch 1, interleaved pairs, medians, ratios and 95 % intervals.
+"""The latency table: every row in one run, in interleaved pairs, with medians, ratios and 95 % intervals.
 
-    python scripts/benchmark_latency.py [--rows bank,mimo,stream,whole,flat,digits,size,load] [--rounds 30]
+    python scripts/benchmark_latency.py [--rows bank,mimo,stream,whole,threads,batch,flat,digits,size,load] [--rounds 30]
                                         [--artifact build/digits8] [--json models/digits/results/latency.json]
 
-Orders are in real states per channel.  With --json the rows that were run take the place of the same rows in the file, the others
-stay.  A row that is missed says by how much, and where its time goes (onnxruntime's profiler, by operator).
+One thread and batch 1 unless a row says otherwise; orders are in real states per channel.  With --json rows that were run take
+the place of the same rows in the file, the others stay.  A row that is missed says by how much, and where its time goes
+(onnxruntime's profiler, by operator).
 `write_pages.py` puts the file's rows into docs/speed.md.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 import click
 import onnxruntime
 import torch
-from latency import artifacts, models, systems
+from latency import artifacts, models, scaling, systems
 from latency.rows import Row
 from latency.table import text
 
@@ -36,9 +37,11 @@ GROUPS: dict[str, Callable[[int], Iterator[Row]]] = {
     "whole": models.whole_rows,
     "flat": models.flat_rows,
     "load": models.load_rows,
+    "threads": scaling.thread_rows,
+    "batch": scaling.batch_rows,
 }
 OF_ARTIFACTS = ("digits", "size")
-ALL = ("bank", "mimo", "stream", "whole", "digits", "flat", "size", "load")
+ALL = ("bank", "mimo", "stream", "whole", "digits", "flat", "threads", "batch", "size", "load")
 
 
 def measure(group: str, rounds: int, artifact: Path | None) -> Iterator[Row]:
@@ -84,7 +87,7 @@ def main(chosen: str, rounds: int, artifact: Path | None, target: Path | None) -
     if unknown:
         raise click.BadParameter(f"there are no rows {unknown[0]!r}; there are {', '.join(ALL)}.", param_hint="--rows")
     rows = []
-    click.echo(f"{processor_name()}, one thread, batch 1, onnxruntime {onnxruntime.__version__}, torch {torch.__version__}")
+    click.echo(f"{processor_name()}, onnxruntime {onnxruntime.__version__}, torch {torch.__version__}")
     with torch_threads(1), torch.no_grad():
         for group in groups:
             for row in measure(group, rounds, artifact):

@@ -16,7 +16,7 @@ from ssm2edge.loading import load_arrays, load_model, open_source
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 ORDER = 8
-PUBLISHED_TARGET, CACHED_TARGET = 1 / 60, 0.4
+PUBLISHED_TARGET, CACHED_TARGET = 1 / 60, 0.32
 SIZE_FACTOR, SIZE_EXTRA = 1.3, 200e3
 WARM = 0.03
 

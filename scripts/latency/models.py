@@ -18,8 +18,8 @@ from ssm2edge.export import export_offline, export_stream
 WIDTH, ORDER, LAYERS, LENGTH = 128, 8, 4, 1024
 NETWORK = f"{LAYERS} layers of {WIDTH}, order {ORDER}"
 GRU = f"ONNX GRU, {LAYERS} layers of {WIDTH}"
-CUT_TARGETS, GRU_TARGETS = {1: 2.0, 16: 1.6, 64: 1.4}, {1: 1.05, 16: 0.7}
-WHOLE_TARGET, FLAT_TARGET, LOAD_TARGET = 0.25, 1.5, 1.0
+CUT_TARGETS, GRU_TARGETS = {1: 1.7, 16: 1.6, 64: 1.4}, {1: 0.78, 16: 0.7}
+WHOLE_TARGET, FLAT_TARGET, LOAD_TARGET = 0.24, 1.25, 1.0
 LENGTHS = (1024, 4096, 16384, 65536)
 
 

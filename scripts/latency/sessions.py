@@ -20,10 +20,10 @@ Array = NDArray[np.float32]
 STATE, NEXT = "state.", "next."
 
 
-def open_session(model: onnx.ModelProto | Path, profile: Path | None = None) -> onnxruntime.InferenceSession:
-    """One thread, as the runtime of a device opens it."""
+def open_session(model: onnx.ModelProto | Path, profile: Path | None = None, threads: int = 1) -> onnxruntime.InferenceSession:
+    """One thread unless said otherwise, as the runtime of a device opens it."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     if profile is not None:
         options.enable_profiling = True
@@ -77,15 +77,17 @@ def _seconds(call: Callable[[], None]) -> float:
     return time.perf_counter() - begun
 
 
-def profile(model: onnx.ModelProto | Path, sizes: Mapping[str, int] | None = None, runs: int = 40) -> dict[str, float]:
+def profile(
+    model: onnx.ModelProto | Path, sizes: Mapping[str, int] | None = None, runs: int = 40, threads: int = 1
+) -> dict[str, float]:
     """Share of the time by operator, largest first, those below 4 % together.
 
     The profiler's own microsecond a node counts with the node, so that shares of small ones are upper bounds.  It is taken off a
     Scan, whose steps are profiled node by node and which would look several times as long.
     """
     with tempfile.TemporaryDirectory() as directory:
-        session = open_session(model, Path(directory) / "profile")
-        call, plain = bound(session, sizes), bound(open_session(model), sizes)
+        session = open_session(model, Path(directory) / "profile", threads)
+        call, plain = bound(session, sizes), bound(open_session(model, threads=threads), sizes)
         longer = statistics.median(_seconds(call) - _seconds(plain) for _ in range(runs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     kernels = sorted(
