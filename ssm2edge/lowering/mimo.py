@@ -36,7 +36,7 @@ from ssm2edge.lowering.siso_block import flushed
 def sequence(op: Builder, plan: MimoPlan, u: ir.Value, *constants: ir.Value) -> tuple[ir.Value]:
     """Build the outputs of whole sequences (batch, time, inputs) from zero states; constants are a, b, B, C[, D][, V, W].
 
-    Chunks give the states after their samples; moved by one sample, these are the states before them.
+    Chunks give the states after their samples; of samples that come one later, these are the states before them.
     """
     T, n, system = plan.block, plan.order, matrices(op, plan, constants)
     B = op.transposed(op.as_double(system.B)) if plan.driven == plan.inputs else None
@@ -45,21 +45,24 @@ def sequence(op: Builder, plan: MimoPlan, u: ir.Value, *constants: ir.Value) -> 
     driving, time = _drive(op, plan, system, u), op.Shape(u, start=1, end=2)
     zero, one, end = op.integers(0), op.integers(1), op.integers(T * n)
     missing = op.Mod(op.Neg(time), op.integers(T * math.prod(plan.groups)))
-    samples = op.Pad(driving, op.Concat(op.integers(0, 0, 0, 0), missing, zero, axis=0))
-    chunks = op.Reshape(samples, op.integers(0, -1, T * plan.driven))
+    before, behind = zero, missing
+    if not plan.after_sample:
+        # One sample later, by pads that other runtimes take: none is negative.
+        driving = op.Slice(driving, zero, op.Add(time, op.Sub(missing, one)), one)
+        before, behind = one, op.Sub(missing, op.Min(missing, one))
+    pads = op.Concat(zero, before, op.integers(0, 0), behind, zero, axis=0)
+    chunks = op.Reshape(op.Pad(driving, pads), op.integers(0, -1, T * plan.driven))
     # States within each chunk from zero, and what each chunk adds to the next one's state.
     from_zero = op.MatMul(chunks, chunk.inward)
     added = op.Slice(from_zero, op.integers((T - 1) * n), end, op.integers(-1))
     start = op.filled(0.0, op.Concat(op.Shape(u, start=0, end=1), op.integers(n), axis=0))
     starts, _ = states_before(op, Walk(n, plan.groups), added, chunk.power, start)
     after = op.Reshape(op.Add(from_zero, op.MatMul(starts, chunk.outward)), op.integers(0, -1, n))
-    beyond = op.Neg(missing)
-    moved = op.Concat(op.integers(0, 1, 0, 0), op.Sub(beyond, one), zero, axis=0)
-    if not plan.after_sample:
-        x = op.Pad(after, moved)
-        return (_outputs(op, plan, system, x, x, u),)
     x = op.Slice(after, zero, time, one)
-    return (_outputs(op, plan, system, x, op.Pad(after, moved) if plan.squares else x, u),)
+    squared = x
+    if plan.after_sample and plan.squares:
+        squared = op.Slice(op.Pad(x, op.integers(0, 1, 0, 0, 0, 0)), zero, time, one)
+    return (_outputs(op, plan, system, x, squared, u),)
 
 
 def block(op: Builder, plan: MimoPlan, u: ir.Value, x: ir.Value, *constants: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -112,7 +115,13 @@ def _read(op: Builder, plan: MimoPlan, chunk: Chunk) -> ir.Value:
 
 def _outputs(op: Builder, plan: MimoPlan, system: Matrices, states: ir.Value, squared: ir.Value, samples: ir.Value) -> ir.Value:
     """Build outputs from the states they read and those that squares read."""
-    linear = through(op, plan, system, op.MatMul(states, op.transposed(system.C)), samples)
+    C = op.transposed(system.C)
+    if plan.feedthrough == "full" and system.D is not None:
+        # Samples and states side by side: a copy costs less than the sum of two products.
+        both = op.Concat(op.transposed(system.D), C, axis=0)
+        linear = op.MatMul(op.Concat(samples, states, axis=-1), both)
+    else:
+        linear = through(op, plan, system, op.MatMul(states, C), samples)
     if system.V is None or system.W is None:
         return linear
     directions = op.MatMul(squared, op.transposed(system.V))
