@@ -87,15 +87,18 @@ def chunk(
     from_samples = op.Concat(chunk.toeplitz, chunk.reach, axis=-1)
     from_states = op.Concat(chunk.outward, op.Add(diagonal, across), axis=-1)
     matrix = constant32(op, op.Concat(from_samples, from_states, axis=1))
+    turned, sizes = op.Transpose(x, perm=[0, 2, 1]), op.integers(T, n)
+    if count == 1:
+        found = op.MatMul(op.Unsqueeze(op.Concat(u, turned, axis=-1), place), matrix)
+        y, after = op.several("Split", 2, op.Squeeze(found, place), sizes, axis=-1)
+        return y, op.Transpose(flushed(op, after), perm=[0, 2, 1])
     # A chunk is one row for each channel: samples (batch, channels, count, T), states (batch, channels, 1, order).
     rows = op.Reshape(u, op.integers(0, 0, count, T))
-    parts = op.several("Split", count, rows, op.integers(*(1 for _ in range(count))), axis=2) if count > 1 else [rows]
-    state, found = op.Unsqueeze(op.Transpose(x, perm=[0, 2, 1]), place), []
-    for samples in parts:
-        both = op.MatMul(op.Concat(samples, state, axis=-1), matrix)
-        y, state = op.several("Split", 2, both, op.integers(T, n), axis=-1)
-        found.append(y)
-    whole = op.Reshape(op.Concat(*found, axis=2) if count > 1 else found[0], op.integers(0, 0, count * T))
+    state, outputs = op.Unsqueeze(turned, place), list[ir.Value]()
+    for samples in op.several("Split", count, rows, op.integers(*(1 for _ in range(count))), axis=2):
+        y, state = op.several("Split", 2, op.MatMul(op.Concat(samples, state, axis=-1), matrix), sizes, axis=-1)
+        outputs.append(y)
+    whole = op.Reshape(op.Concat(*outputs, axis=2), op.integers(0, 0, count * T))
     return whole, op.Transpose(flushed(op, op.Squeeze(state, place)), perm=[0, 2, 1])
 
 

@@ -160,6 +160,23 @@ def test_blocks_carry_their_states(order: int, block: int, form: Form, batch: in
     close(x, final.transpose(0, 2, 1))
 
 
+@pytest.mark.parametrize("order", [1, 5, 8])
+def test_several_chunks_of_a_block_are_the_recurrence(order: int) -> None:
+    T, count, system = 4, 3, bank(order)
+    plan, samples, state = Plan("chunked", T, CHANNELS, order, 0.0), ["batch", CHANNELS, count * T], ["batch", order, CHANNELS]
+    model = kernel_model(
+        lambda op, u, x, *constants: chunk(op, plan, u, x, *constants, count=count),
+        {"u": samples, "x": state},
+        coefficients(system),
+        {"y": samples, "x_next": state},
+    )
+    u, x = noise(3, 2, CHANNELS, count * T), noise(4, 2, order, CHANNELS)
+    y, following = session(model).run(None, {"u": u, "x": x})
+    expected, last = recurrence(coefficients(system), u, x.transpose(0, 2, 1).astype(np.float64))
+    close(y, expected)
+    close(following, last.transpose(0, 2, 1))
+
+
 @pytest.mark.parametrize(("block", "form"), FORMS)
 def test_streams_of_a_batch_do_not_meet(block: int, form: Form) -> None:
     u, x = noise(1, 3, CHANNELS, block), noise(2, 3, 8, CHANNELS)
