@@ -45,6 +45,9 @@ LARGEST_SIZE, WORTHWHILE = 2000.0, 0.1
 """Size of all modes together, relative to the response, beyond which they may cancel only for an error below ``WORTHWHILE``."""
 LONGEST_THINNED = 1024
 """Longest response that states are taken out for: longer ones determine them."""
+FLOOR, DROP, NO_WORSE = 10.0, 10.0, 1.5
+"""States that fit the rounding of measured taps go: those behind a drop of the singular values by ``DROP``, where the error
+without them stays below ``FLOOR`` tolerances and ``NO_WORSE`` times the one with them."""
 REACH = 0.5
 """Lengths of the response by which one is continued whose realisation would grow."""
 HORIZONS_REMEMBERED = 100.0
@@ -121,7 +124,7 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
     norm = response.square().sum((-3, -2, -1)).sqrt()
     limit = tolerance * norm
     triplets = _triplets(taps, limit, largest_order)
-    values = triplets.values
+    plain, values = triplets, triplets.values
     orders = (values > limit[:, None] / 2).sum(-1)
     best = _grown(taps, D, triplets, orders, limit, largest_order)
     # A Hankel matrix of full rank says nothing about a shift: its response has to go on, if only as zeros.
@@ -136,7 +139,25 @@ def _realise(response: Tensor, tolerance: float, largest_order: int) -> Realisat
         best = replace(best, repaired=repaired)
     if response.shape[1] == response.shape[2] == 1 and taps.shape[-1] <= LONGEST_THINNED:
         best = _thinned(taps, best, (values > limit[:, None] / 2).sum(-1), limit)
+    else:
+        best = _above_noise(taps, D, best, plain, limit)
     return Realisation(best.system, best.error, relative(best.error, norm), best.repaired)
+
+
+def _above_noise(taps: Tensor, D: Tensor, best: _Candidate, triplets: Triplets, limit: Tensor) -> _Candidate:
+    """Leave out states that only fit the rounding of the taps: the singular values of noise lie close together, far below."""
+    values = triplets.values
+    drops = values[:, :-1] > DROP * values[:, 1:]
+    orders = (drops * torch.arange(1, values.shape[-1])).amax(-1)
+    live = (best.system.C != 0).any(-2).sum(-1)
+    where = torch.nonzero((orders > 0) & (orders < live))[:, 0]
+    if not len(where):
+        return best
+    some = Triplets(triplets.left[where], values[where], triplets.right[where])
+    fewer = _of_orders(taps[where], D[where], some, orders[where])
+    allowed = torch.maximum(limit[where], torch.minimum(FLOOR * limit[where], NO_WORSE * best.error[where]))
+    found = _put(best, fewer, where, (fewer.error <= allowed) & (fewer.repaired <= best.repaired[where]))
+    return replace(found, system=_without_spare(found.system))
 
 
 def _thinned(taps: Tensor, best: _Candidate, needed: Tensor, limit: Tensor) -> _Candidate:
@@ -174,12 +195,12 @@ def _thinned(taps: Tensor, best: _Candidate, needed: Tensor, limit: Tensor) -> _
 
 
 def _without_spare(system: System) -> System:
-    """Return SISO channels without states that none of them needs, all of which stand at zero."""
+    """Return systems without states that none of them needs, all of which stand at zero."""
     live = (system.C != 0).any(-2)
     most = max(1, int(live.sum(-1).max()))
     places = torch.argsort((~live).to(torch.int8), dim=-1, stable=True)[..., :most].sort(-1).values
     poles, C = system.poles.gather(-1, places), system.C.take_along_dim(places[:, None], -1)
-    return System(poles, torch.ones_like(poles)[..., None], C, system.D)
+    return System(poles, system.B.take_along_dim(places[..., None], -2), C, system.D)
 
 
 def continued(taps: Tensor) -> Tensor:
@@ -331,9 +352,13 @@ def _padded(system: System, order: int) -> System:
 
 def _better(best: _Candidate, other: _Candidate, where: Tensor) -> _Candidate:
     """Return the better candidate of each system; ``other`` holds the systems at ``where``."""
+    return _put(best, other, where, other.error < best.error[where])
+
+
+def _put(best: _Candidate, other: _Candidate, where: Tensor, improved: Tensor) -> _Candidate:
+    """Return the candidates with some of those at ``where`` replaced by others."""
     order = max(best.system.order, other.system.order)
     ours, theirs = _padded(best.system, order), _padded(other.system, order)
-    improved = other.error < best.error[where]
     chosen = where[improved]
 
     def merged(a: Tensor, b: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ssm2edge.systems.hankel import hankel_of, leading_triplets
 from ssm2edge.systems.realisation import Realisation, realise
-from ssm2edge.systems.response import simulate
+from ssm2edge.systems.response import impulse_response, simulate
 from tests.random_banks import filtered_by, random_bank, response_of
 
 EXACT = 1e-9
@@ -213,3 +213,23 @@ def test_noise_of_float32_is_no_state() -> None:
     taps = np.stack([(residues * poles**k).sum(-1) for k in range(32)], -1)
     taps += 1e-7 * np.abs(taps).max(-1, keepdims=True) * generator.standard_normal(taps.shape)
     assert realise(bank_taps(taps)).system.order <= 5
+
+
+@pytest.mark.parametrize("noise", [1e-7, 3e-7, 1e-6])
+def test_systems_of_many_inputs_take_the_states_that_made_them_however_their_taps_were_rounded(noise: float) -> None:
+    taps = response_by_scipy(random_matrices(8, 12, 12, seed=4), 64)
+    measured = taps + noise * np.abs(taps).max() * np.random.default_rng(5).standard_normal(taps.shape)
+    realised = realise(torch.from_numpy(measured))
+    assert realised.system.order == 8
+    # Nearer to the system than what was measured of it.
+    found = impulse_response(realised.system, 64).numpy()
+    assert np.linalg.norm(found - taps) < np.linalg.norm(measured - taps)
+
+
+def test_small_parts_of_a_response_above_rounding_keep_their_states() -> None:
+    (A, B, C, D), small = random_matrices(4, 6, 6, seed=6), random_matrices(20, 6, 6, seed=7)
+    taps = response_by_scipy((A, B, C, D), 96)
+    taps += 1e-3 * response_by_scipy(small, 96)
+    realised = realise(torch.from_numpy(taps))
+    assert realised.system.order >= 24
+    assert float(realised.relative_error) < 2e-5
