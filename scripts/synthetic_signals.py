@@ -1,7 +1,7 @@
 """Calibration without any sample: every ensemble of synthetic signals on every reference model, and the mixture that builds use.
 
     python scripts/synthetic_signals.py --steps 0 --judged 500            # the study: every kind of signal, by `spectrum`
-    python scripts/synthetic_signals.py --kinds mixture --divisors 8,16 --seeds 0,1,2      # what builds without data reach
+    python scripts/synthetic_signals.py --kinds builds --divisors 8,16 --seeds 0,1,2       # what builds without data reach
     python scripts/write_pages.py                         # the tables in docs/method.md and docs/results.md
 
 Known of the inputs are the shape and the mean and deviation, or the size of the vocabulary.  The mixture was chosen by the
@@ -22,7 +22,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from evoked_signals import evoke
 from numpy.typing import NDArray
 from reproduce_tables import MODELS, ROOT
 from synthetic_table import FILE, stored
@@ -41,15 +40,16 @@ from ssm2edge.signals.mixture import CHOSEN
 from ssm2edge.signals.registry import ENSEMBLES
 from ssm2edge.signals.shape import Scale
 from ssm2edge.signals.symbols import SYMBOLS
+from ssm2edge.stages.calibrate import with_evoked
 from ssm2edge.stages.feedthrough import in_form
+from ssm2edge.stages.progress import silent
 from ssm2edge.systems.system import System
 from ssm2edge.verification.nrmse import normalised_error
 
 BEFORE = ("none", "samples")
 """Rivals of synthetic signals: no calibration, and the shipped calibration samples."""
-MIXTURE = "mixture"
-EVOKED = ("evoked", "half_evoked")
-"""The mixture, moved until the original recognises classes in it (``evoked_signals.py``): all of it, or every other sequence."""
+MIXTURE, BUILDS = "mixture", "builds"
+"""The mixture as it is drawn, and as builds take it: moved until the original recognises classes, where it has some."""
 
 
 class Model:
@@ -92,12 +92,16 @@ class Model:
                 names = {"ensembles": [kind]} if kind in ENSEMBLES else {"kinds": [kind]} if kind in SYMBOLS else {}
                 drawn = draw(known, sequences(known, task.length), seed, **names)
                 samples = {name: value.astype(task.held_out[name].dtype) for name, value in drawn.items()}
-            if kind in EVOKED:
-                samples = self._evoked(samples, seed, 1 + EVOKED.index(kind))
+            if kind == BUILDS:
+                count = len(next(iter(samples.values())))
+                synthetic = dataclasses.replace(task.samples, calibration=samples, synthetic=count)
+                options = Options(keep=1 / divisor, seed=seed)
+                samples = with_evoked(dataclasses.replace(task, samples=synthetic), options, silent).samples.calibration
             orders = {name: system.order for name, system in systems.items()}
             signals = signals_of(samples, task.samples.axes, task.length, task.systems, orders)
             way = "match" if steps else "spectrum"
-            matching = Matching(steps=max(steps, 1), seed=seed, careful=kind != "samples")
+            careful = "nrmse" not in task.metrics if kind == BUILDS else kind != "samples"
+            matching = Matching(steps=max(steps, 1), seed=seed, careful=careful)
             found = calibrate(task.model, task.systems, systems, signals, way, task.metrics, matching)
             systems, error = found.systems, found.matched.after if found.matched is not None else None
         held_out = {name: value[:judged] for name, value in task.held_out.items()}
@@ -111,15 +115,6 @@ class Model:
             "matched": error,
             "seconds": round(time.monotonic() - start, 1),
         }
-
-    def _evoked(self, samples: Mapping[str, NDArray[Any]], seed: int, every: int) -> Mapping[str, NDArray[Any]]:
-        task = self.task
-        some = {name: value[::every] for name, value in samples.items()}
-        moved = evoke(task.model, task.systems, some, task.samples.axes, task.metrics, seed)
-        whole = {name: value.copy() for name, value in samples.items()}
-        for name, value in whole.items():
-            value[::every] = moved[name]
-        return whole
 
     def judged(self) -> float:
         """The metric of the original."""
@@ -141,15 +136,13 @@ class Model:
 def kinds_of(model: str, asked: str) -> list[str]:
     """The kinds for a model: of signals, or of symbols."""
     own = SYMBOLS if model == "text" else ENSEMBLES
-    kinds = [*BEFORE, *own, MIXTURE]
-    return [kind for kind in asked.split(",") if kind in (*kinds, *EVOKED)] if asked else kinds
+    kinds = [*BEFORE, *own, MIXTURE, BUILDS]
+    return [kind for kind in asked.split(",") if kind in kinds] if asked else kinds
 
 
 @click.command(help=__doc__)
 @click.option("--models", default=",".join(MODELS), show_default=True)
-@click.option(
-    "--kinds", default="", help="Of signals or symbols, mixture, none, samples; all unless given. Also evoked, half_evoked."
-)
+@click.option("--kinds", default="", help="Of signals or symbols, mixture, builds, none, samples; all unless given.")
 @click.option("--divisors", default="8", show_default=True, help="Shares of the states kept.")
 @click.option("--seeds", default="0", show_default=True)
 @click.option("--steps", default=Matching.steps, show_default=True, help="Of match; 0 for spectrum.")

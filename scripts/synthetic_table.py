@@ -39,8 +39,9 @@ def loss_text(cell: Mapping[str, Any], model: str) -> str:
 
 def study(known: Mapping[str, Any]) -> str:
     """Deviation of the outputs, and in brackets the loss, by kind of signal and model, an eighth of the states kept."""
-    kinds = ("none", *known["ensembles"], *known["symbols"], "ten", "ten_varied", "mixture", "samples")
-    return _table(known, [(model, 8) for model in MODELS], kinds)
+    kinds = ("none", *known["ensembles"], *known["symbols"], "ten", "ten_varied", "mixture", "builds", "samples")
+    at_full_rate = {"builds": "the same, and `match` at its full rate"}
+    return _table(known, [(model, 8) for model in MODELS], kinds, WORDS | at_full_rate)
 
 
 def mixtures(known: Mapping[str, Any]) -> str:
@@ -50,19 +51,22 @@ def mixtures(known: Mapping[str, Any]) -> str:
 
 MIXTURES = (
     "none", "ten", "ten_and_shifted", "saturated_rectified", "five", "five_and_tones", "four", "smooth_levels",
-    "smooth_levels_saturated", "mixture", "evoked", "half_evoked", "samples",
+    "smooth_levels_saturated", "mixture", "half_evoked", "evoked", "builds", "samples",
 )  # fmt: skip
 WORDS = {
     "none": "nothing", "ten": "**all but `shifted`**", "ten_varied": "the same, with random gains and offsets",
-    "evoked": "the builds' mixture, moved until classes are recognised", "half_evoked": "the same, every other sequence",
-    "ten_and_shifted": "all", "mixture": "the same, as builds do", "samples": "calibration samples",
+    "half_evoked": "every other sequence moved until a class is recognised, ten steps", "evoked": "every sequence, ten steps",
+    "builds": "every sequence, thirty steps: as builds do at a sixteenth",
+    "ten_and_shifted": "all", "mixture": "the same, as builds do at an eighth", "samples": "calibration samples",
     "saturated_rectified": "`saturated`, `rectified`", "smooth_levels": "`smooth`, `levels`",
     "smooth_levels_saturated": "`smooth`, `levels`, `saturated`", "four": "`coloured`, `smooth`, `levels`, `saturated`",
     "five": "`coloured`, `smooth`, `levels`, `rectified`, `saturated`", "five_and_tones": "the same and `tones`",
 }  # fmt: skip
 
 
-def _table(known: Mapping[str, Any], columns: Sequence[tuple[str, int]], kinds: Sequence[str]) -> str:
+def _table(
+    known: Mapping[str, Any], columns: Sequence[tuple[str, int]], kinds: Sequence[str], words: Mapping[str, str] = WORDS
+) -> str:
     several = len({divisor for _, divisor in columns}) > 1
     heads = [f"{model}, 1/{divisor}" if several else model for model, divisor in columns]
     lines = ["| calibrated on | " + " | ".join(heads) + " |", "|" + "---|" * (len(columns) + 1)]
@@ -72,7 +76,7 @@ def _table(known: Mapping[str, Any], columns: Sequence[tuple[str, int]], kinds: 
             cell = _first(known, kind, model, divisor)
             row.append("" if cell is None else f"{cell['deviation']:.3f} ({loss_text(cell, model)})")
         if any(row):
-            lines.append(f"| {WORDS.get(kind, f'`{kind}`')} | " + " | ".join(row) + " |")
+            lines.append(f"| {words.get(kind, f'`{kind}`')} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -83,6 +87,10 @@ def _first(known: Mapping[str, Any], kind: str, model: str, divisor: int) -> Map
 
 
 def without_data(known: Mapping[str, Any], model: str) -> dict[str, dict[str, Any]]:
-    """Return by size, ``1/8`` and so on, the mean metric of the mixture over its seeds, and their number."""
-    found = {f"1/{divisor}": cells(known, "mixture", model, divisor) for divisor in (4, 8, 16, 32)}
+    """Return by size, ``1/8`` and so on, the mean metric of what builds do over its seeds, and their number."""
+    # Symbols are not moved: for texts the mixture is what builds do.
+    found = {
+        f"1/{divisor}": cells(known, "builds", model, divisor) or cells(known, "mixture", model, divisor)
+        for divisor in (4, 8, 16, 32)
+    }
     return {size: {"value": mean(each, "metric"), "seeds": len(each)} for size, each in found.items() if each}

@@ -23,6 +23,7 @@ import f16_table
 import imdb_table
 import latency.table
 import precision_table
+import selection_study
 import streams_table
 import synthetic_table
 import table_text
@@ -71,6 +72,7 @@ TABLES = (
     Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),
     Table("docs/method.md", "mixtures", lambda: synthetic_table.mixtures(synthetic_table.stored())),
+    Table("docs/method.md", "selection", lambda: selection_study.markdown(figures(ROOT / "docs" / "selection.json"))),
     Table("docs/speed.md", "latency", lambda: latency.table.markdown(figures(DIGITS / "latency.json"))),
     Table("docs/speed.md", "builds", lambda: builds_table.markdown(figures(ROOT / "docs" / "build.json"))),
     Table("docs/streaming.md", "streams", lambda: streams_table.markdown(figures(ROOT / "docs" / "streaming.json"))),

@@ -18,7 +18,7 @@ from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.contract import summarise
-from ssm2edge.stages.calibrate import calibrate_reductions
+from ssm2edge.stages.calibrate import calibrate_reductions, with_evoked
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.quantise import round_network, weight_records, with_precision
@@ -60,6 +60,7 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     UserError
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
+    task = with_evoked(task, options, progress)
     reductions, selection, chosen = reduce(task, options, store, progress)
     bits = None if chosen is None else chosen.bits
     calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True, bits=bits)

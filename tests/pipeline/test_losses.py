@@ -6,10 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ssm2edge import api
 from ssm2edge.artifact import Accuracy, GraphCost, WeightRecord, load_figures, open_artifact
@@ -19,7 +21,9 @@ from ssm2edge.errors import UserError
 from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.report import render
+from ssm2edge.stages.calibrate import MOST_MOVED, with_evoked
 from ssm2edge.stages.load import load
+from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
 from ssm2edge.tables.artifact import closing
 from ssm2edge.verification import Check, Verdict
@@ -44,6 +48,37 @@ def test_however_the_size_is_asked_for_samples_calibrate(tmp_path: Path, size: d
         (calibration,) = found.samples.calibration.values()
         assert len(calibration) - found.samples.synthetic == real
         np.testing.assert_array_equal(calibration[:real], next(iter(few.values()))[:real])
+
+
+@pytest.mark.parametrize(
+    ("asked", "few"),
+    [
+        (Options(keep=0.09), True),
+        (Options(keep=0.11), False),
+        (Options(order=1), False),
+        (Options(max_error=0.1), False),
+        (Options(keep=0.09, calibrate="none"), False),
+    ],
+)
+def test_synthetic_signals_are_moved_where_few_states_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Options, few: bool
+) -> None:
+    def shifted(model: object, systems: object, inputs: dict[str, NDArray[Any]], *others: object) -> dict[str, NDArray[Any]]:
+        return {name: value + 100 for name, value in inputs.items()}
+
+    monkeypatch.setattr("ssm2edge.stages.calibrate.evoked", shifted)
+    task = load(open_source(str(model_directory(tmp_path / "model", BUILD.partition("[build]")[0]))))
+    real = {name: value[:4] for name, value in task.samples.calibration.items()}
+    given = dataclasses.replace(task, samples=dataclasses.replace(task.samples, calibration=real))
+    both, options, _ = resolve(given, asked)
+    found = with_evoked(both, options, silent).samples
+    assert (found is not both.samples) == few
+    ((name, value),) = found.calibration.items()
+    np.testing.assert_array_equal(value[:4], real[name])
+    assert found.synthetic == len(value) - 4 <= both.samples.synthetic
+    if few:
+        assert found.synthetic <= MOST_MOVED
+        assert value[4:].min() > 50
 
 
 def test_a_metric_without_labels_is_not_passed_over(tmp_path: Path) -> None:
