@@ -25,8 +25,8 @@ from ssm2edge.artifact import open_artifact
 from ssm2edge.firmware import firmware_of
 from ssm2edge.firmware.comparing import largest_error, run_stream
 from ssm2edge.firmware.host import FAST
-from ssm2edge.firmware.package import Firmware
-from ssm2edge.firmware.sources import struct_bytes, write_header, write_source
+from ssm2edge.firmware.sources import Names, struct_bytes, write_header, write_source
+from ssm2edge.firmware.step import Step
 from ssm2edge.firmware.tools import STRICT
 from ssm2edge.firmware.verifying import HOST, long_stream
 from ssm2edge.runtime.block import BoundBlock
@@ -48,8 +48,7 @@ void run(@name@_stream *self, const char *given, char *found, int steps) {
 class CompiledStep:
     """A step as a library in this process, for models of one input and one output of float32."""
 
-    def __init__(self, firmware: Firmware, folder: Path) -> None:
-        step, names = firmware.step, firmware.names
+    def __init__(self, step: Step, names: Names, folder: Path) -> None:
         name = names.model
         self.given, self.found = step.inputs[0], step.outputs[0]
         given = f"(const float *)given + k * {self.given.size}"
@@ -88,7 +87,7 @@ def compare(directory: Path) -> dict[str, Any]:
     (expected,) = run_stream(artifact.stream, [sequence])
     bound = BoundBlock(open_graph(artifact.stream, "stream", Settings()), 1)
     with tempfile.TemporaryDirectory() as folder:
-        compiled = CompiledStep(firmware, Path(folder))
+        compiled = CompiledStep(firmware.step, firmware.names, Path(folder))
         error = largest_error([{compiled.found.name: compiled.run(samples)}], [expected])
         ratios, medians = [], {"c": [0.0], "onnxruntime": [0.0]}
         generator = np.random.default_rng(0)
