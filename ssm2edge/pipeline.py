@@ -35,7 +35,7 @@ from ssm2edge.stages.resolve import as_they_are, check, resolve
 from ssm2edge.systems.stability import is_stable
 from ssm2edge.traced import forgetting_traces
 from ssm2edge.verification import Verdict
-from ssm2edge.workers import one_thread_each
+from ssm2edge.workers import giving_memory_back, one_thread_each
 
 __all__ = ["Built", "build", "inspect", "load"]
 
@@ -67,6 +67,8 @@ class Built:
     decided: str | None = None
 
 
+@giving_memory_back()
+@forgetting_traces()
 def build(
     source: Source | Callable[[], Task],
     options: Options,
@@ -107,7 +109,7 @@ def build(
     options = options if compressed is None else as_they_are(options)
     device, store = open_device(options.device), Store.beside(out, rebuild)
     # The artifact does not depend on the number of threads.
-    with converging(), forgetting_traces(), staging(out, force) as folder, one_thread_each():
+    with converging(), staging(out, force) as folder, one_thread_each():
         progress("load", 0.0)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)

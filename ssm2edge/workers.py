@@ -8,10 +8,12 @@ as torch has threads.  Their results come back in the order of the pieces.
 from __future__ import annotations
 
 import copy
+import ctypes
+import gc
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -42,6 +44,21 @@ def one_thread_each() -> Iterator[int]:
     finally:
         torch.set_num_threads(before)
         _allowed.reset(token)
+
+
+@contextmanager
+def giving_memory_back() -> Iterator[None]:
+    """Give freed memory back to the system at the end.
+
+    The allocator of Linux keeps it for the thread that had it, and threads end with each stage: builds would add up.
+    """
+    try:
+        yield
+    finally:
+        gc.collect()
+        with suppress(OSError, TypeError, AttributeError):
+            # Only glibc has it.
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def equal_spans(count: int, largest: int, smallest: int = 1) -> list[slice]:

@@ -20,7 +20,7 @@ from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.quantise import is_rounded
 from ssm2edge.stages.resolve import check, resolve
 from ssm2edge.traced import forgetting_traces
-from ssm2edge.workers import one_thread_each
+from ssm2edge.workers import giving_memory_back, one_thread_each
 
 Readers = Mapping[type[nn.Module], Callable[[nn.Module], Any]]
 
@@ -73,6 +73,8 @@ def processed(model: nn.Module) -> nn.Module:
     return ready(copied(model).to("cpu").float(), type(model).__name__)
 
 
+@giving_memory_back()
+@forgetting_traces()
 @converging()
 def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Progress) -> nn.Module:
     """Return a copy of a module with reduced blocks in its layers' places; all else is the module's own.
@@ -95,7 +97,7 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     """
     check(options)
     store = Store(None)
-    with forgetting_traces(), one_thread_each():
+    with one_thread_each():
         task, options, _ = resolve(task, options)
         found = compress(task, options, store, progress)
     result = transplanted(copied(model), found.model, {layer.module for layer in task.layers.values()})
