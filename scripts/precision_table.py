@@ -3,10 +3,9 @@
     python scripts/precision_table.py "MODEL SHARE=FLOAT32,ROUNDED[,NO_DATA]" ... [--json docs/precision.json]
 
 FLOAT32, ROUNDED and NO_DATA are build directories of one model: in float32, with ``--precision``, and with ``--precision`` from
-a samples file without calibration samples.  SHARE is that of the bytes which the row is to keep to.  Files are measured on disk,
-numbers and graph apart.  onnxruntime quantises the
-float32 artifact's whole-sequence graph dynamically, in int8, per channel.  Latencies are those of a step of the stream, or of a
-sequence where there is none, in interleaved pairs.
+a samples file without calibration samples; FLOAT32 may be empty.  SHARE is that of the bytes which the row is to keep to.  Files
+are measured on disk, numbers and graph apart.  onnxruntime quantises the float32 artifact's whole-sequence graph dynamically, in
+int8, per channel.  Latencies are those of a step of the stream, or of a sequence where there is none, in interleaved pairs.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ NAMED = ("order", "max_bytes", "precision", "feedthrough")
 """Options that a row names."""
 
 
-def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
+def measured(float32: Artifact | None, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
     """Return the figures of one model."""
     manifest = rounded.manifest
     assert manifest.accuracy is not None
@@ -47,17 +46,18 @@ def measured(float32: Artifact, rounded: Artifact, no_data: Artifact | None) -> 
         "parameters": [manifest.parameters.model_before, manifest.parameters.model_after],
         "original": manifest.accuracy.original,
         "rounded": manifest.accuracy.artifact,
-        "float32": float32.manifest.accuracy.artifact if float32.manifest.accuracy else None,
         "samples": manifest.accuracy.samples,
         "graphs": {name: _graph(rounded.path(f"{name}.onnx")) for name in manifest.costs},
-        "float32_files": {name: float32.manifest.files[f"{name}.onnx"].bytes for name in float32.manifest.costs},
-        "latency_ratio": latency_ratio(float32, rounded),
     }
+    if float32 is not None:
+        row["float32"] = float32.manifest.accuracy.artifact if float32.manifest.accuracy else None
+        row["float32_files"] = {name: float32.manifest.files[f"{name}.onnx"].bytes for name in float32.manifest.costs}
+        row["latency_ratio"] = latency_ratio(float32, rounded)
+        with tempfile.TemporaryDirectory() as folder:
+            row["dynamic"] = dynamic(float32, Path(folder) / "dynamic.onnx")
     if no_data is not None and no_data.manifest.accuracy is not None:
         row["no_data"] = no_data.manifest.accuracy.artifact
         row["no_data_numbers"] = {name: _graph(no_data.path(f"{name}.onnx"))["numbers"] for name in no_data.manifest.costs}
-    with tempfile.TemporaryDirectory() as folder:
-        row["dynamic"] = dynamic(float32, Path(folder) / "dynamic.onnx")
     return row
 
 
@@ -136,7 +136,7 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for key, row in figures.items():
         name, _, share = key.partition(" ")
-        graphs, outside = row["graphs"], row["dynamic"]
+        graphs, outside = row["graphs"], row.get("dynamic", {})
         graph = graphs.get("stream", graphs["offline"])
         before, after = row["parameters"]
         cells = [
@@ -148,12 +148,14 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
             f"{1 - graph['numbers'] / row['original_bytes']:.0%}; {1 - after / before:.0%}",
             "; ".join(_kilobytes(one["file"] - one["numbers"]) for one in graphs.values()),
             f"{row['original']:.4f}",
-            "" if row["float32"] is None else f"{row['float32']:.4f}",
+            "" if row.get("float32") is None else f"{row['float32']:.4f}",
             f"{row['rounded']:.4f}",
             loss(row, row["rounded"]),
             loss(row, row["no_data"]) if "no_data" in row else "",
-            f"{row['latency_ratio']:.2f}",
-            f"{_kilobytes(row['float32_files']['offline'])}; {_kilobytes(outside['file']) if 'file' in outside else 'fails'}",
+            f"{row['latency_ratio']:.2f}" if "latency_ratio" in row else "",
+            f"{_kilobytes(row['float32_files']['offline'])}; {_kilobytes(outside['file']) if 'file' in outside else 'fails'}"
+            if outside
+            else "",
             f"{outside['value']:.4f}" if "value" in outside else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -180,7 +182,8 @@ def main(builds: tuple[str, ...], target: Path) -> None:
     figures = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     for build in builds:
         name, _, directories = build.partition("=")
-        float32, rounded, *others = (open_artifact(Path(directory)) for directory in directories.split(","))
+        float32, rounded, *others = (open_artifact(Path(path)) if path else None for path in directories.split(","))
+        assert rounded is not None
         figures[name] = measured(float32, rounded, others[0] if others else None)
     target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     click.echo(markdown(figures))
