@@ -9,6 +9,7 @@ Rows that stand in the file already are left as they are.  Exit code 1 if an art
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ def built(model: str, option: str, limit: str) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "ssm2edge.cli", *command], capture_output=True, text=True, check=False, cwd=ROOT
         )
+        if done.returncode not in (0, 2):
+            raise click.ClickException(f"{shlex.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
         if done.returncode:
             return {"refused": done.stderr.strip().splitlines()[-1].removeprefix("ssm2edge: ")}
         artifact = open_artifact(out)
