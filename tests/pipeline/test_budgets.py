@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssm2edge import pipeline
 from ssm2edge.errors import UserError
 from ssm2edge.firmware.ram import ram_of
 from ssm2edge.loading import open_source
@@ -79,6 +80,20 @@ def test_what_is_out_of_reach_is_said_in_one_sentence(
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["--max-bytes", "--max-ram"])
+def test_it_is_refused_before_the_original_runs(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    def run(*given: object) -> None:
+        raise AssertionError("the original ran")
+
+    monkeypatch.setattr(pipeline, "original_outputs", run)
+    result = call("build", source, "--out", tmp_path / "out", limit, "600")
+    assert result.exit_code == 2
+    assert "with one state a channel" in result.stderr
 
 
 @pytest.mark.slow
