@@ -25,6 +25,7 @@ import latency.table
 import precision_table
 import selection_study
 import streams_table
+import sweep_table
 import synthetic_table
 import table_text
 import web_table
@@ -61,6 +62,7 @@ TABLES = (
     Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
     Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
     Table("docs/results.md", "calibration", lambda: table_text.methods(stored(ROOT / "models")["digits"])),
+    Table("docs/results.md", "sweep", lambda: sweep_table.markdown(sweep_table.stored())),
     Table("docs/results.md", "precision", lambda: precision_table.markdown(figures(precision_table.FIGURES))),
     Table("docs/results.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
