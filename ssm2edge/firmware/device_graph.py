@@ -19,6 +19,7 @@ from ssm2edge.firmware.constant_nodes import compute_constants
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
 from ssm2edge.firmware.padding import as_joined
+from ssm2edge.firmware.squares import without_squares
 from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import write_out_loops
 
@@ -49,6 +50,7 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
         value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in (*graph.input, *graph.value_info)
     }
     shapes |= {name: list(value.shape) for name, value in constants.items()}
+    without_squares(graph, constants, shapes)
     nodes = [
         part
         for node in graph.node

@@ -19,6 +19,7 @@ from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
 from ssm2edge.firmware.padding import as_joined
+from ssm2edge.firmware.squares import without_squares
 from ssm2edge.firmware.sums import as_product
 from ssm2edge.firmware.unrolling import LONGEST, write_out_loops
 from ssm2edge.runtime import Model, Stream
@@ -187,6 +188,26 @@ def test_loops_are_written_out_or_own_their_constants(steps: int) -> None:
     for scan in scans:
         (body,) = (entry.g for entry in scan.attribute if entry.name == "body")
         assert [constant.name for constant in body.initializer] == ["A"]
+
+
+@pytest.mark.parametrize(("channels", "longer"), [(6, True), (5, False)])
+def test_rows_that_are_cut_from_a_square_come_from_more_rows(channels: int, longer: bool) -> None:
+    sizes = {"rows": [1, 6, channels], "start": [0], "stop": [4], "axis": [1]}
+    stored = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in sizes.items()]
+    shapes = {"x": (1, 2, 3, channels), "y": (1, 4, channels)}
+    port = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Reshape", ["x", "rows"], ["all"]),
+        helper.make_node("Slice", ["all", "start", "stop", "axis"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "square", port[:1], port[1:], stored)
+    known = {**shapes, "all": (1, 6, channels)}
+    without_squares(graph, {name: np.array(value) for name, value in sizes.items()}, known)
+    assert ("Concat" in {node.op_type for node in graph.node}) == longer
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    x = np.random.default_rng(9).standard_normal(shapes["x"]).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_array_equal(found, x.reshape(1, 6, channels)[:, :4])
 
 
 def test_what_no_input_changes_is_computed() -> None:
