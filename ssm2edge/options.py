@@ -18,6 +18,9 @@ UNITS = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LONGEST_HORIZON = 10**12
 """Taps; the response of a stable float32 system is over long before."""
 
+WORDS = {int: "a whole number", str: "a text", dict: "a table of names and texts"}
+"""Values by their type, for sentences."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -48,6 +51,11 @@ class Option:
     default_text: str | None = None
     noun: str | None = None
     recorded: Callable[[Options], bool] | None = None
+
+    @property
+    def values(self) -> str:
+        """The values that it takes, in words."""
+        return "a number" if float in self.kinds else " or ".join(WORDS[kind] for kind in self.kinds)
 
 
 def _option(default: Any, help: str, *kinds: type, **more: Any) -> Any:
@@ -228,8 +236,7 @@ def check_options(options: Options) -> None:
     for name, option in TABLE.items():
         value = getattr(options, name)
         if value is not None and type(value) not in (*option.kinds, type(DEFAULTS[name])):
-            kinds = " or ".join(kind.__name__ for kind in option.kinds)
-            raise UserError(f"The option {name} is {value!r}; it must be {kinds}.")
+            raise UserError(f"The option {name} is {value!r}; it must be {option.values}.")
         if option.choices and value is not None and value not in option.choices:
             noun = option.noun or name.replace("_", " ")
             raise UserError(f"There is no {noun} {value!r}; choose one of {', '.join(option.choices)}.")
@@ -278,9 +285,8 @@ def options_from(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Optio
 
 def _check_types(defaults: Mapping[str, Any]) -> None:
     for key, value in defaults.items():
-        kinds = TABLE[key].kinds
-        if type(value) not in kinds:
-            raise UserError(f"build.{key} is {value!r}; it must be {' or '.join(kind.__name__ for kind in kinds)}.")
+        if type(value) not in TABLE[key].kinds:
+            raise UserError(f"build.{key} is {value!r}; it must be {TABLE[key].values}.")
     horizon = defaults.get("horizon")
     if isinstance(horizon, str) and horizon != "inf":
         raise UserError(f"build.horizon is {horizon!r}; give a number of taps, or inf.")

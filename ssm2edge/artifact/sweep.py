@@ -145,7 +145,7 @@ class ChoiceRecord:
     loss, bound
         Loss on the samples that chose and its upper confidence bound, in points; None without a largest drop.
     judged
-        Loss on the samples that judged, in points; None without a largest drop.
+        Loss on the samples that judged, in points; None without labels.
     """
 
     name: str

@@ -69,7 +69,7 @@ def chosen_sentence(choice: ChoiceRecord) -> str:
             f"a confidence of {100 * choice.confidence:g} % ({choice.compared} cells compared)"
         )
     if choice.judged is not None:
-        text += f"; on {choice.judging:,} others {choice.judged:.2f}"
+        text += f"{':' if choice.loss is None else ';'} on {choice.judging:,} other samples it loses {choice.judged:.2f} points"
     return f"{text}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import ssm2edge
 from ssm2edge.layers import S5, blocks
+from ssm2edge.options import TABLE, Options, check_options
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -364,10 +366,10 @@ class Alone(Net):
         (Net, {"classes": "abc"}, "list of their names"),
         (Net, {"classes": ["a", "b"]}, "names of 2 classes, but the model scores 3"),
         (Net, {"order": -1}, "order of -1 keeps no state"),
-        (Net, {"order": "8"}, "order is '8'; it must be int"),
-        (Net, {"order": 2.5}, "order is 2.5; it must be int"),
-        (Net, {"order": True}, "order is True; it must be int"),
-        (Net, {"plan": "x"}, "plan is 'x'; it must be dict"),
+        (Net, {"order": "8"}, "order is '8'; it must be a whole number"),
+        (Net, {"order": 2.5}, "order is 2.5; it must be a whole number"),
+        (Net, {"order": True}, "order is True; it must be a whole number"),
+        (Net, {"plan": "x"}, "plan is 'x'; it must be a table of names and texts"),
         (Net, {"max_loss": 1.0}, "largest loss needs labels"),
         (Net, {"samples": {"x": torch.zeros(9, 8, 2), "gain": torch.zeros(8)}}, "unequal numbers"),
         (lambda: Net, {}, "model is a type"),
@@ -399,3 +401,12 @@ def test_code_in_memory_is_part_of_what_results_depend_on() -> None:
     holder = second()
     holder.forward = lambda x: x.clamp(-1, 1)
     assert key_of(bytecode(second())) != key_of(bytecode(holder))
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_a_value_of_the_wrong_type_is_refused_in_words(name: str) -> None:
+    words = re.compile(r"; it must be [a-z ]+\.$")
+    with pytest.raises(ssm2edge.UserError, match=words) as refused:
+        check_options(Options(**{name: object()}))
+    for kind in (int, float, str, bool, dict):
+        assert not re.search(rf"must be .*\b{kind.__name__}\b", str(refused.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import click
 import pytest
 
 from ssm2edge.cli import main
+from ssm2edge.options import TABLE
 from tests.command_line import call
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
@@ -58,3 +60,11 @@ def test_every_option_is_told_where_its_command_is(name: str) -> None:
     parameters = [parameter for one in (command, *inner) for parameter in one.params]
     options = {option for parameter in parameters for option in parameter.opts if option.startswith("--")}
     assert [option for option in sorted(options) if f"{option}`" not in told and f"{option} " not in told] == []
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_the_row_of_an_option_names_the_options_that_its_help_names(name: str) -> None:
+    rows = [line for line in section("build").splitlines() if line.startswith("|") and f"`--{name.replace('_', '-')}" in line]
+    named = set(re.findall(r"--[a-z-]+", TABLE[name].help))
+    assert named <= set(re.findall(r"--[a-z-]+", " ".join(rows))), rows
+    assert not any(" above " in row and " hold" in row for row in rows), "rows move"
