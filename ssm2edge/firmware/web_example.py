@@ -18,13 +18,13 @@ MOST = 20_000
 def example(artifact: Artifact) -> dict[str, Any] | None:
     """Return inputs and onnxruntime's answers, each a list of numbers in the order of its shape; None if one is not finite."""
     first = {name: value[:1] for name, value in artifact.reference.inputs.items()}
-    with Model(artifact.offline) as model:
+    with Model(artifact.offline, checks=False) as model:
         inputs, multiple, shortest, only = model.inputs, model.multiple, model.shortest, model.length
         if artifact.stream is None:
             taken = _cut(first, inputs, multiple, shortest, only)
             outputs = model.run(taken)
     if artifact.stream is not None:
-        with Stream(artifact.stream) as stream:
+        with Stream(artifact.stream, checks=False) as stream:
             taken = _cut(first, inputs, stream.block, shortest, only)
             outputs = stream.push(taken)
     if not all(np.isfinite(value).all() for value in (*taken.values(), *outputs.values())):

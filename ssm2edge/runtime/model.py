@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from ssm2edge.runtime.errors import EdgeError, InputError
+from ssm2edge.runtime.finite import check_answers
 from ssm2edge.runtime.graph import Graph, Settings, open_graph
 from ssm2edge.runtime.ports import Array, Port
 
@@ -25,6 +26,8 @@ class Model:
         See `Settings`.
     exposed
         Inner values of the graph that `run` returns as well; `layers` has their names.
+    checks
+        Refuse answers that are not finite; verification, which judges them itself, leaves them.
 
     Raises
     ------
@@ -38,10 +41,17 @@ class Model:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, threads: int = 1, flush_subnormals: bool = False, exposed: Sequence[str] = ()
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        flush_subnormals: bool = False,
+        exposed: Sequence[str] = (),
+        checks: bool = True,
     ) -> None:
         self._graph: Graph | None = open_graph(path, "offline", Settings(threads, flush_subnormals), exposed)
         self._names = [port.name for port in self._graph.signature.outputs] + list(exposed)
+        self._checked = {port.name for port in self._graph.signature.outputs} if checks else set()
 
     @property
     def inputs(self) -> tuple[Port, ...]:
@@ -99,7 +109,7 @@ class Model:
         Raises
         ------
         InputError
-            If a name, dtype, shape or length does not fit, or there is no sample at all.
+            If a name, dtype, shape or length does not fit, there is no sample at all, or an answer is not finite.
         EdgeError
             If onnxruntime cannot run the graph.
         """
@@ -111,7 +121,9 @@ class Model:
             results = graph.session.run(self._names, feed)
         except Exception as fault:  # onnxruntime's exceptions share no base class of their own
             raise EdgeError(f"onnxruntime could not run {graph.path}: {' '.join(str(fault).split())[:200]}") from fault
-        return dict(zip(self._names, results, strict=True))
+        answers = dict(zip(self._names, results, strict=True))
+        check_answers({name: value for name, value in answers.items() if name in self._checked}, values)
+        return answers
 
     def close(self) -> None:
         """Release the session's memory; the model cannot run afterwards."""

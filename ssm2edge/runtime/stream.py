@@ -39,6 +39,8 @@ class Stream:
         Threads within an operator.
     flush_subnormals
         See `Settings`.
+    checks
+        Refuse answers and states that are not finite; verification, which judges them itself, leaves them.
 
     Raises
     ------
@@ -54,18 +56,26 @@ class Stream:
     ...         scores = stream.push(sample[None, None])["output"]
     """
 
-    def __init__(self, path: str | os.PathLike[str], batch: int = 1, *, threads: int = 1, flush_subnormals: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        batch: int = 1,
+        *,
+        threads: int = 1,
+        flush_subnormals: bool = False,
+        checks: bool = True,
+    ) -> None:
         if batch < 1:
             raise InputError(f"A stream with {batch} rows cannot run: give a batch of at least 1.")
-        self._begin(open_graph(path, "stream", Settings(threads, flush_subnormals)), batch)
+        self._begin(open_graph(path, "stream", Settings(threads, flush_subnormals)), batch, checks)
 
-    def _begin(self, graph: Graph, batch: int) -> None:
+    def _begin(self, graph: Graph, batch: int, checks: bool) -> None:
         signature = graph.signature
         for port in signature.inputs:
             if isinstance(port.shape[0], int) and port.shape[0] != batch:
                 raise GraphError(f"{graph.path} was built for {port.shape[0]} streams at a time, not {batch}.")
         self._graph: Graph | None = graph
-        self._bound = BoundBlock(graph, batch)
+        self._bound = BoundBlock(graph, batch, checks)
         self.batch = batch
         self.block = signature.block or 1
         self.frame = signature.frame
@@ -74,12 +84,12 @@ class Stream:
         """Samples that wait for their block to fill."""
         self._answered = False
         self._taken = np.zeros((batch, 1), np.int64)
-        self._results = tuple(zip((port.name for port in signature.outputs), self._bound.outputs, strict=True))
+        names = [port.name for port in signature.outputs]
+        self._results = tuple(tuple(zip(names, side.outputs, strict=True)) for side in self._bound.sides)
         self.reset()
         # A step of one sample costs a few microseconds in all, so the values that `push` compares are prepared once.
         self._dtype = self._bound.inputs[0].dtype
         self._flat = self._bound.inputs[0].reshape(-1)
-        self._square = self._flat.dot
         self._bind(signature.longest, signature.only)
 
     def _bind(self, longest: int | None, only: int | None) -> None:
@@ -144,8 +154,8 @@ class Stream:
         Raises
         ------
         InputError
-            If a name, dtype or shape does not fit, a sample is not finite, or the sequence becomes longer than the model takes;
-            no sample is taken then.
+            If a name, dtype or shape does not fit, a sample, an answer or a state is not finite, or the sequence becomes longer
+            than the model takes; no sample is taken then.
         """
         if (
             self.pending == 0
@@ -156,11 +166,12 @@ class Stream:
         ):
             self._bound.inputs[0][...] = samples
             # One product shows NaN and infinity; a sum that is too large for the type needs a second look.
-            if not math.isfinite(self._square(self._flat)):
+            if not math.isfinite(np.vdot(self._flat, self._flat)):
                 check_finite(self.inputs[0].name, samples)
-            self._bound.advance()
+            bound = self._bound
+            bound.advance()
             self._answered = True
-            return {name: value.copy() for name, value in self._results}
+            return {name: value.copy() for name, value in self._results[bound.side]}
         return self._push(samples)
 
     def flush(self) -> dict[str, Array]:
@@ -173,7 +184,8 @@ class Stream:
         Raises
         ------
         InputError
-            If the model takes sequences of one length only, and a row has got fewer samples; the stream stays as it is.
+            If the model takes sequences of one length only, and a row has got fewer samples, or an answer is not finite; the
+            stream stays as it is.
         """
         signature = self._open().signature
         short = self._taken[(self._taken > 0) & (self._taken < (self._only or 0))]
@@ -184,6 +196,7 @@ class Stream:
             )
         outputs = {port.name: self._empty(port, value) for port, value in self._along_time()} | self._answers()
         if self.pending and any(port.time_axis is not None for port in signature.outputs):
+            # The places behind pending samples hold nothing that is read again.
             for port, buffer in zip(signature.inputs, self._bound.inputs, strict=True):
                 if port.time_axis is not None:
                     buffer[port.along_time(self.pending, self.block)] = 0
@@ -225,7 +238,7 @@ class Stream:
         Raises
         ------
         InputError
-            If a name, dtype or shape is not that of a state; no state is changed then.
+            If a name, dtype or shape is not that of a state, or a value is not finite; no state is changed then.
         """
         signature = self._open().signature
         buffers = {state.input: value for state, value in zip(signature.states, self._bound.states, strict=True)}
@@ -235,6 +248,7 @@ class Stream:
             wanted = buffers[name]
             if value.shape != wanted.shape or value.dtype != wanted.dtype:
                 raise InputError(f"{name} is {wanted.dtype} {wanted.shape}, but {value.dtype} {value.shape} was given.")
+            check_finite(name, value)
         for name, value in states.items():
             buffers[name][...] = value
 
@@ -300,7 +314,7 @@ class Stream:
         if len(index) == 0:
             raise InputError("A stream of no rows cannot run: split off at least one.")
         other = Stream.__new__(Stream)
-        other._begin(graph, len(index))
+        other._begin(graph, len(index), self._bound.checks)
         other.restore(self.snapshot(rows))
         return other
 
@@ -325,7 +339,7 @@ class Stream:
                     "streams can be joined only at the same point of a block."
                 )
         joined = cls.__new__(cls)
-        joined._begin(graph, sum(stream.batch for stream in streams))
+        joined._begin(graph, sum(stream.batch for stream in streams), streams[0]._bound.checks)
         joined.pending, first = streams[0].pending, 0
         for stream in streams:
             joined.restore(stream.snapshot(), rows=range(first, first + stream.batch))
@@ -336,7 +350,7 @@ class Stream:
         """Release the session's memory; the stream cannot run afterwards."""
         if self._graph is not None:
             self._graph = None
-            del self._bound, self._results, self._flat, self._square
+            del self._bound, self._results, self._flat
 
     def __enter__(self) -> Self:
         return self
@@ -349,9 +363,20 @@ class Stream:
         values = signature.gather(samples)
         if values[0].shape[0] != self.batch:
             raise InputError(f"The samples have {values[0].shape[0]} rows, but the stream has {self.batch}.")
-        length, block, start = signature.length(values), self.block, 0
-        if self._longest is not None:
-            self._count(length, self._longest)
+        length = signature.length(values)
+        kept = self._bound.keep(), self.pending, self._answered, self._taken.copy()
+        try:
+            if self._longest is not None:
+                self._count(length, self._longest)
+            return self._run(values, length)
+        except EdgeError:
+            before, self.pending, self._answered, self._taken[...] = kept
+            self._bound.go_back(before)
+            raise
+
+    def _run(self, values: Sequence[Array], length: int) -> dict[str, Array]:
+        """Run the blocks that samples fill, and keep the rest."""
+        signature, block, start = self._open().signature, self.block, 0
         blocks = (self.pending + length) // block
         parts = {port.name: self._empty(port, value, blocks) for port, value in self._along_time()}
         # Views with time first make the loop over blocks short.
@@ -362,8 +387,12 @@ class Stream:
             else:
                 feeds.append((np.moveaxis(buffer, port.time_axis, 0), np.moveaxis(value, port.time_axis, 0)))
         results = [
-            (np.moveaxis(value, port.time_axis or 0, 0), np.moveaxis(parts[port.name], port.time_axis or 0, 0))
-            for port, value in self._along_time()
+            [
+                (np.moveaxis(value, port.time_axis, 0), np.moveaxis(parts[port.name], port.time_axis, 0))
+                for port, value in zip(signature.outputs, side.outputs, strict=True)
+                if port.time_axis is not None
+            ]
+            for side in self._bound.sides
         ]
         for number in range(blocks + 1):
             stop = min(start + block - self.pending, length)
@@ -376,7 +405,7 @@ class Stream:
             self._bound.advance()
             self.pending = 0
             self._answered = True
-            for source, target in results:
+            for source, target in results[self._bound.side]:
                 target[number * len(source) : (number + 1) * len(source)] = source
         return parts | self._answers()
 

@@ -104,7 +104,7 @@ def openers(subject: Subject, inputs: Mapping[str, Array]) -> dict[str, Opener]:
     @contextlib.contextmanager
     def stream() -> Iterator[Callable[[], object]]:
         assert subject.stream is not None
-        with subject.open_stream(1, endless=True) as stream:
+        with subject.open_stream(1, endless=True, checks=True) as stream:
             block = subject.cut(inputs, 0, stream.block)
             samples = next(iter(block.values())) if len(block) == 1 else block
             yield lambda: stream.push(samples)

@@ -101,7 +101,7 @@ class Subject:
     @cached_property
     def model(self) -> Model:
         """The offline graph, opened once."""
-        return Model(self.offline, threads=self.threads)
+        return Model(self.offline, threads=self.threads, checks=False)
 
     @cached_property
     def outputs(self) -> dict[str, Array]:
@@ -120,7 +120,7 @@ class Subject:
             return {}
         # A layer's output may be that of the whole model.
         inner = dict.fromkeys(value for value in values.values() if value not in self.time_axes)
-        with Model(self.offline, threads=self.threads, exposed=tuple(inner)) as model:
+        with Model(self.offline, threads=self.threads, exposed=tuple(inner), checks=False) as model:
             found = model.run(dict(self.probes.inputs))
         return {name: found[value] for name, value in values.items()}
 
@@ -135,10 +135,13 @@ class Subject:
         with self.open_stream(1) as stream:
             return stream.block
 
-    def open_stream(self, batch: int, *, endless: bool = False) -> Stream:
-        """Open a fresh stream, if there is a streaming graph; an endless one takes more samples than the model holds for."""
+    def open_stream(self, batch: int, *, endless: bool = False, checks: bool = False) -> Stream:
+        """Open a fresh stream, if there is a streaming graph; an endless one takes more samples than the model holds for.
+
+        Answers that are not finite are judged, not refused, unless the stream is timed as users run it.
+        """
         assert self.stream is not None
-        stream = Stream(self.stream, batch, threads=self.threads)
+        stream = Stream(self.stream, batch, threads=self.threads, checks=checks)
         if endless:
             stream.unbind()
         return stream
