@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ssm2edge.artifact import Artifact
 from ssm2edge.audio.recordings import FrontEnd
@@ -56,7 +60,10 @@ def _front_end(front_end: FrontEnd | None) -> Described | None:
 
 def describe_stream(signature: Signature, device: Mapping[str, Any]) -> Described:
     """Return the description of a streaming graph."""
+    # The states lie at the front of what a stream holds in WebAssembly.
+    front = itertools.takewhile(lambda state: state.dtype == np.float32, signature.states)
     return {
+        "floats": sum(math.prod(state.shape) for state in front),
         "block": signature.block,
         "frame": signature.frame,
         "length": signature.only,

@@ -153,8 +153,8 @@ def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, web: Path, tmp_pa
     assert [text.split(":")[0] for text in told["refused"]] == kinds
     wrong = [
         "[1] is NaN",
-        "[1] is 2",
-        "[0] is a",
+        '[1] is the string "2"',
+        '[0] is the string "a"',
         "[0] is null",
         "[1] is Infinity",
         "[0] is -Infinity",
@@ -162,6 +162,74 @@ def test_node_gives_the_numbers_of_onnxruntime(artifact: Path, web: Path, tmp_pa
     ]
     assert [text.partition("[")[1] + text.partition("[")[2].partition(",")[0] for text in told["poisoned"]] == wrong
     assert all(text.startswith("InputError: ") for text in told["poisoned"])
+
+
+OVERFLOW = (
+    """
+import { Model, Stream } from "./index.js";
+"""
+    + ENGINE
+    + """
+const [stream, other, model] = [await Stream.open(options), await Stream.open(options), await Model.open(options)];
+const good = Float32Array.from({ length: 8 }, (_, k) => Math.sin(k));
+const refused = [];
+let changed = 0;
+for (const count of [0, 3]) {
+  for (const one of [stream, other]) await one.push(good.subarray(0, count));
+  const before = String(stream.snapshot());
+  for (const samples of [
+    Float32Array.from({ length: 400 }, (_, k) => (k % 4 < 2 ? 3.4e38 : -3.4e38)),
+    new Float64Array(16).fill(1e300),
+    [...good, 1e39],
+    ["0"],
+    [[1, 2], [3, 4]],
+    "hello",
+    null,
+    [true],
+    [1n],
+    BigInt64Array.of(1n),
+    Int16Array.of(1),
+  ]) {
+    for (const door of [stream, model]) {
+      try {
+        await (door === stream ? stream.push(samples) : model.run(samples));
+        refused.push("taken");
+      } catch (fault) {
+        refused.push(`${fault.name}: ${fault.message}`);
+      }
+    }
+    changed += String(stream.snapshot()) !== before;
+  }
+}
+const numbers = async (one) => Object.values(await one.push(good)).map((values) => Array.from(values));
+console.log(JSON.stringify({ refused, changed, same: [await numbers(stream), await numbers(other)] }));
+process.exit(0);
+"""
+)
+
+
+@engines
+def test_what_has_no_finite_answer_or_another_type_is_refused_and_changes_nothing(web: Path, engine: str) -> None:
+    told = node(web, OVERFLOW, "", engine)
+    wrong = [
+        "no finite answer",
+        "[0] is 1e+300, which float32 cannot hold",
+        "[8] is 1e+39, which float32 cannot hold",
+        '[0] is the string "0"',
+        "[0] is an array: flatten it",
+        'is the string "hello"',
+        "is null",
+        "[0] is true",
+        "[0] is the BigInt 1",
+        "is a BigInt64Array, but the model takes float32",
+        "is an Int16Array, but the model takes float32",
+    ]
+    assert len(told["refused"]) == 4 * len(wrong)
+    for text, said in zip(told["refused"], [each for each in wrong for _ in range(2)] * 2, strict=True):
+        assert text.startswith("InputError: ")
+        assert said in text
+    assert told["changed"] == 0
+    assert told["same"][0] == told["same"][1]
 
 
 SEVERAL = """

@@ -2,7 +2,7 @@
 import description from "./description.js";
 import { EdgeError, InputError } from "./errors.js";
 import { openSession, run } from "./onnx_engine.js";
-import { gather } from "./ports.js";
+import { checkAnswers, gather } from "./ports.js";
 import { Stream } from "./stream.js";
 
 /** A model of whole sequences: in WebAssembly by a stream, or in onnxruntime by the graph of whole sequences. */
@@ -60,6 +60,7 @@ export class Model {
         feeds[port.name] = new this.#onnxruntime.Tensor(port.dtype, values[k], [1, ...shape]);
       });
       const found = await run(this.#session, feeds, description.files.offline);
+      checkAnswers(this.outputs.map(({ name }) => found[name].data));
       return Object.fromEntries(this.outputs.map(({ name }) => [name, found[name].data]));
     }
     if (!this.#stream) throw new EdgeError("The model is closed: open it again.");

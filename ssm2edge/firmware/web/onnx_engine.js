@@ -44,6 +44,7 @@ export class OnnxEngine {
     this.inputs = inputs.map((port) => makeArray(port.dtype, product(port.shape)));
     this.outputs = outputs.map((port) => makeArray(port.dtype, product(port.shape)));
     this.states = ports.states.map((state) => makeArray(state.dtype, product(state.shape)));
+    this.checked = [...this.outputs, ...this.states];
     this.parts = { description, onnxruntime, session, ports, shared };
     this.reset();
   }

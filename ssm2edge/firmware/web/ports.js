@@ -10,6 +10,16 @@ const ARRAYS = {
   uint8: Uint8Array,
 };
 
+/** Arrays that are taken for a type beside its own. */
+const TAKEN = {
+  float32: [Float64Array],
+  float64: [Float32Array],
+  int64: [Int32Array],
+  int32: [],
+  bool: [],
+  uint8: [],
+};
+
 /** Return an array of a port's type. */
 export function makeArray(dtype, ...given) {
   return new ARRAYS[dtype](...given);
@@ -52,10 +62,31 @@ export function gather(ports, samples) {
 export function checkFinite(name, samples) {
   for (let place = 0; place < samples.length; ++place) {
     const sample = samples[place];
-    if (!Number.isFinite(sample) && typeof sample !== "bigint" && typeof sample !== "boolean") {
+    if (Number.isFinite(sample)) continue;
+    if (typeof sample === "number") {
       throw new InputError(`${name}[${place}] is ${sample}, which would spoil all answers after it: replace it first.`);
     }
+    throw new InputError(
+      isArray(sample)
+        ? `${name}[${place}] is an array: flatten it, all numbers in a row.`
+        : `${name}[${place}] is ${said(sample)}, no number: give numbers.`,
+    );
   }
+}
+
+/** Refuse answers and states that are not finite. */
+export function checkAnswers(arrays) {
+  if (arrays.some((values) => (values instanceof Float32Array || values instanceof Float64Array) && !allFinite(values))) {
+    throw new InputError(
+      "The model has no finite answer to these samples, which are too large for it: scale them as they were for training, or leave them out.",
+    );
+  }
+}
+
+function allFinite(values) {
+  let sum = 0;
+  for (let place = 0; place < values.length; ++place) sum += values[place] * 0;
+  return sum === 0;
 }
 
 /** Copy samples along time: from one array of a port, of some samples in all, into another. */
@@ -68,13 +99,13 @@ export function copySamples(port, source, total, start, target, capacity, place,
 }
 
 function named(ports, samples) {
-  const isArray = Array.isArray(samples) || ArrayBuffer.isView(samples);
-  if (isArray && ports.length === 1) return [samples];
+  const one = isArray(samples);
+  if (ports.length === 1 && (one || samples === null || typeof samples !== "object")) return [samples];
   const names = ports.map((port) => port.name);
-  const given = samples === null || typeof samples !== "object" || isArray ? [] : Object.keys(samples);
+  const given = samples === null || typeof samples !== "object" || one ? [] : Object.keys(samples);
   if (given.length !== names.length || names.some((name) => !given.includes(name))) {
-    const said = isArray ? "one array" : given.join(", ") || "none";
-    throw new InputError(`The inputs given are ${said}, but the model takes ${names.join(", ")}.`);
+    const listed = one ? "one array" : given.join(", ") || "none";
+    throw new InputError(`The inputs given are ${listed}, but the model takes ${names.join(", ")}.`);
   }
   return names.map((name) => samples[name]);
 }
@@ -82,13 +113,49 @@ function named(ports, samples) {
 function converted(port, value) {
   const Kind = ARRAYS[port.dtype];
   if (!Array.isArray(value) && (!ArrayBuffer.isView(value) || value instanceof DataView)) {
-    throw new InputError(`${port.name} is no array of numbers: give a ${Kind.name}.`);
+    throw new InputError(`${port.name} is ${said(value)}, no array of numbers: give a ${Kind.name}.`);
   }
+  if (value instanceof Kind) {
+    if (port.dtype.startsWith("float")) checkFinite(port.name, value);
+    return value;
+  }
+  if (!Array.isArray(value) && !TAKEN[port.dtype].some((Other) => value instanceof Other)) {
+    throw new InputError(
+      `${port.name} is ${article(value.constructor.name)}, but the model takes ${port.dtype}: scale it as for training and give a ${Kind.name}.`,
+    );
+  }
+  return port.dtype.startsWith("float") ? asFloats(port, value, Kind) : asIntegers(port, value, Kind);
+}
+
+function asFloats(port, value, Kind) {
   checkFinite(port.name, value);
-  if (value instanceof Kind) return value;
-  try {
-    return Kind === BigInt64Array ? Kind.from(Array.from(value, BigInt)) : Kind.from(value, Number);
-  } catch (fault) {
-    throw new InputError(`${port.name} holds what is no number of the type ${port.dtype}: give a ${Kind.name}.`, { cause: fault });
+  const found = Kind.from(value);
+  const place = found.findIndex((number) => !Number.isFinite(number));
+  if (place >= 0) {
+    throw new InputError(`${port.name}[${place}] is ${value[place]}, which ${port.dtype} cannot hold: scale the samples first.`);
   }
+  return found;
+}
+
+function asIntegers(port, value, Kind) {
+  const fits = (number) =>
+    typeof number === "boolean" ? port.dtype === "bool" : typeof number === "bigint" || Number.isSafeInteger(number);
+  const place = value.findIndex((number) => !fits(number));
+  if (place >= 0) {
+    throw new InputError(`${port.name}[${place}] is ${said(value[place])}, no number of the type ${port.dtype}: give a ${Kind.name}.`);
+  }
+  return Kind === BigInt64Array ? Kind.from(Array.from(value, BigInt)) : Kind.from(value, Number);
+}
+
+const isArray = (value) => Array.isArray(value) || ArrayBuffer.isView(value);
+
+const article = (name) => `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`;
+
+/** Return a value in words. */
+function said(value) {
+  if (typeof value === "string") return `the string ${JSON.stringify(value.length > 20 ? `${value.slice(0, 20)}...` : value)}`;
+  if (typeof value === "bigint") return `the BigInt ${value}`;
+  if (isArray(value)) return "an array";
+  if (value !== null && typeof value === "object") return "an object";
+  return typeof value === "function" || typeof value === "symbol" ? `a ${typeof value}` : String(value);
 }

@@ -6,7 +6,7 @@
 import description from "./description.js";
 import { EdgeError, InputError } from "./errors.js";
 import { OnnxEngine } from "./onnx_engine.js";
-import { copySamples, gather, layout, makeArray } from "./ports.js";
+import { checkAnswers, copySamples, gather, layout, makeArray } from "./ports.js";
 import { fromBytes, toBytes } from "./snapshot.js";
 import { WasmEngine } from "./wasm_engine.js";
 
@@ -15,6 +15,7 @@ class AnyStream {
   #pending = 0;
   #answered = false;
   #taken = 0;
+  #kept = null;
   #length;
   #longest;
 
@@ -113,6 +114,7 @@ class AnyStream {
           "flush or reset the stream where a new sequence begins.",
       );
     }
+    this.#keep();
     this.#taken += length;
     const blocks = Math.floor((this.#pending + length) / this.block);
     const parts = outputs.map((port) => this.#empty(port, blocks));
@@ -128,6 +130,7 @@ class AnyStream {
       start += count;
       if (this.#pending < this.block) break;
       yield;
+      this.#check();
       this.#pending = 0;
       this.#answered = true;
       outputs.forEach((port, k) => {
@@ -152,6 +155,7 @@ class AnyStream {
     const parts = outputs.map((port) => this.#empty(port, 0));
     // Zeros behind the end would enter running answers, so these are taken before.
     const answers = this.#answers();
+    this.#keep();
     if (this.#pending > 0 && outputs.some((port) => port.timeAxis !== null)) {
       const rest = this.block - this.#pending;
       inputs.forEach((port, k) => {
@@ -161,6 +165,7 @@ class AnyStream {
         copySamples(port, zeros, rest, 0, engine.inputs[k], this.block, this.#pending, rest);
       });
       yield;
+      this.#check();
       outputs.forEach((port, k) => {
         if (port.timeAxis === null) return;
         const size = port.shape[port.timeAxis];
@@ -193,6 +198,25 @@ class AnyStream {
     if (!this.#answered) return {};
     const pairs = this.outputs.map((port, k) => [port, this.#engine.outputs[k]]);
     return Object.fromEntries(pairs.filter(([port]) => port.timeAxis === null).map(([port, value]) => [port.name, value.slice()]));
+  }
+
+  /** Copy all that a push changes, into memory that is made once. */
+  #keep() {
+    const arrays = this.#arrays();
+    this.#kept ??= { copies: arrays.map((array) => array.slice()) };
+    arrays.forEach((array, k) => this.#kept.copies[k].set(array));
+    Object.assign(this.#kept, { pending: this.#pending, answered: this.#answered, taken: this.#taken });
+  }
+
+  /** Refuse answers and states that are not finite, and be again as before the push. */
+  #check() {
+    try {
+      checkAnswers(this.#open().checked);
+    } catch (fault) {
+      this.#arrays().forEach((array, k) => array.set(this.#kept.copies[k]));
+      ({ pending: this.#pending, answered: this.#answered, taken: this.#taken } = this.#kept);
+      throw fault;
+    }
   }
 
   #identity() {

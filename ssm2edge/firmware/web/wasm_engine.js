@@ -33,6 +33,7 @@ export class WasmEngine {
     this.inputs = signature.inputs.map(array);
     this.outputs = signature.outputs.map((port, k) => array(port, signature.inputs.length + k));
     this.states = [new Uint8Array(exports.memory.buffer, exports.place(-1), exports.size())];
+    this.checked = [...this.outputs, new Float32Array(exports.memory.buffer, exports.place(-1), signature.floats ?? 0)];
     this.step = exports.step;
     this.reset = exports.init;
     this.reset();
