@@ -390,6 +390,8 @@ class DeviceGraphRecord:
         SHA-256 of the stream.onnx or offline.onnx.
     runtime
         Version of onnxruntime that ran both.
+    ports
+        SHA-256 of the ports.json that goes with it; None in artifacts that were verified before it was recorded.
     """
 
     error: float
@@ -398,6 +400,7 @@ class DeviceGraphRecord:
     sha256: str
     made_from: str
     runtime: str
+    ports: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

@@ -54,19 +54,13 @@ def package_onnx(
         If the model does not take sequences of this length.
     """
     files, errors = dict[str, str | bytes](), dict[str, float]()
-    described: dict[str, Any] = {"schema": 1, "made_from": sources(artifact)}
+    streaming = None
     if artifact.stream is not None:
         streaming, errors[NAME] = device_files(artifact)
         files[NAME] = streaming.graph
-        described |= streaming.ports
     whole, samples, errors[OFFLINE] = offline_files(artifact, length)
     files[OFFLINE] = whole.graph
-    described["offline"] = {
-        "graph": OFFLINE,
-        "length": samples,
-        "inputs": whole.ports["inputs"],
-        "outputs": whole.ports["outputs"],
-    }
+    described = all_ports(artifact, None if streaming is None else streaming.ports, whole.ports, samples)
     page = filled(
         "device.md",
         graph=NAME,
@@ -75,7 +69,7 @@ def package_onnx(
         error=f"{max(errors.values()):.0e}",
         streaming="" if NAME in errors else "\nThis model does not stream: there is no `stream.device.onnx`.\n",
     )
-    publish(Path(out), {**files, PORTS: json.dumps(described, indent=2) + "\n", "README.md": page}, force)
+    publish(Path(out), {**files, PORTS: as_text(described), "README.md": page}, force)
     return errors
 
 
@@ -97,7 +91,28 @@ class DeviceFiles:
     @property
     def ports_json(self) -> str:
         """The ports as text."""
-        return json.dumps(self.ports, indent=2) + "\n"
+        return as_text(self.ports)
+
+
+def all_ports(artifact: Artifact, streaming: Mapping[str, Any] | None, whole: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """Return the content of ports.json.
+
+    Parameters
+    ----------
+    artifact
+        The artifact.
+    streaming, whole
+        Ports of the two device graphs; None for a model that does not stream.
+    samples
+        Of a whole sequence.
+    """
+    offline = {"graph": OFFLINE, "length": samples, "inputs": whole["inputs"], "outputs": whole["outputs"]}
+    return {"schema": 1, "made_from": sources(artifact), **(streaming or {}), "offline": offline}
+
+
+def as_text(described: Mapping[str, Any]) -> str:
+    """Return the text of ports.json."""
+    return json.dumps(described, indent=2) + "\n"
 
 
 def device_files(artifact: Artifact) -> tuple[DeviceFiles, float]:

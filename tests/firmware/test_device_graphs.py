@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,6 +125,9 @@ def test_device_graphs_are_a_target_of_verify(artifact: Path, tmp_path: Path) ->
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in ("stream.device.onnx", "offline.device.onnx")
         }
+        # Graphs made anew go with the ports that a folder has.
+        digest = hashlib.sha256((folder / "ports.json").read_bytes()).hexdigest()
+        assert {record.ports for record in records.values()} == {digest}
     assert call("verify", artifact).exit_code == 0
     # A changed weight is a failure, and leaves the manifest as it is.
     model = onnx.load(folder / "offline.device.onnx")
@@ -137,6 +142,72 @@ def test_device_graphs_are_a_target_of_verify(artifact: Path, tmp_path: Path) ->
     assert result.exit_code != 0
     assert "other graphs" in result.stderr
     assert call("verify", artifact, "--package", folder).exit_code == 2
+
+
+def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    told = json.loads((folder / "ports.json").read_text())
+    change(told)
+    (folder / "ports.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda told: told["states"][0].update(initial=5.0), "other states"),
+        (lambda told: told["states"][0].update(dtype="int64"), "other states"),
+        (lambda told: told["states"].pop(), "other states"),
+        (lambda told: told["inputs"][0].update(dtype="float64"), "other inputs"),
+        (lambda told: told["inputs"][0].update(time_axis=2), "other inputs"),
+        (lambda told: told["offline"]["outputs"][0].update(name="other"), "other offline"),
+        (lambda told: told.update(block=1), "other block"),
+        (lambda told: told.update(more=1), "other more"),
+        (lambda told: told.update(offline=None), "damaged"),
+    ],
+)
+def test_ports_that_do_not_describe_the_graphs_beside_them_are_refused(
+    artifact: Path, packaged: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    folder = shutil.copytree(packaged, tmp_path / "device")
+    _change(folder, change)
+    result = call("verify", artifact, "--target", "onnx", "--package", folder)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "ports.json" in result.stderr
+    assert not open_artifact(artifact).manifest.device_graphs
+
+
+@pytest.fixture(scope="module")
+def packaged(tiny_build: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("packaged") / "device"
+    assert call("package", tiny_build.place / "deep" / "out", "--target", "onnx", "--out", folder).exit_code == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["stream.device.onnx", "offline.device.onnx", "ports.json"])
+@pytest.mark.parametrize("size", [None, 0, 100, -1])
+def test_a_missing_or_damaged_file_of_a_folder_is_named_by_its_own_path(
+    artifact: Path, packaged: Path, tmp_path: Path, name: str, size: int | None
+) -> None:
+    folder = shutil.copytree(packaged, tmp_path / "device")
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if size is not None:
+        (folder / name).write_bytes(content[:size] if size >= 0 else b"\xff" * len(content))
+    result = call("verify", artifact, "--target", "onnx", "--package", folder)
+    assert result.exit_code == 2
+    assert (f"{folder} has no {name}" if size is None else str(folder / name)) in result.stderr
+    assert "Error:" not in result.stderr.removeprefix("Error:")
+    assert "Errno" not in result.stderr
+
+
+def test_a_graph_that_onnxruntime_cannot_load_is_named_by_its_own_path(artifact: Path, packaged: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(packaged, tmp_path / "device")
+    model = onnx.load(folder / "stream.device.onnx")
+    model.graph.node[0].op_type = "Unheard"
+    onnx.save(model, folder / "stream.device.onnx")
+    result = call("verify", artifact, "--target", "onnx", "--package", folder)
+    assert result.exit_code == 2
+    assert f"cannot load {folder / 'stream.device.onnx'}" in result.stderr
 
 
 def test_a_length_belongs_to_whole_sequences(artifact: Path, tmp_path: Path) -> None:
