@@ -174,4 +174,9 @@ def _arrays(samples: Any) -> Any:
     """Return arrays of tensors, without importing torch."""
     if isinstance(samples, Mapping):
         return {name: _arrays(value) for name, value in samples.items()}
-    return samples.detach().cpu().numpy() if hasattr(samples, "detach") else samples
+    if not hasattr(samples, "detach"):
+        return samples
+    try:
+        return samples.detach().cpu().numpy()
+    except TypeError as fault:
+        raise UserError(f"The samples are {samples.dtype}, which numpy does not have: convert them first, .float().") from fault

@@ -325,6 +325,8 @@ def _dtype(name: str, port: str, kind: str) -> np.dtype[Any]:
 
 def _array(name: str, value: Any) -> Array:
     """Return an array of what the caller gave; a tensor of torch may require gradients or lie on another device."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, whose mask no model reads: fill it first, {name}.filled(0).")
     try:
         value = value.detach().cpu() if hasattr(value, "detach") else value
         found: Array = np.asarray(value)

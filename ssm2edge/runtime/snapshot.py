@@ -80,7 +80,11 @@ class Snapshot:
         SnapshotError
             If the bytes are no snapshot, of another version, or damaged.
         """
-        if len(data) < _HEAD.size + _DIGEST or data[: len(MAGIC)] != MAGIC:
+        if (
+            not isinstance(data, bytes | bytearray | memoryview)
+            or len(data) < _HEAD.size + _DIGEST
+            or data[: len(MAGIC)] != MAGIC
+        ):
             raise SnapshotError("These bytes are no snapshot of a stream: give what Stream.snapshot returned.")
         _, version, length = _HEAD.unpack_from(data)
         if version != VERSION:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from types import TracebackType
 from typing import Self
 
@@ -65,9 +66,11 @@ class Stream:
         flush_subnormals: bool = False,
         checks: bool = True,
     ) -> None:
+        if isinstance(batch, bool) or not isinstance(batch, Integral):
+            raise InputError(f"A stream with {batch!r} rows cannot run: give a whole number of at least 1.")
         if batch < 1:
             raise InputError(f"A stream with {batch} rows cannot run: give a batch of at least 1.")
-        self._begin(open_graph(path, "stream", Settings(threads, flush_subnormals)), batch, checks)
+        self._begin(open_graph(path, "stream", Settings(threads, flush_subnormals)), int(batch), checks)
 
     def _begin(self, graph: Graph, batch: int, checks: bool) -> None:
         signature = graph.signature
@@ -246,6 +249,8 @@ class Stream:
             if name not in buffers:
                 raise InputError(f"The stream has no state {name}: it has {', '.join(buffers)}.")
             wanted = buffers[name]
+            if not isinstance(value, np.ndarray):
+                raise InputError(f"{name} is a {type(value).__name__}: give an array of {wanted.dtype} {wanted.shape}.")
             if value.shape != wanted.shape or value.dtype != wanted.dtype:
                 raise InputError(f"{name} is {wanted.dtype} {wanted.shape}, but {value.dtype} {value.shape} was given.")
             check_finite(name, value)
@@ -329,6 +334,9 @@ class Stream:
         """
         if not streams:
             raise InputError("No streams were given to join: give at least one.")
+        other = next((stream for stream in streams if not isinstance(stream, Stream)), None)
+        if other is not None:
+            raise InputError(f"{other!r} is no stream and cannot be joined: give streams.")
         graph = streams[0]._open()
         for stream in streams:
             if stream.sha256 != graph.sha256:
@@ -447,8 +455,14 @@ class Stream:
         return np.empty(shape, value.dtype)
 
     def _rows(self, rows: Sequence[int], purpose: str, pending: bool = False) -> Array:
-        index = np.asarray(rows, dtype=np.int64)
-        if index.ndim != 1 or len(set(index.tolist())) != len(index) or any(not 0 <= row < self.batch for row in index):
+        try:
+            given = np.asarray(rows)
+        except ValueError:
+            given = np.zeros((), np.object_)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise InputError(f"The rows {rows!r} cannot be {purpose}: give the numbers of rows, such as [0], not a mask.")
+        index = given.astype(np.int64)
+        if len(set(index.tolist())) != len(index) or any(not 0 <= row < self.batch for row in index):
             raise InputError(f"The rows {list(rows)} cannot be {purpose}: give different rows from 0 to {self.batch - 1}.")
         if self.pending and not pending:
             raise InputError(f"{self.pending} samples are pending: single rows can be {purpose} only between whole blocks.")

@@ -228,6 +228,34 @@ def test_calls_that_do_not_fit_the_stream_are_refused(graphs: Path) -> None:
         stream.push(SAMPLES[:, :4])
 
 
+@pytest.mark.parametrize("rows", [[False, True, False], np.array([True] * 3), [0.5], ["1"], ["a"], np.int64(1), 1, [[0], [1, 2]]])
+def test_rows_are_whole_numbers_and_no_masks(graphs: Path, rows: object) -> None:
+    with Stream(graphs / "False-4.onnx", batch=3) as stream:
+        stream.push(SAMPLES[:, :8])
+        before = stream.snapshot()
+        for call in (stream.reset, stream.split, stream.snapshot, lambda rows: stream.restore(before, rows)):
+            with pytest.raises(InputError, match="not a mask"):
+                call(rows)  # type: ignore[operator]
+        assert stream.snapshot() == before
+
+
+def test_what_is_of_another_kind_is_an_error_of_this_package(graphs: Path) -> None:
+    path = graphs / "False-4.onnx"
+    for batch in (1.5, "2", None, True):
+        with pytest.raises(InputError, match="whole number"):
+            Stream(path, batch)  # type: ignore[arg-type]
+    with Stream(path, np.int64(3)) as stream:  # type: ignore[arg-type]
+        with pytest.raises(SnapshotError, match="no snapshot"):
+            stream.restore(None)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="1 is no stream"):
+            Stream.join([1])  # type: ignore[list-item]
+        for value in ([1.0], None):
+            with pytest.raises(InputError, match=r"state\.filter is a"):
+                stream.place({"state.filter": value})  # type: ignore[dict-item]
+        with pytest.raises(InputError, match="masked array"):
+            stream.push(np.ma.masked_array(SAMPLES, SAMPLES > 0))
+
+
 def test_closing_twice_is_closing_once(graphs: Path) -> None:
     with Stream(graphs / "False-4.onnx", batch=3) as stream:
         stream.close()
