@@ -235,7 +235,7 @@ def test_rows_are_whole_numbers_and_no_masks(graphs: Path, rows: object) -> None
         before = stream.snapshot()
         for call in (stream.reset, stream.split, stream.snapshot, lambda rows: stream.restore(before, rows)):
             with pytest.raises(InputError, match="not a mask"):
-                call(rows)  # type: ignore[operator]
+                call(rows)  # type: ignore[arg-type]
         assert stream.snapshot() == before
 
 
