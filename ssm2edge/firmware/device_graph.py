@@ -46,17 +46,18 @@ def device_graph(path: Path, more: Mapping[str, Any], length: int | None = None)
     graph = model.graph
     constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
     half_first(graph, constants)
-    shapes = {
-        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in (*graph.input, *graph.value_info)
-    }
+    known = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info)}
+    shapes = {name: [size.dim_value for size in kind.shape.dim] for name, kind in known.items()}
+    # Pads and sums of symbols stay as they are: zeros and weights are float32.
+    floats = {name: shapes[name] for name, kind in known.items() if kind.elem_type == onnx.TensorProto.FLOAT}
     shapes |= {name: list(value.shape) for name, value in constants.items()}
     without_squares(graph, constants, shapes)
     nodes = [
         part
         for node in graph.node
-        for joined in as_joined(node, constants, shapes, graph)
+        for joined in as_joined(node, constants, floats, graph)
         for added in _added(joined, constants)
-        for made in as_product(added, constants, shapes, graph)
+        for made in as_product(added, constants, floats, graph)
         for part in _exchanged(made, constants, shapes, graph)
     ]
     del graph.node[:]

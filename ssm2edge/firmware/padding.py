@@ -25,7 +25,7 @@ def as_joined(
     constants
         Constants by name.
     shapes
-        Shapes by name, as far as they are known.
+        Shapes of float32 values by name, as far as they are known.
     graph
         Gets the zeros.
     """

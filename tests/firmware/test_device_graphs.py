@@ -403,3 +403,21 @@ def test_a_folded_graph_folds_once_more(tmp_path: Path) -> None:
     x = np.random.default_rng(5).standard_normal((1, 4)).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(once.SerializeToString()).run(None, {"x": x})
     np.testing.assert_allclose(found, np.exp(np.exp(x)).T, rtol=1e-5)
+
+
+def test_sums_and_pads_of_symbols_keep_their_type(tmp_path: Path) -> None:
+    """Weights and zeros that stand in for them are float32."""
+    padded = helper.make_node("Pad", ["symbols", "around"], ["padded"])
+    summed = helper.make_node("ReduceSum", ["padded", "axes"], ["counted"], keepdims=0)
+    graph = helper.make_graph(
+        [padded, summed],
+        "symbols",
+        [helper.make_tensor_value_info("symbols", onnx.TensorProto.INT64, [1, 4])],
+        [helper.make_tensor_value_info("counted", onnx.TensorProto.INT64, [1])],
+        [numpy_helper.from_array(np.array([0, 1, 0, 0]), "around"), numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    path = tmp_path / "symbols.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    made = device_graph(path, {})
+    answer = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"symbols": np.array([[1, 2, 3, 4]])})
+    assert answer[0].tolist() == [10]
