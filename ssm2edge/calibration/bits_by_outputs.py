@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssm2edge.calibration.distances import Metric, distance_of
 from ssm2edge.calibration.signals import Signals
 from ssm2edge.calibration.teacher import Teacher, as_tuple
-from ssm2edge.quantisation import Inputs, Weight, round_weight
+from ssm2edge.quantisation import Inputs, Weight, levels_of, round_weight
 
 LEAST = 0.02
 """Relative deviation of the outputs that rounding may always cost before matching; otherwise as much as the reduction does."""
@@ -61,20 +61,25 @@ def bits_by_outputs(
     plain, original = answers(), teacher.answer(*batch)
     size = max(float(distance(original, tuple(torch.zeros_like(y) for y in original))), 1e-30)
     limit = max(LEAST**2, float(distance(plain, original)) / size)
-    costs = rounding_costs(weights, inputs, LEVELS, lambda: float(distance(answers(), plain)) / size)
-    found = shared_out(costs, {name: weight.parameter.numel() for name, weight in weights.items()}, limit)
-    return found, {name: _reason(costs[name], found.get(name), math.sqrt(limit)) for name in weights}
+    costs = rounding_costs(weights, inputs, dict.fromkeys(weights, LEVELS), lambda: float(distance(answers(), plain)) / size)
+    # Few numbers take more bytes as integers, with the nodes that write them out.
+    worth = {name: {bits: costs[name][bits] for bits in levels_of(weight, LEVELS)} for name, weight in weights.items()}
+    found = shared_out(worth, {name: weight.parameter.numel() for name, weight in weights.items()}, limit)
+    return found, {name: _reason(costs[name], tuple(worth[name]), found.get(name), math.sqrt(limit)) for name in weights}
 
 
 def rounding_costs(
-    weights: Mapping[str, Weight], inputs: Mapping[str, Inputs], levels: Sequence[int], measured: Callable[[], float]
+    weights: Mapping[str, Weight],
+    inputs: Mapping[str, Inputs],
+    levels: Mapping[str, Sequence[int]],
+    measured: Callable[[], float],
 ) -> dict[str, dict[int, float]]:
     """Return what is measured while one weight is rounded, by weight and bits; the weights are left as they are."""
     costs: dict[str, dict[int, float]] = {}
     for name, weight in weights.items():
         kept = [(x, x.detach().clone()) for x in (weight.parameter, weight.bias) if x is not None]
         costs[name] = {}
-        for bits in levels:
+        for bits in levels[name]:
             round_weight(weight, bits, inputs.get(name))
             costs[name][bits] = measured()
             with torch.no_grad():
@@ -84,8 +89,11 @@ def rounding_costs(
 
 
 def shared_out(costs: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], limit: float) -> dict[str, int]:
-    """Raise the bits of weights, those first of which a bit gains most, until all costs together meet the limit."""
-    bits: dict[str, int | None] = dict.fromkeys(costs, LEVELS[0])
+    """Raise the bits of weights, those first of which a bit gains most, until all costs together meet the limit.
+
+    Weights without costs have no level in which they take fewer bytes, and stay float32.
+    """
+    bits: dict[str, int | None] = {name: min(of, default=None) for name, of in costs.items()}
 
     def cost(name: str, count: int | None) -> float:
         return 0.0 if count is None else costs[name][count]
@@ -98,18 +106,26 @@ def shared_out(costs: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int
     while sum(cost(name, count) for name, count in bits.items()) > limit:
         # A level may gain nothing where the one behind it does.
         raises = [
-            (name, count) for name, now in bits.items() if now is not None for count in (*LEVELS, None) if (count or 32) > now
+            (name, count)
+            for name, now in bits.items()
+            if now is not None
+            for count in (*costs[name], None)
+            if (count or 32) > now
         ]
         best, count = max(raises, key=lambda pair: gain(*pair))
         bits[best] = count
     return {name: count for name, count in bits.items() if count is not None}
 
 
-def _reason(costs: Mapping[int, float], bits: int | None, limit: float) -> str:
+def _reason(costs: Mapping[int, float], worth: Sequence[int], bits: int | None, limit: float) -> str:
     def of(count: int) -> str:
         return f"{count} bits deviate the outputs by {100 * math.sqrt(costs[count]):.2g} %"
 
+    shown = ", ".join(map(of, LEVELS if bits != LEVELS[0] else LEVELS[:1]))
     allowed = f"all weights together may by {100 * limit:.2g} %"
-    if bits == LEVELS[0]:
-        return f"{of(LEVELS[0])}; {allowed}"
-    return f"{of(LEVELS[0])}, {of(LEVELS[1])}; {allowed}"
+    larger = [str(count) for count in LEVELS if count not in worth]
+    if not larger:
+        return f"{shown}; {allowed}"
+    return (
+        f"{shown}; {allowed}; {' and '.join(larger)} bits with the nodes that write them out take no fewer bytes than more bits"
+    )

@@ -12,10 +12,8 @@ from ssm2edge.orders.request import Request
 from ssm2edge.orders.search import Candidates, Progress, Reducer
 from ssm2edge.orders.splitting import Levels, Split, cost_of, largest_split, layer_levels, scaled, smallest
 from ssm2edge.orders.study import DIRECT
+from ssm2edge.quantisation import PLAIN
 from ssm2edge.reduction import Reduction
-
-PLAIN = 32
-"""Bits of a weight that stays as it is."""
 
 
 @dataclass(frozen=True, eq=False)

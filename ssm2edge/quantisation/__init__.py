@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssm2edge.quantisation.bits import PRECISIONS, bits_of, bytes_by_precision, bytes_of
+from ssm2edge.quantisation.bits import PLAIN, PRECISIONS, bits_of, bytes_by_precision, bytes_of, levels_of, stored_bytes_of
 from ssm2edge.quantisation.covariance import Inputs, inputs_of
 from ssm2edge.quantisation.grid import grid_of
 from ssm2edge.quantisation.halves import halve
@@ -14,6 +14,7 @@ from ssm2edge.quantisation.weights import FEWEST, NARROWEST, Weight, small_weigh
 __all__ = [
     "FEWEST",
     "NARROWEST",
+    "PLAIN",
     "PRECISIONS",
     "Inputs",
     "Rounded",
@@ -26,11 +27,13 @@ __all__ = [
     "grid_of",
     "halve",
     "inputs_of",
+    "levels_of",
     "round_block",
     "round_weight",
     "round_weights",
     "small_parameters",
     "small_weights_of",
     "steps_of",
+    "stored_bytes_of",
     "weights_of",
 ]

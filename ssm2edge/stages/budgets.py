@@ -16,11 +16,9 @@ from ssm2edge.calibration import SAMPLES, as_tuple, rounding_costs
 from ssm2edge.errors import UserError
 from ssm2edge.options import Options, bytes_of
 from ssm2edge.orders import Around, Level
-from ssm2edge.orders.joint import PLAIN
 from ssm2edge.orders.judging import as_reduced
 from ssm2edge.original.task import Task
-from ssm2edge.quantisation import bytes_of as stored_in
-from ssm2edge.quantisation import inputs_of, weights_of
+from ssm2edge.quantisation import PLAIN, inputs_of, levels_of, stored_bytes_of, weights_of
 from ssm2edge.quantisation.grid import MOST
 from ssm2edge.reduction import Reduction
 from ssm2edge.stages.calibrate import calibration_signals
@@ -76,9 +74,10 @@ def around_of(task: Task, options: Options) -> Around | None:
         plain = answers()
         size = max(float(plain.square().sum()), TINY)
         inputs = inputs_of(network, weights, signals)
-        costs = rounding_costs(weights, inputs, tuple(MOST), lambda: float((answers() - plain).square().sum()) / size)
+        counts = {name: levels_of(weight, MOST) for name, weight in weights.items()}
+        costs = rounding_costs(weights, inputs, counts, lambda: float((answers() - plain).square().sum()) / size)
         return {
-            name: {bits: Level(stored_in(weight, bits), costs[name].get(bits, 0.0)) for bits in (*MOST, PLAIN)}
+            name: {bits: Level(stored_bytes_of(weight, bits), costs[name].get(bits, 0.0)) for bits in (*counts[name], PLAIN)}
             for name, weight in weights.items()
         }
 
@@ -86,6 +85,15 @@ def around_of(task: Task, options: Options) -> Around | None:
         return largest_of(task, options, reductions, bits)
 
     return Around(levels, measured)
+
+
+def smallest_cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]], float] | None:
+    """Return what measures reductions where nothing may cost less: the weights around them in the fewest bytes there are."""
+    if around_of(task, options) is None:
+        return cost_of(task, options)
+    found = {name: levels_of(weight, MOST) for name, weight in weights_of(task.full).items()}
+    bits = {name: counts[0] for name, counts in found.items() if counts}
+    return lambda reductions: float(largest_of(task, options, reductions, bits))
 
 
 def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> int:

@@ -9,7 +9,7 @@ from ssm2edge.orders.fitting import largest_cost, out_of_reach
 from ssm2edge.orders.study import DIRECT
 from ssm2edge.original.task import Task
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.stages.budgets import cost_of
+from ssm2edge.stages.budgets import smallest_cost_of
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import request_of
 
@@ -22,7 +22,7 @@ def check_reach(task: Task, options: Options, progress: Progress) -> None:
     UserError
         If they do; the sentence says what can be reached.
     """
-    cost, request = cost_of(task, options), request_of(options)
+    cost, request = smallest_cost_of(task, options), request_of(options)
     if cost is None:
         return
     progress("smallest graphs", 0.0)

@@ -21,6 +21,8 @@ from ssm2edge.export import export_offline, export_stream
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
 from ssm2edge.export.passes.join_states import LARGEST_STATES
+from ssm2edge.layers import blocks
+from ssm2edge.quantisation import bits_of, round_block, round_weights, weights_of
 from ssm2edge.traced import InputAxes, trace
 from tests.onnx_sessions import session
 from tests.slow_cases import slow
@@ -230,3 +232,16 @@ def test_offline_layers_leave_no_transposes_between_them() -> None:
     for one in graph.node:
         if one.op_type == "Transpose":
             assert produced.get(one.input[0]) != "Transpose"
+
+
+@pytest.mark.parametrize(("channels", "states"), [slow(8, 4), slow(8, 16), slow(8, 32), slow(32, 8), slow(32, 32)])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_numbers_of_few_bits_make_no_graph_larger(layers: int, channels: int, states: int) -> None:
+    model = replaced(Stack(layers, channels, states).eval())
+    weights = weights_of(model)
+    round_weights(weights, bits_of(weights, "auto"), {})
+    for block in blocks(model).values():
+        round_block(block, 64, 1.0)
+    form = trace(model, [InputAxes("u", 1, torch.zeros(1, 5, 2))])
+    stored, plain = (export_stream(form, 1, integers=integers)[0].ByteSize() for integers in (True, False))
+    assert stored <= plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,18 @@ def test_a_largest_drop_is_judged_after_rounding(source: Path) -> None:
     with torch.no_grad():
         expected = model(torch.from_numpy(next(iter(task.samples.validation.values())))).numpy()
     np.testing.assert_allclose(next(iter(found.values())), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_bytes_that_a_refusal_names_can_be_reached(source: Path, tmp_path: Path) -> None:
+    """They are no more than those of float32, whose graphs are candidates, too."""
+    named = {}
+    for precision in ("auto", "float32"):
+        asked = ("--precision", precision, "--calibrate", "match", "--calibration-steps", "3")
+        refused = call("build", source, "--out", tmp_path / "none", "--max-bytes", 10, *asked)
+        assert refused.exit_code == 2
+        (figure,) = re.findall(r"the largest has ([\d,]+);", refused.stderr)
+        named[precision] = int(figure.replace(",", ""))
+        built = call("build", source, "--out", tmp_path / precision, "--max-bytes", named[precision], *asked)
+        assert built.exit_code == 0, built.output
+    assert named["auto"] <= named["float32"]

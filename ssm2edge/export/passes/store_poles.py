@@ -2,7 +2,7 @@
 
 Poles of 16 bits a number are stored as such, those of all banks together.  Of others, a pair is two float32 numbers, and so are
 two real poles that are neighbours; a mark says which are which.  Nodes that no input reaches write both constants out again, when
-the graph is loaded.
+the graph is loaded.  Poles that take fewer bytes than these nodes stay as they are.
 
 Ensures
     the same values to the last bit.
@@ -24,6 +24,9 @@ from ssm2edge.systems.coarse_poles import UNIT, codes_of, coefficients_of
 POLES, PAIRED = ".poles", ".paired"
 """Endings of the names of what is stored, behind that of a: two numbers for each two states, and which are pairs."""
 
+CODE_NODES, BANK_NODES, PAIR_NODES = 1120, 160, 500
+"""Bytes of the nodes of all codes, of those that each further bank adds, and of those of pairs."""
+
 CODES = "poles.codes"
 """Name of the poles of 16 bits a number."""
 
@@ -36,19 +39,29 @@ def store_poles(graph: ir.Graph) -> None:
     """Rewrite the constants of a graph in place."""
     op = Builder()
     coarse: list[Coarse] = []
+    others: list[tuple[ir.Value, ir.Value]] = []
     for a, b in list(_matching(graph)):
-        real, imaginary = numbers_of(a), numbers_of(b)
-        assert real is not None
-        assert imaginary is not None
-        codes = _codes(real, imaginary)
+        codes = _codes(*_numbers(a, b))
         if codes is None:
-            _store_pairs(op, graph, a, b, real, imaginary)
+            others.append((a, b))
         else:
             coarse.append(((a, b), codes))
-    if coarse:
+    # A number is four bytes in a and four in b, and two in the codes.
+    if sum(6 * codes.size for _, codes in coarse) > CODE_NODES + BANK_NODES * (len(coarse) - 1):
         _store_codes(op, graph, coarse)
+    else:
+        others += [constants for constants, _ in coarse]
+    for a, b in others:
+        _store_pairs(op, graph, a, b)
     if op.nodes:
         graph.insert_before(graph[0], op.nodes)
+
+
+def _numbers(a: ir.Value, b: ir.Value) -> tuple[Numbers, Numbers]:
+    real, imaginary = numbers_of(a), numbers_of(b)
+    assert real is not None
+    assert imaginary is not None
+    return real, imaginary
 
 
 def _codes(real: Numbers, imaginary: Numbers) -> NDArray[np.int16] | None:
@@ -84,7 +97,12 @@ def _store_codes(op: Builder, graph: ir.Graph, banks: list[Coarse]) -> None:
             _replace(graph, constants[place], op.Reshape(part, op.integers(rows, 2 * pairs)))
 
 
-def _store_pairs(op: Builder, graph: ir.Graph, a: ir.Value, b: ir.Value, real: Numbers, imaginary: Numbers) -> None:
+def _store_pairs(op: Builder, graph: ir.Graph, a: ir.Value, b: ir.Value) -> None:
+    """Store poles as pairs, where they take fewer bytes so."""
+    real, imaginary = _numbers(a, b)
+    # A number is four bytes in a and four in b, and four and half a mark in the pairs.
+    if 4 * real.size - real.size // 2 <= PAIR_NODES:
+        return
     paired = imaginary[:, 1::2] != 0
     numbers = np.stack((real[:, 0::2], np.where(paired, imaginary[:, 1::2], real[:, 1::2])), axis=-1)
     poles = stored(graph, f"{a.name}{POLES}", numbers)
