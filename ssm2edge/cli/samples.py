@@ -80,13 +80,22 @@ def _only(inputs: Sequence[Input], path: Path) -> str:
     return inputs[0].name
 
 
+def _converted(value: Array, entry: Input, path: Path) -> Array:
+    with np.errstate(over="ignore"):
+        found: Array = value.astype(entry.dtype)
+    if value.dtype.kind == "f" and (np.isfinite(value) & ~np.isfinite(found)).any():
+        largest = np.abs(value[np.isfinite(value)]).max()
+        raise UserError(f"{path}: {entry.name} holds {largest:.3g}, which {entry.dtype} cannot hold: scale the samples first.")
+    return found
+
+
 def _fitted(value: Array, entry: Input, path: Path) -> Array:
     """Return the value with a batch axis, and with a channel axis if the only channel was left out."""
     if value.dtype != entry.dtype:
         lossless = np.can_cast(value.dtype, entry.dtype, "same_kind") and value.dtype.kind == entry.dtype.kind
         if not lossless:
             raise UserError(f"{path} holds {value.dtype}, but {entry.name} is {entry.dtype}: convert and scale it first.")
-        value = value.astype(entry.dtype)
+        value = _converted(value, entry, path)
     if value.ndim == len(entry.shape) - 2 and entry.shape[-1] == 1:
         value = value[..., None]
     if value.ndim == len(entry.shape) - 1:

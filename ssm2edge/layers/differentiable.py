@@ -20,6 +20,8 @@ def differentiable_systems(model: nn.Module) -> dict[str, System]:
     LayerError
         If there is no layer, one cannot be read, or its system does not follow from its parameters with derivatives.
     """
+    if not isinstance(model, nn.Module):
+        raise LayerError(f"The model is a {type(model).__name__}; give a torch.nn.Module.")
     found: dict[str, System] = {}
     for path, module, library in matches(model, LIBRARIES, REFUSALS):
         called = f"Layer {path or '(the model)'} ({library.name})"

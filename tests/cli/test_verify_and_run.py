@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 import wave
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +19,11 @@ import pytest
 from click.testing import Result
 
 from ssm2edge.audio.wav import read_wav
+from ssm2edge.cli.resampling import Resampling
+from ssm2edge.cli.samples import read_samples
 from ssm2edge.errors import UserError
 from ssm2edge.runtime import Stream
+from ssm2edge.runtime.ports import Port
 from tests.command_line import call
 from tests.first_order import build, filtered
 
@@ -276,3 +280,11 @@ def test_base_install_verifies_and_runs(artifacts: Path) -> None:
             env={**os.environ, "PYTHONWARNINGS": "error"},
         )
         assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+
+
+def test_numbers_that_the_models_type_cannot_hold_are_named_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "big.npy"
+    np.save(path, np.full((8, 1), 1e300))
+    port = Port("u", ("batch", "time", 1), np.dtype(np.float32), 1)
+    with pytest.raises(UserError, match=r"1e\+300, which float32 cannot hold"), warnings.catch_warnings(action="error"):
+        read_samples(path, [port], Resampling(False))
