@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import ssm2edge
 from ssm2edge.layers import S5, blocks
 from ssm2edge.options import TABLE, Options, check_options
+from tests.model_directories import Built
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -410,3 +411,8 @@ def test_a_value_of_the_wrong_type_is_refused_in_words(name: str) -> None:
         check_options(Options(**{name: object()}))
     for kind in (int, float, str, bool, dict):
         assert not re.search(rf"must be .*\b{kind.__name__}\b", str(refused.value))
+
+
+def test_samples_of_a_type_that_numpy_lacks_are_refused(tiny_build: Built) -> None:
+    with pytest.raises(ssm2edge.Error, match="bfloat16"):
+        ssm2edge.open(tiny_build.place / "deep" / "out").run(torch.zeros(1, 8, 1, dtype=torch.bfloat16))

@@ -177,3 +177,9 @@ def test_frozen_layers_are_read_as_they_are() -> None:
     model = stacked(1).requires_grad_(False)
     assert not modal_l1(model).requires_grad
     assert not hankel_nuclear_norm(model).requires_grad
+
+
+@pytest.mark.parametrize("regulariser", [hankel_nuclear_norm, modal_l1])
+def test_what_is_no_module_has_no_regulariser(regulariser: Callable[..., Tensor]) -> None:
+    with pytest.raises(LayerError, match="NoneType; give a torch"):
+        regulariser(None)
