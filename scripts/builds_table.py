@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ORDER = ("small", "layers", "channels", "states", "length", "matched", "long")
+ORDER = ("small", "layers", "channels", "states", "length", "matched", "long", "build")
 """Rows, as the script measures them."""
 
 LISTED = 3
