@@ -153,22 +153,33 @@ def test_trained_weights_are_written_as_they_are() -> None:
 @pytest.mark.parametrize("order", [4, slow(6)])
 def test_poles_of_pairs_are_stored_once(order: int) -> None:
     """Some channels with conjugate pairs, some with real poles, some with both."""
-    banks = [random_bank(4, order, seed=1, pairs=pairs) for pairs in (0, 1, order // 2)]
-    model, u = ReducedBank(concatenate(banks)).eval(), torch.randn(2, 12, 9)
+    banks = [random_bank(16, order, seed=1, pairs=pairs) for pairs in (0, 1, order // 2)]
+    model, u = ReducedBank(concatenate(banks)).eval(), torch.randn(2, 48, 9)
     traced = trace(exportable(model), [InputAxes("x", 2, u[:1])])
     plain, paired = (export_offline(traced, integers=integers) for integers in (False, True))
     assert np.array_equal(answer_of(plain, u.numpy()), answer_of(paired, u.numpy()))
     sizes = [sum(stored_bytes(graph).values()) for graph in (plain, paired)]
-    assert sizes[0] - sizes[1] == 12 * order * 4 - 12 * order // 2
+    assert sizes[0] - sizes[1] == 48 * order * 4 - 48 * order // 2
+
+
+@pytest.mark.parametrize("channels", [3, 12, slow(24), slow(48)])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_no_graph_grows_by_the_way_its_poles_are_stored(channels: int, coarse: bool) -> None:
+    model = TwoBanks(channels).eval()
+    for bank in (model.first, model.second):
+        bank.coarse = coarse
+    traced = trace(exportable(model), [InputAxes("x", 2, torch.randn(1, channels, 9))])
+    plain, stored = (len(export_offline(traced, integers=integers).SerializeToString()) for integers in (False, True))
+    assert stored <= plain
 
 
 class TwoBanks(nn.Module):
     """Some channels with conjugate pairs, some with real poles, some with both; another order behind them."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = ReducedBank(concatenate([random_bank(4, 4, seed=1, pairs=pairs) for pairs in (0, 1, 2)]))
-        self.second = ReducedBank(random_bank(12, 6, seed=2))
+        self.first = ReducedBank(concatenate([random_bank(channels // 3, 4, seed=1, pairs=pairs) for pairs in (0, 1, 2)]))
+        self.second = ReducedBank(random_bank(channels, 6, seed=2))
 
     def forward(self, x: Tensor) -> Tensor:
         answer: Tensor = self.second(torch.tanh(self.first(x)))
@@ -177,10 +188,10 @@ class TwoBanks(nn.Module):
 
 @pytest.mark.parametrize("stream", [False, slow(True)])
 def test_poles_of_16_bits_are_stored_as_such(stream: bool) -> None:
-    model, u = TwoBanks().eval(), torch.randn(2, 12, 1 if stream else 9)
+    model, u = TwoBanks(36).eval(), torch.randn(2, 36, 1 if stream else 9)
     for bank in (model.first, model.second):
         bank.coarse = True
-    traced = trace(exportable(model), [InputAxes("x", 2, torch.randn(1, 12, 9))])
+    traced = trace(exportable(model), [InputAxes("x", 2, torch.randn(1, 36, 9))])
 
     def graph(integers: bool) -> onnx.ModelProto:
         return export_stream(traced, 1, integers)[0] if stream else export_offline(traced, integers=integers)
@@ -194,5 +205,5 @@ def test_poles_of_16_bits_are_stored_as_such(stream: bool) -> None:
     plain, coarse = graph(False), graph(True)
     assert np.array_equal(answer(plain), answer(coarse))
     kinds = stored_bytes(coarse)
-    assert kinds["int16"] == 2 * 12 * (4 + 6)
-    assert sum(stored_bytes(plain).values()) - sum(kinds.values()) == 6 * 12 * (4 + 6)
+    assert kinds["int16"] == 2 * 36 * (4 + 6)
+    assert sum(stored_bytes(plain).values()) - sum(kinds.values()) == 6 * 36 * (4 + 6)

@@ -24,7 +24,7 @@ from ssm2edge.systems.coarse_poles import UNIT, codes_of, coefficients_of
 POLES, PAIRED = ".poles", ".paired"
 """Endings of the names of what is stored, behind that of a: two numbers for each two states, and which are pairs."""
 
-CODE_NODES, BANK_NODES, PAIR_NODES = 1120, 160, 500
+CODE_NODES, BANK_NODES, PAIR_NODES = 1120, 160, 600
 """Bytes of the nodes of all codes, of those that each further bank adds, and of those of pairs."""
 
 CODES = "poles.codes"
