@@ -48,7 +48,7 @@ class ReducedBank(Block):
 
     time_last: ClassVar[bool] = True
     coarse: bool = False
-    """Whether its poles are the nearest ones of 16 bits a number; there are none for an odd order, nor in float64."""
+    """True where its poles are the nearest ones of 16 bits a number; there are none for an odd order, nor in float64."""
 
     paired: Tensor
     signs: Tensor

@@ -1,4 +1,4 @@
-"""A fingerprint of trained weights, by which another training of the same model is told apart."""
+"""A fingerprint of trained weights, which differs for another training of the same model."""
 
 from __future__ import annotations
 

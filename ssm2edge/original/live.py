@@ -25,7 +25,7 @@ LIMIT = 1e-3
 """Largest relative difference to what was recorded: a GPU and a processor sum in different orders."""
 
 OTHER = "other weights than the artifact was built from"
-"""What is said of another training of the model, in all sentences."""
+"""Words for another training of the model, in all sentences."""
 
 Inputs = Mapping[str, NDArray[Any]]
 

@@ -23,7 +23,7 @@ NOT_SHARED = (
     "{worker} does not see {path} as this machine does: nothing is sent to workers, so put the models and the sweep's directory "
     "on storage that all of them read and write under the same paths."
 )
-"""What is said of a worker without access to the files."""
+"""Sentence for a worker without access to the files."""
 
 TRIES = 2
 """Workers that may die while they run a cell: the machine may have had too little memory for it and its neighbours."""

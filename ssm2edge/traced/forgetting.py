@@ -1,4 +1,4 @@
-"""What traces leave in the process: torch keeps every operator of every trace, with its symbols of sizes, until it ends."""
+"""Remove what traces leave in the process: torch keeps every operator of every trace, with its symbols of sizes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SMALLEST = 32
 """Numbers of a constant below which nodes and names take more than is saved."""
 
 SHARING = {3: 8, 4: 2, 8: 1}
-"""How many integers are packed together, by bits."""
+"""Number of integers that are packed together, by bits."""
 
 UNPACKING = 400
 """Bytes of the nodes by which integers of 3 bits take more than those of 4: a small matrix has 4."""
