@@ -108,10 +108,16 @@ class Listener:
         Raises
         ------
         InputError
-            If a sample is not finite; none is taken then.
+            If a sample is not finite, or no float; none is taken then.
         """
-        check_finite("samples", np.asarray(samples))
-        heard = [self._frame(frame) for frame in self._frames.push(samples)]
+        given = np.asarray(samples)
+        if given.dtype.kind != "f":
+            raise InputError(
+                f"samples is {given.dtype}, but sound is taken as floats from -1 to 1: convert it first, for 16 bits "
+                "samples.astype(numpy.float32) / 32768."
+            )
+        check_finite("samples", given)
+        heard = [self._frame(frame) for frame in self._frames.push(given)]
         return [answer for answer in heard if answer is not None]
 
     def flush(self) -> list[Heard]:

@@ -76,17 +76,25 @@ class BoundBlock:
         Place of the one that holds the present states and outputs.
     checks
         Whether `advance` refuses answers and states that are not finite.
+
+    Raises
+    ------
+    MemoryError
+        If the buffers of such a batch do not fit into memory.
     """
 
     def __init__(self, graph: Graph, batch: int, checks: bool = True) -> None:
         signature = graph.signature
         self._session = graph.session
         self._path = graph.path
-        self.inputs = tuple(
-            np.zeros((batch, *(size for size in port.shape[1:] if isinstance(size, int))), port.dtype)
-            for port in signature.inputs
-        )
-        self._initial = tuple(np.full((batch, *state.shape), state.initial, state.dtype) for state in signature.states)
+        try:
+            self.inputs = tuple(
+                np.zeros((batch, *(size for size in port.shape[1:] if isinstance(size, int))), port.dtype)
+                for port in signature.inputs
+            )
+            self._initial = tuple(np.full((batch, *state.shape), state.initial, state.dtype) for state in signature.states)
+        except ValueError as fault:  # so numpy refuses sizes that its integers cannot hold
+            raise MemoryError(str(fault)) from fault
         self.sides = tuple(Side.of(self._initial, self._probe(graph)) for _ in range(2))
         self.side = 0
         self.checks = checks

@@ -48,7 +48,7 @@ class Stream:
     GraphError
         If the file is damaged, foreign, of another schema, an offline graph, or absent because the model cannot stream.
     InputError
-        If ``batch`` is less than one.
+        If ``batch`` is less than one, or does not fit into memory.
 
     Examples
     --------
@@ -78,7 +78,11 @@ class Stream:
             if isinstance(port.shape[0], int) and port.shape[0] != batch:
                 raise GraphError(f"{graph.path} was built for {port.shape[0]} streams at a time, not {batch}.")
         self._graph: Graph | None = graph
-        self._bound = BoundBlock(graph, batch, checks)
+        try:
+            self._bound = BoundBlock(graph, batch, checks)
+            self._taken = np.zeros((batch, 1), np.int64)
+        except MemoryError as fault:
+            raise InputError(f"A stream with {batch:,} rows does not fit into memory: give a smaller batch.") from fault
         self.batch = batch
         self.block = signature.block or 1
         self.frame = signature.frame
@@ -86,7 +90,6 @@ class Stream:
         self.pending = 0
         """Samples that wait for their block to fill."""
         self._answered = False
-        self._taken = np.zeros((batch, 1), np.int64)
         names = [port.name for port in signature.outputs]
         self._results = tuple(tuple(zip(names, side.outputs, strict=True)) for side in self._bound.sides)
         self.reset()

@@ -90,6 +90,14 @@ def test_a_sample_that_is_no_number_is_refused_and_not_taken(artifact: Path) -> 
         assert listener.push(sound()) + listener.flush() == hear(artifact, sound(), [])
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.uint8, np.bool_, np.complex64])
+def test_samples_that_are_no_floats_are_refused_and_not_taken(artifact: Path, kind: type[np.generic]) -> None:
+    with Listener(artifact, FRONT_END, SPAN) as listener:
+        with pytest.raises(InputError, match=f"samples is {np.dtype(kind)}, but sound is taken as floats from -1 to 1"):
+            listener.push((sound() * 100).astype(kind))
+        assert listener.push(sound()) + listener.flush() == hear(artifact, sound(), [])
+
+
 def test_frames_that_do_not_fit_the_graph_are_refused(artifact: Path) -> None:
     with pytest.raises(InputError, match="frames of 5"):
         Listener(artifact, LogMel(RATE, 200, 80, 5), SPAN)

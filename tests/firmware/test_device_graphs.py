@@ -16,7 +16,6 @@ import pytest
 from onnx import helper, numpy_helper
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.firmware.constant_nodes import compute_constants
 from ssm2edge.firmware.device_graph import device_graph, ports
 from ssm2edge.firmware.folding import folded
 from ssm2edge.firmware.gelu_order import half_first
@@ -279,25 +278,6 @@ def test_rows_that_are_cut_from_a_square_come_from_more_rows(channels: int, long
     x = np.random.default_rng(9).standard_normal(shapes["x"]).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     np.testing.assert_array_equal(found, x.reshape(1, 6, channels)[:, :4])
-
-
-def test_what_no_input_changes_is_computed() -> None:
-    model = scanning(4)
-    start = np.random.default_rng(7).standard_normal((1, 3)).astype(np.float32)
-    del model.graph.input[0]
-    model.graph.initializer.append(numpy_helper.from_array(start, "start"))
-    feeds = {"u": np.random.default_rng(8).standard_normal((4, 1, 3)).astype(np.float32)}
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
-    write_out_loops(model)
-    before = len(model.graph.node)
-    compute_constants(model)
-    # The first product is a constant, and so is the state before the first step.
-    assert len(model.graph.node) <= before - 2
-    constants = {value.name for value in model.graph.initializer}
-    assert not [node for node in model.graph.node if set(node.input) <= constants]
-    onnx.checker.check_model(model, full_check=True)
-    for found, right in zip(onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds), expected, strict=True):
-        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
 
 
 def test_gelu_halves_first() -> None:

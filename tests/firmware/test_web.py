@@ -102,8 +102,18 @@ const listener = await Listener.open(options);
 const words = [];
 for (let k = 0; k < samples.length; k += 777) words.push(...(await listener.push(samples.subarray(k, k + 777))));
 words.push(...(await listener.flush()));
+const refused = [];
+const wrong = [Int16Array.of(1), Uint8Array.of(1), BigInt64Array.of(1n), [0.5, "1"], [NaN], null];
+for (const each of wrong) {
+  refused.push(await listener.push(each).then(() => "taken", (fault) => `${fault.name}: ${fault.message}`));
+}
 const again = await listener.push(samples);
-console.log(JSON.stringify({ words, again, gate }));
+const plain = await Listener.open(options);
+const same = [];
+for (const each of [Array.from(samples), Float64Array.from(samples)]) {
+  same.push([...(await plain.push(each)), ...(await plain.flush())]);
+}
+console.log(JSON.stringify({ words, again, gate, refused, same }));
 process.exit(0);
 """
 )
@@ -331,6 +341,17 @@ def test_node_hears_the_words_that_python_hears(keywords: Path, keywords_web: Pa
         assert [heard["start"], heard["end"]] == pytest.approx([wanted["start"], wanted["end"]], abs=1e-9)
         assert heard["probability"] == pytest.approx(wanted["probability"], abs=1e-4)
     assert [word["word"] for word in told["again"]] == ["yes", "left", "stop", "go"][: len(told["again"])]
+    says = [
+        "samples is an Int16Array, but the model takes float32",
+        "samples is a Uint8Array, but",
+        "samples is a BigInt64Array, but",
+        'samples[1] is the string "1"',
+        "samples[0] is NaN",
+        "samples is null, no array of numbers",
+    ]
+    assert [text.split(": ")[0] for text in told["refused"]] == ["InputError"] * len(says)
+    assert all(said in text for said, text in zip(says, told["refused"], strict=True))
+    assert [[word["word"] for word in words] for words in told["same"]] == [[word["word"] for word in expected]] * 2
     assert told["gate"] == {key: getattr(Gate(), key) for key in ("rise", "frames", "lead", "memory")}
 
 

@@ -217,6 +217,9 @@ def test_samples_that_do_not_fit_are_refused_and_not_taken(graphs: Path, samples
 def test_calls_that_do_not_fit_the_stream_are_refused(graphs: Path) -> None:
     with pytest.raises(InputError, match="at least 1"):
         Stream(graphs / "False-4.onnx", batch=0)
+    for batch in (10**12, 10**18, 10**30):
+        with pytest.raises(InputError, match=f"^A stream with {batch:,} rows does not fit into memory: give a smaller batch.$"):
+            Stream(graphs / "False-4.onnx", batch)
     with Stream(graphs / "False-4.onnx", batch=3) as stream:
         for rows in ([3], [-1], [0, 0]):
             with pytest.raises(InputError, match="from 0 to 2"):

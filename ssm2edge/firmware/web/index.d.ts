@@ -2,6 +2,8 @@ export type Dtype = "float32" | "float64" | "int64" | "int32" | "bool" | "uint8"
 export type Values = Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array;
 /** Numbers in a row, in the order of the port's shape; they become the port's type. */
 export type Samples = Values | readonly number[] | readonly bigint[];
+/** Samples of sound from -1 to 1. */
+export type Sound = Float32Array | Float64Array | readonly number[];
 /** One array of the only input, or one by the name of each input. */
 export type Given = Samples | Readonly<Record<string, Samples>>;
 export type Answers = Record<string, Values>;
@@ -195,8 +197,8 @@ export interface Frame {
 export class Listener {
   private constructor();
   static open(options?: (WasmOptions | OnnxOptions) & { gate?: Partial<Gate>; onFrame?: (frame: Frame) => void }): Promise<Listener>;
-  /** Take samples from -1 to 1 at the model's rate, and return the words that end within them. */
-  push(samples: Float32Array): Promise<Heard[]>;
+  /** Take samples from -1 to 1 at the model's rate, and return the words that end within them; arrays of integers are refused. */
+  push(samples: Sound): Promise<Heard[]>;
   /** End the sound: return the unfinished word, if any, and start afresh. */
   flush(): Promise<Heard[]>;
   close(): Promise<void>;
@@ -205,14 +207,14 @@ export class Listener {
 /** The front end: log-mel energies as the samples come in. */
 export class LogMel {
   constructor(frontEnd: FrontEnd);
-  push(samples: Float32Array): Float32Array[];
+  push(samples: Sound): Float32Array[];
   reset(): void;
 }
 
 /** Brings samples from one rate to another as they come. */
 export class Resampler {
   constructor(from: number, to: number);
-  push(samples: Float32Array): Float32Array;
+  push(samples: Sound): Float32Array;
   flush(): Float32Array;
 }
 

@@ -5,7 +5,6 @@
 import description from "./description.js";
 import { InputError } from "./errors.js";
 import { LogMel } from "./log_mel.js";
-import { checkFinite } from "./ports.js";
 import { Stream } from "./stream.js";
 
 /** When a clip begins: as `ssm2edge.audio.Gate`. */
@@ -67,10 +66,9 @@ export class Listener {
     this.#logMel = new LogMel(description.frontEnd);
   }
 
-  /** Take samples from -1 to 1 at the model's rate; return the words that end within them. */
+  /** Take samples from -1 to 1 at the model's rate, floats; return the words that end within them. */
   push(samples) {
     return this.#queue(async () => {
-      checkFinite("samples", samples);
       const heard = [];
       for (const frame of this.#logMel.push(samples)) {
         const answer = await this.#frame(frame);

@@ -4,6 +4,8 @@
 // one; power spectrum of the next power of two; triangles equally spaced on the mel scale 2595 log10(1 + f / 700) from 20 Hz to half
 // the rate, each 1 at its centre; a floor; the natural logarithm.
 
+import { asSound } from "./ports.js";
+
 const LOWEST = 20; // Hz
 const mel = (frequency) => 2595 * Math.log10(1 + frequency / 700);
 const frequency = (value) => 700 * (10 ** (value / 2595) - 1);
@@ -41,8 +43,9 @@ export class LogMel {
     );
   }
 
-  /** Take samples from -1 to 1, and return the frames that they complete, one array of energies each. */
-  push(samples) {
+  /** Take samples from -1 to 1, floats, and return the frames that they complete, one array of energies each. */
+  push(given) {
+    const samples = asSound(given);
     const { window, hop } = this.#settings;
     const dropped = Math.min(this.#skipped, samples.length);
     this.#skipped -= dropped;

@@ -59,7 +59,7 @@ export function gather(ports, samples) {
 }
 
 /** Refuse what is no finite number: a state keeps it for good. */
-export function checkFinite(name, samples) {
+function checkFinite(name, samples) {
   for (let place = 0; place < samples.length; ++place) {
     const sample = samples[place];
     if (Number.isFinite(sample)) continue;
@@ -87,6 +87,11 @@ function allFinite(values) {
   let sum = 0;
   for (let place = 0; place < values.length; ++place) sum += values[place] * 0;
   return sum === 0;
+}
+
+/** Return samples of sound as floats, after the same checks. */
+export function asSound(samples) {
+  return converted({ name: "samples", dtype: "float32" }, samples);
 }
 
 /** Copy samples along time: from one array of a port, of some samples in all, into another. */
@@ -149,7 +154,7 @@ function asIntegers(port, value, Kind) {
 
 const isArray = (value) => Array.isArray(value) || ArrayBuffer.isView(value);
 
-const article = (name) => `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`;
+const article = (name) => `${/^[AEIO]/.test(name) ? "an" : "a"} ${name}`;
 
 /** Return a value in words. */
 function said(value) {

@@ -1,5 +1,6 @@
 // Samples of recordings: wav files, numpy arrays, tables of numbers, and other rates.
 import { InputError } from "./errors.js";
+import { asSound } from "./ports.js";
 
 /** Return the channels of a wav file of whole numbers or floats, from -1 to 1, and its rate. */
 export function readWav(bytes) {
@@ -79,8 +80,9 @@ export class Resampler {
     this.#taps = taps.map((tap) => (tap * this.#up) / sum);
   }
 
-  /** Take samples, and return those of the new rate that are known now. */
-  push(samples) {
+  /** Take samples, floats, and return those of the new rate that are known now. */
+  push(given) {
+    const samples = asSound(given);
     this.#taken += samples.length;
     const joined = new Float32Array(this.#held.length + samples.length);
     joined.set(this.#held);
