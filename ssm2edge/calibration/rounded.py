@@ -51,8 +51,11 @@ def rounded_beside(
     metric: Metric,
     chosen: Mapping[str, int] | None = None,
 ) -> Beside:
-    """Round the weights of a network with reduced blocks, in place; nothing of it in float32.  Bits that are chosen are taken."""
-    if precision == "float32":
+    """Round the weights of a network with reduced blocks, in place; nothing of it in float32.
+
+    Bits that are chosen are taken; where none are, no weight is rounded, and nothing is tuned for what rounding costs.
+    """
+    if precision == "float32" or chosen == {}:
         return Beside({}, {}, {}, {})
     network.eval()
     weights = weights_of(network)

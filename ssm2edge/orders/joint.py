@@ -25,7 +25,8 @@ class Around:
     levels
         Returns their levels by bits.
     measured
-        Bytes of the largest graph, from the layers' reductions and the weights' bits.
+        Bytes of the largest graph, from the layers' reductions and the weights' bits, those of float32 too; without any bits,
+        those of the graph around which nothing is rounded or tuned.
     """
 
     levels: Callable[[], Levels]
@@ -67,7 +68,7 @@ def choose_jointly(
             progress(
                 f"orders {', '.join(map(str, orders.values()))}, bits {', '.join(map(str, bits.values()))}: bytes of the graphs"
             )
-            known[key] = around.measured(direct(orders), {name: count for name, count in bits.items() if count != PLAIN})
+            known[key] = around.measured(direct(orders), bits)
         return known[key]
 
     def of_layers(found: Split) -> dict[str, int]:
@@ -78,7 +79,12 @@ def choose_jointly(
 
     first = largest_split({**layers, **weights}, request.max_bytes, measured)
     if first is None:
-        raise UserError(out_of_reach(request, measured(smallest({**layers, **weights}))))
+        # Nodes that expand few integers can take more bytes than these save.
+        fewest = smallest({**layers, **weights})
+        plain = around.measured(direct(of_layers(fewest)), {})
+        if plain > request.max_bytes:
+            raise UserError(out_of_reach(request, min(measured(fewest), plain)))
+        first = {**fewest, **dict.fromkeys(weights, PLAIN)}
     expected = cost_of(layers, of_layers(first))
     left = measured_error(judged, candidates.reducer(of_layers(first))) ** 2
     calibrated = scaled(layers, min(1.0, left / expected) if expected > 0 else 1.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssm2edge.artifact import Reference
 from ssm2edge.calibration import SAMPLES, as_tuple, rounding_costs
@@ -24,7 +24,7 @@ from ssm2edge.reduction import Reduction
 from ssm2edge.stages.calibrate import calibration_signals
 from ssm2edge.stages.export import export
 from ssm2edge.stages.progress import silent
-from ssm2edge.stages.quantise import round_network
+from ssm2edge.stages.quantise import is_rounded, round_network, set_apart
 from ssm2edge.systems.division import TINY
 from ssm2edge.verification import Subject
 from ssm2edge.verification.budget import largest_graph, step_microseconds
@@ -88,20 +88,37 @@ def around_of(task: Task, options: Options) -> Around | None:
 
 
 def smallest_cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]], float] | None:
-    """Return what measures reductions where nothing may cost less: the weights around them in the fewest bytes there are."""
+    """Return what measures reductions where nothing may cost less: with the fewest bits around them, or with none fewer."""
     if around_of(task, options) is None:
         return cost_of(task, options)
     found = {name: levels_of(weight, MOST) for name, weight in weights_of(task.full).items()}
     bits = {name: counts[0] for name, counts in found.items() if counts}
-    return lambda reductions: float(largest_of(task, options, reductions, bits))
+    return lambda reductions: float(min(largest_of(task, options, reductions, chosen) for chosen in (bits, {})))
 
 
 def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> int:
     """Return the bytes of the largest graph of reductions, with the weights around them in the bits chosen."""
+    return _written(task, options, _rounded(task, options, reductions, bits))
+
+
+def fits_of(task: Task, options: Options) -> Callable[[nn.Module], bool] | None:
+    """Return what says whether the graphs of a model are within the largest number of bytes; None without one."""
+    limit = bytes_of(options.max_bytes)
+    return None if limit is None else lambda model: _written(task, options, model) <= limit
+
+
+def _rounded(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> nn.Module:
+    model = task.replaced(as_reduced(reductions))
+    chosen = None if bits is None else {name: count for name, count in bits.items() if count != PLAIN}
+    round_network(model, task, options, chosen)
+    if is_rounded(options) and options.calibrate == "match" and bits != {}:
+        set_apart(model)
+    return model
+
+
+def _written(task: Task, options: Options, model: nn.Module) -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        model = task.replaced(as_reduced(reductions))
-        round_network(model, task, options, bits)
         export(task.traced(model), task.length, options, folder, silent)
         return max(path.stat().st_size for path in folder.glob("*.onnx"))
 
@@ -114,9 +131,7 @@ def cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]],
     def cost(reductions: Mapping[str, Reduction]) -> float:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            model = task.replaced(as_reduced(reductions))
-            round_network(model, task, options)
-            export(task.traced(model), task.length, options, folder, silent)
+            export(task.traced(_rounded(task, options, reductions, None)), task.length, options, folder, silent)
             if options.max_ram is not None:
                 return float(ram_of(folder, task))
             # Inputs to time the graphs on; nobody looks at the answers.

@@ -18,6 +18,7 @@ from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.contract import summarise
+from ssm2edge.stages.budgets import fits_of
 from ssm2edge.stages.calibrate import calibrate_reductions, with_evoked
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
@@ -64,7 +65,7 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     reductions, selection, chosen = reduce(task, options, store, progress)
     bits = None if chosen is None else chosen.bits
     calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True, bits=bits)
-    model = with_precision(task, options, calibrated)
+    model = with_precision(task, options, calibrated, fits_of(task, options))
     origins = block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions)
     origins = {name: dataclasses.replace(origin, weights=_digest(task, task.layers[name])) for name, origin in origins.items()}
     describe_blocks(model, origins)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -29,14 +30,28 @@ from ssm2edge.quantisation import (
 from ssm2edge.quantisation.grid import MOST, fits_half
 from ssm2edge.quantisation.systems import MOST as MOST_ALLOWED
 
+RELAXED = (MOST_ALLOWED, 5 * MOST_ALLOWED, float("inf"))
+"""Relative changes of a layer's response that rounding may cost within a budget: more where the graphs do not fit otherwise."""
+
 
 def is_rounded(options: Options) -> bool:
     """Return True if weights are stored in fewer bits than 32."""
     return options.precision != "float32"
 
 
-def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.Module:
+def with_precision(
+    task: Task, options: Options, calibrated: Calibrated, fits: Callable[[nn.Module], bool] | None = None
+) -> nn.Module:
     """Put calibrated systems into the model, and the parameters around them that were rounded and tuned.
+
+    Parameters
+    ----------
+    task, options
+        The model, and the precision asked for.
+    calibrated
+        Systems and parameters.
+    fits
+        Returns True for a model whose graphs are within a budget of bytes; layers are rounded until they are.  None without one.
 
     Raises
     ------
@@ -54,9 +69,16 @@ def with_precision(task: Task, options: Options, calibrated: Calibrated) -> nn.M
     else:
         _round(model, options)
     _halve(model)
-    matched = calibrated.matched
-    _round_systems(model, task, options, None if matched is None else matched.after)
-    return model
+    if fits is None:
+        matched = calibrated.matched
+        _round_systems(model, task, allowed_error(None if matched is None else matched.after))
+        return model
+    for allowed in RELAXED:
+        rounded = copy.deepcopy(model)
+        _round_systems(rounded, task, allowed)
+        if fits(rounded):
+            break
+    return rounded
 
 
 def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str]) -> tuple[WeightRecord, ...]:
@@ -85,12 +107,29 @@ def round_network(model: nn.Module, task: Task, options: Options, bits: Mapping[
     if is_rounded(options):
         _round(model, options, bits)
         _halve(model)
-        _round_systems(model, task, options, None)
+        _round_systems(model, task, allowed_error(None) if options.max_bytes is None else MOST_ALLOWED)
 
 
-def _round_systems(model: nn.Module, task: Task, options: Options, outputs: float | None) -> None:
-    # A budget was found with layers that are rounded as far as they ever are.
-    allowed = allowed_error(outputs) if options.max_bytes is None else MOST_ALLOWED
+def set_apart(model: nn.Module) -> None:
+    """Give the numbers around layers and integers values of their own, in place, as matching will.
+
+    Constants that are equal are stored once, and sums with zeros not at all: graphs can be smaller before matching than after it.
+    """
+    of_blocks = {id(parameter) for block in blocks(model).values() for parameter in block.parameters()}
+    integers = {
+        id(one.parameter)
+        for one in weights_of(model).values()
+        if any(grid_of(one.matrix().float().numpy(), bits) is not None for bits in MOST)
+    }
+    drawn = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in small_parameters(model, {}, of_blocks | integers).values():
+            # What float16 holds stays in it: from 1 to 2, in its steps.
+            values = 1 + torch.rand(parameter.shape, generator=drawn)
+            parameter.copy_(values.half() if fits_half(parameter.float().numpy()) else values)
+
+
+def _round_systems(model: nn.Module, task: Task, allowed: float) -> None:
     for block in blocks(model).values():
         round_block(block, task.horizon, allowed)
 
