@@ -1,6 +1,6 @@
 """The latency table: every row in one run, in interleaved pairs, with medians, ratios and 95 % intervals.
 
-    python scripts/benchmark_latency.py [--rows bank,mimo,stream,whole,threads,batch,flat,digits,size,load] [--rounds 30]
+    python scripts/benchmark_latency.py [--rows bank,mimo,stream,whole,threads,batch,flat,digits,size,load,int8] [--rounds 30]
                                         [--artifact build/digits8] [--json models/digits/results/latency.json]
 
 One thread and batch 1 unless a row says otherwise; orders are in real states per channel.  With --json rows that were run take
@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import onnxruntime
 import torch
-from latency import artifacts, models, scaling, systems
+from latency import artifacts, models, rounded, scaling, systems
 from latency.rows import Row
 from latency.table import text
 
@@ -39,9 +39,10 @@ GROUPS: dict[str, Callable[[int], Iterator[Row]]] = {
     "load": models.load_rows,
     "threads": scaling.thread_rows,
     "batch": scaling.batch_rows,
+    "int8": rounded.rounded_rows,
 }
 OF_ARTIFACTS = ("digits", "size")
-ALL = ("bank", "mimo", "stream", "whole", "digits", "flat", "threads", "batch", "size", "load")
+ALL = ("bank", "mimo", "stream", "whole", "digits", "flat", "threads", "batch", "size", "load", "int8")
 
 
 def measure(group: str, rounds: int, artifact: Path | None) -> Iterator[Row]:

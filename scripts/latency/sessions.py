@@ -9,13 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-
-Array = NDArray[np.float32]
 
 STATE, NEXT = "state.", "next."
 
@@ -40,10 +39,12 @@ def bound(session: onnxruntime.InferenceSession, sizes: Mapping[str, int] | None
     """
     known = {"batch": 1, **(sizes or {})}
     generator = np.random.default_rng(0)
-    feed: dict[str, Array] = {}
+    feed: dict[str, NDArray[Any]] = {}
     for port in session.get_inputs():
         shape = [size if isinstance(size, int) else known[size] for size in port.shape]
-        feed[port.name] = generator.standard_normal(shape).astype(np.float32)
+        # Of symbols there are at least two.
+        symbols = port.type == "tensor(int64)"
+        feed[port.name] = generator.integers(0, 2, shape) if symbols else generator.standard_normal(shape).astype(np.float32)
         if port.name.startswith(STATE):
             feed[port.name][...] = 0.0
     names = [port.name for port in session.get_outputs()]
