@@ -72,11 +72,11 @@ def environment(directory: Path, version: str, numpy: str) -> Path:
     return python
 
 
-def run(python: Path, artifact: Path, inputs: Path, target: Path) -> str | None:
+def run(python: Path, artifact: Path, inputs: Path, target: Path, program: str = RUNNER) -> str | None:
     """Run both graphs in an environment; None, or the last line of what went wrong."""
     arguments = [str(artifact.resolve()), str(inputs), str(target)]
     setting = {"PYTHONPATH": str(ROOT), "PATH": ""}
-    done = subprocess.run([python, "-c", RUNNER, *arguments], capture_output=True, text=True, env=setting)
+    done = subprocess.run([python, "-c", program, *arguments], capture_output=True, text=True, env=setting)
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
