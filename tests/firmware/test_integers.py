@@ -80,6 +80,27 @@ def test_rows_of_a_table_are_read_from_integers(tmp_path: Path, bits: int) -> No
     assert np.array_equal(found["y"], expected["y"])
 
 
+@needs_compiler
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolutions_over_time_read_integers(tmp_path: Path, bits: int, groups: int) -> None:
+    weights = rounded(bits).T.reshape(COLUMNS, 8, 8)
+    constants: dict[str, Array] = {"w": weights, "bias": RANDOM.standard_normal(COLUMNS).astype(np.float32)}
+    constants |= {"channels": np.array([-1, 8 * groups, 10]), "flat": np.array([-1, 1, COLUMNS * 3])}
+    made = [
+        helper.make_node("Reshape", ["x", "channels"], ["c"]),
+        helper.make_node("Conv", ["c", "w", "bias"], ["f"], group=groups),
+        helper.make_node("Reshape", ["f", "flat"], ["y"]),
+    ]
+    path = save_stream(tmp_path / "stream.onnx", made, {"x": (1, 80 * groups)}, {"y": (1, COLUMNS * 3)}, constants=constants)
+    integers = [buffer for buffer in step_of(path).constants if buffer.dtype.name == KINDS[bits][1]]
+    assert bytes_of(integers) == INNER * COLUMNS * bits // 8
+    assert all(buffer.size < INNER * COLUMNS for buffer in step_of(path).constants if buffer.dtype.name == "float32")
+    sequence = {"x": RANDOM.standard_normal((12, 80 * groups)).astype(np.float32)}
+    (found,), (expected,) = both(path, [sequence], tmp_path)
+    np.testing.assert_allclose(found["y"], expected["y"], atol=1e-5 * float(np.abs(expected["y"]).max()))
+
+
 def test_trained_weights_stay_float32(tmp_path: Path) -> None:
     step = step_of(stream_of(tmp_path / "stream.onnx", RANDOM.standard_normal((INNER, COLUMNS)).astype(np.float32)))
     assert {buffer.dtype.name for buffer in step.constants} == {"float32"}
