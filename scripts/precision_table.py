@@ -4,8 +4,9 @@
 
 FLOAT32, ROUNDED and NO_DATA are build directories of one model: in float32, with ``--precision``, and with ``--precision`` from
 a samples file without calibration samples; FLOAT32 may be empty.  SHARE is that of the bytes which the row is to keep to.  Files
-are measured on disk, numbers and graph apart.  onnxruntime quantises the float32 artifact's whole-sequence graph dynamically, in
-int8, per channel.  Latencies are those of a step of the stream, or of a sequence where there is none, in interleaved pairs.
+are measured on disk, numbers and graph apart.  onnxruntime quantises the float32 artifact's whole-sequence graph in int8, per
+channel: dynamically, and statically (QDQ) with ranges seen on the model's calibration samples.  Latencies are those of a step of
+the stream, or of a sequence where there is none, in interleaved pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,17 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ssm2edge.artifact import Artifact, open_artifact
+from ssm2edge.loading import load_arrays
 from ssm2edge.stages.costs import stored_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "precision.json"
-ROWS, PAIRS = 100, 400
+ROWS, PAIRS, RANGES = 100, 400, 64
 NAMED = ("order", "max_bytes", "precision", "feedthrough")
 """Options that a row names."""
 
 
-def measured(float32: Artifact | None, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
+def measured(name: str, float32: Artifact | None, rounded: Artifact, no_data: Artifact | None) -> dict[str, Any]:
     """Return the figures of one model."""
     manifest = rounded.manifest
     assert manifest.accuracy is not None
@@ -54,9 +57,11 @@ def measured(float32: Artifact | None, rounded: Artifact, no_data: Artifact | No
         row["float32_files"] = {name: float32.manifest.files[f"{name}.onnx"].bytes for name in float32.manifest.costs}
         row["latency_ratio"] = latency_ratio(float32, rounded)
         with tempfile.TemporaryDirectory() as folder:
-            row["dynamic"] = dynamic(float32, Path(folder) / "dynamic.onnx")
+            row["dynamic"] = from_outside(float32, Path(folder) / "dynamic.onnx", quantize_dynamic)
+            row["qdq"] = from_outside(float32, Path(folder) / "qdq.onnx", partial(static, samples=calibration(name, float32)))
     if no_data is not None and no_data.manifest.accuracy is not None:
         row["no_data"] = no_data.manifest.accuracy.artifact
+        row["no_data_options"] = {key: no_data.manifest.options[key] for key in NAMED if key in no_data.manifest.options}
         row["no_data_numbers"] = {name: _graph(no_data.path(f"{name}.onnx"))["numbers"] for name in no_data.manifest.costs}
     return row
 
@@ -66,16 +71,43 @@ def _graph(path: Path) -> dict[str, Any]:
     return {"file": path.stat().st_size, "numbers": sum(kinds.values()), "kinds": kinds}
 
 
-def dynamic(artifact: Artifact, target: Path) -> dict[str, Any]:
+def from_outside(artifact: Artifact, target: Path, quantise: Callable[[Path, Path], None]) -> dict[str, Any]:
     """Quantise a whole-sequence graph from outside, and judge it on the held-out samples."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     try:
-        quantize_dynamic(artifact.offline, target, per_channel=True, weight_type=QuantType.QInt8)
+        quantise(artifact.offline, target)
         value = judged(target, artifact)
     except Exception as error:  # it fails in many ways; the table names the first line
-        return {"failed": str(error).strip().splitlines()[-1][:80]}
+        return {"failed": (str(error).strip().splitlines() or [type(error).__name__])[-1][:80]}
     return {"file": target.stat().st_size, "value": value}
+
+
+def quantize_dynamic(graph: Path, target: Path) -> None:
+    """Quantise weights, and activations as they come."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization import quantize_dynamic as quantise
+
+    quantise(graph, target, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def static(graph: Path, target: Path, samples: Mapping[str, NDArray[Any]]) -> None:
+    """Quantise weights, and activations in ranges seen on samples."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
+        def __init__(self) -> None:
+            self.left = iter([{name: x[place : place + 1] for name, x in samples.items()} for place in range(RANGES)])
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self.left, None)
+
+    quantize_static(graph, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def calibration(name: str, artifact: Artifact) -> dict[str, NDArray[Any]]:
+    """Return the calibration samples of a shipped model, as its graphs take them."""
+    samples = load_arrays(ROOT / "models" / name / "samples.npz")
+    given = artifact.reference.inputs
+    return {key: samples[f"calibration.{key}"].astype(value.dtype) for key, value in given.items()}
 
 
 def judged(graph: Path, artifact: Artifact) -> float:
@@ -130,13 +162,13 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table: one row for each model and share."""
     head = (
         "model, share asked for", "options", "original, KB", "numbers of stream; of whole-sequence graph, KB", "share",
-        "bits saved; parameters removed", "graph around them, KB", "original", "float32", "rounded", "loss", "loss without data",
-        "latency against float32", "float32 file; onnxruntime's dynamic int8 of it, KB", "accuracy of that",
+        "bits saved; parameters removed", "graph around them, KB", "original", "float32", "rounded", "loss", "loss without data, share",
+        "latency against float32", "float32 file; onnxruntime's dynamic int8, QDQ of it, KB", "accuracy of these",
     )  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for key, row in figures.items():
         name, _, share = key.partition(" ")
-        graphs, outside = row["graphs"], row.get("dynamic", {})
+        graphs, outside = row["graphs"], [row[kind] for kind in ("dynamic", "qdq") if kind in row]
         graph = graphs.get("stream", graphs["offline"])
         before, after = row["parameters"]
         cells = [
@@ -151,12 +183,17 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
             "" if row.get("float32") is None else f"{row['float32']:.4f}",
             f"{row['rounded']:.4f}",
             loss(row, row["rounded"]),
-            loss(row, row["no_data"]) if "no_data" in row else "",
+            _without_data(row) if "no_data" in row else "",
             f"{row['latency_ratio']:.2f}" if "latency_ratio" in row else "",
-            f"{_kilobytes(row['float32_files']['offline'])}; {_kilobytes(outside['file']) if 'file' in outside else 'fails'}"
+            "; ".join(
+                [
+                    _kilobytes(row["float32_files"]["offline"]),
+                    *(_kilobytes(one["file"]) if "file" in one else "fails" for one in outside),
+                ]
+            )
             if outside
             else "",
-            f"{outside['value']:.4f}" if "value" in outside else "",
+            "; ".join(f"{one['value']:.4f}" if "value" in one else "fails" for one in outside),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -167,6 +204,11 @@ def loss(row: Mapping[str, Any], value: float) -> str:
     if row["metric"] == "nrmse":
         return f"{100 * (value / row['original'] - 1):+.1f} %"
     return f"{100 * (row['original'] - value):.2f}"
+
+
+def _without_data(row: Mapping[str, Any]) -> str:
+    numbers = row["no_data_numbers"]
+    return f"{loss(row, row['no_data'])}, 1/{row['original_bytes'] / numbers.get('stream', numbers['offline']):.1f}"
 
 
 def _kilobytes(count: int) -> str:
@@ -184,7 +226,7 @@ def main(builds: tuple[str, ...], target: Path) -> None:
         name, _, directories = build.partition("=")
         float32, rounded, *others = (open_artifact(Path(path)) if path else None for path in directories.split(","))
         assert rounded is not None
-        figures[name] = measured(float32, rounded, others[0] if others else None)
+        figures[name] = measured(name.partition(" ")[0], float32, rounded, others[0] if others else None)
     target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     click.echo(markdown(figures))
 
