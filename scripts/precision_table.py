@@ -162,7 +162,8 @@ def markdown(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table: one row for each model and share."""
     head = (
         "model, share asked for", "options", "original, KB", "numbers of stream; of whole-sequence graph, KB", "share",
-        "bits saved; parameters removed", "graph around them, KB", "original", "float32", "rounded", "loss", "loss without data, share",
+        "bits saved; parameters removed", "graph around them, KB", "original", "float32", "rounded", "loss",
+        "loss without data, share",
         "latency against float32", "float32 file; onnxruntime's dynamic int8, QDQ of it, KB", "accuracy of these",
     )  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
