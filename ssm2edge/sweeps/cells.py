@@ -8,6 +8,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Cell:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     out: Path = Path(".")
 
-    @property
+    @cached_property
     def place(self) -> Path:
         """Directory of the artifact; those of one model lie together and share finished stages."""
         return self.out / self.directory

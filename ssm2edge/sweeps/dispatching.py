@@ -16,7 +16,8 @@ from ssm2edge.errors import Error, UserError
 from ssm2edge.sweeps.cells import Cell
 from ssm2edge.sweeps.engines import Slots, engine_of
 from ssm2edge.sweeps.memory import SHARE, as_many_as_fit, free_memory
-from ssm2edge.sweeps.running import Work, build_cell, deaths, mark_of, run_cell
+from ssm2edge.sweeps.running import Result, Work, build_cell, deaths, mark_of, run_cells
+from ssm2edge.sweeps.tasks import Tasks
 
 RESTARTS = 5
 """Failures of an engine in a row, none of which let a cell end, after which a sweep gives up."""
@@ -126,27 +127,30 @@ class Dispatcher:
             from joblib import Parallel, delayed
             from joblib.parallel import get_active_backend
 
-            def feed() -> Iterator[object]:
-                for cell in cells:
-                    if as_many_as_fit(jobs, self._peak, self._allowed) < jobs:
-                        return  # Fewer at once from here on.
-                    started(cell)
-                    yield delayed(run_cell)(cell, self._slots.threads, self._sweep, self._work, self._scheduler is not None)
+            tasks = Tasks(cells, 2 * count)
 
-            # One cell a task: a worker that dies takes no finished cell with it.
+            def feed() -> Iterator[object]:
+                while (task := tasks.next()) and as_many_as_fit(jobs, self._peak, self._allowed) >= jobs:
+                    for cell in task:
+                        started(cell)
+                    yield delayed(run_cells)(task, self._slots.threads, self._sweep, self._work, self._scheduler is not None)
+
+            # Tasks have the cells that they should: joblib gathers no more, for one that is lost with its worker runs again.
             if get_active_backend()[0].supports_return_generator:
                 parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=1 if jobs == 1 else 2 * count)
-                records = parallel(feed())
+                results = parallel(feed())
             else:
-                records = in_waves(feed(), 1 if jobs == 1 else count)
-            for record in records:
-                if record.peak_bytes is not None:
-                    self._peak = max(self._peak or 0, record.peak_bytes)
-                yield record
+                results = in_waves(feed(), 1 if jobs == 1 else count)
+            for records, left in results:
+                tasks.ended(records, left)
+                for record in records:
+                    if record.peak_bytes is not None:
+                        self._peak = max(self._peak or 0, record.peak_bytes)
+                    yield record
 
 
-def in_waves(tasks: Iterator[object], size: int) -> Iterator[CellRecord]:
-    """Yield the records of tasks from calls of so many: Ray's backend hands records out at the end of a call alone."""
+def in_waves(tasks: Iterator[object], size: int) -> Iterator[Result]:
+    """Yield the results of tasks from calls of so many: Ray's backend hands results out at the end of a call alone."""
     from joblib import Parallel
 
     with Parallel(batch_size=1) as parallel:

@@ -6,7 +6,8 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ssm2edge.artifact import ArtifactError, open_manifest
@@ -24,6 +25,12 @@ NOT_SHARED = (
     "on storage that all of them read and write under the same paths."
 )
 """Sentence for a worker without access to the files."""
+
+Result = tuple[tuple[CellRecord, ...], tuple[Cell, ...]]
+"""Records of the cells of a task, and those of its cells that were not begun."""
+
+AT_LEAST = 0.25
+"""Seconds that a task takes, if it has several cells."""
 
 TRIES = 2
 """Workers that may die while they run a cell: the machine may have had too little memory for it and its neighbours."""
@@ -46,32 +53,72 @@ def build_cell(cell: Cell, threads: int) -> CellFigures:
     return figures_of(built.directory, built.manifest)
 
 
-def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell, elsewhere: bool = False) -> CellRecord:
-    """Return the record of a cell, whatever becomes of it; what is finished is not built again.
+class Running:
+    """The file that is there while a cell runs: one for each process, which goes from cell to cell, for new files cost most."""
+
+    def __init__(self, sweep: str) -> None:
+        self._sweep, self._tries = sweep, 0
+        self._file: Path | None = None
+
+    def begin(self, cell: Cell, tries: int) -> None:
+        """Note that a process begins a cell; ``tries`` counts those that did, with this one."""
+        cell.place.parent.mkdir(parents=True, exist_ok=True)
+        before, self._file = self._file, cell.running_file
+        if before is not None and tries == self._tries:
+            with contextlib.suppress(OSError):
+                before.replace(cell.running_file)
+                return
+        self._tries = tries
+        cell.running_file.write_text(json.dumps({"sweep": self._sweep, "tries": tries}), encoding="utf-8")
+        if before is not None:
+            _remove(before)
+
+    def end(self) -> None:
+        """Remove the file: its cell has ended."""
+        if self._file is not None:
+            _remove(self._file)
+            self._file = None
+
+
+def run_cells(cells: Sequence[Cell], threads: int, sweep: str, work: Work = build_cell, elsewhere: bool = False) -> Result:
+    """Run the cells of a task one after the other, until a moment is over: those that are left come back.
 
     Parameters
     ----------
-    cell
-        To build.
+    cells
+        To build; the first one is.
     threads
-        Threads of its process.
+        Threads of this process.
     sweep
         Mark of the sweep that runs: deaths of workers count within one sweep.
     work
-        Builds the artifact.
+        Builds an artifact.
     elsewhere
         The worker may be on another machine: it is asked first whether it has the same files.
     """
-    if elsewhere and (unseen := unseen_path(cell, sweep)) is not None:
-        return cell.record("failed", error=NOT_SHARED.format(worker=platform.node() or "A worker", path=unseen))
+    end, records, running = time.monotonic() + AT_LEAST, list[CellRecord](), Running(sweep)
+    for cell in cells:
+        if records and time.monotonic() > end:
+            break
+        unseen = unseen_path(cell, sweep) if elsewhere else None
+        if unseen is not None:
+            records.append(cell.record("failed", error=NOT_SHARED.format(worker=platform.node() or "A worker", path=unseen)))
+        else:
+            records.append(run_cell(cell, threads, sweep, work, running))
+    running.end()
+    return tuple(records), tuple(cells[len(records) :])
+
+
+def run_cell(cell: Cell, threads: int, sweep: str, work: Work, running: Running) -> CellRecord:
+    """Return the record of a cell, whatever becomes of it; what is finished is not built again."""
     found = cell.finished()
     if found is not None:
         return found
     tries = deaths(cell, sweep)
     if tries >= TRIES:
+        _remove(cell.running_file)
         return _kept(cell, lost(cell))
-    cell.place.parent.mkdir(parents=True, exist_ok=True)
-    cell.running_file.write_text(json.dumps({"sweep": sweep, "tries": tries + 1}), encoding="utf-8")
+    running.begin(cell, tries + 1)
     start_peak()
     start = time.monotonic()
     try:
@@ -82,7 +129,7 @@ def run_cell(cell: Cell, threads: int, sweep: str, work: Work = build_cell, else
         record = built_already(cell) or cell.record("failed", error=failure.commanded)
     except Exception as fault:  # whatever a cell ends with, the others go on
         record = cell.record("failed", error=f"{type(fault).__name__}: {' '.join(str(fault).split())[:500]}")
-    return _kept(cell, record, time.monotonic() - start, peak_memory())
+    return _kept(cell, replace(record, seconds=time.monotonic() - start, peak_bytes=peak_memory()))
 
 
 def mark_of(out: Path, sweep: str) -> Path:
@@ -125,12 +172,8 @@ def lost(cell: Cell) -> CellRecord:
     return cell.record("failed", error=sentence)
 
 
-def _kept(cell: Cell, record: CellRecord, seconds: float | None = None, peak: int | None = None) -> CellRecord:
-    from dataclasses import replace
-
-    record = replace(record, seconds=seconds, peak_bytes=peak)
+def _kept(cell: Cell, record: CellRecord) -> CellRecord:
     write_record(cell.record_file, record)
-    _remove(cell.running_file)
     return record
 
 

@@ -17,11 +17,13 @@ from joblib._parallel_backends import SequentialBackend
 from ssm2edge.artifact import open_manifest
 from ssm2edge.artifact.sweep import CellRecord, read_cell
 from ssm2edge.firmware.ram import STACK
+from ssm2edge.sweeps.cells import Cell
 from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.engines import Slots
 from ssm2edge.sweeps.figures import figures_of
 from ssm2edge.sweeps.memory import as_many_as_fit, peak_memory, start_peak
-from ssm2edge.sweeps.running import Work, mark_of, run_cell
+from ssm2edge.sweeps.running import Work, mark_of, run_cells
+from ssm2edge.sweeps.tasks import Tasks
 from tests.model_directories import Built
 from tests.sweeps import stub_cells
 from tests.sweeps.stub_cells import cells
@@ -34,6 +36,12 @@ def ended(out: Path, count: int, work: Work, slots: Slots = ONE, memory: int | N
     records = list(Dispatcher(slots, engine, memory=memory, work=work).run(cells(out, count)))
     assert len({record.name for record in records}) == len(records)
     return {record.name: record for record in records}
+
+
+def run_one(cell: Cell, sweep: str, elsewhere: bool = False) -> CellRecord:
+    (record,), left = run_cells((cell,), 1, sweep, stub_cells.quick, elsewhere)
+    assert not left
+    return record
 
 
 def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -55,18 +63,18 @@ def test_a_second_sweep_repeats_what_failed_and_nothing_else(tmp_path: Path) -> 
 def test_an_artifact_without_a_whole_record_is_built_no_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a kill between the two."""
     (cell,) = cells(tmp_path, 1)
-    run_cell(cell, 1, "first", stub_cells.quick)
+    run_one(cell, "first")
     cell.record_file.write_text(cell.record_file.read_text()[:-20])
     assert cell.finished() is None
     monkeypatch.setattr("ssm2edge.sweeps.running.open_manifest", lambda path: None)
     monkeypatch.setattr("ssm2edge.sweeps.running.figures_of", lambda directory, manifest: stub_cells.FIGURES)
-    assert run_cell(cell, 1, "second", stub_cells.quick).status == "done"
+    assert run_one(cell, "second").status == "done"
     assert stub_cells.runs(tmp_path) == ["cell-0"]
 
 
 def test_a_record_of_other_content_does_not_count(tmp_path: Path) -> None:
     (cell,) = cells(tmp_path, 1)
-    run_cell(cell, 1, "first", stub_cells.quick)
+    run_one(cell, "first")
     assert cell.finished() is not None
     value = json.loads(cell.record_file.read_text())
     cell.record_file.write_text(json.dumps(value | {"key": "f" * 64}))
@@ -76,16 +84,16 @@ def test_a_record_of_other_content_does_not_count(tmp_path: Path) -> None:
 def test_a_worker_without_the_files_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     """As on another machine that shares neither the directory nor the model."""
     (cell,) = cells(tmp_path / "sweep", 1)
-    elsewhere = run_cell(cell, 1, "mark", stub_cells.quick, elsewhere=True)
+    elsewhere = run_one(cell, "mark", elsewhere=True)
     assert elsewhere.status == "failed"
     assert f"does not see {tmp_path / 'sweep'} as this machine does: nothing is sent to workers" in str(elsewhere.error)
     assert not list(tmp_path.iterdir())
     cell.out.mkdir()
     mark_of(cell.out, "mark").touch()
     for more in ({"source": str(tmp_path / "model")}, {"arguments": {"weights": tmp_path / "weights.safetensors"}}):
-        lacking = run_cell(dataclasses.replace(cell, **more), 1, "mark", stub_cells.quick, elsewhere=True)
+        lacking = run_one(dataclasses.replace(cell, **more), "mark", elsewhere=True)
         assert re.search(r"does not see \S+/(model|weights\.safetensors) as", str(lacking.error))
-    assert run_cell(cell, 1, "mark", stub_cells.quick, elsewhere=True).status == "done"
+    assert run_one(cell, "mark", elsewhere=True).status == "done"
 
 
 def test_an_engine_that_answers_at_the_end_of_a_call_gets_as_many_cells_as_run_at_once(
@@ -156,6 +164,42 @@ def test_fewer_run_at_once_where_memory_is_short(tmp_path: Path) -> None:
     assert len(spans) == 8
     (_, end), (start, _) = sorted(spans)[-2:]
     assert end <= start
+
+
+def test_a_task_gives_back_what_it_has_not_begun(tmp_path: Path) -> None:
+    """A quarter of a second is over in the first cell, which sleeps for half of one."""
+    given = cells(tmp_path, 3)
+    records, left = run_cells(given, 1, "mark", stub_cells.lasting)
+    assert [record.name for record in records] == ["cell-0"]
+    assert left == tuple(given[1:])
+    assert stub_cells.runs(tmp_path) == ["cell-0"]
+    # No file says that a cell still runs.
+    assert not list(tmp_path.glob("cells/*/.*"))
+
+
+def test_short_cells_share_tasks_and_long_ones_have_their_own(tmp_path: Path) -> None:
+    given = cells(tmp_path, 100)
+    tasks = Tasks(given, 4)
+    (first,) = tasks.next()
+    tasks.ended([first.record("done", seconds=0.025)], ())
+    several = tasks.next()
+    assert several == tuple(given[1:11])
+    # One of them took long, so that the worker gave the rest back: the next task has one cell, and the order is kept.
+    tasks.ended([several[0].record("done", seconds=3.0)], several[1:])
+    assert tasks.next() == (given[2],)
+    tasks.ended([given[2].record("done", seconds=0.001)], ())
+    assert len(tasks.next()) == 25
+    rest = []
+    while task := tasks.next():
+        rest += task
+    assert len(rest) == 72
+
+
+def test_every_cell_runs_once_however_they_are_shared_out(tmp_path: Path) -> None:
+    records = ended(tmp_path, 60, stub_cells.failing)
+    assert Counter(stub_cells.runs(tmp_path)) == {f"cell-{seed}": 1 for seed in range(60)}
+    assert sum(record.status == "failed" for record in records.values()) == 2
+    assert not list(tmp_path.glob("cells/*/.*"))
 
 
 def test_figures_are_those_of_the_artifact(tiny_build: Built) -> None:
