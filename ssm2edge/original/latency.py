@@ -19,7 +19,7 @@ from ssm2edge.verification.latency import Comparison, interleaved, processor_nam
 
 ROUNDS = 30
 BUDGET = 4.0
-"""Seconds after which the comparison adds no round; six rounds of a model that takes long take longer."""
+"""Seconds after which the comparison adds no round; three rounds of a model that takes long may take longer."""
 
 
 def compare_with_original(

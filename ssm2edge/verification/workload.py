@@ -18,7 +18,7 @@ import numpy as np
 from ssm2edge.artifact import Ratio
 from ssm2edge.runtime import Model
 from ssm2edge.verification.clock import clock_for
-from ssm2edge.verification.interval import bootstrap_t
+from ssm2edge.verification.interval import bootstrap_t, students_t
 from ssm2edge.verification.sessions import Opener, PairOfSessions, compare_sessions, openers
 from ssm2edge.verification.subject import Subject
 
@@ -34,6 +34,9 @@ BUDGET = 4.0
 """Seconds after which no further pair is opened for a graph, but never before the fifth: an interval of four may have no end."""
 
 FEWEST = 5
+
+LEAST, LONG = 3, 1.0
+"""Pairs that are opened in any case if one takes so many seconds; the interval of fewer than five is Student's."""
 
 
 def workload(threads: int) -> Opener:
@@ -60,14 +63,16 @@ def relative_latencies(subject: Subject) -> dict[str, Ratio]:
     ratios = {}
     for name, opener in openers(subject, subject.held_out(1)).items():
         measure = partial(compare_sessions, workload(subject.threads), opener, clock, generator, 1)
-        found = bootstrap_t(np.array(list(_logarithms(measure))), 0.95)
+        logarithms = np.array(list(_logarithms(measure)))
+        found = (bootstrap_t if len(logarithms) >= FEWEST else students_t)(logarithms, 0.95)
         ratios[name] = Ratio(math.exp(found.mean), math.exp(found.low), math.exp(found.high))
     return ratios
 
 
 def _logarithms(measure: Callable[[], PairOfSessions]) -> Iterator[float]:
-    end = time.perf_counter() + BUDGET
+    start = time.perf_counter()
     for number in range(SESSIONS):
-        if number >= FEWEST and time.perf_counter() > end:
+        spent = time.perf_counter() - start
+        if number >= (LEAST if spent > LONG * number else FEWEST) and spent > BUDGET:
             return
         yield measure().logarithm

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from ssm2edge.artifact import open_artifact
-from ssm2edge.verification import Comparison, Subject, interleaved, sessions, time_graphs, workload
+from ssm2edge.verification import Comparison, Subject, interleaved, latency, sessions, time_graphs, workload
+from ssm2edge.verification.interval import students_t
 from tests.first_order import build
 
 
@@ -61,6 +63,28 @@ def test_intervals_cover_the_true_ratio_as_often_as_they_say(rounds: int, expect
     assert abs(covered / trials - expected) < 4 * (expected * (1 - expected) / trials) ** 0.5
 
 
+@pytest.mark.parametrize("rounds", [2, 3, 4, 5])
+def test_intervals_of_few_rounds_cover_the_true_ratio_too(rounds: int) -> None:
+    generator, trials = np.random.default_rng(2), 2000
+    allowed = 4 * (0.95 * 0.05 / trials) ** 0.5
+    for drawn, tolerated in ((generator.standard_normal, allowed), (lambda size: generator.standard_t(2, size), 0.05)):
+        covered = 0
+        for _ in range(trials):
+            first, second = np.exp(0.1 * drawn((2, rounds)))
+            ratio = Comparison("first", {"first": first, "second": second}).ratio("second")
+            assert ratio.low <= ratio.ratio <= ratio.high
+            covered += ratio.low <= 1.0 <= ratio.high
+        assert -allowed < covered / trials - 0.95 < tolerated
+
+
+@pytest.mark.parametrize(("count", "confidence"), [(2, 0.95), (3, 0.95), (4, 0.9), (5, 0.99), (6, 0.95)])
+def test_students_interval_is_that_of_scipy(count: int, confidence: float) -> None:
+    values = np.random.default_rng(count).standard_normal(count)
+    found = students_t(values, confidence)
+    expected = scipy.stats.t.interval(confidence, count - 1, loc=values.mean(), scale=values.std(ddof=1) / count**0.5)
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-9)
+
+
 def test_every_candidate_is_timed_in_every_round_in_changing_order() -> None:
     calls: list[str] = []
     slow = {name: (lambda name=name: (calls.append(name), time.sleep(0.0015))) for name in "abc"}
@@ -75,6 +99,19 @@ def test_budget_ends_a_comparison_but_not_before_six_rounds() -> None:
     comparison = interleaved({"a": busy(2e-3)}, baseline="a", rounds=10_000, budget=0.0)
     assert comparison.rounds == 6
     assert gc.isenabled()
+
+
+def test_budget_ends_a_comparison_of_long_rounds_after_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of warming up and three of rounds, where the original takes a second."""
+    monkeypatch.setattr(latency, "LONG", 2e-3)
+    monkeypatch.setattr(latency, "SLOW", 1e-3)
+    calls: list[int] = []
+    candidates = {"a": lambda: (calls.append(0), busy(2e-3)()), "b": busy(5e-4)}
+    comparison = interleaved(candidates, baseline="a", rounds=30, budget=0.0)
+    assert comparison.rounds == 3
+    assert len(calls) == 4
+    ratio = comparison.ratio("b")
+    assert 0.0 < ratio.low <= ratio.ratio <= ratio.high < float("inf")
 
 
 def test_a_slow_call_is_warmed_up_by_one_call() -> None:
@@ -111,6 +148,14 @@ def test_a_graph_that_takes_seconds_is_called_few_times(tmp_path: Path, monkeypa
     found = workload.relative_latencies(Subject.of(open_artifact(build(tmp_path / "build", streams=False))))
     assert calls == [2] * 5
     assert 0 < found["offline"].low <= found["offline"].ratio <= found["offline"].high < float("inf")
+
+
+def test_pairs_of_sessions_that_take_long_are_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workload, "BUDGET", 0.0)
+    for long, expected in ((0.0, 3), (1.0, 5)):
+        monkeypatch.setattr(workload, "LONG", long)
+        pair = sessions.PairOfSessions(0.5, 1.0, 1.0)
+        assert list(workload._logarithms(lambda pair=pair: pair)) == [0.5] * expected
 
 
 def test_baseline_must_be_a_candidate() -> None:
