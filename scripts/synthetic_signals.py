@@ -40,7 +40,7 @@ from ssm2edge.signals.mixture import CHOSEN
 from ssm2edge.signals.registry import ENSEMBLES
 from ssm2edge.signals.shape import Scale
 from ssm2edge.signals.symbols import SYMBOLS
-from ssm2edge.stages.calibrate import with_evoked
+from ssm2edge.stages.calibrate import PATIENT, with_evoked
 from ssm2edge.stages.feedthrough import in_form
 from ssm2edge.stages.progress import silent
 from ssm2edge.systems.system import System
@@ -145,13 +145,21 @@ def kinds_of(model: str, asked: str) -> list[str]:
 @click.option("--kinds", default="", help="Of signals or symbols, mixture, builds, none, samples; all unless given.")
 @click.option("--divisors", default="8", show_default=True, help="Shares of the states kept.")
 @click.option("--seeds", default="0", show_default=True)
-@click.option("--steps", default=Matching.steps, show_default=True, help="Of match; 0 for spectrum.")
+@click.option("--steps", type=int, help="Of match; 0 for spectrum; those of a build unless given.")
 @click.option("--judged", default=None, type=int, help="Held-out samples to judge on; all unless given.")
 @click.option("--threads", default=1, show_default=True)
 @click.option("--seconds", default=float("inf"), help="Begin no figure later than this; exit with 3 then.")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=False)
 def main(
-    models: str, kinds: str, divisors: str, seeds: str, steps: int, judged: int | None, threads: int, seconds: float, out: Path
+    models: str,
+    kinds: str,
+    divisors: str,
+    seeds: str,
+    steps: int | None,
+    judged: int | None,
+    threads: int,
+    seconds: float,
+    out: Path,
 ) -> None:
     torch.set_num_threads(threads)
     known, begun = stored(out), time.monotonic()
@@ -163,7 +171,8 @@ def main(
             for divisor in divisors.split(",")
             for kind in kinds_of(name, kinds)
         ]
-        missing = [entry for entry in wanted if _key(name, *entry, steps) not in known["cells"]]
+        own = _steps_of(name) if steps is None else steps
+        missing = [entry for entry in wanted if _key(name, *entry, own) not in known["cells"]]
         if not missing:
             continue
         if time.monotonic() - begun > seconds:
@@ -173,12 +182,17 @@ def main(
         for kind, divisor, seed in missing:
             if time.monotonic() - begun > seconds:
                 raise SystemExit(3)
-            figure = model.figure(kind, divisor, seed, steps, judged)
-            known["cells"][_key(name, kind, divisor, seed, steps)] = figure
+            figure = model.figure(kind, divisor, seed, own, judged)
+            known["cells"][_key(name, kind, divisor, seed, own)] = figure
             unfinished = out.with_suffix(".part")
             unfinished.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             unfinished.replace(out)
             click.echo(f"{name} 1/{divisor} {kind}, seed {seed}: {figure['deviation']:.4f}, {figure['metric']:.4f}")
+
+
+def _steps_of(model: str) -> int:
+    """Return the steps of a build without samples."""
+    return PATIENT if open_source(str(ROOT / "models" / model)).metric == "nrmse" else Matching.steps
 
 
 def _key(model: str, kind: str, divisor: int, seed: int, steps: int) -> str:

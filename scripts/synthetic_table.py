@@ -40,8 +40,8 @@ def loss_text(cell: Mapping[str, Any], model: str) -> str:
 def study(known: Mapping[str, Any]) -> str:
     """Deviation of the outputs, and in brackets the loss, by kind of signal and model, an eighth of the states kept."""
     kinds = ("none", *known["ensembles"], *known["symbols"], "ten", "ten_varied", "mixture", "builds", "samples")
-    at_full_rate = {"builds": "the same, and `match` at its full rate"}
-    return _table(known, [(model, 8) for model in MODELS], kinds, WORDS | at_full_rate)
+    by_builds = {"builds": "as builds do: the same, and `match`"}
+    return _table(known, [(model, 8) for model in MODELS], kinds, WORDS | by_builds)
 
 
 def mixtures(known: Mapping[str, Any]) -> str:
@@ -56,7 +56,7 @@ MIXTURES = (
 WORDS = {
     "none": "nothing", "ten": "**all but `shifted`**", "ten_varied": "the same, with random gains and offsets",
     "half_evoked": "every other sequence moved until a class is recognised, ten steps", "evoked": "every sequence, ten steps",
-    "builds": "every sequence, thirty steps: as builds do at a sixteenth",
+    "builds": "as builds do, with `match`: every sequence moved at a sixteenth, thirty steps",
     "ten_and_shifted": "all", "mixture": "the same, as builds do at an eighth", "samples": "calibration samples",
     "saturated_rectified": "`saturated`, `rectified`", "smooth_levels": "`smooth`, `levels`",
     "smooth_levels_saturated": "`smooth`, `levels`, `saturated`", "four": "`coloured`, `smooth`, `levels`, `saturated`",

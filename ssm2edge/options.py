@@ -108,11 +108,12 @@ class Options:
         default_text="auto: match where there are enough calibration samples",
         recorded=lambda options: options.calibrate not in ("auto", "none"),
     )
-    calibration_steps: int = _option(
-        150,
+    calibration_steps: int | None = _option(
+        None,
         "Steps of --calibrate match: its budget.",
         int,
         metavar="N",
+        default_text="150; 400 on synthetic signals for outputs that NRMSE judges",
         recorded=lambda options: options.calibrate == "match",
     )
     max_loss: float | None = _option(
@@ -240,7 +241,7 @@ def check_options(options: Options) -> None:
         if option.choices and value is not None and value not in option.choices:
             noun = option.noun or name.replace("_", " ")
             raise UserError(f"There is no {noun} {value!r}; choose one of {', '.join(option.choices)}.")
-    if options.calibration_steps < 1:
+    if options.calibration_steps is not None and options.calibration_steps < 1:
         raise UserError(f"Matching needs at least 1 step, not {options.calibration_steps}; or ask for --calibrate spectrum.")
     if not 0 <= options.seed < 1 << 63:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")

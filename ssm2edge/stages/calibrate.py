@@ -18,6 +18,8 @@ from ssm2edge.stages.progress import Progress, expected, silent
 
 STRONG = 0.1
 """Largest share of the states at which synthetic signals are moved: with more there is room for what inputs never look like."""
+PATIENT = 400
+"""Steps of `match` at its full rate on synthetic signals: there are as many of these as it takes, so that more steps help."""
 MOST_MOVED = 512
 """Sequences that are moved, at most: each takes thirty passes with a gradient."""
 
@@ -41,8 +43,8 @@ def calibrate_reductions(
     signals = calibration_signals(task, orders)
     metric, method = task.metrics, options.method
     # Outputs that are compared with true ones are never as far from the original's as logits of what no class is.
-    careful = task.samples.synthetic > 0 and any(metric != "nrmse" for metric in task.metrics)
-    matching = Matching(steps=options.calibration_steps, seed=options.seed, careful=careful) if kind == "match" else None
+    careful = task.samples.synthetic > 0 and not _compared(task)
+    matching = Matching(steps=steps_of(task, options), seed=options.seed, careful=careful) if kind == "match" else None
     precision = options.precision if final else "float32"
     rounding: list[object] = [precision] if precision != "float32" else []
     if bits is not None:
@@ -53,6 +55,16 @@ def calibrate_reductions(
         lambda what, share: progress(f"calibrate ({what})", share), precision,
         lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0), bits,
     ))  # fmt: skip
+
+
+def steps_of(task: Task, options: Options) -> int:
+    """Return how many steps `match` takes."""
+    return options.calibration_steps or (PATIENT if task.samples.synthetic and _compared(task) else Matching.steps)
+
+
+def _compared(task: Task) -> bool:
+    """Return whether all outputs are compared with true ones."""
+    return all(metric == "nrmse" for metric in task.metrics)
 
 
 def calibration_signals(task: Task, orders: Mapping[str, int]) -> Signals:

@@ -13,7 +13,7 @@ from ssm2edge.orders import Request
 from ssm2edge.orders.distribution import uniform_orders
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import METHODS
-from ssm2edge.stages.calibrate import calibration_signals
+from ssm2edge.stages.calibrate import calibration_signals, steps_of
 from ssm2edge.stages.choosing import with_choosing_part
 from ssm2edge.stages.feedthrough import EXPECTED, with_feedthrough
 
@@ -148,8 +148,9 @@ def _calibrated(task: Task, options: Options) -> tuple[Task, str]:
 
 def _sized(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     task, calibrate = _calibrated(task, options)
+    options = dataclasses.replace(options, calibrate=calibrate, calibration_steps=steps_of(task, options))
     if not options.undecided:
-        return task, dataclasses.replace(options, calibrate=calibrate), None
+        return task, options, None
     if calibrate == "none":
         keep, reason = BLIND, "the inputs of the layers are not known without calibration samples"
     elif len(next(iter(task.samples.calibration.values()))) == task.samples.synthetic:
@@ -162,4 +163,4 @@ def _sized(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     keep = max(keep, sum(widths) / states)
     mend = "--order, --keep, --max-error, --max-drop and --calibrate say otherwise"
     sentence = f"No size was given: {keep:g} of the states are kept, for {reason}; {mend}."
-    return task, dataclasses.replace(options, keep=keep, calibrate=calibrate), sentence
+    return task, dataclasses.replace(options, keep=keep), sentence

@@ -15,10 +15,14 @@ from models.digits.model import S4D
 from ssm2edge.artifact import open_artifact
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
+from ssm2edge.loading import open_source
+from ssm2edge.options import Options
 from ssm2edge.original.calling import answer_of
+from ssm2edge.pipeline import load
+from ssm2edge.stages.resolve import resolve
 from ssm2edge.tables.artifact import closing
 from tests.command_line import call
-from tests.model_directories import model_directory
+from tests.model_directories import BUILD, model_directory
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -104,6 +108,19 @@ def test_a_module_is_compressed_from_a_shape_alone() -> None:
     torch.testing.assert_close(first.C, again.C, rtol=0, atol=0)
     assert first.order == 4
     assert not torch.equal(first.C, other.C)
+
+
+@pytest.mark.parametrize(
+    ("metric", "given", "steps"), [("accuracy", {}, 150), ("nrmse", {}, 400), ("nrmse", {"calibration_steps": 7}, 7)]
+)
+def test_matching_goes_on_for_longer_where_signals_are_drawn_and_outputs_are_compared(
+    tmp_path: Path, metric: str, given: dict[str, int], steps: int
+) -> None:
+    text = BUILD.replace('metric = "accuracy"', f'metric = "{metric}"')
+    assert metric in text
+    task = load(open_source(str(model_directory(tmp_path / "model", text)), shape="24,1"))
+    _, options, _ = resolve(task, Options(order=2, **given))
+    assert (options.calibrate, options.calibration_steps) == ("match", steps)
 
 
 def test_layers_are_inspected_from_a_shape_and_from_nothing_but_a_horizon(tmp_path: Path) -> None:
