@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from ssm2edge.artifact.device_records import DeviceGraphRecord, DeviceRecord
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.figures import Figures, LayerFigures, Pole, Profile, Response, Share, load_figures
+from ssm2edge.artifact.latency_records import BatchLatency, Latency, OriginalRecord, Ratio
 from ssm2edge.artifact.provenance import calibrated_on, held_out_synthetic
 from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact, open_manifest
 from ssm2edge.artifact.records import (
     SCHEMA,
     Accuracy,
-    BatchLatency,
-    DeviceGraphRecord,
-    DeviceRecord,
     FileRecord,
     GraphCost,
     KeptLayer,
-    Latency,
     LayerRecord,
     Manifest,
-    OriginalRecord,
     Parameters,
-    Ratio,
     RealisedRecord,
     SelectionRecord,
     Source,

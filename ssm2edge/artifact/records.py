@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ssm2edge.artifact.device_records import DeviceGraphRecord, DeviceRecord
+from ssm2edge.artifact.latency_records import Latency, OriginalRecord
+
 SCHEMA = 3
 """Version of the manifest; raised whenever a key that must be there is added, or one is removed or changes its meaning."""
 
@@ -180,49 +183,6 @@ class SelectionRecord:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A latency relative to a baseline's, with its confidence interval."""
-
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Latencies measured in one run, interleaved.
-
-    Attributes
-    ----------
-    device
-        Name of the machine's processor.
-    threads
-        Threads each candidate may use.
-    original
-        Median of the original model, in seconds; None if it was not run.
-    artifact
-        Median of the artifact on whole sequences, in seconds.
-    ratios
-        By candidate: its latency relative to the original's.
-    workload
-        By graph: its latency relative to the fixed calibration workload's, so that another machine can compare with it.
-    cached
-        Median of the original with each layer's kernel computed once, in seconds; None where no layer has a kernel to keep.
-    cached_ratios
-        By candidate: its latency relative to that.
-    """
-
-    device: str
-    threads: int
-    original: float | None
-    artifact: float
-    ratios: Mapping[str, Ratio]
-    workload: Mapping[str, Ratio]
-    cached: float | None = field(default=None, metadata={"optional": True})
-    cached_ratios: Mapping[str, Ratio] = field(default_factory=dict, metadata={"optional": True})
-
-
-@dataclass(frozen=True)
 class GraphCost:
     """Cost of one call of a graph: one sequence of the held-out length, or one block.
 
@@ -255,44 +215,6 @@ class WeightRecord:
     bits: int
     numbers: int
     reason: str
-
-
-@dataclass(frozen=True)
-class BatchLatency:
-    """Time of one call of the original on a batch, in seconds: median, 10th and 90th percentile."""
-
-    batch: int
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class OriginalRecord:
-    """Device and latency of the original when its outputs were recorded.
-
-    Attributes
-    ----------
-    kind
-        ``cpu`` or ``cuda``.
-    device
-        Name of the processor or GPU.
-    torch
-        Version of torch.
-    threads
-        Threads of torch; None on a GPU.
-    latencies
-        Whole held-out sequences, by batch size; empty if not measured.
-    bytes
-        Size of its weights file; None where its weights are in none.
-    """
-
-    kind: str
-    device: str
-    torch: str
-    threads: int | None
-    latencies: tuple[BatchLatency, ...]
-    bytes: int | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -330,77 +252,6 @@ class FileRecord:
 
     sha256: str
     bytes: int
-
-
-@dataclass(frozen=True)
-class DeviceRecord:
-    """The C form on one target, as ``ssm2edge verify --target`` found it.
-
-    Attributes
-    ----------
-    error
-        Largest difference from stream.onnx in onnxruntime, relative to the largest magnitude of an output.
-    samples
-        Samples that were compared.
-    flash
-        Bytes of code and constants of a program with the step, its start included; None on the host.
-    ram
-        Bytes of one stream, and of the stack at its deepest; on the host of the stream alone.
-    stack
-        Bytes of stack of one step; None on the host.
-    instructions
-        Of one step, the mean over all; None on the host.
-    seconds
-        Of one step, on the host; None where it was emulated.
-    compiler
-        Compiler and its version.
-    emulator
-        Version of QEMU; None on the host.
-    stream
-        SHA-256 of the stream.onnx.
-    """
-
-    error: float
-    samples: int
-    flash: int | None
-    ram: int
-    stack: int | None
-    instructions: int | None
-    seconds: float | None
-    compiler: str
-    emulator: str | None
-    stream: str
-
-
-@dataclass(frozen=True)
-class DeviceGraphRecord:
-    """A graph for other runtimes, as ``ssm2edge verify --target onnx`` found it.
-
-    Attributes
-    ----------
-    error
-        Largest difference from the graph that it was made from, relative to the largest magnitude of an output.
-    samples
-        Samples that were compared.
-    length
-        Samples of a whole sequence; None for the stream.
-    sha256
-        SHA-256 of the file.
-    made_from
-        SHA-256 of the stream.onnx or offline.onnx.
-    runtime
-        Version of onnxruntime that ran both.
-    ports
-        SHA-256 of the ports.json that goes with it; None in artifacts that were verified before it was recorded.
-    """
-
-    error: float
-    samples: int
-    length: int | None
-    sha256: str
-    made_from: str
-    runtime: str
-    ports: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssm2edge.artifact import manifest as manifest_text
+from ssm2edge.artifact.device_records import DeviceGraphRecord, DeviceRecord
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.reading import fingerprint
-from ssm2edge.artifact.records import DeviceGraphRecord, DeviceRecord, Manifest
+from ssm2edge.artifact.records import Manifest
 
 try:
     import fcntl
