@@ -188,14 +188,15 @@ class SweepRecord:
 
 
 def write_record(path: Path, record: SweepRecord | CellRecord) -> None:
-    """Write a record as JSON; a reader never sees half a file.
+    """Write a record as JSON, that of a cell in one line; a reader never sees half a file.
 
     Raises
     ------
     ArtifactError
         If it cannot be written.
     """
-    text = json.dumps(plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    indent = 1 if isinstance(record, SweepRecord) else None
+    text = json.dumps(plain(record), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     publish_text(path, text)
 
 

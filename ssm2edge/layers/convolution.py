@@ -16,7 +16,9 @@ class _Convolved(torch.autograd.Function):
         points, H = _points(u.shape[-1]), torch.view_as_complex(response)
         inputs = torch.fft.rfft(u, n=points)
         ctx.save_for_backward(inputs, H)
-        y: Tensor = torch.fft.irfft(inputs * H, n=points)[..., : u.shape[-1]]
+        # Where nobody asks for derivatives, the transform of the inputs is not needed again.
+        product = inputs * H if any(ctx.needs_input_grad) else inputs.mul_(H)
+        y: Tensor = torch.fft.irfft(product, n=points)[..., : u.shape[-1]]
         return y
 
     @staticmethod
@@ -29,7 +31,9 @@ class _Convolved(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_input = torch.fft.irfft(spectrum * H.conj(), n=points)[..., :length]
         if ctx.needs_input_grad[1]:
-            by_response = torch.view_as_real((spectrum * inputs.conj()).sum(0)) * _shares(gradients[0], points)
+            # The conjugate of the sum of what is conjugate: in place, for both are large.
+            products = spectrum.conj_physical_().mul_(inputs).sum(0).conj_physical_()
+            by_response = torch.view_as_real(products) * _shares(gradients[0], points)
         return by_input, by_response
 
 
