@@ -19,13 +19,16 @@ import numpy as np
 import onnx
 from compare_c import CompiledStep
 from latency.models import LENGTH, NETWORK, ORDER, offline_graph, stream_graph
-from latency.sessions import Array, open_session
+from latency.sessions import open_session
+from numpy.typing import NDArray
 
 from ssm2edge.artifact import open_artifact
 from ssm2edge.firmware.graph import read_graph
 from ssm2edge.firmware.sources import Names
 from ssm2edge.firmware.step import make_step
 from ssm2edge.verification.interval import bootstrap_t
+
+Array = NDArray[np.float32]
 
 TURNS, BLOCKS = 60, (1, 16, 64)
 SHORTEST = 2e-3
