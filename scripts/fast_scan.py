@@ -6,11 +6,13 @@ carried from chunk to chunk; the gradient is the same recurrence run backwards. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssm2edge.systems.mimo_form import to_mimo_sections
 from ssm2edge.systems.system import System
 
 CHUNK = 16
@@ -70,16 +72,80 @@ def lru_forward(unit: Any, u: Tensor) -> Tensor:
 
 def system_forward(system: System, u: Tensor) -> Tensor:
     """Return the answer of one system of many inputs, ``(batch, time, inputs) -> (batch, time, outputs)``."""
-    batch, time, width = u.shape
-    # Of a pair one member is enough: the other is its conjugate.
-    kept = system.poles.imag >= 0
-    weights = torch.where(system.poles.imag > 0, 2.0, 1.0)[kept]
-    poles, B = system.poles[kept].to(torch.complex64), system.B[kept].to(torch.complex64)
-    C = system.C[:, kept].to(torch.complex64) * weights
-    # The state is read after the sample, or before it: one sample of delay.
-    delayed = u if system.after_sample else nn.functional.pad(u, (0, 0, 1, -1))
-    inputs = nn.functional.pad(delayed, (0, 0, 0, -time % CHUNK)).reshape(-1, width).T
-    drive = torch.complex(B.real @ inputs, B.imag @ inputs).reshape(len(B), batch, -1)
-    states = recurrence(poles, drive).reshape(len(B), -1)
-    answers = (C.real @ states.real - C.imag @ states.imag).T.reshape(batch, -1, len(C))[:, :time]
-    return answers + u @ system.D.float().T
+    return system_answers(system)(u.permute(2, 0, 1)).permute(1, 2, 0)
+
+
+def system_answers(system: System) -> Callable[[Tensor], Tensor]:
+    """Return the function of one system of many inputs, quadratic outputs included, whose weights no longer change.
+
+    It maps ``(inputs, batch, time)`` to ``(outputs, batch, time)``.
+    """
+    sections = to_mimo_sections(system)
+    # One complex state for each pair, and one with no imaginary part for each state of its own.
+    paired = sections.b != 0
+    first = (~paired | (torch.arange(len(paired)) % 2 == 0)).nonzero()[:, 0]
+    second, single = torch.clamp(first + 1, max=len(paired) - 1), ~paired[first]
+    poles = torch.complex(sections.a[first], -sections.b[first]).to(torch.complex64)
+    into = torch.cat((sections.input[first], sections.input[second].masked_fill(single[:, None], 0))).float()
+
+    def reading(rows: Tensor) -> Tensor:
+        return torch.cat((rows[:, first], rows[:, second].masked_fill(single, 0)), dim=1).float()
+
+    output, D = reading(sections.output), system.D.float()
+    V, W = sections.factors, sections.mixing
+
+    def answers(u: Tensor) -> Tensor:
+        _, batch, time = u.shape
+        parts = into @ nn.functional.pad(u, (0, -time % CHUNK)).flatten(1)
+        states = recurrence(poles, torch.complex(parts[: len(poles)], parts[len(poles) :]).reshape(len(poles), batch, -1))
+        flat = torch.cat((states.real, states.imag)).flatten(1)
+
+        def read(rows: Tensor, delayed: bool) -> Tensor:
+            seen = (rows @ flat).reshape(len(rows), batch, -1)
+            # The state is read after the sample, or before it: one sample of delay.
+            return nn.functional.pad(seen, (1, 0))[..., :time] if delayed else seen[..., :time]
+
+        y = (D @ u.flatten(1)).reshape(-1, batch, time) + read(output, not system.after_sample)
+        if V is not None and W is not None and len(V):
+            squares = read(reading(V), delayed=True).square()
+            y += (W.float() @ squares.flatten(1)).reshape(y.shape)
+        return y
+
+    return answers
+
+
+def s5_forward(layer: Any, u: Tensor) -> Tensor:
+    """Return the answer of an S5 layer in both directions, ``(batch, time, channels) -> (batch, time, channels)``."""
+    poles, B = layer.discrete()
+    drive = _drive(B, u)
+    both = torch.cat((drive, drive.flip(-1)), dim=1)
+    past, future = Recurrence.apply(poles, both).split(len(u), dim=1)  # type: ignore[no-untyped-call]
+    C = 2 * torch.view_as_complex(torch.cat((layer.C1, layer.C2), dim=1))
+    states = torch.cat((past, future.flip(-1))).flatten(1)
+    return _read(C, states, u) + layer.D * u
+
+
+def quadratic_forward(unit: Any, u: Tensor) -> Tensor:
+    """Return the answer of a linear recurrent unit with quadratic outputs, ``(batch, time, width)`` for that."""
+    poles = torch.exp(torch.complex(-torch.exp(unit.nu_log), torch.exp(unit.theta_log)))
+    states = Recurrence.apply(poles, _drive(torch.exp(unit.gamma_log).unsqueeze(-1) * unit.B, u))  # type: ignore[no-untyped-call]
+    linear = _read(unit.C, states.flatten(1), u)
+    # Squares are of the states before the sample.
+    after = unit.V @ torch.cat((states.real, states.imag)).flatten(1)
+    before = nn.functional.pad(after.reshape(len(after), *states.shape[1:])[..., :-1], (1, 0))
+    squares = (unit.W @ before.square().flatten(1)).T.reshape(len(u), -1, len(unit.W))[:, : u.shape[1]]
+    return linear + unit.D * u + squares
+
+
+def _drive(B: Tensor, u: Tensor) -> Tensor:
+    """Return B u, ``(modes, batch, time)``, its time rounded up to whole chunks by zeros."""
+    inputs = nn.functional.pad(u, (0, 0, 0, -u.shape[1] % CHUNK)).flatten(0, 1).T
+    parts = torch.cat((B.real, B.imag)) @ inputs
+    return torch.complex(parts[: len(B)], parts[len(B) :]).reshape(len(B), len(u), -1)
+
+
+def _read(C: Tensor, states: Tensor, u: Tensor) -> Tensor:
+    """Return Re(C x), ``(batch, time, outputs)``, of states ``(modes, batch * time)``, as long as the input."""
+    flat = torch.cat((states.real, states.imag))
+    answers: Tensor = (torch.cat((C.real, -C.imag), dim=1) @ flat).T.reshape(len(u), -1, len(C))[:, : u.shape[1]]
+    return answers

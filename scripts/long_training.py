@@ -78,6 +78,7 @@ def train(
     recipe: LongRecipe,
     folder: Path,
     resume: bool,
+    seconds: float = math.inf,
 ) -> dict[str, float]:
     """Train, report and keep a checkpoint every few minutes; return the last figures.
 
@@ -95,6 +96,8 @@ def train(
         Where the checkpoint and the curve (one line of JSON a report) are kept.
     resume
         Go on from the checkpoint there.
+    seconds
+        After so many by the clock a checkpoint is kept and the run ends, whatever is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept, curve = folder / "checkpoint.pt", folder / "curve.jsonl"
@@ -105,7 +108,8 @@ def train(
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         first, spent = saved["step"], saved["seconds"]
-    reported, total, count, worked = time.monotonic(), 0.0, 0, time.process_time()
+    begun = reported = time.monotonic()
+    total, count, worked = 0.0, 0, time.process_time()
     figures: dict[str, float] = {}
     for step in range(first, recipe.steps):
         model.train()
@@ -119,7 +123,7 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         total, count = total + float(loss.detach()), count + 1
-        last = step + 1 == recipe.steps
+        last = step + 1 == recipe.steps or time.monotonic() - begun > seconds
         if last or time.monotonic() - reported > 60 * recipe.minutes:
             now = time.process_time()
             spent, worked = spent + now - worked, now
@@ -133,5 +137,7 @@ def train(
             torch.save(state, unfinished)
             unfinished.replace(kept)
             reported, total, count = time.monotonic(), 0.0, 0
+            if last:
+                break
     model.eval()
     return figures

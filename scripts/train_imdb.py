@@ -1,4 +1,6 @@
-"""Train models/imdb on the Large Movie Review Dataset, in the setting of Long Range Arena: bytes, up to 4,096 of them.
+"""Train models/imdb, or another model of its kind, on the Large Movie Review Dataset: bytes, up to 4,096 of them.
+
+The setting is that of Long Range Arena; the models are imdb (S4D), imdb_s5 and imdb_quadratic.
 
 Maas et al., "Learning Word Vectors for Sentiment Analysis" (2011).  The data are in no package and are not shipped: give the
 folder ``aclImdb`` of the published archive, with ``train`` and ``test`` in it, ``pos`` and ``neg`` in each, one text file per
@@ -6,13 +8,15 @@ review.  Batches hold reviews of like lengths.  Training begins with short cuts 
 the label, what a logistic regression on the training part's words sees in each word (`word_polarity.py`) is a target that fades
 out.  A checkpoint is kept in ``--state`` every few minutes, and a later run goes on from it.
 
-    python scripts/train_imdb.py aclImdb --state DIR [--steps 20000] [--device cuda]
+    python scripts/train_imdb.py aclImdb --state DIR [--steps 20000] [--device cuda] [--model models/imdb_s5]
     python scripts/train_imdb.py aclImdb --prepare-only      # samples.npz for the shipped weights
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ import click
 import numpy as np
 import torch
 from fast_convolution import bidirectional_forward
+from fast_scan import quadratic_forward, s5_forward
 from long_training import LongRecipe, train
 from model_modules import load_model_module
 from numpy.typing import NDArray
@@ -35,6 +40,13 @@ CALIBRATION, HELD_OUT = 256, 1000
 CALIBRATED_LENGTH = 1024
 STAGES = ((0.0, 512), (0.55, 1024), (0.85, 2048))
 """From which share of the steps on reviews are cut to how many bytes."""
+
+FAST: dict[str, Callable[[nn.Module], Callable[..., Any]]] = {
+    "FFTConv": bidirectional_forward,
+    "S5": lambda layer: functools.partial(s5_forward, layer),
+    "LRU": lambda layer: functools.partial(quadratic_forward, layer),
+}
+"""What takes the place of a layer's forward in training, by the name of its class."""
 
 Batch = tuple[Tensor, Tensor]
 """Bytes and mask, ``(reviews, time)`` each."""
@@ -156,19 +168,23 @@ def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64
 @click.option("--rate", default=4e-3, show_default=True)
 @click.option("--dynamics-rate", default=1e-3, show_default=True)
 @click.option("--dropout", default=0.1, show_default=True)
-@click.option("--channels", default=64, show_default=True)
-@click.option("--layers", default=4, show_default=True)
-@click.option("--states", default=64, show_default=True)
+@click.option("--channels", type=int, help="As the model's factory has them, unless given; and so on.")
+@click.option("--layers", type=int)
+@click.option("--states", type=int)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--minutes", default=5.0, show_default=True, help="Between checkpoints.")
+@click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 @click.option("--judged", default=1000, show_default=True, help="Test reviews of the reports; the last figure is of all.")
-@click.option("--output", type=click.Path(path_type=Path), default=MODEL_DIRECTORY, show_default=False)
+@click.option("--model", "directory", type=click.Path(exists=True, path_type=Path), default=MODEL_DIRECTORY, show_default=False)
+@click.option("--output", type=click.Path(path_type=Path), help="Where weights and samples go; the model's own folder unless given.")
 def main(
     folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, symbols: int, rate: float, dynamics_rate: float,
-    dropout: float, device: str, seed: int, minutes: float, judged: int, output: Path, **sizes: int,
+    dropout: float, device: str, seed: int, minutes: float, seconds: float, judged: int, directory: Path, output: Path | None,
+    **sizes: int | None,
 ) -> None:  # fmt: skip
     """Train, print the test accuracy now and then, write weights.safetensors and samples.npz."""
+    output = output or directory
     reviews, labels = read_reviews(folder, "train")
     test, classes = read_reviews(folder, "test")
     output.mkdir(parents=True, exist_ok=True)
@@ -177,10 +193,10 @@ def main(
         return
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    model = load_model_module(MODEL_DIRECTORY).make(dropout=dropout, **sizes)
+    model = load_model_module(directory).make(dropout=dropout, **{name: size for name, size in sizes.items() if size is not None})
     for block in model.layers:
-        block.layer.forward = bidirectional_forward(block.layer)
-    teacher = nn.Linear(sizes["channels"], 1)
+        block.layer.forward = FAST[type(block.layer).__name__](block.layer)
+    teacher = nn.Linear(model.embedding.embedding_dim, 1)
     both = nn.ModuleDict({"model": model, "teacher": teacher}).to(device)
     targets = kept_targets(state, reviews, labels)
     lengths = np.array([len(review) for review in reviews])
@@ -209,15 +225,18 @@ def main(
     def judge() -> dict[str, float]:
         return {"accuracy": accuracy(model, [test[index] for index in some], classes[some], device)}
 
-    train(both, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, minutes=minutes), state, resume)
+    recipe = LongRecipe(steps, rate, dynamics_rate, minutes=minutes)
+    figures = train(both, loss_of, judge, recipe, state, resume, seconds)
+    if figures and figures["step"] < steps:
+        return
     save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
     save_samples(output, reviews, test, classes)
     click.echo(f"wrote {output / 'weights.safetensors'}; answering {len(test)} test reviews")
     reached = accuracy(model, test, classes, device)
     record = output / "results" / "training.json"
     record.parent.mkdir(exist_ok=True)
-    figures = {"steps": steps, "seed": seed, "reviews": len(test), "accuracy": reached}
-    record.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    reported = {"steps": steps, "seed": seed, "reviews": len(test), "accuracy": reached}
+    record.write_text(json.dumps(reported, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     click.echo(f"test accuracy {reached:.4f}")
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from models.imdb.model import make
+from models.imdb.model import make as s4d
+from models.imdb_quadratic.model import make as quadratic
+from models.imdb_s5.model import make as s5
 from scripts.fast_reviews import FastClassifier, check_alike
 from ssm2edge.layers import find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
 
+MAKES = {"S4D": s4d, "S5": s5, "quadratic": partial(quadratic, rank=3)}
 REVIEWS = [b"ab" * 20, b"c" * 64, bytes(range(1, 101)), b"z"]
 
 
-def network(order: int | None) -> nn.Module:
+def network(order: int | None, kind: str = "S4D") -> nn.Module:
     torch.manual_seed(2)
-    model = make(channels=6, states=8, layers=2).eval()
+    model = MAKES[kind](channels=6, states=8, layers=2).eval()
     with torch.no_grad():
         # Reductions of random layers barely change the answers of a small head.
         model.decoder.weight.mul_(20)
@@ -35,15 +40,16 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return text, mask
 
 
-@pytest.mark.parametrize("order", [None, 2])
-def test_answers_are_the_models_own(order: int | None) -> None:
+@pytest.mark.parametrize("kind", MAKES)
+@pytest.mark.parametrize("order", [None, 3])
+def test_answers_are_the_models_own(order: int | None, kind: str) -> None:
     with torch.no_grad():
-        model, (text, mask) = network(order), batch()
+        model, (text, mask) = network(order, kind), batch()
         fast = FastClassifier(model)
         torch.testing.assert_close(fast(text, mask), model(text, mask), atol=2e-5, rtol=1e-5)
         # Kernels are made for each length, and known ones are not taken for another.
         torch.testing.assert_close(fast(text[:, :64], mask[:, :64]), model(text[:, :64], mask[:, :64]), atol=2e-5, rtol=1e-5)
-        assert (network(None)(text, mask) - network(2)(text, mask)).abs().max() > 1e-2
+        assert (network(None, kind)(text, mask) - network(3, kind)(text, mask)).abs().max() > 1e-2
 
 
 def test_answers_of_another_model_are_refused() -> None:

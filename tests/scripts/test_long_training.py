@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scripts.fast_convolution import bidirectional_forward
-from scripts.fast_scan import lru_forward, system_forward
+from scripts.fast_scan import lru_forward, quadratic_forward, s5_forward, system_forward
 from scripts.long_training import LongRecipe, train
 from scripts.model_modules import load_model_module
 from scripts.train_imdb import accuracy, batch_of, draw
@@ -35,6 +35,21 @@ def test_chunked_recurrence_is_what_an_lru_computes_and_so_are_its_gradients(len
     answers, expected = lru_forward(unit, signal), unit(signal)
     torch.testing.assert_close(answers, expected, rtol=1e-4, atol=1e-5)
     for got, wanted in zip(gradients(answers, unit, signal), gradients(expected, unit, signal), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 37, 64])
+@pytest.mark.parametrize("kind", ["S5 in both directions", "quadratic outputs"])
+def test_chunked_recurrence_is_what_layers_of_shared_states_compute_and_so_are_its_gradients(length: int, kind: str) -> None:
+    torch.manual_seed(0)
+    if kind == "quadratic outputs":
+        layer, fast = load_model_module(MODELS / "imdb_quadratic").LRU(5, 7, 3), quadratic_forward
+    else:
+        layer, fast = load_model_module(MODELS / "imdb_s5").S5(5, 7), s5_forward
+    signal = torch.randn(2, length, 5, requires_grad=True)
+    answers, expected = fast(layer, signal), layer(signal)
+    torch.testing.assert_close(answers, expected, rtol=1e-4, atol=1e-5)
+    for got, wanted in zip(gradients(answers, layer, signal), gradients(expected, layer, signal), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -81,6 +96,24 @@ def trained(folder: Path, stops: tuple[int, ...]) -> Tensor:
 
 def test_interrupted_long_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     assert torch.equal(trained(tmp_path / "broken", (5, 9)), trained(tmp_path / "whole", ()))
+
+
+def by_the_clock(folder: Path, seconds: float) -> tuple[Tensor, dict[str, float]]:
+    """Weights and figures of one run of twelve steps, cut after so many seconds; a later run goes on."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss_of(step: int) -> Tensor:
+        return model(torch.randn(8, 3, generator=torch.Generator().manual_seed(step))).square().mean()
+
+    figures = train(model, loss_of, lambda: {}, LongRecipe(12, 1e-2, 1e-3, warmup=2), folder, True, seconds)
+    return model.weight.detach(), figures
+
+
+def test_long_training_cut_into_runs_by_the_clock_ends_where_an_uncut_one_does(tmp_path: Path) -> None:
+    cut = [by_the_clock(tmp_path / "cut", -1.0) for _ in range(12)]
+    assert [figures["step"] for _, figures in cut] == list(range(1, 13))
+    assert torch.equal(cut[-1][0], by_the_clock(tmp_path / "whole", float("inf"))[0])
 
 
 def test_rate_rises_and_falls_to_nothing() -> None:
