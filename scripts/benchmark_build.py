@@ -3,10 +3,11 @@
     python scripts/benchmark_build.py --layers 6 --channels 512 --states 64 --length 4096
     python scripts/benchmark_build.py --growth --out docs/build.json
     python scripts/benchmark_build.py --growth --only long --out docs/build.json
+    python scripts/benchmark_build.py --reduction --out docs/build.json
 
 Each build runs in a process of its own, so that its largest memory is known.  The model is the classifier of models/digits with
 random weights, spread as training spreads them.  `--growth` builds a small model, four that are larger in one respect each, and
-two of long sequences.
+two of long sequences.  `--reduction` reduces the layers of the model, and does nothing else.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import ssm2edge
+from ssm2edge.layers import find_layers
+from ssm2edge.reduction.layerwise import reduce_layers
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,6 +133,18 @@ def measured(size: Size) -> dict[str, object]:
     return {**asdict(size), "threads": torch.get_num_threads(), **spent, "peak_gib": peak, "stages": stages}
 
 
+def reduction(size: Size, threads: int) -> dict[str, Any]:
+    """Reduce all layers once, as a build does, and return what it took."""
+    torch.set_num_threads(threads)
+    systems = {layer.name: layer.system for layer in find_layers(trained_like(size))}
+    start, computed = time.perf_counter(), time.process_time()
+    reduce_layers(systems, dict.fromkeys(systems, size.order), "gradient", size.length)
+    figures = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - computed}
+    channels = size.layers * size.channels
+    click.echo(f"{channels:,} channels: {figures['seconds']:.1f} s by the clock, {figures['cpu_seconds']:.1f} s computed")
+    return {"channels": channels, "states": size.states, "order": size.order, "threads": threads, **figures}
+
+
 def in_own_process(size: Size, threads: int) -> dict[str, Any]:
     """Build in a new process, and print what it took."""
     command = [sys.executable, __file__, "--child", json.dumps(asdict(size))]
@@ -162,14 +177,18 @@ def growth_of(threads: int, only: str) -> dict[str, Any]:
 @click.option("--calibrate", default=Size.calibrate, show_default=True)
 @click.option("--growth", is_flag=True, help="Build models of several sizes.")
 @click.option("--only", default="", help="Name of one of these sizes.")
+@click.option("--reduction", "alone", is_flag=True, help="Reduce the layers, and build nothing.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--child", default=None, hidden=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="JSON file for the figures.")
-def main(growth: bool, only: str, threads: int, child: str | None, out: Path | None, **size: Any) -> None:
+def main(growth: bool, only: str, alone: bool, threads: int, child: str | None, out: Path | None, **size: Any) -> None:
     if child is not None:
         print(json.dumps(measured(Size(**json.loads(child)))))
         return
-    figures = growth_of(threads, only) if growth else {"build": in_own_process(Size(**size), threads)}
+    if alone:
+        figures = {"reduction": reduction(Size(**size), threads)}
+    else:
+        figures = growth_of(threads, only) if growth else {"build": in_own_process(Size(**size), threads)}
     if out is not None:
         known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
         out.write_text(json.dumps(known | figures, indent=2) + "\n", encoding="utf-8")

@@ -1,14 +1,17 @@
-"""Accuracy of models/imdb on test reviews at a share of its states, by every method, without retraining and without labels.
+"""Accuracy of models/imdb, or another of its kind, on test reviews at a share of its states, by every method.
+
+Nothing is retrained and no label is used, but by ``match retrained`` (`retrain_imdb.py`).
 
     python scripts/train_imdb.py aclImdb --prepare-only
     python scripts/imdb_table.py aclImdb [--reviews 25000] [--ways match,...] [--orders 8,...] [--keep DIR --seconds 150]
     python scripts/imdb_table.py aclImdb --cells "match 12,match 4,last 12"
+    python scripts/imdb_table.py aclImdb --model models/imdb_s5 --reviews 2000
 
 Reviews of like lengths are answered together, each whole up to 4,096 bytes, in parts of a thousand that are drawn once for all;
 a figure is of the parts that every figure has.  ``match`` calibrates on unlabelled training reviews cut to 1,024 bytes, ``match
 without data`` on what a build draws where no samples are at hand.  With ``--keep``, reduced layers and answers are kept, so that
 an interrupted run goes on, and several runs share the work (``--backwards`` begins with the last part).  No part begins after
-``--seconds``.  Figures go to models/imdb/results/accuracies.json.
+``--seconds``.  Figures go to results/accuracies.json of the model.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import torch
 from fast_reviews import SYMBOLS, FastClassifier, check_alike
 from numpy.typing import NDArray
 from reproduce_tables import digest
+from safetensors.torch import load_file
 from train_imdb import LENGTH, MODEL_DIRECTORY, read_reviews, right_answers
 
 from ssm2edge.calibration import Matching, calibrate_spectrum, signals_of
@@ -45,10 +49,15 @@ from ssm2edge.systems.system import System
 RESULTS = MODEL_DIRECTORY / "results" / "accuracies.json"
 MORE = RESULTS.with_name("accuracies-more.json")
 """Of the most important cells on more reviews."""
+AFTER = RESULTS.with_name("retrained.json")
+"""After retraining with labels."""
+OTHERS = ("imdb_s5", "imdb_quadratic")
+"""Other models of the same task."""
 ORIGINAL = "original"
 REDUCTIONS = ("balanced", "last", "aire", "gradient")
 WITHOUT_DATA = " without data"
-CALIBRATED = ("spectrum", "match", "match" + WITHOUT_DATA)
+RETRAINED = " retrained"
+CALIBRATED = ("spectrum", "match", "match" + WITHOUT_DATA, "match" + RETRAINED)
 ORDERS = (12, 8, 4, 2)
 """Of 64 states: 81 %, 7/8, 15/16 and 31/32 are removed."""
 AT_ONCE = 1000
@@ -106,6 +115,14 @@ class Accuracies:
         error = (right - original).std() / len(right) ** 0.5
         return {"accuracy": right.mean(), "standard_error": error, "parameters": self._network(cell)[1]}
 
+    def replaced(self, way: str, order: int) -> Any:
+        """Return the model with its layers reduced in a way."""
+        return self._task.replaced(self._systems(way, order))
+
+    def retrained(self, order: int) -> Path:
+        """Return the file of the weights that `retrain_imdb.py` leaves in the folder of what is kept."""
+        return self._keep / f"{self._digest}-retrained-{order}.safetensors"
+
     def _file(self, cell: str, part: int) -> Path:
         return self._keep / f"{self._digest}-{cell.replace(' ', '-')}-part{part}.npy"
 
@@ -113,7 +130,9 @@ class Accuracies:
         """Return a network that answers fast, and its parameters."""
         if cell not in self._networks:
             way, _, order = cell.rpartition(" ")
-            network = self._task.model if cell == ORIGINAL else self._task.replaced(self._systems(way, int(order)))
+            network = self._task.model if cell == ORIGINAL else self.replaced(way.removesuffix(RETRAINED), int(order))
+            if way.endswith(RETRAINED):
+                network.load_state_dict(load_file(self.retrained(int(order))))
             fast = FastClassifier(network)
             check_alike(fast, network, self._reviews[:4])
             self._networks[cell] = fast, count_parameters(network)
@@ -209,10 +228,10 @@ def _published() -> list[str]:
 @click.option("--seconds", default=float("inf"), help="Begin no part later than this.")
 @click.option("--backwards", is_flag=True, help="Begin with the last part.")
 @click.option("--least", default=1, show_default=True, help="Parts that a figure needs; those with fewer are left out.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=False)
+@click.option("--out", type=click.Path(path_type=Path), help="In place of results/accuracies.json of the model.")
 def main(
     folder: Path, model: Path, reviews: int, ways: str, orders: str, cells: str | None, steps: int, batch: int,
-    keep: Path | None, seconds: float, backwards: bool, least: int, out: Path,
+    keep: Path | None, seconds: float, backwards: bool, least: int, out: Path | None,
 ) -> None:  # fmt: skip
     begun = time.monotonic()
     torch.set_num_threads(1)
@@ -240,7 +259,7 @@ def main(
         "original": original["accuracy"], "parameters": original["parameters"], "cells": known,
         "matching": {"steps": steps, "batch": batch, "sequences": len(task.samples.calibration["text"])},
     }  # fmt: skip
-    write(out, written)
+    write(out or model / "results" / RESULTS.name, written)
     click.echo(markdown(written))
 
 

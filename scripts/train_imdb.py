@@ -177,7 +177,9 @@ def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64
 @click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 @click.option("--judged", default=1000, show_default=True, help="Test reviews of the reports; the last figure is of all.")
 @click.option("--model", "directory", type=click.Path(exists=True, path_type=Path), default=MODEL_DIRECTORY, show_default=False)
-@click.option("--output", type=click.Path(path_type=Path), help="Where weights and samples go; the model's own folder unless given.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Where weights and samples go; the model's own folder unless given."
+)
 def main(
     folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, symbols: int, rate: float, dynamics_rate: float,
     dropout: float, device: str, seed: int, minutes: float, seconds: float, judged: int, directory: Path, output: Path | None,

@@ -17,7 +17,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 DYNAMICS = frozenset(
-    {"log_dt", "inv_dt", "log_A_real", "A_real", "A_imag", "P", "nu_log", "theta_log", "gamma_log", "Lambda", "log_step"}
+    {
+        "dynamics",
+        "log_dt",
+        "inv_dt",
+        "log_A_real",
+        "A_real",
+        "A_imag",
+        "P",
+        "nu_log",
+        "theta_log",
+        "gamma_log",
+        "Lambda",
+        "log_step",
+    }
 )
 """Last names of the parameters that place poles: trained slower and without decay, as the authors of S4D and LRU advise."""
 

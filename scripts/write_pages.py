@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def figures(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def _reviews(name: str) -> str:
+    return imdb_table.markdown(figures(ROOT / "models" / name / "results" / imdb_table.RESULTS.name), others=False)
+
+
 TABLES = (
     Table("README.md", "models", lambda: table_text.overview(stored(ROOT / "models"))),
     Table("docs/results.md", "models", lambda: table_text.summary(stored(ROOT / "models"))),
@@ -70,6 +75,13 @@ TABLES = (
     Table("docs/results.md", "more reviews", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
     Table("models/imdb/README.md", "more accuracies", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
     Table("models/imdb/README.md", "accuracies", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
+    Table("docs/results.md", "retrained reviews", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
+    Table("models/imdb/README.md", "retrained", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
+    *(
+        Table(page, mark, partial(_reviews, name))
+        for name in imdb_table.OTHERS
+        for page, mark in (("docs/results.md", f"reviews of {name}"), (f"models/{name}/README.md", "accuracies"))
+    ),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
     Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),

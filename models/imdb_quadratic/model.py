@@ -107,7 +107,7 @@ class ReviewClassifier(nn.Module):
 
 
 def make(
-    channels: int = 64, states: int = 128, rank: int = 32, layers: int = 4, classes: int = 2, dropout: float = 0.0
+    channels: int = 64, states: int = 64, rank: int = 32, layers: int = 4, classes: int = 2, dropout: float = 0.0
 ) -> ReviewClassifier:
     """Factory named in build.toml; of the states, which are real ones, half as many complex ones are stored."""
     return ReviewClassifier(channels, states // 2, rank, layers, classes, dropout)

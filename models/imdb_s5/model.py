@@ -113,6 +113,6 @@ class ReviewClassifier(nn.Module):
         return logits
 
 
-def make(channels: int = 64, states: int = 128, layers: int = 4, classes: int = 2, dropout: float = 0.0) -> ReviewClassifier:
+def make(channels: int = 64, states: int = 64, layers: int = 4, classes: int = 2, dropout: float = 0.0) -> ReviewClassifier:
     """Factory named in build.toml; of the states, which are real ones, half as many complex ones are stored."""
     return ReviewClassifier(channels, states // 2, layers, classes, dropout)

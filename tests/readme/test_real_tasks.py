@@ -12,9 +12,18 @@ import pytest
 from scripts import f16_table, imdb_table
 from scripts.reproduce_tables import digest
 
+
+def without_others(figures: dict[str, Any]) -> str:
+    return imdb_table.markdown(figures, others=False)
+
+
 TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
     "f16": (f16_table.RESULTS, lambda figures: f16_table.markdown(f16_table.stored() | {"no regulariser": figures})),
     "imdb": (imdb_table.RESULTS, imdb_table.markdown),
+    **{
+        name: (f16_table.MODEL_DIRECTORY.parent / name / "results" / imdb_table.RESULTS.name, without_others)
+        for name in imdb_table.OTHERS
+    },
 }
 SPOKEN = f16_table.MODEL_DIRECTORY.parent / "spoken"
 
@@ -39,8 +48,9 @@ def test_spoken_readme_has_the_accuracy_of_every_method_at_an_eighth() -> None:
     assert f"the original has {figures['original']['value']:.4f}" in readme
 
 
-def test_imdb_readme_has_the_accuracy_on_the_whole_test_part() -> None:
-    directory = imdb_table.MODEL_DIRECTORY
+@pytest.mark.parametrize("name", ["imdb", *imdb_table.OTHERS])
+def test_imdb_readme_has_the_accuracy_on_the_whole_test_part(name: str) -> None:
+    directory = imdb_table.MODEL_DIRECTORY.parent / name
     figures = json.loads((directory / "results" / "training.json").read_text(encoding="utf-8"))
     readme = " ".join((directory / "README.md").read_text(encoding="utf-8").split())
     assert f"right on {figures['accuracy']:.4f} of all {figures['reviews']:,} test reviews" in readme
