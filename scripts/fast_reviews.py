@@ -72,7 +72,8 @@ class _Convolution:
         length = z.shape[-1]
         response = self._response(length)
         points = 2 * (response.shape[-1] - 1)
-        return torch.fft.irfft(torch.fft.rfft(z, n=points).mul_(response), n=points)[..., :length]
+        answers: Tensor = torch.fft.irfft(torch.fft.rfft(z, n=points).mul_(response), n=points)[..., :length]
+        return answers
 
     def _response(self, length: int) -> Tensor:
         """Return the response for a length; those of all lengths are kept, some 4 MB each."""

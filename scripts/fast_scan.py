@@ -72,7 +72,8 @@ def lru_forward(unit: Any, u: Tensor) -> Tensor:
 
 def system_forward(system: System, u: Tensor) -> Tensor:
     """Return the answer of one system of many inputs, ``(batch, time, inputs) -> (batch, time, outputs)``."""
-    return system_answers(system)(u.permute(2, 0, 1)).permute(1, 2, 0)
+    answers: Tensor = system_answers(system)(u.permute(2, 0, 1)).permute(1, 2, 0)
+    return answers
 
 
 def system_answers(system: System) -> Callable[[Tensor], Tensor]:
@@ -122,7 +123,8 @@ def s5_forward(layer: Any, u: Tensor) -> Tensor:
     past, future = Recurrence.apply(poles, both).split(len(u), dim=1)  # type: ignore[no-untyped-call]
     C = 2 * torch.view_as_complex(torch.cat((layer.C1, layer.C2), dim=1))
     states = torch.cat((past, future.flip(-1))).flatten(1)
-    return _read(C, states, u) + layer.D * u
+    answers: Tensor = _read(C, states, u) + layer.D * u
+    return answers
 
 
 def quadratic_forward(unit: Any, u: Tensor) -> Tensor:
@@ -134,7 +136,8 @@ def quadratic_forward(unit: Any, u: Tensor) -> Tensor:
     after = unit.V @ torch.cat((states.real, states.imag)).flatten(1)
     before = nn.functional.pad(after.reshape(len(after), *states.shape[1:])[..., :-1], (1, 0))
     squares = (unit.W @ before.square().flatten(1)).T.reshape(len(u), -1, len(unit.W))[:, : u.shape[1]]
-    return linear + unit.D * u + squares
+    answers: Tensor = linear + unit.D * u + squares
+    return answers
 
 
 def _drive(B: Tensor, u: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """A deep bidirectional S5 classifier of film reviews read byte by byte, up to 4,096 of them.
 
 The layer has the parameters of S5 as its JAX code has them (Smith et al., "Simplified State Space Layers for Sequence Modeling",
-2023): one system of many inputs and outputs whose states all channels share, run over the reversed sequence as well, with a second
-output matrix for it.  GELU and gated linear mixing follow.  A mask says which bytes are the review's, so that reviews of unlike
-lengths stand in one batch and padding changes no answer.  This file is what a user of ssm2edge hands in; it imports torch and
-nothing else.
+2023): one system of many inputs and outputs whose states all channels share, run over the reversed sequence as well, with an
+output matrix of its own for that.  GELU and gated linear mixing follow.  A mask says which bytes are the review's, so that
+reviews of unlike lengths stand in one batch and padding changes no answer.  This file is what a user of ssm2edge hands in; it
+imports torch and nothing else.
 """
 
 from __future__ import annotations
