@@ -31,7 +31,7 @@ from fast_reviews import SYMBOLS, FastClassifier, check_alike
 from numpy.typing import NDArray
 from reproduce_tables import digest
 from safetensors.torch import load_file
-from train_imdb import LENGTH, MODEL_DIRECTORY, read_reviews, right_answers
+from train_imdb import CALIBRATED_LENGTH, CALIBRATION, LENGTH, MODEL_DIRECTORY, read_reviews, right_answers
 
 from ssm2edge.calibration import Matching, calibrate_spectrum, signals_of
 from ssm2edge.calibration.matching import match
@@ -76,12 +76,17 @@ PUBLISHED = (
 """Figures of others: who, how much was removed, accuracy."""
 
 
+Size = tuple[int, int]
+"""Reviews to calibrate on, and bytes of each, at most."""
+
+
 class Accuracies:
     """Answers of the model at any order; what they share is made once."""
 
-    def __init__(self, task: Task, folder: Path, reviews: int, matching: Matching, keep: Path) -> None:
+    def __init__(self, task: Task, folder: Path, reviews: int, matching: Matching, keep: Path, size: Size) -> None:
         assert task.source.weights is not None
-        self._task, self._matching, self._keep, self._digest = task, matching, keep, digest(task.source.weights)[:16]
+        self._task, self._matching, self._keep, self._size = task, matching, keep, size
+        self._digest = digest(task.source.weights)[:16]
         test, labels = read_reviews(folder, "test")
         chosen = np.random.default_rng(0).permutation(len(test))[:reviews]
         self._reviews, self._labels = [test[index] for index in chosen], labels[chosen]
@@ -164,7 +169,8 @@ class Accuracies:
         return {name: block.system() for name, block in blocks(network).items()}
 
     def _signals(self, drawn: bool) -> Mapping[str, NDArray[Any]]:
-        samples = self._task.samples.calibration
+        sequences, length = self._size
+        samples = {name: x[:sequences, :length] for name, x in self._task.samples.calibration.items()}
         if not drawn:
             return samples
         known = known_of_samples(self._task.samples)["text"]
@@ -224,6 +230,8 @@ def _published() -> list[str]:
 @click.option("--cells", help="Ways and orders, as 'match 4,last 12', in place of all ways at all orders.")
 @click.option("--steps", default=Matching.steps, show_default=True, help="Of match.")
 @click.option("--batch", default=Matching.batch, show_default=True, help="Reviews of a step of match.")
+@click.option("--sequences", default=CALIBRATION, show_default=True, help="Reviews to calibrate on.")
+@click.option("--length", default=CALIBRATED_LENGTH, show_default=True, help="Bytes of each of them.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder that keeps reduced layers and answers for later runs.")
 @click.option("--seconds", default=float("inf"), help="Begin no part later than this.")
 @click.option("--backwards", is_flag=True, help="Begin with the last part.")
@@ -231,7 +239,7 @@ def _published() -> list[str]:
 @click.option("--out", type=click.Path(path_type=Path), help="In place of results/accuracies.json of the model.")
 def main(
     folder: Path, model: Path, reviews: int, ways: str, orders: str, cells: str | None, steps: int, batch: int,
-    keep: Path | None, seconds: float, backwards: bool, least: int, out: Path | None,
+    sequences: int, length: int, keep: Path | None, seconds: float, backwards: bool, least: int, out: Path | None,
 ) -> None:  # fmt: skip
     begun = time.monotonic()
     torch.set_num_threads(1)
@@ -241,7 +249,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder_of_answers = keep or Path(temporary)
         folder_of_answers.mkdir(parents=True, exist_ok=True)
-        measure = Accuracies(task, folder, reviews, Matching(steps=steps, batch=batch), folder_of_answers)
+        measure = Accuracies(task, folder, reviews, Matching(steps=steps, batch=batch), folder_of_answers, (sequences, length))
         for part in reversed(measure.parts) if backwards else measure.parts:
             for cell in (ORIGINAL, *wanted):
                 if time.monotonic() - begun <= seconds:
@@ -257,7 +265,7 @@ def main(
     written = {
         "weights": digest(task.source.weights), "reviews": sum(counts),
         "original": original["accuracy"], "parameters": original["parameters"], "cells": known,
-        "matching": {"steps": steps, "batch": batch, "sequences": len(task.samples.calibration["text"])},
+        "matching": {"steps": steps, "batch": batch, "sequences": sequences, "length": length},
     }  # fmt: skip
     write(out or model / "results" / RESULTS.name, written)
     click.echo(markdown(written))

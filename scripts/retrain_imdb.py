@@ -20,7 +20,7 @@ from imdb_table import Accuracies
 from long_training import LongRecipe, train
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from train_imdb import MODEL_DIRECTORY, draw, read_reviews, tensors
+from train_imdb import CALIBRATED_LENGTH, CALIBRATION, MODEL_DIRECTORY, draw, read_reviews, tensors
 
 from ssm2edge.calibration import Matching
 from ssm2edge.loading import open_source
@@ -48,7 +48,9 @@ def main(
     torch.set_num_threads(1)
     keep.mkdir(parents=True, exist_ok=True)
     task = load(open_source(str(MODEL_DIRECTORY)))
-    measure = Accuracies(task, folder, 1000, Matching(steps=match_steps, batch=match_batch), keep)
+    measure = Accuracies(
+        task, folder, 1000, Matching(steps=match_steps, batch=match_batch), keep, (CALIBRATION, CALIBRATED_LENGTH)
+    )
     model = measure.replaced("match", order)
     reviews, labels = read_reviews(folder, "train")
     lengths, known = np.array([len(review) for review in reviews]), torch.from_numpy(labels)
