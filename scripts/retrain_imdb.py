@@ -1,7 +1,7 @@
 """Retrain models/imdb with labels after `match` has reduced it, all weights together, in the user's own loop.
 
     python scripts/train_imdb.py aclImdb --prepare-only
-    python scripts/retrain_imdb.py aclImdb --keep DIR [--order 4] [--steps 300]
+    python scripts/retrain_imdb.py aclImdb --keep DIR [--order 4] [--steps 150]
     python scripts/imdb_table.py aclImdb --keep DIR --cells "match retrained 4" --out models/imdb/results/retrained.json
 
 The reduced layers are those of `imdb_table.py --keep`, and the retrained weights go there.  Each step sees labels of training
@@ -35,7 +35,7 @@ CUT, WARMUP = 2048, 20
 @click.option("--order", default=4, show_default=True, help="States of 64.")
 @click.option("--match-steps", default=60, show_default=True, help="Of match, where the layers are not kept yet.")
 @click.option("--match-batch", default=16, show_default=True)
-@click.option("--steps", default=300, show_default=True)
+@click.option("--steps", default=150, show_default=True)
 @click.option("--symbols", default=16384, show_default=True, help="Bytes of a batch.")
 @click.option("--rate", default=3e-4, show_default=True)
 @click.option("--dynamics-rate", default=1e-4, show_default=True)
