@@ -1,7 +1,7 @@
 """The table of docs/results.md on a sweep, from docs/sweep.json.
 
-That is the sweep.json of `ssm2edge sweep models/digits models/keywords --orders 16,8,4,2,1
---calibrate match --calibration-steps 10 --out sweep`, and `scripts/write_pages.py` writes the table.
+That is the sweep.json of `ssm2edge sweep models/keywords --orders 16,8,4,2,1 --precision float32,int8 --calibrate spectrum
+--out sweep`, and `scripts/write_pages.py` writes the table.
 """
 
 from __future__ import annotations
