@@ -13,6 +13,14 @@ static void product8(const float *restrict x, const int8_t *restrict w, const fl
   int j = 0;
 #if defined(__AVX__) || defined(__ARM_NEON)
   COLUMNS(64)
+  /* Columns that are left over are done beside some that are done already: a few alone would wait for their sums. */
+  if (columns >= 32) {
+    COLUMNS(32)
+    if (j < columns) {
+      j = columns - 32;
+      COLUMNS(32)
+    }
+  }
 #endif
   COLUMNS(16)
   COLUMNS(4)
