@@ -101,10 +101,10 @@ def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction]
     return _written(task, options, _rounded(task, options, reductions, bits))
 
 
-def fits_of(task: Task, options: Options) -> Callable[[nn.Module], bool] | None:
-    """Return what says whether the graphs of a model are within the largest number of bytes; None without one."""
+def excess_of(task: Task, options: Options) -> Callable[[nn.Module], int] | None:
+    """Return what measures the bytes by which a model's graphs exceed the largest number, below 0 if they do not."""
     limit = bytes_of(options.max_bytes)
-    return None if limit is None else lambda model: _written(task, options, model) <= limit
+    return None if limit is None else lambda model: _written(task, options, model) - limit
 
 
 def _rounded(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> nn.Module:

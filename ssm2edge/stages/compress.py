@@ -13,12 +13,12 @@ from ssm2edge.cache import Store, key_of
 from ssm2edge.calibration import Matched
 from ssm2edge.errors import UserError
 from ssm2edge.layers import Block, FoundLayer, blocks, describe_blocks
-from ssm2edge.options import Options
+from ssm2edge.options import Options, bytes_of
 from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.contract import summarise
-from ssm2edge.stages.budgets import fits_of
+from ssm2edge.stages.budgets import excess_of
 from ssm2edge.stages.calibrate import calibrate_reductions, with_evoked
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
@@ -26,6 +26,9 @@ from ssm2edge.stages.quantise import round_network, weight_records, with_precisi
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems
 from ssm2edge.systems.system import System
+
+ATTEMPTS = 4
+"""Choices of a size within a budget of bytes, each with what the graphs of the one before exceeded it by to spare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,19 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
         If the layers cannot be reduced as asked, or nothing meets the request.
     """
     task = with_evoked(task, options, progress)
-    reductions, selection, chosen = reduce(task, options, store, progress)
-    bits = None if chosen is None else chosen.bits
-    calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True, bits=bits)
-    model = with_precision(task, options, calibrated, fits_of(task, options))
+    excess = excess_of(task, options)
+    asked, limit = options, bytes_of(options.max_bytes)
+    for _ in range(ATTEMPTS):
+        reductions, selection, chosen = reduce(task, asked, store, progress)
+        bits = None if chosen is None else chosen.bits
+        calibrated = calibrate_reductions(task, options, reductions, store, progress, final=True, bits=bits)
+        model = with_precision(task, options, calibrated, excess)
+        over = 0 if excess is None else excess(model)
+        if limit is None or over <= 0:
+            break
+        # Graphs were measured before calibration, which turns real poles into pairs: these take more nodes.
+        limit -= over
+        asked = dataclasses.replace(asked, max_bytes=limit)
     origins = block_origins(layer_records(task.layers, deployed_systems(model), reductions), reductions)
     origins = {name: dataclasses.replace(origin, weights=_digest(task, task.layers[name])) for name, origin in origins.items()}
     describe_blocks(model, origins)

@@ -40,7 +40,7 @@ def is_rounded(options: Options) -> bool:
 
 
 def with_precision(
-    task: Task, options: Options, calibrated: Calibrated, fits: Callable[[nn.Module], bool] | None = None
+    task: Task, options: Options, calibrated: Calibrated, excess: Callable[[nn.Module], int] | None = None
 ) -> nn.Module:
     """Put calibrated systems into the model, and the parameters around them that were rounded and tuned.
 
@@ -50,8 +50,8 @@ def with_precision(
         The model, and the precision asked for.
     calibrated
         Systems and parameters.
-    fits
-        Returns True for a model whose graphs are within a budget of bytes; layers are rounded until they are.  None without one.
+    excess
+        Returns by how many bytes the graphs of a model exceed a budget; layers are rounded until they do not.  None without one.
 
     Raises
     ------
@@ -69,14 +69,14 @@ def with_precision(
     else:
         _round(model, options)
     _halve(model)
-    if fits is None:
+    if excess is None:
         matched = calibrated.matched
         _round_systems(model, task, allowed_error(None if matched is None else matched.after))
         return model
     for allowed in RELAXED:
         rounded = copy.deepcopy(model)
         _round_systems(rounded, task, allowed)
-        if fits(rounded):
+        if excess(rounded) <= 0:
             break
     return rounded
 

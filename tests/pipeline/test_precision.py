@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +25,12 @@ from ssm2edge.calibration import Calibrated
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
 from ssm2edge.loading import open_source
-from ssm2edge.options import Options, check_options
+from ssm2edge.options import Options, bytes_of, check_options
+from ssm2edge.original.task import Task
 from ssm2edge.quantisation import halve, round_weights, weights_of
 from ssm2edge.quantisation.grid import grid_of
+from ssm2edge.stages.budgets import excess_of
+from ssm2edge.stages.compress import compress
 from ssm2edge.stages.load import load
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.quantise import RELAXED, set_apart, weight_records, with_precision
@@ -199,18 +204,47 @@ def test_layers_are_rounded_further_only_while_the_graphs_are_too_large(source: 
     calibrated = Calibrated({name: layer.system for name, layer in task.layers.items()}, None)
     seen: list[nn.Module] = []
 
-    def fits(model: nn.Module, looks: int) -> bool:
+    def excess(model: nn.Module, looks: int) -> int:
         seen.append(model)
-        return len(seen) == looks
+        return int(len(seen) != looks)
 
     for looks in (1, 2, len(RELAXED)):
         seen.clear()
-        assert with_precision(task, decided, calibrated, partial(fits, looks=looks)) is seen[-1]
+        assert with_precision(task, decided, calibrated, partial(excess, looks=looks)) is seen[-1]
         assert len(seen) == looks
     seen.clear()
-    model = with_precision(task, decided, calibrated, partial(fits, looks=0))
+    model = with_precision(task, decided, calibrated, partial(excess, looks=0))
     assert len(seen) == len(RELAXED)
     assert all(block.coarse for block in blocks(model).values())
+
+
+@pytest.mark.slow
+def test_a_size_is_chosen_again_where_calibration_makes_its_graphs_too_large(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibration is made to add 300 bytes to every graph."""
+    grown, task = 300, load(open_source(str(source)))
+
+    def larger(task: Task, options: Options) -> Callable[[nn.Module], int]:
+        excess = excess_of(task, options)
+        assert excess is not None
+        return lambda model: excess(model) + grown
+
+    task, loose, _ = resolve(task, Options(max_bytes=26000, precision="auto", calibrate="match", calibration_steps=3))
+    found = compress(task, loose, Store(None), silent)
+    limit = largest_graph_of(task, loose, found.model) + 1
+    tight = dataclasses.replace(loose, max_bytes=limit)
+    monkeypatch.setattr("ssm2edge.stages.compress.excess_of", larger)
+    again = largest_graph_of(task, tight, compress(task, tight, Store(None), silent).model)
+    assert again + grown <= limit
+
+
+def largest_graph_of(task: Task, options: Options, model: nn.Module) -> int:
+    """Bytes of the largest graph."""
+    excess, limit = excess_of(task, options), bytes_of(options.max_bytes)
+    assert excess is not None
+    assert limit is not None
+    return excess(model) + limit
 
 
 def test_numbers_that_matching_tunes_differ_and_stay_in_16_bits() -> None:
