@@ -46,7 +46,7 @@ FAST: dict[str, Callable[[nn.Module], Callable[..., Any]]] = {
     "S5": lambda layer: functools.partial(s5_forward, layer),
     "LRU": lambda layer: functools.partial(quadratic_forward, layer),
 }
-"""What takes the place of a layer's forward in training, by the name of its class."""
+"""Forward of each layer in training, by the name of its class."""
 
 Batch = tuple[Tensor, Tensor]
 """Bytes and mask, ``(reviews, time)`` each."""

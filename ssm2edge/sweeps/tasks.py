@@ -1,4 +1,4 @@
-"""How many cells a task has: one, unless they end at once, as those of a stub do or those that fail."""
+"""Number of cells that a task has: one, unless they end at once, as those of a stub do or those that fail."""
 
 from __future__ import annotations
 
