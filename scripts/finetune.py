@@ -25,7 +25,7 @@ import click
 import torch
 from labelled_tasks import TASKS, LabelledTask
 from retraining_table import markdown
-from table_cells import orders_at
+from table_figures import orders_at
 from torch import Tensor, nn
 
 from ssm2edge.calibration import calibrate, signals_of

@@ -1,7 +1,7 @@
 """The table of docs/results.md on a sweep, from docs/sweep.json.
 
-That is the sweep.json of `ssm2edge sweep models/keywords --orders 16,8,4,2,1 --precision float32,int8 --calibrate spectrum
---out sweep`, and `scripts/write_pages.py` writes the table.
+That is the part of the sweep models/tables.toml that `ssm2edge sweep models/keywords --orders 16,8,4,2,1 --precision float32,int8
+--calibrate spectrum --out sweep` builds, too; `scripts/reproduce_tables.py` writes the file, `scripts/write_pages.py` the table.
 """
 
 from __future__ import annotations
@@ -27,6 +27,21 @@ def markdown(sweep: dict[str, Any]) -> str:
             lines.append(_row([model, str(order), *(part for width in widths for part in _figures(found.get(width)))]))
     originals = {cell["model"]: cell["figures"]["original"] for cell in cells}
     return "\n".join([*lines, "", f"Originals: {', '.join(f'{model} {value:.4f}' for model, value in originals.items())}."])
+
+
+def of_the_picture(sweep: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the cells of a larger sweep that the page is about, as a sweep of its own; None where one is missing."""
+    axes: dict[str, list[Any]] = {"order": [16, 8, 4, 2, 1], "precision": ["float32", "int8"], "calibrate": ["spectrum"]}
+    wanted = [(order, precision) for precision in axes["precision"] for order in axes["order"]]
+    found = {
+        (cell["options"].get("order"), _precision(cell)): cell
+        for cell in sweep["cells"]
+        if cell["model"] == "keywords" and cell["status"] == "done" and cell["options"].get("calibrate") == "spectrum"
+    }
+    if not set(wanted) <= set(found):
+        return None
+    kept = {name: value for name, value in sweep.items() if name not in ("chosen", "cells", "axes", "sources")}
+    return {**kept, "sources": ["models/keywords"], "axes": axes, "cells": [found[one] for one in wanted]}
 
 
 def _precision(cell: Cell) -> str:

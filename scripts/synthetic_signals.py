@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from reproduce_tables import MODELS, ROOT
 from synthetic_table import FILE, stored
-from table_cells import orders_at
+from table_figures import orders_at
 
 from ssm2edge.calibration import Matching, calibrate, signals_of
 from ssm2edge.loading import open_source

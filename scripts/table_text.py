@@ -67,7 +67,7 @@ def loss(figures: dict[str, Any], value: float) -> float:
 
 
 def order_at(figures: dict[str, Any], divisor: int) -> int:
-    """States of a system at a size, as `table_cells.py` counts them."""
+    """States of a system at a size, as `table_figures.py` counts them."""
     states: int = max(figures["original"]["orders"].values())
     return max(1, round(states / divisor))
 

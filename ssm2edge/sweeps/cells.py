@@ -130,15 +130,17 @@ class Cells:
         model = self.names[place]
         return Cell(cell_name(chosen, key), key, self._sources[place], model, dict(given), chosen, self._arguments, self._out)
 
-    def all(self, combined: Sequence[Mapping[str, Any]]) -> list[Cell]:
-        """Return the cells of some combinations of options, each once; sources vary fastest.
+    def all(self, combined: Sequence[Mapping[str, Any]], places: Sequence[int] | None = None) -> list[Cell]:
+        """Return the cells of some combinations of options, each once, of all sources or those at some places; they vary fastest.
 
         Raises
         ------
         UserError
             If options cannot be used: before anything is built.
         """
-        cells = [self.cell(place, given) for given in combined for place in range(len(self._sources))]
+        cells = [
+            self.cell(place, given) for given in combined for place in (range(len(self._sources)) if places is None else places)
+        ]
         return list({cell.key: cell for cell in cells}.values())
 
     def current(self, record: CellRecord) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ssm2edge.errors import UserError
@@ -18,6 +19,22 @@ MOST = 100_000
 
 PLURALS: Mapping[str, str] = {"orders": "order", "methods": "method", "seeds": "seed"}
 """Other names of options in a sweep."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes, and the models that they are for.
+
+    Attributes
+    ----------
+    axes
+        Values by option.
+    places
+        Of its models among those of the sweep.
+    """
+
+    axes: Axes
+    places: tuple[int, ...]
 
 
 def option_of(name: str) -> str:
@@ -67,6 +84,48 @@ def axes_of(given: Mapping[str, Any], seeds: int | None = None) -> dict[str, tup
             raise UserError(f"The option {option} has no value; give one, or leave it out.")
         axes[option] = values
     return axes
+
+
+def grids_of(
+    given: Mapping[str, Any], seeds: int | None, tables: Iterable[Mapping[str, Any]], sources: Sequence[str]
+) -> list[Grid]:
+    """Return the grids of a sweep: one, or several of a file, in each of which what is given takes the place of the file's.
+
+    Parameters
+    ----------
+    given
+        Values by option, for all grids.
+    seeds
+        Number of seeds, for all grids.
+    tables
+        Values by option, and ``sources`` where a grid is for some models only; none for a single grid.
+    sources
+        Models of the sweep.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown, given twice, or has no value.
+    """
+    everywhere = {option_of(name) for name in given}
+    grids = []
+    for table in list(tables) or [{}]:
+        own = {name: value for name, value in table.items() if name != "sources"}
+        kept = {name: value for name, value in own.items() if option_of(name) not in everywhere}
+        own_sources = table.get("sources", sources)
+        places = tuple(place for place, source in enumerate(sources) if source in own_sources)
+        grids.append(Grid(axes_of({**kept, **given}, seeds), places))
+    return grids
+
+
+def joined(grids: Iterable[Grid]) -> dict[str, list[Any]]:
+    """Return all values of each option, of all grids."""
+    values: dict[str, list[Any]] = {}
+    for grid in grids:
+        for name, axis in grid.axes.items():
+            known = values.setdefault(name, [])
+            known += [value for value in axis if value not in known]
+    return values
 
 
 def combinations(axes: Axes) -> list[dict[str, Any]]:

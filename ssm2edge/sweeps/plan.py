@@ -15,6 +15,9 @@ SECTIONS: Mapping[str, frozenset[str]] = {
 }
 """Sections of the file beside ``grid``, which has the options of a build, and their keys."""
 
+GRIDS = "grids"
+"""Name among the arguments of a sweep for the tables ``[[grid]]``."""
+
 
 def read_plan(path: Path) -> dict[str, Any]:
     """Return the arguments of a sweep that a file gives; its paths are relative to it.
@@ -29,6 +32,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise UserError(f"{path} cannot be read ({fault}); mend it.") from fault
     known = [*SECTIONS, "grid"]
+    grids = content.pop("grid") if isinstance(content.get("grid"), list) else None
     for section, entries in content.items():
         if section not in known or not isinstance(entries, dict):
             raise UserError(f"{path} has the unknown section [{section}]; known are {', '.join(known)}.")
@@ -46,7 +50,25 @@ def read_plan(path: Path) -> dict[str, Any]:
         asked["out"] = _beside(path, str(asked["out"]))
     model = dict(content.get("model", {}))
     model |= {name: _beside(path, str(model[name])) for name in ("weights", "samples") if name in model}
-    return {**asked, **model, **content.get("grid", {})}
+    if grids is None:
+        return {**asked, **model, **content.get("grid", {})}
+    return {**asked, **model, GRIDS: tuple(_grid(path, grid, asked["sources"]) for grid in grids)}
+
+
+def _grid(path: Path, grid: Any, sources: list[str]) -> dict[str, Any]:
+    """Return one of several grids; ``sources`` in it are some of the sweep's."""
+    if not isinstance(grid, dict):
+        raise UserError(f"{path} has a grid that is no table; begin each with [[grid]].")
+    if "sources" not in grid:
+        return grid
+    own = grid["sources"]
+    if not isinstance(own, list) or not all(isinstance(source, str) for source in own):
+        raise UserError(f"{path} must give grid.sources as a list of models.")
+    places = [_beside(path, source) for source in own]
+    foreign = next((source for source, place in zip(own, places, strict=True) if place not in sources), None)
+    if foreign is not None:
+        raise UserError(f"{path} has a grid of {foreign}, which sweep.sources does not name; add it there.")
+    return {**grid, "sources": places}
 
 
 def _beside(plan: Path, given: str) -> str:

@@ -16,8 +16,8 @@ from ssm2edge.sweeps.cells import Cell, Cells
 from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.earlier import Earlier
 from ssm2edge.sweeps.engines import slots_of
-from ssm2edge.sweeps.grid import axes_of, combinations
-from ssm2edge.sweeps.plan import SECTIONS
+from ssm2edge.sweeps.grid import combinations, grids_of, joined
+from ssm2edge.sweeps.plan import GRIDS, SECTIONS
 from ssm2edge.sweeps.progress import Counting, State
 from ssm2edge.sweeps.result import Sweep
 from ssm2edge.sweeps.running import Work, build_cell
@@ -54,16 +54,19 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
     out = Path(asked["out"]).absolute()
     scheduler = asked.get("scheduler")
     arguments = {name: _elsewhere(name, asked[name], scheduler) for name in SECTIONS["model"] if asked.get(name) is not None}
-    options = {name: value for name, value in asked.items() if name not in SECTIONS["model"] | SECTIONS["sweep"]}
-    axes = axes_of(options, asked.get("seeds"))
+    options = {name: value for name, value in asked.items() if name not in SECTIONS["model"] | SECTIONS["sweep"] | {GRIDS}}
+    grids = grids_of(options, asked.get("seeds"), asked.get(GRIDS, ()), sources)
     places = [source if scheduler is None else absolute(source) for source in sources]
     makes = Cells(places, arguments, out)
     slots = slots_of(asked.get("jobs"))
     count, known = asked.get("search"), dict[str, CellRecord]()
-    grid = makes.all(combinations(axes)) if count is None else []
+    if count is not None and len(grids) > 1:
+        raise UserError(f"A search chooses from one grid, not {len(grids)}; give a single [grid], or leave the search out.")
+    asked_for = [cell for grid in grids for cell in makes.all(combinations(grid.axes), grid.places)] if count is None else []
+    cells = list({cell.key: cell for cell in asked_for}.values())
     _prepare(out)
-    batches = [grid] if count is None else rounds(makes, axes, count, slots.jobs, out, known)
-    counting = Counting(len(grid) if count is None else count * len(sources), slots.jobs)
+    batches = [cells] if count is None else rounds(makes, grids[0].axes, count, slots.jobs, out, known)
+    counting = Counting(len(cells) if count is None else count * len(sources), slots.jobs)
     dispatcher = Dispatcher(slots, asked.get("engine", "processes"), scheduler, bytes_of(asked.get("memory")), work)
     wanted: dict[str, Cell] = {}
     earlier = Earlier(out, makes)
@@ -74,7 +77,7 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
         others = earlier.found(files)
         while True:
             named = tuple(dict.fromkeys((*sources, *(record.source for record in others))))
-            record = SweepRecord(versions(), named, {name: list(axes[name]) for name in axes}, (*own, *others))
+            record = SweepRecord(versions(), named, joined(grids), (*own, *others))
             write_sweep(out, record)
             # Another sweep may have ended a cell and written meanwhile: whoever writes last has all.
             before, others = others, earlier.found(files)

@@ -1,68 +1,88 @@
-"""The tables' script: it fills what is missing and nothing else, and its page and pictures tell the stored figures."""
+"""The tables: one sweep has all their cells, their figures are those of its builds, and the page and pictures show them."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+import ssm2edge
 from scripts.reproduce_tables import digest, stored
+from scripts.table_figures import figures_of, latencies
 from scripts.table_picture import picture
 from scripts.table_text import page
+from ssm2edge.loading import open_source
+from ssm2edge.pipeline import load
+from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.sweeps.grid import combinations, grids_of
+from ssm2edge.sweeps.plan import read_plan
+from tests.model_directories import model_directory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SCRIPT = ROOT / "scripts" / "reproduce_tables.py"
-
-
-def run(results: Path, *arguments: str) -> str:
-    command = [sys.executable, str(SCRIPT), "--results", str(results), "--page", str(results / "tables.md"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
-def test_quick_tables_are_filled_once_and_go_on(tmp_path: Path) -> None:
-    run(tmp_path, "--quick")
-    file = tmp_path / "activity" / "results" / "tables.json"
-    figures = json.loads(file.read_text())
-    assert set(figures["cells"]) == {f"{way} 1/16" for way in ("balanced", "gradient", "spectrum", "match")}
-    assert 0.8 < figures["original"]["value"] < 0.9
-    graphs = figures["deployed"]["1/16"]
-    assert set(graphs["bytes"]) == {"offline", "stream"}
-    assert figures["cells"]["match 1/16"]["parameters"] < figures["original"]["parameters"]
-    bound = figures["cells"]["match 1/16"]["bound"]
+@pytest.mark.usefixtures("brief_latencies")
+def test_figures_are_those_of_the_builds_of_a_sweep(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    found = ssm2edge.sweep(
+        source, out, orders=[4, 3], method="balanced", calibrate=["none", "match"], calibration_steps=2, engine="here"
+    )
+    known = figures_of(out, found.cells)
+    # Four of six states are no whole share.
+    assert set(known["cells"]) == {"balanced 1/2", "match 1/2"}
+    task = load(open_source(str(source)))
+    orders = dict.fromkeys(task.systems, 3)
+    made = {name: one.system for name, one in reduce_layers(task.systems, orders, "balanced", task.length).items()}
+    # Brute force: the responses of the layers, tap by tap.
+    before = np.concatenate([taps(system, task.length) for system in task.systems.values()])
+    after = np.concatenate([taps(system, task.length) for system in made.values()])
+    # The artifact has its numbers in float32.
+    expected = np.linalg.norm(before - after) / np.linalg.norm(before)
+    cell = known["cells"]["balanced 1/2"]
+    assert cell["h2_error_relative"] == pytest.approx(expected, rel=1e-5)
+    assert (cell["states"], known["original"]["states"]) == (2 * 4 * 3, 2 * 4 * 6)
+    assert known["original"]["parameters"] - cell["parameters"] == known["original"]["ssm_parameters"] - cell["ssm_parameters"]
+    place = next(one for one in found.cells if one.options["order"] == 3 and one.options.get("calibrate", "none") == "none")
+    answers = found.artifact(place.name).run(task.held_out)
+    ((name, labels),) = task.samples.labels.items()
+    assert cell["value"] == (answers[name].argmax(1) == labels).mean()
+    bound = known["cells"]["match 1/2"]["bound"]
     assert 0 < bound["estimated"] <= bound["certified"] * (1 + 1e-9)
-    # One figure is lost: that one is computed again, and the others stay as they are.
-    figures["cells"]["gradient 1/16"]["seconds"] = -1.0
-    del figures["cells"]["balanced 1/16"]
-    file.write_text(json.dumps(figures))
-    told = run(tmp_path, "--models", "activity", "--ways", "balanced,gradient", "--divisors", "16")
-    assert len(re.findall(r"1/16: ", told)) == 1
-    again = json.loads(file.read_text())
-    assert again["cells"]["gradient 1/16"]["seconds"] == -1.0
-    assert again["cells"]["balanced 1/16"]["value"] > 0
+    graphs = known["deployed"]["1/2"]
+    folder = out / graphs["directory"]
+    assert graphs["bytes"] == {file.stem: file.stat().st_size for file in folder.glob("*.onnx")}
+    timed = latencies(source, folder)
+    assert set(timed["seconds"]) == {"original", "offline", "step"}
+    ratio, low, high = timed["offline_to_original"]
+    assert low <= ratio <= high
 
 
-@pytest.mark.slow
-def test_figures_of_other_weights_are_not_kept(tmp_path: Path) -> None:
-    file = tmp_path / "sysid" / "results" / "tables.json"
-    arguments = ("--models", "sysid", "--ways", "balanced", "--divisors", "16")
-    run(tmp_path, *arguments)
-    figures = json.loads(file.read_text())
-    cell = figures["cells"]["balanced 1/16"]
-    figures["weights"], cell["value"] = "0" * 64, -1.0
-    figures["cells"]["match 1/16"] = cell
-    file.write_text(json.dumps(figures))
-    assert "other weights" in run(tmp_path, *arguments)
-    again = json.loads(file.read_text())
-    assert set(again["cells"]) == {"balanced 1/16"}
-    assert again["cells"]["balanced 1/16"]["value"] > 0
+def taps(system: Any, length: int) -> NDArray[np.float64]:
+    """Impulse responses, by powers of the poles."""
+    poles, B, C, D = (part.numpy() for part in system.arrays())
+    powers = poles[..., None] ** np.arange(length)
+    later = np.einsum("...on,...nt,...ni->...oit", C, powers, B).real
+    return np.concatenate([D.real[..., None], later], -1).ravel()
+
+
+def test_the_sweep_has_every_cell_of_the_tables() -> None:
+    asked = read_plan(ROOT / "models" / "tables.toml")
+    sources, known = asked["sources"], stored(ROOT / "models")
+    assert [Path(source).name for source in sources] == list(known)
+    cells: dict[str, set[str]] = {name: set() for name in known}
+    for grid in grids_of({}, None, asked["grids"], sources):
+        for given in combinations(grid.axes):
+            if set(given) == {"order", "method", "calibrate"}:
+                way = given["method"] if given["calibrate"] == "none" else given["calibrate"]
+                for name in (Path(sources[place]).name for place in grid.places):
+                    share = max(known[name]["original"]["orders"].values()) / given["order"]
+                    cells[name].add(f"{way} 1/{share:g}")
+    for name, figures in known.items():
+        assert cells[name] == set(figures["cells"]), name
 
 
 def figures(metric: str = "accuracy") -> dict[str, Any]:

@@ -12,9 +12,10 @@ import ssm2edge
 from ssm2edge.cli.sweep import values_of
 from ssm2edge.errors import UserError
 from ssm2edge.options import TABLE, Options, check_options
-from ssm2edge.sweeps.cells import Cells
+from ssm2edge.sweeps.cells import Cell, Cells
 from ssm2edge.sweeps.grid import axes_of, combinations
 from ssm2edge.sweeps.plan import read_plan
+from ssm2edge.sweeps.request import run
 from tests.command_line import call
 from tests.model_directories import model_directory
 
@@ -92,6 +93,51 @@ def test_a_file_that_means_nothing_is_refused(tmp_path: Path, text: str, word: s
     plan.write_text(text)
     with pytest.raises(UserError, match=word):
         ssm2edge.sweep(plan)
+
+
+def test_several_grids_of_a_file_are_cells_beside_each_other_each_once(tmp_path: Path) -> None:
+    first, second = model_directory(tmp_path / "first"), model_directory(tmp_path / "second")
+    (second / "own.py").write_text("# Equal content would make equal cells.\n")
+    plan = tmp_path / "sweep.toml"
+    plan.write_text(
+        '[sweep]\nsources = ["first", "second"]\nout = "made"\n'
+        '[[grid]]\nsources = ["first"]\norder = [3, 2]\nmethod = "last"\ncalibrate = "none"\n'
+        '[[grid]]\norder = 2\nmethod = ["last", "balanced"]\ncalibrate = "none"\n'
+    )
+    asked = read_plan(plan)
+    built: list[tuple[str, Any, Any]] = []
+
+    def work(cell: Cell, threads: int) -> Any:
+        built.append((cell.model, cell.options["order"], cell.options["method"]))
+        raise UserError("stub")
+
+    sources = asked.pop("sources")
+    assert [Path(source) for source in sources] == [first, second]
+    found = run(sources, {**asked, "engine": "here"}, lambda state: None, work)
+    assert sorted(built) == [
+        ("first", 2, "balanced"), ("first", 2, "last"), ("first", 3, "last"), ("second", 2, "balanced"), ("second", 2, "last"),
+    ]  # fmt: skip
+    assert found.record.axes == {"order": [3, 2], "method": ["last", "balanced"], "calibrate": ["none"]}
+    # What is given beside the file takes the place of its values, in every grid.
+    built.clear()
+    run(sources, {**asked, "engine": "here", "method": "tlh2"}, lambda state: None, work)
+    assert sorted(built) == [("first", 2, "tlh2"), ("first", 3, "tlh2"), ("second", 2, "tlh2")]
+
+
+@pytest.mark.parametrize(
+    ("grids", "word"),
+    [('[[grid]]\nsources = ["other"]\norder = 2\n', "other"), ('[[grid]]\nsources = "model"\norder = 2\n', "list"),
+     ("grid = [1]\n", "table"), ("[[grid]]\norder = 2\nsize = 3\n", "size"),
+     ("[[grid]]\norder = 2\n[[grid]]\norder = 3\n", "search")],
+)  # fmt: skip
+def test_grids_at_fault_are_refused_before_anything_is_built(tmp_path: Path, grids: str, word: str) -> None:
+    model_directory(tmp_path / "model")
+    plan = tmp_path / "sweep.toml"
+    sections = '[sweep]\nsources = ["model"]\nout = "made"\n'
+    plan.write_text(grids + sections if grids.startswith("grid") else sections + grids)
+    with pytest.raises(UserError, match=word):
+        ssm2edge.sweep(plan, search=2 if word == "search" else None)
+    assert not list(tmp_path.glob("made/cells/*"))
 
 
 @pytest.mark.parametrize(
