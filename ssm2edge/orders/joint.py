@@ -91,7 +91,7 @@ def choose_jointly(
     found = largest_split({**calibrated, **weights}, request.max_bytes, measured) or first
     bits = of_weights(found)
     reasons = {
-        name: f"a budget of {request.max_bytes:,} bytes for states and weights; so the outputs deviate by "
+        name: "the budget of bytes is for states and weights; so the outputs deviate by "
         f"{100 * weights[name][count].cost ** 0.5:.2g} %"
         for name, count in bits.items()
     }

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from ssm2edge.cache import Store
+from ssm2edge.errors import UserError
 from ssm2edge.layers import put
 from ssm2edge.loading import Signature, UserModel, arrays_in_memory, baked, copied, fingerprint_of, ready, source_in_memory
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
+from ssm2edge.quantisation import weights_of
 from ssm2edge.stages.compress import compress
 from ssm2edge.stages.converging import converging
 from ssm2edge.stages.load import task_of, task_of_shapes, task_without_samples
@@ -93,9 +95,11 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     Raises
     ------
     UserError
-        If the layers cannot be reduced as asked.
+        If the layers cannot be reduced as asked, or the module's precision does not hold rounded weights.
     """
     check(options)
+    if is_rounded(options):
+        _check_holds_integers(model, options)
     store = Store(None)
     with one_thread_each():
         task, options, _ = resolve(task, options)
@@ -104,6 +108,18 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
     if is_rounded(options):
         _take_parameters(_baked_in_its_mode(result), found.model)
     return result
+
+
+def _check_holds_integers(model: nn.Module, options: Options) -> None:
+    """Raise an error for a module in half precision: integers times steps are no such numbers, so rounding would be lost."""
+    half = (torch.float16, torch.bfloat16)
+    for name, weight in weights_of(model).items():
+        if weight.parameter.dtype in half:
+            kind = str(weight.parameter.dtype).removeprefix("torch.")
+            raise UserError(
+                f"{name} is {kind}, which does not hold integers times steps, as --precision {options.precision} makes them; "
+                "give the model in float32, model.float()."
+            )
 
 
 def _baked_in_its_mode(model: nn.Module) -> nn.Module:

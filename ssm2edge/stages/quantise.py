@@ -10,13 +10,14 @@ from torch import nn
 
 from ssm2edge.artifact import WeightRecord
 from ssm2edge.calibration import Calibrated
-from ssm2edge.export.passes.store_integers import SMALLEST
+from ssm2edge.export.passes.store_integers import stored_bits
 from ssm2edge.layers import blocks
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.quantisation import (
     FEWEST,
     NARROWEST,
+    Weight,
     allowed_error,
     bits_of,
     grid_of,
@@ -88,18 +89,18 @@ def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str
     """
     if not is_rounded(options):
         return ()
-    records = []
-    for name, weight in weights_of(model).items():
-        matrix = weight.matrix().float().numpy()
-        bits = next((bits for bits in MOST if grid_of(matrix, bits) is not None), 32)
-        records.append(WeightRecord(name, bits, matrix.size, reasons.get(name, f"--precision {options.precision}")))
+    uncalibrated = "without calibration, auto takes 8 bits at most, where they save bytes"
+    asked = uncalibrated if options.precision == "auto" else f"--precision {options.precision}"
+    records = [_recorded(weight, reasons.get(name, asked)) for name, weight in weights_of(model).items()]
     if any(record.bits < 16 for record in records):
         return tuple(records)
     small = f"fewer than {FEWEST} numbers, or than {NARROWEST} in a row"
-    for name, weight in small_weights_of(model).items():
-        matrix = weight.matrix().float().numpy()
-        records.append(WeightRecord(name, 16 if matrix.size >= SMALLEST and fits_half(matrix) else 32, matrix.size, small))
-    return tuple(records)
+    return tuple(records + [_recorded(weight, small) for weight in small_weights_of(model).values()])
+
+
+def _recorded(weight: Weight, reason: str) -> WeightRecord:
+    matrix = weight.matrix().float().numpy()
+    return WeightRecord(weight.name, stored_bits(matrix), matrix.size, reason)
 
 
 def round_network(model: nn.Module, task: Task, options: Options, bits: Mapping[str, int] | None = None) -> None:

@@ -144,6 +144,29 @@ def test_three_bits_take_fewer_bytes_than_four_where_nodes_are_worth_it() -> Non
     assert "int3" not in small
 
 
+@pytest.mark.parametrize("columns", [39, 38])
+def test_an_odd_number_of_integers_takes_a_byte_each(columns: int) -> None:
+    """Several groups of a row have steps of their own, so 8 bits with one step a row do not hold the matrix."""
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Linear(columns, 3, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            answer: Tensor = self.mix(x)
+            return answer
+
+    x = torch.randn(1, 5, columns)
+    for bits in (3, 4):
+        model = rounded(Odd(), bits)
+        graph = export_offline(trace(model, [InputAxes("x", 1, x)]), integers=True)
+        kinds = stored_bytes(graph)
+        assert kinds["int8" if columns % 2 else "int4"] == 3 * columns // (2 - columns % 2)
+        assert "float32" not in kinds
+        np.testing.assert_allclose(answer_of(graph, x.numpy()), model(x).detach().numpy(), atol=2e-6)
+
+
 def test_trained_weights_are_written_as_they_are() -> None:
     traced_model = trace_of(Mixer().eval())
     graphs = [export_offline(traced_model, integers=integers).SerializeToString() for integers in (False, True)]

@@ -141,6 +141,24 @@ def test_weights_that_are_too_small_for_integers_are_recorded_where_none_became_
     assert not weight_records(nn.Sequential(small), Options(order=2), {})
 
 
+def test_records_say_what_graphs_store() -> None:
+    """A weight of zeros fits into 3 bits, but is too small for their nodes; an odd number of integers of 4 bits takes bytes."""
+    silent_one, odd = nn.Linear(16, 16), nn.Linear(39, 3)
+    nn.init.zeros_(silent_one.weight)
+    model = nn.Sequential(silent_one, odd)
+    round_weights(weights_of(model), {"0.weight": 4, "1.weight": 4}, {})
+    records = weight_records(model, Options(order=2, precision="int4"), {})
+    assert [(record.name, record.bits) for record in records] == [("0.weight", 4), ("1.weight", 8)]
+    (reason, _) = [record.reason for record in weight_records(model, Options(order=2, precision="auto"), {})]
+    assert reason == "without calibration, auto takes 8 bits at most, where they save bytes"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_module_that_does_not_hold_integers_times_steps_is_refused(kind: torch.dtype) -> None:
+    with pytest.raises(UserError, match=r"layers\.0\.output_linear\.0\.weight is b?float16, which does not hold .*model\.float"):
+        ssm2edge.compress(make().to(kind), signals(), order=2, calibrate="none", precision="int4")
+
+
 def test_a_bound_that_does_not_cover_rounding_is_refused() -> None:
     with pytest.raises(UserError, match="does not cover rounded weights"):
         check_options(Options(max_error=0.1, max_error_of="bound", precision="int8"))

@@ -15,7 +15,7 @@ from ssm2edge.artifact import Accuracy, GraphCost, Manifest, Ratio, open_artifac
 from ssm2edge.artifact.manifest import to_json
 from ssm2edge.errors import UserError
 from ssm2edge.verification.gate import Gate, Policy, compare, open_baseline, read_policy
-from ssm2edge.verification.gate.counted import at_most
+from ssm2edge.verification.gate.counted import at_most, counted
 from ssm2edge.verification.gate.junit import to_junit
 from ssm2edge.verification.gate.markdown import to_markdown
 from ssm2edge.verification.sequential import Outcome
@@ -100,6 +100,9 @@ def test_more_bytes_of_numbers_are_named_whatever_their_kind(tmp_path: Path, bas
     before = rewrite(build(tmp_path / "before"), storing(int8=1000, float32=100))
     worse = rewrite(build(tmp_path / "worse"), storing(float32=1200))
     assert not_passed(worse, before) == {"stream.weights": Outcome.REGRESSION}
+    manifests = [open_artifact(place).manifest for place in (worse, before)]
+    (gate,) = [gate for gate in counted(*manifests, Policy()) if gate.name == "stream.weights"]
+    assert gate.detail.endswith("; float32 +1,100, int8 -1,000")
     assert not_passed(before, worse) == {}
     # Manifests of versions that did not count them have no such gate.
     assert not_passed(worse, base) == {}

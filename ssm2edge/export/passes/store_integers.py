@@ -3,7 +3,7 @@
 Nodes that no input reaches turn them back into float32, ``Cast`` and ``Mul``: runtimes compute these once, when they load the
 graph.  ``DequantizeLinear`` would be one node in their place, but onnxruntime does not fold it; it joins it to the product behind
 it, which then takes longer than one of float32 and rounds otherwise.  Opset 18 has no integers of 3 and 4 bits: two of 4 bits
-share a byte, and of 3 bits the upper ones of eight and the two lower ones of four.
+share a byte, and of 3 bits the upper ones of eight and the two lower ones of four.  Where their number is odd, each takes a byte.
 
 Ensures
     the same values to the last bit.
@@ -63,6 +63,16 @@ def numbers_of(value: ir.Value) -> NDArray[np.float32] | None:
     return constant.numpy()
 
 
+def stored_bits(numbers: NDArray[np.float32]) -> int:
+    """Return the bits in which each number of a matrix is stored: its integers', 16 or 32."""
+    if numbers.size < SMALLEST:
+        return 32
+    found = _best(numbers)
+    if found is None:
+        return 16 if fits_half(numbers) else 32
+    return found[0].bits if _shares(found[0]) else 8
+
+
 def _best(numbers: NDArray[np.float32]) -> tuple[Grid, bool] | None:
     """Return the smallest form of a constant, and whether its rows are the columns of the matrix that it stores."""
     if numbers.ndim < 2:
@@ -72,12 +82,21 @@ def _best(numbers: NDArray[np.float32]) -> tuple[Grid, bool] | None:
         (grid, turned)
         for bits in MOST
         for turned in ((False, True) if numbers.ndim == 2 else (False,))
-        if matrix.size % SHARING[bits] == 0
+        if bits > 3 or matrix.size % SHARING[bits] == 0
         for grid in [grid_of(matrix.T if turned else matrix, bits)]
         if grid is not None
     ]
-    smallest = min(found, key=lambda one: one[0].bytes + UNPACKING * (one[0].bits == 3), default=None)
-    return None if smallest is None or smallest[0].bytes >= 2 * numbers.size else smallest
+    smallest = min(found, key=lambda one: (_bytes(one[0]) + UNPACKING * (one[0].bits == 3), -one[0].bits), default=None)
+    return None if smallest is None or _bytes(smallest[0]) >= 2 * numbers.size else smallest
+
+
+def _shares(grid: Grid) -> bool:
+    return grid.bits < 8 and grid.integers.size % SHARING[grid.bits] == 0
+
+
+def _bytes(grid: Grid) -> int:
+    """Return the bytes of integers and steps, with a byte for each integer that shares none."""
+    return grid.bytes if _shares(grid) else grid.bytes + grid.integers.size - -(-grid.integers.size * grid.bits // 8)
 
 
 def stored(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
@@ -103,13 +122,18 @@ def _expanded(op: Builder, graph: ir.Graph, name: str, shape: tuple[int, ...], g
         integers = (grid.integers.T if turned else grid.integers).reshape(shape)
         steps = kept.T if turned else kept.reshape(-1, *(1 for _ in shape[1:]))
         return scaled(op.as_float(stored(graph, name + INTEGERS, np.ascontiguousarray(integers))), np.ascontiguousarray(steps))
-    above = (grid.integers.reshape(-1, grid.group) + MOST[grid.bits]).astype(np.uint8)
-    if grid.bits == 4:
-        counted = _unpacked(op, graph, name + INTEGERS, above, 4)
+    groups = grid.integers.reshape(-1, grid.group)
+    if _shares(grid):
+        above = (groups + MOST[grid.bits]).astype(np.uint8)
+        if grid.bits == 4:
+            counted = _unpacked(op, graph, name + INTEGERS, above, 4)
+        else:
+            upper = op.Mul(_unpacked(op, graph, name + UPPER, above >> 2, 1), op.numbers(4.0))
+            counted = op.Add(_unpacked(op, graph, name + LOWER, above & 3, 2), upper)
+        whole = op.Sub(counted, op.numbers(float(MOST[grid.bits])))
     else:
-        upper = op.Mul(_unpacked(op, graph, name + UPPER, above >> 2, 1), op.numbers(4.0))
-        counted = op.Add(_unpacked(op, graph, name + LOWER, above & 3, 2), upper)
-    product = scaled(op.Sub(counted, op.numbers(float(MOST[grid.bits]))), kept.reshape(-1, 1))
+        whole = op.as_float(stored(graph, name + INTEGERS, groups))
+    product = scaled(whole, kept.reshape(-1, 1))
     if not turned:
         return op.Reshape(product, op.integers(*shape))
     return op.transposed(op.Reshape(product, op.integers(*shape[::-1])))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 
 from ssm2edge.artifact import Manifest
 from ssm2edge.verification.gate.policy import Policy
@@ -15,7 +16,10 @@ def counted(candidate: Manifest, baseline: Manifest, policy: Policy) -> Iterator
     for name, key, figure, before in _figures(candidate, baseline):
         percent = policy.increase[key]
         if percent is not None:
-            yield at_most(name, figure, before, percent)
+            gate = at_most(name, figure, before, percent)
+            graph, _, what = name.partition(".")
+            more = by_kind(candidate.costs[graph].weights, baseline.costs[graph].weights) if what == "weights" else ""
+            yield dataclasses.replace(gate, detail=gate.detail + more)
     if baseline.streaming.available and not candidate.streaming.available:
         yield Gate("stream", 1.0, 0.0, 1.0, Outcome.REGRESSION, f"the candidate cannot stream: {candidate.streaming.reason}")
 
@@ -36,6 +40,13 @@ def _change(figure: float, before: float) -> str:
     percent = 100.0 * (figure / before - 1.0) if before > 0 else 0.0
     share = f", {percent:+.2f} %" if abs(percent) >= 0.005 else ""
     return f" ({figure_text(figure - before, sign='+')}{share})"
+
+
+def by_kind(now: Mapping[str, int], before: Mapping[str, int]) -> str:
+    """Return by how many bytes each kind of numbers changes, the largest change first, behind a semicolon; empty if none does."""
+    changes = {kind: now.get(kind, 0) - before.get(kind, 0) for kind in {**now, **before}}
+    largest = sorted((item for item in changes.items() if item[1]), key=lambda item: -abs(item[1]))
+    return "; " + ", ".join(f"{kind} {figure_text(change, sign='+')}" for kind, change in largest) if largest else ""
 
 
 def _figures(candidate: Manifest, baseline: Manifest) -> Iterator[tuple[str, str, float, float]]:
