@@ -10,7 +10,7 @@ from ssm2edge.orders.fitting import out_of_reach
 from ssm2edge.orders.judging import Judged, measured_error
 from ssm2edge.orders.request import Request
 from ssm2edge.orders.search import Candidates, Progress, Reducer
-from ssm2edge.orders.splitting import Levels, Split, cost_of, largest_split, layer_levels, scaled, smallest
+from ssm2edge.orders.splitting import Level, Levels, Split, cost_of, largest_split, layer_levels, scaled, smallest
 from ssm2edge.orders.study import DIRECT
 from ssm2edge.quantisation import PLAIN
 from ssm2edge.reduction import Reduction
@@ -90,10 +90,13 @@ def choose_jointly(
     calibrated = scaled(layers, min(1.0, left / expected) if expected > 0 else 1.0)
     found = largest_split({**calibrated, **weights}, request.max_bytes, measured) or first
     bits = of_weights(found)
-    reasons = {
-        name: "the budget of bytes is for states and weights; so the outputs deviate by "
-        f"{100 * weights[name][count].cost ** 0.5:.2g} %"
-        for name, count in bits.items()
-    }
+    reasons = {name: _reason(weights[name], count) for name, count in bits.items()}
     kept = {name: count for name, count in bits.items() if count != PLAIN}
     return candidates.reducer(of_layers(found)), ChosenBits(kept, reasons)
+
+
+def _reason(levels: Mapping[int, Level], bits: int) -> str:
+    budget = "the budget of bytes for states and weights"
+    if bits != PLAIN:
+        return f"{budget} leaves these bits, by which the outputs deviate by {100 * levels[bits].cost ** 0.5:.2g} %"
+    return f"{budget} has room for all bits" if len(levels) > 1 else f"in {budget} fewer bits save nothing, nodes included"

@@ -293,7 +293,11 @@ def _bytes(manifest: Manifest) -> str:
             rows.append((f"{name}.onnx", "all numbers", size(cost.stored), f"{figure(whole / cost.stored)}{TIMES}"))
     rows += [(weight.name, f"{weight.bits} bits", size(weight.numbers * weight.bits // 8), weight.reason) for weight in
         manifest.weights]  # fmt: skip
-    return table(("stored", "kind", "bytes", ENSPACE), rows, "Numbers alone; the rest of a file is its graph.")
+    return table(
+        ("stored", "kind", "bytes", ENSPACE),
+        rows,
+        "Numbers alone, of single weights without their steps; the rest of a file is its graph.",
+    )
 
 
 def _two_bars(name: str, label: str, values: Sequence[float], shown: Sequence[str], unit: str, full: float | None) -> Chart:

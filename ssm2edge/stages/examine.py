@@ -58,6 +58,6 @@ def verified(
     if (budget := ram(folder, task, options)) is not None:
         verdict = dataclasses.replace(verdict, checks=(*verdict.checks, budget))
     if not verdict.passed:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in verdict.failures)
+        failed = "; ".join(f"{check.name}: {check}" for check in verdict.failures)
         raise VerificationError(f"The artifact failed its verification and was not published ({failed}).", verdict)
     return subject, verdict

@@ -46,8 +46,7 @@ def show_verdict(console: Console, manifest: Manifest, verdict: Verdict, timing:
     )
     failures, count = verdict.failures, len(verdict.checks)
     for check in failures:
-        limit = "" if check.limit is None else f"; the limit is {check.limit:.3g}"
-        console.print(Text(f"{check.name} failed: {check.detail}{limit}", style="red"))
+        console.print(Text(f"{check.name} failed: {check}", style="red"))
     outcome = f"{len(failures)} of {count} checks failed" if failures else f"{count} checks passed"
     large = large_losses(manifest)
     console.print(Text(outcome, style="bold red" if failures else "default" if large else "bold green"))

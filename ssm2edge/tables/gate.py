@@ -19,9 +19,10 @@ def show_gates(console: Console, report: GateReport) -> None:
     table = titled_table(title, "gate", "baseline", "candidate", "limit", "", "what was compared")
     for gate in report.gates:
         table.add_row(gate.name, *gate.figures, Text(gate.outcome.value, style=STYLES[gate.outcome]), gate.detail)
+    threads = f"{report.environment.threads} thread{'s' if report.environment.threads > 1 else ''}"
     table.caption = (
-        f"{report.environment.processor}, onnxruntime {report.environment.onnxruntime}, {report.environment.threads} threads, "
-        f"{report.clock} time, {report.seconds:.1f} s"
+        f"{report.environment.processor}, onnxruntime {report.environment.onnxruntime}, {threads}, {report.clock} time, "
+        f"{report.seconds:.1f} s"
     )
     console.print(table)
     console.print(Text(HEADLINES[report.outcome], style=STYLES[report.outcome]))

@@ -39,6 +39,14 @@ class Check:
     passed: bool
     detail: str
 
+    def __str__(self) -> str:
+        figure = "" if self.figure is None else f"{_in_words(self.figure)}, "
+        return self.detail if self.limit is None else f"{self.detail}; {figure}the limit is {_in_words(self.limit)}"
+
+
+def _in_words(figure: float) -> str:
+    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"
+
 
 @dataclass(frozen=True)
 class LayerErrors:

@@ -187,7 +187,7 @@ def test_artifacts_that_fail_are_not_published(tmp_path: Path, monkeypatch: pyte
     result = call("build", source, "--out", out)
     assert (result.exit_code, result.stdout) == (1, "")
     assert stages(result)[-1] == "verify"
-    sentence = "was not published (offline.parity: the graph is wrong)."
+    sentence = "was not published (offline.parity: the graph is wrong; 0.5, the limit is 0.0001)."
     assert said(result) == f"ssm2edge: The artifact failed its verification and {sentence}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"model", FOLDER}
 
