@@ -209,7 +209,19 @@ class GraphCost:
 
 @dataclass(frozen=True)
 class WeightRecord:
-    """A weight outside of the layers: its bits, its numbers, and why it has so many bits."""
+    """A weight outside of the layers.
+
+    Attributes
+    ----------
+    name
+        Path of the parameter in the model.
+    bits
+        In which graphs store each of its numbers: 3, 4 or 8 for integers, 16 or 32 for floating-point numbers.
+    numbers
+        Count of its numbers.
+    reason
+        Why it has so many bits, in words.
+    """
 
     name: str
     bits: int
