@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.near_neutral import near_neutral_decompositions
+from ssm2edge.export.norms_apart import batch_norms_apart
 from ssm2edge.export.ownership import layer_values, name_values
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
@@ -80,13 +81,14 @@ def to_onnx(
         If an operation has no ONNX form.
     """
     parts: dict[object, object] = {}
+    apart = batch_norms_apart() if integers else {}
     while True:
         kernels: dict[str, Kernel] = {}
         siso = SisoNodes(kernels, length)
         try:
             with quiet_exporter(), torch.no_grad():
                 exported = torch.onnx.export(
-                    _Decomposed(program, {**_decompositions(kernels, siso, length), **parts}),
+                    _Decomposed(program, {**_decompositions(kernels, siso, length), **apart, **parts}),
                     (),
                     dynamo=True,
                     opset_version=OPSET,

@@ -167,6 +167,30 @@ def test_an_odd_number_of_integers_takes_a_byte_each(columns: int) -> None:
         np.testing.assert_allclose(answer_of(graph, x.numpy()), model(x).detach().numpy(), atol=2e-6)
 
 
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.norm = nn.Conv1d(16, 32, 1), nn.BatchNorm1d(32)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.normal_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.norm(self.mix(x.mT)).mT
+        return answer
+
+
+@pytest.mark.parametrize("stream", [False, slow(True)])
+def test_batch_norms_leave_the_integers_before_them(stream: bool) -> None:
+    """The exporter's optimiser would multiply the rows by numbers that are no steps."""
+    model, x = rounded(Normed(), 8), torch.randn(2, 1 if stream else 9, 16)
+    traced = trace_of(model)
+    graph = export_stream(traced, 1, integers=True)[0] if stream else export_offline(traced, integers=True)
+    assert stored_bytes(graph)["int8"] == 16 * 32
+    expected = model(x).detach().numpy()
+    np.testing.assert_allclose(answer_of(graph, x.numpy()), expected, atol=2e-6 * float(np.abs(expected).max()))
+
+
 def test_trained_weights_are_written_as_they_are() -> None:
     traced_model = trace_of(Mixer().eval())
     graphs = [export_offline(traced_model, integers=integers).SerializeToString() for integers in (False, True)]
