@@ -18,14 +18,15 @@ INNER, COLUMNS = 64, 50
 KINDS = {8: ("product8", "int8"), 4: ("product4", "uint8")}
 
 
-def rounded(bits: int) -> Array:
-    """A matrix ``(INNER, COLUMNS)`` whose columns are integers times steps."""
-    matrix = torch.from_numpy(RANDOM.standard_normal((COLUMNS, INNER)))
+def rounded(bits: int, columns: int = COLUMNS) -> Array:
+    """A matrix ``(INNER, columns)`` whose columns are integers times steps."""
+    matrix = torch.from_numpy(RANDOM.standard_normal((columns, INNER)))
     return steps_of(matrix, bits).nearest(matrix).float().numpy().T.copy()
 
 
 def stream_of(path: Path, weights: Array) -> Path:
     """A product, and one of transposed weights with a bias, of three rows at a time."""
+    columns = weights.shape[1]
     made = [
         helper.make_node("Reshape", ["x", "three"], ["t"]),
         helper.make_node("MatMul", ["t", "w"], ["y"]),
@@ -36,12 +37,12 @@ def stream_of(path: Path, weights: Array) -> Path:
     constants: dict[str, Array] = {
         "w": weights,
         "turned": weights.T.copy(),
-        "bias": RANDOM.standard_normal(COLUMNS).astype(np.float32),
+        "bias": RANDOM.standard_normal(columns).astype(np.float32),
         "three": np.array([-1, 3, INNER]),
         "rows": np.array([-1, INNER]),
-        "flat": np.array([-1, 3, COLUMNS]),
+        "flat": np.array([-1, 3, columns]),
     }
-    return save_stream(path, made, {"x": (1, 3 * INNER)}, {"y": (3, COLUMNS), "z": (3, COLUMNS)}, constants=constants)
+    return save_stream(path, made, {"x": (1, 3 * INNER)}, {"y": (3, columns), "z": (3, columns)}, constants=constants)
 
 
 @needs_compiler
@@ -66,6 +67,19 @@ def test_integers_take_their_bytes_of_flash(tmp_path: Path, bits: int) -> None:
 
 
 @needs_compiler
+def test_an_odd_number_of_columns_leaves_one_in_float32(tmp_path: Path) -> None:
+    """Two integers of 4 bits share a byte; a recogniser of 35 words has as many columns."""
+    path, columns = stream_of(tmp_path / "stream.onnx", rounded(4, 35)), 35
+    step = step_of(path)
+    assert {name for kernel in step.kernels for name in kernel.helpers} == {"product4", "product"}
+    assert bytes_of([buffer for buffer in step.constants if buffer.dtype.name == "uint8"]) == INNER * (columns - 1) // 2
+    sequence = {"x": RANDOM.standard_normal((12, 3 * INNER)).astype(np.float32)}
+    (found,), (expected,) = both(path, [sequence], tmp_path)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5 * float(np.abs(values).max()))
+
+
+@needs_compiler
 @pytest.mark.parametrize("bits", [4, 8])
 def test_rows_of_a_table_are_read_from_integers(tmp_path: Path, bits: int) -> None:
     """A table ``(COLUMNS, INNER)``, and places in and outside of it."""
@@ -76,6 +90,19 @@ def test_rows_of_a_table_are_read_from_integers(tmp_path: Path, bits: int) -> No
     assert bytes_of(integers) == INNER * COLUMNS * bits // 8
     assert all(buffer.size < INNER * COLUMNS for buffer in step_of(path).constants if buffer.dtype.name == "float32")
     sequence = {"x": RANDOM.integers(-COLUMNS, COLUMNS, (12, 3)).astype(np.float32)}
+    (found,), (expected,) = both(path, [sequence], tmp_path)
+    assert np.array_equal(found["y"], expected["y"])
+
+
+@needs_compiler
+def test_a_table_of_an_odd_number_of_integers_is_read_from_pairs(tmp_path: Path) -> None:
+    """A row of 39 numbers has three steps."""
+    matrix = torch.from_numpy(RANDOM.standard_normal((5, 39)))
+    table = steps_of(matrix, 4).nearest(matrix).float().numpy()
+    made = [helper.make_node("Cast", ["x"], ["p"], to=TensorProto.INT64), helper.make_node("Gather", ["table", "p"], ["y"])]
+    path = save_stream(tmp_path / "stream.onnx", made, {"x": (1, 3)}, {"y": (1, 3, 39)}, constants={"table": table})
+    assert bytes_of([buffer for buffer in step_of(path).constants if buffer.dtype.name == "uint8"]) == (5 * 39 + 1) // 2
+    sequence = {"x": RANDOM.integers(-5, 5, (12, 3)).astype(np.float32)}
     (found,), (expected,) = both(path, [sequence], tmp_path)
     assert np.array_equal(found["y"], expected["y"])
 

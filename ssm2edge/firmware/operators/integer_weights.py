@@ -27,26 +27,33 @@ class Weights:
         What it reads: the numbers, and their steps if they are integers.
     last
         Its last arguments, behind the sizes.
+    column
+        The last column, float32, which the function leaves out; None if it leaves none: integers of 4 bits are pairs of columns.
     """
 
     function: str
     reads: tuple[View, ...]
     last: str = ""
+    column: View | None = None
 
 
 def weights_of(lowering: Lowering, matrix: Array, name: str) -> Weights:
     """Store a matrix."""
     inner, columns = matrix.shape
     grids = [grid for bits in (4, 8) if (grid := _grid(matrix, bits)) is not None]
-    grid = min(grids, key=lambda one: one.bytes, default=None)
+    beside = 4 * inner * (columns % 2)
+    grid = min(grids, key=lambda one: one.bytes + beside * (one.bits == 4), default=None)
     if grid is None:
         return Weights("product", (lowering.constant(np.ascontiguousarray(matrix), name),))
-    by_columns = np.ascontiguousarray(grid.integers.T)
-    steps = lowering.constant(np.ascontiguousarray(grid.steps.T), f"{name}.steps")
     if grid.bits == 8:
-        return Weights("product8", (lowering.constant(by_columns, name), steps))
-    pairs = (by_columns.reshape(inner, columns // 2, 2) + 8).astype(np.uint8)
-    return Weights("product4", (lowering.constant(pairs[..., 0] | pairs[..., 1] << 4, name), steps), f", {grid.group}")
+        steps = lowering.constant(np.ascontiguousarray(grid.steps.T), f"{name}.steps")
+        return Weights("product8", (lowering.constant(np.ascontiguousarray(grid.integers.T), name), steps))
+    even = columns - columns % 2
+    pairs = (np.ascontiguousarray(grid.integers[:even].T).reshape(inner, even // 2, 2) + 8).astype(np.uint8)
+    steps = lowering.constant(np.ascontiguousarray(grid.steps[:even].T), f"{name}.steps")
+    column = lowering.constant(np.ascontiguousarray(matrix[:, even:]), f"{name}.column") if even < columns else None
+    reads = (lowering.constant(pairs[..., 0] | pairs[..., 1] << 4, name), steps)
+    return Weights("product4", reads, f", {grid.group}", column)
 
 
 @dataclass(frozen=True)
@@ -79,19 +86,19 @@ def rows_of(lowering: Lowering, table: Array, name: str) -> Rows | None:
     if table.ndim < 2 or table.size < FEWEST:
         return None
     matrix = np.ascontiguousarray(table.reshape(-1, table.shape[-1]))
-    grids = [grid for bits in (4, 8) if (bits == 8 or matrix.size % 2 == 0) and (grid := grid_of(matrix, bits)) is not None]
+    grids = [grid for bits in (4, 8) if (grid := grid_of(matrix, bits)) is not None]
     grid = min(grids, key=lambda one: one.bytes, default=None)
     if grid is None:
         return None
     integers = grid.integers.ravel()
     if grid.bits == 4:
-        pairs = (integers.reshape(-1, 2) + 8).astype(np.uint8)
+        pairs = (np.pad(integers, (0, integers.size % 2)).reshape(-1, 2) + 8).astype(np.uint8)
         integers = pairs[:, 0] | pairs[:, 1] << 4
     stored = lowering.constant(np.ascontiguousarray(integers), name)
     return Rows((stored, lowering.constant(grid.steps.ravel(), f"{name}.steps")), grid.bits, grid.group)
 
 
 def _grid(matrix: Array, bits: int) -> Grid | None:
-    if matrix.size < FEWEST or (bits == 4 and matrix.shape[1] % 2):
+    if matrix.size < FEWEST or (bits == 4 and matrix.shape[1] == 1):
         return None
     return grid_of(np.ascontiguousarray(matrix.T), bits)

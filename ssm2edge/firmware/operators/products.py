@@ -78,27 +78,35 @@ def _constant_product(
     )
     target = lowering.scratch(output)
     reads, step, bias = [source, *weights.reads], 0, None
+    if weights.column is not None:
+        reads.append(weights.column)
     if added is not None:
         bias = _row(operation, lowering, added, (rows, columns))
         reads.append(bias)
         step = columns if bias.count > columns else 0
     turns = count * rows
-    sizes = f"{inner}, {columns}{weights.last}"
+    done = columns if weights.column is None else columns - 1
 
     def text(pointers: Sequence[str]) -> list[str]:
         x, w, *rest, y = pointers
         b = "0" if bias is None else rest.pop()
+        last = None if weights.column is None else rest.pop()
         steps = "".join(f", {name}" for name in rest)
+        if turns > 1:
+            w = w if one else f"{w} + i / {rows} * {inner * columns}"
+            b = f"{b} + i * {step}" if step else b
+            x, y = f"{x} + i * {inner}", f"{y} + i * {columns}"
+        calls = [f"{weights.function}({x}, {w}{steps}, {b}, {y}, {inner}, {done}{weights.last});"]
+        if last is not None:
+            added_last = b if bias is None else f"{b} + {done}"
+            calls.append(f"product({x}, {last}, {added_last}, {y} + {done}, {inner}, 1);")
         if turns == 1:
-            return [f"{weights.function}({x}, {w}{steps}, {b}, {y}, {sizes});"]
-        place = w if one else f"{w} + i / {rows} * {inner * columns}"
-        row = f"{b} + i * {step}" if step else b
-        return [
-            f"for (int i = 0; i < {turns}; ++i)",
-            f"  {weights.function}({x} + i * {inner}, {place}{steps}, {row}, {y} + i * {columns}, {sizes});",
-        ]
+            return calls
+        loop = f"for (int i = 0; i < {turns}; ++i)"
+        return [loop, f"  {calls[0]}"] if last is None else [f"{loop} {{", *(f"  {call}" for call in calls), "}"]
 
-    lowering.call(reads, [target], text, [weights.function], turns * inner * columns)
+    helpers = [weights.function] if weights.column is None else [weights.function, "product"]
+    lowering.call(reads, [target], text, helpers, turns * inner * columns)
     lowering.bind(output, target)
 
 
