@@ -105,10 +105,12 @@ def take_units(model: Any, force: float, accelerations: Tensor) -> None:
 @click.option("--half/--single", default=True, show_default=True, help="Matrix products in bfloat16.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--minutes", default=3.0, show_default=True, help="Between checkpoints.")
+@click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 @click.option("--output", type=click.Path(path_type=Path), default=MODEL_DIRECTORY, show_default=False)
 def main(
     folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, batch: int, rate: float, dynamics_rate: float,
-    warmup: int, begin: Path | None, regulariser: str | None, weight: float, half: bool, seed: int, minutes: float, output: Path,
+    warmup: int, begin: Path | None, regulariser: str | None, weight: float, half: bool, seed: int, minutes: float,
+    seconds: float, output: Path,
 ) -> None:  # fmt: skip
     """Train, print fits on the validation recording now and then, write weights.safetensors and samples.npz."""
     output.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,9 @@ def main(
         each = fits(predicted, measured)
         return {f"fit {index + 1}": float(fit) for index, fit in enumerate(each)} | {"mean fit": float(each.mean())}
 
-    figures = train(model, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, 0.01, warmup, minutes), state, resume)
+    figures = train(model, loss_of, judge, LongRecipe(steps, rate, dynamics_rate, 0.01, warmup, minutes), state, resume, seconds)
+    if figures and figures["step"] < steps:
+        return
     take_units(model, force_scale, torch.from_numpy(scales))
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
     save_samples(output, folder)

@@ -146,6 +146,12 @@ def draw(lengths: NDArray[np.int64], cut: int, symbols: int, generator: np.rando
     return chosen
 
 
+def parted(count: int, held_back: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the reviews to train on, in their own order, and so many that are held back, drawn once for all."""
+    back = np.random.default_rng(1).permutation(count)[:held_back]
+    return np.setdiff1d(np.arange(count), back), back
+
+
 def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64]) -> list[NDArray[np.float16]]:
     """Return the polarity at each byte of each review; found once, and then read from the folder."""
     file = state / "targets.npy"
@@ -176,6 +182,7 @@ def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64
 @click.option("--minutes", default=5.0, show_default=True, help="Between checkpoints.")
 @click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 @click.option("--judged", default=1000, show_default=True, help="Test reviews of the reports.")
+@click.option("--held-back", default=0, help="Training reviews that are not trained on, and judge the reports in place of those.")
 @click.option("--final", default=25000, show_default=True, help="Test reviews of the last figure, drawn once for all.")
 @click.option("--model", "directory", type=click.Path(exists=True, path_type=Path), default=MODEL_DIRECTORY, show_default=False)
 @click.option(
@@ -183,8 +190,8 @@ def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64
 )
 def main(
     folder: Path, state: Path, resume: bool, prepare_only: bool, steps: int, symbols: int, rate: float, dynamics_rate: float,
-    dropout: float, device: str, seed: int, minutes: float, seconds: float, judged: int, final: int, directory: Path,
-    output: Path | None, **sizes: int | None,
+    dropout: float, device: str, seed: int, minutes: float, seconds: float, judged: int, held_back: int, final: int,
+    directory: Path, output: Path | None, **sizes: int | None,
 ) -> None:  # fmt: skip
     """Train, print the test accuracy now and then, write weights.safetensors and samples.npz."""
     output = output or directory
@@ -202,14 +209,15 @@ def main(
     teacher = nn.Linear(model.embedding.embedding_dim, 1)
     both = nn.ModuleDict({"model": model, "teacher": teacher}).to(device)
     targets = kept_targets(state, reviews, labels)
-    lengths = np.array([len(review) for review in reviews])
+    taught, back = parted(len(reviews), held_back)
+    lengths = np.array([len(reviews[index]) for index in taught])
     known = torch.from_numpy(labels)
 
     def loss_of(step: int) -> Tensor:
         generator = np.random.default_rng((seed, step))
         cut = next(cut for since, cut in reversed(STAGES) if step >= since * steps)
-        chosen = draw(lengths, cut, symbols, generator)
-        starts = [int(generator.integers(max(1, lengths[index] - cut + 1))) for index in chosen]
+        chosen = taught[draw(lengths, cut, symbols, generator)]
+        starts = [int(generator.integers(max(1, len(reviews[index]) - cut + 1))) for index in chosen]
         parts = [(index, slice(start, start + cut)) for index, start in zip(chosen, starts, strict=True)]
         text, mask = tensors([reviews[index][part] for index, part in parts], device)
         features, kept = model.features(text, mask), mask.unsqueeze(-1)
@@ -226,6 +234,8 @@ def main(
     some = np.random.default_rng(0).permutation(len(test))[:judged]
 
     def judge() -> dict[str, float]:
+        if held_back:
+            return {"held back": accuracy(model, [reviews[index] for index in back], labels[back], device)}
         return {"accuracy": accuracy(model, [test[index] for index in some], classes[some], device)}
 
     recipe = LongRecipe(steps, rate, dynamics_rate, minutes=minutes)

@@ -13,7 +13,7 @@ from scripts.fast_convolution import bidirectional_forward
 from scripts.fast_scan import lru_forward, quadratic_forward, s5_forward, system_forward
 from scripts.long_training import LongRecipe, train
 from scripts.model_modules import load_model_module
-from scripts.train_imdb import accuracy, batch_of, draw
+from scripts.train_imdb import accuracy, batch_of, draw, parted
 from scripts.word_polarity import polarities
 from ssm2edge.layers import find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
@@ -171,3 +171,11 @@ def test_words_that_tell_reviews_apart_get_the_sign_of_their_class() -> None:
         assert np.sign(values[-1]) == (1 if label else -1)
         assert abs(values[-1]) > 2 * np.abs(values[: text.rindex(b" ")]).max()
         assert values[text.rindex(b" ")] == 0
+
+
+@pytest.mark.parametrize("held_back", [0, 7])
+def test_reviews_that_are_held_back_are_not_trained_on_and_the_others_keep_their_order(held_back: int) -> None:
+    taught, back = parted(40, held_back)
+    assert len(set(back.tolist())) == held_back
+    assert taught.tolist() == [index for index in range(40) if index not in set(back.tolist())]
+    assert parted(40, held_back)[1].tolist() == back.tolist()
