@@ -52,7 +52,8 @@ def compress(
         Any module with layers of a known library; it stays as it is.
     samples
         Unlabelled samples, batch first: a tensor or array, a dictionary by input name, a tuple of inputs, a DataLoader or
-        another iterable of batches, or the path of an npz or npy file.  Without any, layers are reduced for white input.
+        another iterable of batches, or the path of an npz or npy file.  Without any, and without a shape, layers are reduced
+        for white input.
     labels, held_out
         Labels and samples of which ``max_drop`` chooses on a half; a quarter of the samples is held back unless ``held_out`` is
         given.

@@ -22,12 +22,15 @@ class Loss:
         ``accuracy`` or ``nrmse``.
     original, artifact
         The metric before and after.
+    matched
+        Whether the layers were matched on the user's samples already.
     """
 
     output: str
     metric: str
     original: float
     artifact: float
+    matched: bool = False
 
     @property
     def amount(self) -> float:
@@ -53,13 +56,14 @@ class Loss:
     @property
     def mend(self) -> str:
         """Return the cases to try."""
-        return (
-            "Keep more states (--keep, --order), calibrate on samples (--calibrate match), or let the loss choose the size "
-            "(--max-drop)."
-        )
+        calibrate = "" if self.matched else " calibrate on samples (--calibrate match),"
+        return f"Keep more states (--keep, --order),{calibrate} or let the loss choose the size (--max-drop)."
 
 
 def losses(manifest: Manifest) -> list[Loss]:
     """Return the loss of every output that was judged."""
-    judged = manifest.judged.items()
-    return [Loss(name, manifest.metric(name) or "accuracy", one.original, one.artifact) for name, one in judged]
+    matched = manifest.options.get("calibrate") == "match" and "samples" in manifest.calibrated_on
+    return [
+        Loss(name, manifest.metric(name) or "accuracy", one.original, one.artifact, matched)
+        for name, one in manifest.judged.items()
+    ]

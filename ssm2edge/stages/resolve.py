@@ -152,15 +152,15 @@ def _sized(task: Task, options: Options) -> tuple[Task, Options, str | None]:
     if not options.undecided:
         return task, options, None
     if calibrate == "none":
-        keep, reason = BLIND, "the inputs of the layers are not known without calibration samples"
+        keep, reason = BLIND, "without calibration nothing is known of the inputs of the layers"
     elif len(next(iter(task.samples.calibration.values()))) == task.samples.synthetic:
-        keep, reason = SYNTHETIC, f"calibrated ({calibrate}) on synthetic signals what is lost cannot be measured"
+        keep, reason = SYNTHETIC, f"the synthetic signals of the calibration ({calibrate}) are not the inputs of the model"
     else:
-        keep, reason = CALIBRATED, f"calibrated ({calibrate}) the reference models lose little at that"
+        keep, reason = CALIBRATED, f"the reference models lose little at that size after calibration ({calibrate})"
     widths = [system.batch_shape.numel() for system in task.systems.values()]
     states = sum(width * system.order for width, system in zip(widths, task.systems.values(), strict=True))
     # Every channel keeps at least one state.
     keep = max(keep, sum(widths) / states)
     mend = "--order, --keep, --max-error, --max-drop and --calibrate say otherwise"
-    sentence = f"No size was given: {keep:g} of the states are kept, for {reason}; {mend}."
+    sentence = f"No size was given: {keep:g} of the states are kept, because {reason}; {mend}."
     return task, dataclasses.replace(options, keep=keep), sentence

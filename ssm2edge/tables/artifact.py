@@ -88,8 +88,7 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         references = (("as published", latency.ratios), ("with cached kernels", latency.cached_ratios))
         relative = [f"{_interval(ratios['offline'])} of the original {name}" for name, ratios in references if ratios]
         lines.append(Text(", ".join((f"Latency of one sequence: {time_text(latency.artifact)}", *relative))))
-    kind, on = manifest.options.get("calibrate"), calibrated_on(manifest)
-    lines.append(Text(f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"))
+    lines.append(Text(_calibration(manifest)))
     unrounded = nothing_rounded(str(manifest.options.get("precision", "float32")), manifest.weights)
     if unrounded is not None:
         lines.append(noted(unrounded))
@@ -99,6 +98,15 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         Text(f"{directory}: verified by {len(verdict.checks)} checks, built in {seconds:.0f} s; {_stream(manifest)}", style)
     )
     return [*lines, *bad]
+
+
+def _calibration(manifest: Manifest) -> str:
+    """Return what the layers were calibrated on, or why they were not."""
+    kind, on = manifest.options.get("calibrate"), calibrated_on(manifest)
+    whole = all(layer.order_after == layer.order_before for layer in manifest.layers)
+    if whole and manifest.options.get("precision", "float32") == "float32":
+        return "Not calibrated: every layer keeps all of its states"
+    return f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"
 
 
 def _bad_news(manifest: Manifest, verdict: Verdict) -> list[Text]:
@@ -195,6 +203,8 @@ def _layers(manifest: Manifest) -> RenderableType:
         f"parameters: SSM {parameters.ssm_before:,} to {parameters.ssm_after:,}, "
         f"model {parameters.model_before:,} to {parameters.model_after:,}"
     )
+    if manifest.calibrated_on and any(layer.h2_error_relative >= 1 for layer in manifest.layers):
+        table.caption += "\nh2 errors are those for white input; calibration fits the layers to the inputs that they get"
     for layer in manifest.layers:
         if layer.realised is not None:
             table.caption += f"\n{layer.name}: {fit_text(layer.realised)}"

@@ -25,7 +25,8 @@ from ssm2edge.stages.calibrate import MOST_MOVED, with_evoked
 from ssm2edge.stages.load import load
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
-from ssm2edge.tables.artifact import closing
+from ssm2edge.tables.artifact import closing, show_artifact
+from ssm2edge.tables.results import text_of
 from ssm2edge.verification import Check, Verdict
 from tests.command_line import call
 from tests.conftest import Built
@@ -145,6 +146,64 @@ def test_the_closing_lines_say_everything_that_a_user_decides_by(tiny_build: Bui
     ):
         assert word in text
     assert latency.cached is not None
+
+
+@pytest.mark.parametrize(
+    ("kept", "precision", "on", "said"),
+    [
+        (False, "float32", {"samples": 40}, "Calibrated: match on 40 calibration samples"),
+        (
+            False,
+            "float32",
+            {"samples": 4, "synthetic": 9},
+            "Calibrated: match on 4 calibration samples and 9 synthetic sequences",
+        ),
+        (False, "float32", {}, "Not calibrated: reduced for white input"),
+        # At their own order layers stay as they are, whatever samples there are; rounded weights do not.
+        (True, "float32", {"samples": 40}, "Not calibrated: every layer keeps all of its states"),
+        (True, "int8", {"samples": 40}, "Calibrated: match on 40 calibration samples"),
+    ],
+)
+def test_the_closing_lines_say_what_was_calibrated_and_on_what(
+    tiny_build: Built, kept: bool, precision: str, on: dict[str, int], said: str
+) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    layers = tuple(dataclasses.replace(layer, order_after=layer.order_before - (not kept)) for layer in manifest.layers)
+    options = {name: value for name, value in manifest.options.items() if name != "calibrate"}
+    options |= {"precision": precision} | ({"calibrate": "match"} if on else {})
+    found = dataclasses.replace(manifest, layers=layers, options=options, calibrated_on=on)
+    assert said in [line.plain for line in closing(tiny_build.out, found, Verdict((), None), 1.0)]
+
+
+@pytest.mark.parametrize(("error", "on", "said"), [(3.4, {"samples": 40}, True), (0.4, {"samples": 40}, False), (3.4, {}, False)])
+def test_large_h2_errors_of_calibrated_layers_have_a_word_on_them(
+    tiny_build: Built, error: float, on: dict[str, int], said: bool
+) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    layers = (dataclasses.replace(manifest.layers[0], h2_error_relative=error), *manifest.layers[1:])
+    found = dataclasses.replace(manifest, layers=layers, calibrated_on=on)
+    shown = text_of(lambda console: show_artifact(console, tiny_build.out, found))
+    assert ("h2 errors are those for white input" in shown) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "on", "advised"),
+    [
+        ({}, {}, True),
+        ({"calibrate": "spectrum"}, {"samples": 40}, True),
+        ({"calibrate": "match"}, {"synthetic": 40}, True),
+        ({"calibrate": "match"}, {"samples": 40}, False),
+    ],
+)
+def test_no_large_loss_advises_what_was_done(
+    tiny_build: Built, options: dict[str, str], on: dict[str, int], advised: bool
+) -> None:
+    manifest = open_artifact(tiny_build.out).manifest
+    lossy = dataclasses.replace(manifest, options=options, calibrated_on=on, accuracy=Accuracy(0.978, 0.4, 100))
+    (loss,) = losses(lossy)
+    assert loss.large
+    assert ("--calibrate match" in loss.sentence) == advised
+    assert "--keep" in loss.sentence
 
 
 @pytest.mark.parametrize(
