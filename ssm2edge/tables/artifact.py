@@ -105,7 +105,7 @@ def _calibration(manifest: Manifest) -> str:
     kind, on = manifest.options.get("calibrate"), calibrated_on(manifest)
     whole = all(layer.order_after == layer.order_before for layer in manifest.layers)
     if whole and manifest.options.get("precision", "float32") == "float32":
-        return "Not calibrated: every layer keeps all of its states"
+        return "Not calibrated: no layer has fewer states than before"
     return f"Calibrated: {kind} on {on}" if on else "Not calibrated: reduced for white input"
 
 

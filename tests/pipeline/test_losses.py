@@ -160,7 +160,7 @@ def test_the_closing_lines_say_everything_that_a_user_decides_by(tiny_build: Bui
         ),
         (False, "float32", {}, "Not calibrated: reduced for white input"),
         # At their own order layers stay as they are, whatever samples there are; rounded weights do not.
-        (True, "float32", {"samples": 40}, "Not calibrated: every layer keeps all of its states"),
+        (True, "float32", {"samples": 40}, "Not calibrated: no layer has fewer states than before"),
         (True, "int8", {"samples": 40}, "Calibrated: match on 40 calibration samples"),
     ],
 )
