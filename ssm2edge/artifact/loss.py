@@ -56,8 +56,12 @@ class Loss:
     @property
     def mend(self) -> str:
         """Return the cases to try."""
-        calibrate = "" if self.matched else " calibrate on samples (--calibrate match),"
-        return f"Keep more states (--keep, --order),{calibrate} or let the loss choose the size (--max-drop)."
+        return f"{more_states(self.matched)} or let the loss choose the size (--max-drop)."
+
+
+def more_states(matched: bool) -> str:
+    """Return the beginning of the advice on a loss: states, and a calibration where it was not done yet."""
+    return f"Keep more states (--keep, --order),{'' if matched else ' calibrate on samples (--calibrate match),'}"
 
 
 def losses(manifest: Manifest) -> list[Loss]:

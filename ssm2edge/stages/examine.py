@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm2edge.artifact import PROBES, LayerRecord, Reference
+from ssm2edge.artifact.loss import more_states
 from ssm2edge.errors import VerificationError
 from ssm2edge.options import Options, bytes_of
 from ssm2edge.original.task import Task
@@ -20,6 +21,9 @@ from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.replace import Reduced
 from ssm2edge.stages.respond import respond
 from ssm2edge.verification import Limits, Subject, Verdict, examine
+
+LOSSES = ("accuracy", "nrmse")
+"""Checks that judge by labels."""
 
 
 def verified(
@@ -42,10 +46,12 @@ def verified(
     progress("verify", 0.0)
     reference = Reference(dict(task.held_out), dict(original), dict(reduced.outputs), task.samples.labels)
     reference.save(folder)
-    losses = [points for points in (options.max_loss, options.max_drop) if points is not None]
     by_error = options.max_error if options.max_error_of == "measured" else None
     limits = Limits(
-        drop=min(losses, default=None), error=by_error, bytes=bytes_of(options.max_bytes), latency=options.max_latency
+        drop=min(_losses(options).values(), default=None),
+        error=by_error,
+        bytes=bytes_of(options.max_bytes),
+        latency=options.max_latency,
     )
     subject = Subject.staged(folder, reference, {record.name: record.spectral_radius for record in records}, limits)
     probes = probe(task, reduced)
@@ -58,6 +64,37 @@ def verified(
     if (budget := ram(folder, task, options)) is not None:
         verdict = dataclasses.replace(verdict, checks=(*verdict.checks, budget))
     if not verdict.passed:
-        failed = "; ".join(f"{check.name}: {check}" for check in verdict.failures)
-        raise VerificationError(f"The artifact failed its verification and was not published ({failed}).", verdict)
+        matched = options.calibrate == "match" and len(next(iter(task.samples.calibration.values()))) > task.samples.synthetic
+        raise VerificationError(refusal(verdict, options, matched), verdict)
     return subject, verdict
+
+
+def refusal(verdict: Verdict, options: Options, matched: bool) -> str:
+    """Return the sentence on an artifact that is not published: whether it is wrong, or only loses more than was allowed.
+
+    Parameters
+    ----------
+    verdict
+        With checks that failed.
+    options
+        With the largest loss.
+    matched
+        Whether the layers were matched on the user's samples.
+    """
+    failed = "; ".join(f"{check.name}: {check}" for check in verdict.failures)
+    losses = _losses(options)
+    if not losses or any(check.name.partition(".")[0] not in LOSSES for check in verdict.failures):
+        return f"The artifact failed its verification and was not published ({failed})."
+    option = min(losses, key=lambda name: losses[name])
+    mend = (
+        "The samples that chose its size lost less by luck: give more of them, a higher --confidence, or a larger --max-drop."
+        if option == "--max-drop"
+        else f"{more_states(matched)} or allow a larger loss."
+    )
+    return f"The artifact loses more than {option} {losses[option]:g} allows, and was not published ({failed}). {mend}"
+
+
+def _losses(options: Options) -> dict[str, float]:
+    """Return the largest losses that are allowed, by option."""
+    allowed = {"--max-loss": options.max_loss, "--max-drop": options.max_drop}
+    return {name: points for name, points in allowed.items() if points is not None}

@@ -22,6 +22,7 @@ from ssm2edge.loading import open_source
 from ssm2edge.options import Options
 from ssm2edge.report import render
 from ssm2edge.stages.calibrate import MOST_MOVED, with_evoked
+from ssm2edge.stages.examine import refusal
 from ssm2edge.stages.load import load
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
@@ -304,6 +305,29 @@ def test_a_large_loss_is_said_last_and_in_red(tiny_build: Built) -> None:
         assert losses(lossy)[0].large == (style == "bold red")
 
 
+LOST = Check("accuracy", 10.25, 1.0, False, "a loss of 10.25 points")
+WRONG = Check("offline.parity", 0.5, 1e-4, False, "the graph is wrong")
+
+
+@pytest.mark.parametrize(
+    ("failed", "options", "matched", "said"),
+    [
+        ((LOST,), Options(max_loss=1), False, "loses more than --max-loss 1 allows"),
+        ((LOST,), Options(max_loss=1), True, "loses more than --max-loss 1 allows"),
+        ((LOST,), Options(max_drop=0.5, max_loss=1), True, "loses more than --max-drop 0.5 allows"),
+        ((LOST, WRONG), Options(max_loss=1), True, "failed its verification"),
+        ((WRONG,), Options(), True, "failed its verification"),
+    ],
+)
+def test_what_loses_too_much_is_not_called_wrong(failed: tuple[Check, ...], options: Options, matched: bool, said: str) -> None:
+    sentence = refusal(Verdict(failed, None), options, matched)
+    assert sentence.startswith(f"The artifact {said}")
+    assert "was not published" in sentence
+    assert all(check.detail in sentence for check in failed)
+    advised = options.max_loss is not None and options.max_drop is None and not matched
+    assert ("--calibrate match" in sentence) == advised
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("brief_latencies")
 def test_nothing_is_published_that_loses_more_than_is_allowed(tmp_path: Path) -> None:
@@ -320,5 +344,5 @@ def test_nothing_is_published_that_loses_more_than_is_allowed(tmp_path: Path) ->
     assert loss["loss"] > 0, "the case must lose something"
     refused = call(*given, "--out", str(tmp_path / "refused"), "--max-loss", str(loss["loss"] / 2))
     assert refused.exit_code == 1
-    assert "accuracy" in refused.stderr
+    assert "--max-loss" in refused.stderr
     assert not (tmp_path / "refused").exists()
