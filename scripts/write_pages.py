@@ -18,6 +18,7 @@ from typing import Any
 
 import builds_table
 import click
+import compare_legs
 import compare_reductions
 import devices_table
 import f16_table
@@ -84,6 +85,7 @@ TABLES = (
     ),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),
     Table("docs/method.md", "reductions", compare_reductions.table),
+    Table("docs/method.md", "legs", lambda: compare_legs.markdown(figures(compare_legs.RESULTS))),
     Table("docs/method.md", "signals", lambda: synthetic_table.study(synthetic_table.stored())),
     Table("docs/method.md", "mixtures", lambda: synthetic_table.mixtures(synthetic_table.stored())),
     Table("docs/method.md", "selection", lambda: selection_study.markdown(figures(ROOT / "docs" / "selection.json"))),

@@ -59,10 +59,12 @@ def poor_reduction(layers: Sequence[LayerRecord], deviation: float) -> Note | No
     worst = max(layers, key=lambda layer: layer.h2_error_relative, default=None)
     if worst is None or worst.h2_error_relative < POOR_REDUCTION or deviation <= DEVIATION:
         return None
-    zeros = ", further than a layer of zeros" if worst.h2_error_relative >= 1 else ""
+    error = worst.h2_error_relative
+    further = f"off by {error:.3g} times its h2 norm, further than a layer of zeros"
+    off = f"{error:.2g} of its h2 norm off" if error < 1 else further
     return Note(
-        f"LARGE ERROR: {worst.name or '(the model)'} is {worst.h2_error_relative:.2g} of its h2 norm off{zeros}, and the outputs "
-        f"differ by up to {deviation:.2g} of the largest. Keep more states (--keep, --order).",
+        f"LARGE ERROR: {worst.name or '(the model)'} is {off}, and the outputs differ by up to {deviation:.2g} of the largest. "
+        "Keep more states (--keep, --order).",
         bad=True,
     )
 

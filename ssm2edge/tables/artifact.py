@@ -124,7 +124,7 @@ def _bad_news(manifest: Manifest, verdict: Verdict) -> list[Text]:
 def _deviation(verdict: Verdict) -> str:
     """Return how far the outputs are from the original's on synthetic sequences."""
     found = next((check.detail for check in verdict.checks if check.name == "offline.error"), "")
-    return f"synthetic sequences{', ' * bool(found)}{found}"
+    return f"synthetic sequences alone{'; ' * bool(found)}{found}"
 
 
 def show_artifact(console: Console, directory: Path, manifest: Manifest) -> None:

@@ -47,7 +47,9 @@ def output_error(subject: Subject) -> Check:
     scale = sum(float(np.sum(value.astype(np.float64) ** 2)) for value in subject.reference.original.values())
     finite = bool(np.isfinite(error))
     relative = np.sqrt(squares / scale) if scale > 0 and finite else np.nan
-    detail = f"outputs against the original model's: largest difference {error:.3g}, root mean square {relative:.3g}"
+    detail = (
+        f"outputs against the original model's: largest difference {error:.3g}, root mean square {relative:.3g}, both relative"
+    )
     return Check("offline.error", error if finite else None, None, finite, detail)
 
 

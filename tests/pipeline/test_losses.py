@@ -211,6 +211,7 @@ def test_no_large_loss_advises_what_was_done(
     ("error", "deviation", "accuracy", "red"),
     [
         (1.21, 0.39, None, True),
+        (105.2, 0.39, None, True),
         (0.6, 0.2, None, True),
         (0.4, 0.2, None, False),
         # Calibrated layers may be anything where their inputs do not reach.
@@ -229,7 +230,8 @@ def test_a_layer_that_answers_unlike_its_original_is_said_last_and_in_red(
     assert len(lines) <= 6
     assert str(lines[-1].style) == ("bold red" if red else "bold green")
     assert [str(line.style) for line in lines].count("bold green") == (not red)
-    assert (f"{layers[0].name} is {error:.2g} of its h2 norm off" in lines[-1].plain) == red
+    off = f"{error:.2g} of its h2 norm off" if error < 1 else f"off by {error:.3g} times its h2 norm"
+    assert (f"{layers[0].name} is {off}" in lines[-1].plain) == red
     assert ("a layer of zeros" in lines[-1].plain) == (red and error >= 1)
 
 
