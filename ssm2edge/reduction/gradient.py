@@ -26,7 +26,8 @@ from ssm2edge.reduction.sections import sections_of, slowest_decay
 from ssm2edge.reduction.singular_perturbation import perturbed
 from ssm2edge.reduction.strayed import fourier_starts, stabilised
 from ssm2edge.reduction.tlh2 import tlh2_from
-from ssm2edge.systems.norms import h2_error
+from ssm2edge.systems.norms import h2_error, h2_norm
+from ssm2edge.systems.rounding import recurrence_noise
 from ssm2edge.systems.stability import is_stable
 from ssm2edge.systems.system import System, concatenate
 from ssm2edge.systems.window import window_sum
@@ -42,6 +43,10 @@ FIXED_POINTS = 3
 LAST_RIDGE = 1e-10
 # It is for channels whose minimised value exceeds the squared error by this factor.
 HELD = 1.02
+# Noise of a float32 recurrence, relative to the channel's norm, above which pairs that all but meet on the real axis are parted.
+LOUD = 1e-3
+# Their least imaginary part, relative to the distance from the unit circle.
+APART = 1e-2
 
 
 def gradient(system: System, order: int, horizon: int | None) -> Reduction:
@@ -103,6 +108,7 @@ def channel_gradient(system: System, order: int, horizon: int | None) -> Reducti
         [sections_of(rival.poles, slowest) for rival in rivals],
     )
     reduced, converged, iterations = last_polish(system, channels, best)
+    reduced = parted(system, reduced, horizon)
     outcomes = torch.where(converged, int(Outcome.CONVERGED), int(Outcome.STOPPED))
     result = summarise(system, reduced, "gradient", horizon, outcomes, iterations)
     exact = [summarise(system, with_exact_outputs(system, rival, horizon), "rival", horizon) for rival in rivals]
@@ -131,6 +137,23 @@ def last_polish(system: System, channels: Channels, best: Minimum) -> tuple[Syst
     converged[where] = last.converged[improved]
     iterations[held] += last.iterations
     return put(reduced, where, closer[improved]), converged, iterations
+
+
+def parted(system: System, reduced: System, horizon: int | None) -> System:
+    """Return the channels, those of them parted whose pairs have all but met on the real axis.
+
+    The residues of such a pair are large and imaginary.  The ridge weighs the pair's two real columns by their own norms, one of
+    which is almost nothing, and does not see it.  A device has two real states for the pair, both of which take the input: they
+    are nearly equal, and large outputs of opposite signs cancel in float32.
+    """
+    loud = recurrence_noise(reduced) > LOUD * h2_norm(system, horizon)
+    if not loud.any():
+        return reduced
+    poles = reduced.poles[loud]
+    least = APART * (1 - poles.abs())
+    met = (poles.imag != 0) & (poles.imag.abs() < least)
+    moved = torch.where(met, torch.complex(poles.real, poles.imag.sign() * least), poles)
+    return put(reduced, loud, refit_channels(system[loud], moved, horizon))
 
 
 def with_exact_outputs(system: System, rival: System, horizon: int | None) -> System:
