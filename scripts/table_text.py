@@ -246,10 +246,13 @@ def sizes(figures: dict[str, Any]) -> str:
         if graphs is None:
             rows.append([*row, "", "", "", ""])
             continue
+        row.append(" + ".join(f"{size / 1024:.0f}" for size in graphs["bytes"].values()) + " KiB")
+        if "seconds" not in graphs:
+            rows.append([*row, "", "", ""])
+            continue
         ratio, low, high = graphs["offline_to_original"]
         seconds = graphs["seconds"]
         row += [
-            " + ".join(f"{size / 1024:.0f}" for size in graphs["bytes"].values()) + " KiB",
             f"{seconds['offline'] * 1e3:.2f} ms",
             f"{1 / ratio:.1f} ({1 / high:.1f} to {1 / low:.1f})",
             f"{seconds['step'] * 1e6:.0f} us" if "step" in seconds else "does not stream",
@@ -279,8 +282,9 @@ def page(known: dict[str, dict[str, Any]]) -> str:
             accuracies(figures),
             sizes(figures),
         ]
-        if figures.get("deployed"):
-            first = next(iter(figures["deployed"].values()))
+        timed = [graphs for graphs in figures.get("deployed", {}).values() if "seconds" in graphs]
+        if timed:
+            first = timed[0]
             parts.append(
                 f"Latency: one sequence, one thread, {first['processor']}, medians of {first['rounds']} interleaved rounds; "
                 "the original is the PyTorch model as shipped, which builds its kernels in every call (docs/speed.md has it with "
