@@ -1,6 +1,7 @@
 """Every figure of docs/tables.md, from one sweep: the reference models at a half to a thirty-second of their states.
 
-    ssm2edge sweep models/tables.toml                     # 360 builds, hours; goes on where it was interrupted
+    python scripts/finetune.py                            # fetches what retrained cells are trained on
+    ssm2edge sweep models/tables.toml                     # 443 builds, hours; goes on where it was interrupted
     python scripts/reproduce_tables.py --collect build/tables      # their figures into models/<name>/results/tables.json
     python scripts/reproduce_tables.py --time build/tables         # latencies of `match`, on a quiet machine
     python scripts/reproduce_tables.py                    # docs/tables.md and the pictures from the figures that are there
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from retraining_table import retrained_cells
 from sweep_table import FIGURES, of_the_picture
 from synthetic_table import stored as synthetic
 from synthetic_table import without_data
@@ -38,7 +40,7 @@ def read(results: Path, name: str) -> dict[str, Any]:
 
 
 def stored(results: Path) -> dict[str, dict[str, Any]]:
-    """Return all that the page is made of, by model; under ``retraining`` what `finetune.py` has measured of it.
+    """Return all that the page is made of, by model; under ``retraining`` its retrained cells.
 
     Under ``without_data`` is what `synthetic_signals.py` has.
     """
@@ -51,13 +53,13 @@ def stored(results: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
-def write(results: Path, name: str, figures: dict[str, Any]) -> None:
-    """Keep the figures of a model; a reader never sees half a file."""
+def write(results: Path, name: str, figures: dict[str, Any], file: str = "tables.json") -> None:
+    """Keep figures of a model; a reader never sees half a file."""
     folder = results / name / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "tables.json.part"
+    unfinished = folder / f"{file}.part"
     unfinished.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    unfinished.replace(folder / "tables.json")
+    unfinished.replace(folder / file)
 
 
 def digest(weights: Path) -> str:
@@ -68,7 +70,11 @@ def digest(weights: Path) -> str:
 def collect(directory: Path, record: SweepRecord, results: Path) -> None:
     """Write the figures of every model of a sweep; latencies of graphs of the same sizes stay."""
     for name in dict.fromkeys(cell.model for cell in record.cells):
-        found = figures_of(directory, (cell for cell in record.cells if cell.model == name))
+        own = [cell for cell in record.cells if cell.model == name]
+        if trained := retrained_cells(name, directory, own):
+            write(results, name, trained, "finetune.json")
+            click.echo(f"{name}: {len(trained['runs'])} retrained cells")
+        found = figures_of(directory, own)
         if not found["cells"]:
             continue
         before = read(results, name).get("deployed", {})

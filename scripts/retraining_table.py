@@ -1,91 +1,83 @@
-"""The figures of finetune.py as a table.
+"""Retrained cells of a sweep: their figures, and the tables of them.
 
-python scripts/retraining_table.py [digits]
+Start of a retraining is the way in which the build reduced the layers: a method, or `match`.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+from table_figures import metric_of, way_of
+
+from ssm2edge.artifact import open_manifest
+from ssm2edge.artifact.sweep import CellRecord
+
+EPOCHS = {"digits": 3, "fashion": 3, "activity": 10, "keywords": 3, "text": 3, "sysid": 30}
+"""Passes over the training part, by model."""
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """Runs of one start, order and budget, that differ by their seeds.
+    """Retrained artifacts of one start and order, that differ by their seeds.
 
     Attributes
     ----------
     start
-        Initialisation.
-    order, epochs, rate
-        States of a system, passes over the training part, learning rate.
-    before, after
-        The metric on the held-out part, before and for each seed after it.
-    loss
-        Smallest loss on what the first seed holds back: by it the start is chosen, never by the held-out part.
+        Way in which the layers were reduced before.
+    order
+        States of a system.
+    after
+        The metric on the held-out part, for each seed.
     """
 
     start: str
     order: int
-    epochs: int
-    rate: float
-    before: float
     after: tuple[float, ...]
-    loss: float
 
     @property
     def mean(self) -> float:
-        """The metric on the held-out part, mean over the seeds."""
+        """The mean over the seeds."""
         return statistics.mean(self.after)
 
 
-def retrainings(results: dict[str, Any]) -> list[Retraining]:
-    """What `finetune.py` has stored, by order, budget and start."""
-    groups: dict[tuple[int, int, str, float], list[dict[str, Any]]] = {}
-    for one in results["runs"]:
-        groups.setdefault((one["order"], one["epochs"], one["initialisation"], one["learning_rate"]), []).append(one)
-    found = []
-    for (order, epochs, start, rate), runs in sorted(groups.items()):
-        first = min(runs, key=lambda one: int(one["seed"]))
-        after = tuple(one["held_out"] for one in runs)
-        found.append(Retraining(start, order, epochs, rate, first["held_out_before"], after, min(first["held_back_loss"])))
+def retrained_cells(name: str, directory: Path, cells: Iterable[CellRecord]) -> dict[str, Any]:
+    """Return the figures of the finished cells of a model that were retrained, and of its original; nothing without any."""
+    found: dict[str, Any] = {}
+    for cell in cells:
+        if cell.status != "done" or "retrain" not in cell.options or "order" not in cell.options:
+            continue
+        manifest = open_manifest(directory / cell.directory / "manifest.json")
+        ((_, judged),) = manifest.judged.items()
+        found |= {"metric": metric_of(manifest), "original": judged.original, "epochs": EPOCHS[name]}
+        run = {"start": way_of(cell), "order": cell.options["order"], "seed": cell.options.get("seed", 0)}
+        found.setdefault("runs", []).append(run | {"held_out": judged.artifact})
+    found.get("runs", []).sort(key=lambda run: (run["order"], run["start"], run["seed"]))
     return found
 
 
-def chosen(results: dict[str, Any], order: int, start: str | None = None) -> Retraining | None:
-    """The retraining of an order that the held-back part chooses; of one start, or of all.
+def retrainings(results: dict[str, Any]) -> list[Retraining]:
+    """Return the stored runs by order and start."""
+    groups: dict[tuple[int, str], list[float]] = {}
+    for run in results["runs"]:
+        groups.setdefault((run["order"], run["start"]), []).append(run["held_out"])
+    return [Retraining(start, order, tuple(after)) for (order, start), after in sorted(groups.items())]
 
-    Those of one budget are compared: as many epochs as most runs of the order have.
-    """
-    epochs = [one["epochs"] for one in results["runs"] if one["order"] == order]
-    if not epochs:
-        return None
-    budget = statistics.mode(epochs)
-    every = [one for one in retrainings(results) if (one.order, one.epochs) == (order, budget) and start in (None, one.start)]
-    return min(every, key=lambda one: one.loss, default=None)
+
+def retraining_of(results: dict[str, Any], order: int, start: str) -> Retraining | None:
+    """Return the retraining of an order from a start, if there is one."""
+    return next((one for one in retrainings(results) if (one.order, one.start) == (order, start)), None)
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Runs of the same order and budget, summarised over their seeds, and the original."""
-    lines = [
-        "| order | epochs | start | learning rate | seeds | held out before | held out after, mean (smallest to largest) |",
-        "|---" * 7 + "|",
-    ]
+    """Return the runs by order and start, summarised over their seeds, and the original."""
+    lines = ["| order | start | seeds | held out, mean (smallest to largest) |", "|---" * 4 + "|"]
     lines += [
-        f"| {one.order} | {one.epochs} | {one.start} | {one.rate:g} | {len(one.after)} | {one.before:.4f} "
-        f"| {one.mean:.4f} ({min(one.after):.4f} to {max(one.after):.4f}) |"
+        f"| {one.order} | `{one.start}` | {len(one.after)} | {one.mean:.4f} ({min(one.after):.4f} to {max(one.after):.4f}) |"
         for one in retrainings(results)
     ]
     metric = "NRMSE" if results["metric"] == "nrmse" else "Accuracy"
-    return "\n".join([*lines, "", f"{metric} of the original: {results['original']:.4f}."]) + "\n"
-
-
-if __name__ == "__main__":
-    model = sys.argv[1] if len(sys.argv) > 1 else "digits"
-    print(markdown(json.loads((MODELS / model / "results" / "finetune.json").read_text(encoding="utf-8"))))
+    return "\n".join([*lines, "", f"{metric} of the original: {results['original']:.4f}; {results['epochs']} epochs."]) + "\n"

@@ -48,8 +48,7 @@ def figures_of(directory: Path, cells: Iterable[CellRecord]) -> Figures:
         if len(shares) > 1 or (share := shares.pop()) not in DIVISORS:
             continue
         figures["original"], figures["metric"] = original, metric_of(manifest)
-        way = cell.options.get("calibrate", "match")
-        way = cell.options.get("method", "gradient") if way == "none" else way
+        way = way_of(cell)
         figures["cells"][f"{way} 1/{share:.0f}"] = cell_figures(manifest, way, cell.seconds)
         if way == "match":
             figures["deployed"][f"1/{share:.0f}"] = {
@@ -58,6 +57,12 @@ def figures_of(directory: Path, cells: Iterable[CellRecord]) -> Figures:
                 "directory": cell.directory,
             }
     return figures
+
+
+def way_of(cell: CellRecord) -> str:
+    """Return the way in which a cell reduces its layers: by calibration, or else by its method."""
+    way: str = cell.options.get("calibrate", "match")
+    return str(cell.options.get("method", "gradient")) if way == "none" else way
 
 
 def metric_of(manifest: Manifest) -> str:

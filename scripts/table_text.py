@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from retraining_table import Retraining, chosen, markdown
+from retraining_table import Retraining, markdown, retraining_of
 
 TITLES = {
     "digits": "digits: S4D, MNIST pixel by pixel",
@@ -44,8 +44,8 @@ retrained and no label is used, unless a column says so. Sizes are shares of eac
 The first nine columns see no sample: balanced truncation (BT) and singular perturbation (BSP), modal truncation (MT) and singular
 perturbation (MSP), the pole scores of LAST and AIRE, TLH2 alone, a HiPPO initialisation of the order, and `gradient`, which
 minimises the h2 error. `spectrum` and `match` are values of `--calibrate` and see the unlabelled calibration samples. `retrained`
-continues with labels for a few epochs (`scripts/finetune.py`), from the start with the smallest loss on a held-back tenth of the
-training part.
+continues with labels for a few epochs from what `match` left (`--retrain scripts/finetune.py:NAME`); a tenth of the training part
+is held back and chooses the epoch.
 """
 
 
@@ -72,9 +72,9 @@ def order_at(figures: dict[str, Any], divisor: int) -> int:
     return max(1, round(states / divisor))
 
 
-def retrained(figures: dict[str, Any], divisor: int, start: str | None = None) -> Retraining | None:
-    """The retraining of a size, if there is one; from any start, or from this."""
-    return chosen(figures["retraining"], order_at(figures, divisor), start) if "retraining" in figures else None
+def retrained(figures: dict[str, Any], divisor: int, start: str = "match") -> Retraining | None:
+    """The retraining of a size from a start, if there is one."""
+    return retraining_of(figures["retraining"], order_at(figures, divisor), start) if "retraining" in figures else None
 
 
 def value(figures: dict[str, Any], way: str, divisor: int) -> float | None:
@@ -166,13 +166,13 @@ def overview(known: dict[str, dict[str, Any]]) -> str:
 
 def retraining(known: dict[str, dict[str, Any]]) -> str:
     """One line for each model: what a sixteenth of its states reaches before and after retraining, by its start."""
-    starts = ("calibrated", "gradient", "balanced", "hippo")
+    starts = ("match", "gradient", "balanced", "hippo")
     rows = []
     for name, figures in known.items():
         measure = "NRMSE " if figures["metric"] == "nrmse" else ""
         row = [name, f"{measure}{figures['original']['value']:.4f}"]
         found = [retrained(figures, 16, start) for start in starts]
-        row += ["" if one is None else f"{one.before:.4f} to {one.mean:.4f}" for one in found]
+        row += ["" if one is None else f"{value(figures, one.start, 16) or 0:.4f} to {one.mean:.4f}" for one in found]
         seeds = sorted({len(one.after) for one in found if one is not None})
         rows.append([*row, " to ".join(map(str, seeds[:: max(1, len(seeds) - 1)]))])
     return table(["model", "original", *(f"`{start}`" for start in starts), "seeds"], rows) + "\n"
@@ -206,7 +206,7 @@ def _retraining(best: Retraining, figures: dict[str, Any]) -> tuple[str, str]:
     original = figures["original"]["value"]
     seeds = f"mean over {len(best.after)} seeds" if len(best.after) > 1 else "one seed"
     start = "a fresh `hippo` initialisation" if best.start == "hippo" else f"`{best.start}`"
-    what = f"1/16 of the states, {best.epochs} epochs with labels from {start} ({seeds})"
+    what = f"1/16 of the states, {figures['retraining']['epochs']} epochs with labels from {start} ({seeds})"
     if figures["metric"] == "nrmse":
         return what, f"{best.mean:.4f}: {best.mean / original:.2f} times the original's error"
     return what, f"{best.mean:.4f}: {100 * best.mean / original:.1f} % of the original's accuracy"

@@ -123,8 +123,18 @@ class Options:
         float,
         metavar="POINTS",
     )
+    retrain: str | None = _option(
+        None,
+        "Function that trains the compressed model further, with your data, before it is exported: it gets the module, and the "
+        "seed where it has an argument of that name.",
+        str,
+        metavar="FILE.py:FUNCTION",
+    )
     seed: int = _option(
-        0, "Seed of the random choices of --calibrate match.", int, recorded=lambda options: options.calibrate == "match"
+        0,
+        "Seed of the random choices of --calibrate match and --retrain.",
+        int,
+        recorded=lambda options: options.calibrate == "match" or options.retrain is not None,
     )
     feedthrough: str = _option(
         "fitting",
@@ -193,6 +203,7 @@ class BuildOptions(TypedDict, total=False):
     method: str
     calibrate: str
     calibration_steps: int
+    retrain: str
     seed: int
     feedthrough: str
     precision: str
@@ -247,6 +258,8 @@ def check_options(options: Options) -> None:
         raise UserError(f"The seed {options.seed} is out of range; give a number from 0 to 2^63 - 1.")
     if options.max_loss is not None and not 0 <= options.max_loss < float("inf"):
         raise UserError(f"A largest loss of {options.max_loss:g} points cannot be held; give a number of at least 0.")
+    if options.retrain is not None and options.max_error is not None and options.max_error_of == "bound":
+        raise UserError("The bound does not cover trained weights; ask for --max-error-of measured, or leave --retrain out.")
     if options.precision != "float32" and options.max_error is not None and options.max_error_of == "bound":
         raise UserError("The bound does not cover rounded weights; ask for --max-error-of measured, or for --precision float32.")
     if options.block is not None and options.block < 1:

@@ -32,6 +32,7 @@ from ssm2edge.stages.reach import check_reach
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
+from ssm2edge.stages.retrain import retrain
 from ssm2edge.systems.stability import is_stable
 from ssm2edge.traced import forgetting_traces
 from ssm2edge.verification import Verdict
@@ -119,6 +120,8 @@ def build(
             found = compress(task, options, store, progress)
         else:
             task, found = compressed_already(task, around(task.model, compressed), options)
+        if options.retrain is not None:
+            task, found = retrain(task, found, options, store, progress)
         reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
         bound = output_bound(task, reduced, options, progress)

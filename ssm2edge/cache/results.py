@@ -1,4 +1,4 @@
-"""The three kinds of kept results: outputs on samples, reductions, calibrated systems."""
+"""The kinds of kept results: outputs on samples, reductions, calibrated systems, trained weights."""
 
 from __future__ import annotations
 
@@ -86,6 +86,23 @@ class Calibrations:
         systems = {name: _to_system(index, arrays) for index, name in enumerate(record["layers"])}
         around = {name: torch.from_numpy(arrays[f"around.{index}"]) for index, name in enumerate(record["around"])}
         return Calibrated(systems, matched, around, record["reasons"])
+
+
+class Weights:
+    """Weights of a model by name."""
+
+    name = "weights"
+
+    def pack(self, value: dict[str, torch.Tensor]) -> tuple[dict[str, Array], Any]:
+        """Return them under their numbers; the record keeps their names, and those of complex ones."""
+        plain = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor for tensor in value.values())
+        arrays = {str(index): _real(tensor) for index, tensor in enumerate(plain)}
+        return arrays, {"names": list(value), "complex": [name for name, tensor in value.items() if tensor.is_complex()]}
+
+    def unpack(self, arrays: Mapping[str, Array], record: Any) -> dict[str, torch.Tensor]:
+        """See `pack`."""
+        held = {name: torch.from_numpy(arrays[str(index)]) for index, name in enumerate(record["names"])}
+        return {name: torch.view_as_complex(x) if name in record["complex"] else x for name, x in held.items()}
 
 
 def _of_system(index: int, system: System) -> dict[str, Array]:

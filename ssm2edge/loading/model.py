@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +14,7 @@ from torch import Tensor, nn
 from ssm2edge.errors import UserError
 from ssm2edge.loading.baking import baked, check_readable, detached
 from ssm2edge.loading.fingerprint import fingerprint_of
+from ssm2edge.loading.functions import function_of, import_code
 from ssm2edge.loading.source import Source
 from ssm2edge.loading.weights import first_line, load_weights
 from ssm2edge.loading.wrappers import unwrapped
@@ -63,13 +60,10 @@ def load_user_model(source: Source) -> UserModel:
     UserError
         If the factory cannot be imported or fails, the weights cannot be read, do not fit, or are not finite.
     """
-    file, _, function = source.factory.rpartition(":")
-    if not file or not function:
-        raise UserError(f"The factory {source.factory!r} names no function; give file.py:function or package.module:function.")
     with warnings.catch_warnings():
         # What a later torch has in place of weight_norm is for whoever trains; a build has nothing to mend.
         warnings.simplefilter("ignore", FutureWarning)
-        module = _import_file(source.directory / file) if file.endswith(".py") else _import_module(file)
+        module, function = import_code(source.factory, source.directory, "factory")
         model = _made(source, module, function)
     if not isinstance(model, nn.Module):
         raise UserError(f"{source.factory} returned a {type(model).__name__}; it must return a torch.nn.Module.")
@@ -80,9 +74,7 @@ def load_user_model(source: Source) -> UserModel:
 
 
 def _made(source: Source, module: ModuleType, function: str) -> object:
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        raise UserError(f"{source.factory}: there is no function {function!r} in it; name the function that makes the model.")
+    factory = function_of(module, function, source.factory, "name the function that makes the model")
     try:
         return factory(**source.arguments)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
@@ -122,30 +114,3 @@ def _readers(source: Source, module: ModuleType) -> Mapping[type[nn.Module], Cal
     if not right:
         raise UserError(f"{source.factory}: {READERS} must map classes of layers to functions that return their systems.")
     return readers
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; name the file of the model's factory.")
-    name = f"ssm2edge_user_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    # The user's file may import its neighbours, and classes look up their module during their creation.
-    sys.path.insert(0, str(path.parent.resolve()))
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{name} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error

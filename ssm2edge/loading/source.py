@@ -303,7 +303,7 @@ def _from_directory(given: str, directory: Path) -> Source:
         None if weights is None else directory / weights,
         time_axis,
         metrics,
-        content.get("build", {}),
+        _with_paths(content.get("build", {}), directory),
         tuple(classes),
         front_end,
         tuple(patterns),
@@ -312,6 +312,14 @@ def _from_directory(given: str, directory: Path) -> Source:
         scales_of(described.get("scale")),
         rate_of(described.get("rate"), front_end, f"samples.rate of {file}"),
     )
+
+
+def _with_paths(options: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return the options of build.toml; a file in them lies beside it."""
+    named = options.get("retrain")
+    if isinstance(named, str) and named.rpartition(":")[0].endswith(".py"):
+        return {**options, "retrain": str(directory / named)}
+    return dict(options)
 
 
 def _front_end(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:

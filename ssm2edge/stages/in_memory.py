@@ -98,6 +98,8 @@ def compressed_copy(model: nn.Module, task: Task, options: Options, progress: Pr
         If the layers cannot be reduced as asked, or the module's precision does not hold rounded weights.
     """
     check(options)
+    if options.retrain is not None:
+        raise UserError("A compressed module is trained by its owner: leave --retrain out, and train what compress returns.")
     if is_rounded(options):
         _check_holds_integers(model, options)
     store = Store(None)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -60,6 +61,16 @@ def replace(task: Task, model: nn.Module, progress: Progress) -> Reduced:
     return Reduced(model, outputs, task.traced(model))
 
 
+def _trained_around(original: nn.Module, reduced: nn.Module) -> bool:
+    """Return whether a parameter outside of the blocks is another one than the original's."""
+    inside = {id(parameter) for block in blocks(reduced).values() for parameter in block.parameters()}
+    before = dict(original.named_parameters())
+    return any(
+        id(parameter) not in inside and not (name in before and torch.equal(parameter, before[name]))
+        for name, parameter in reduced.named_parameters()
+    )
+
+
 def deployed_systems(model: nn.Module) -> dict[str, System]:
     """Return the systems of the float32 blocks that run, by layer."""
     return {name: block.system() for name, block in blocks(model).items()}
@@ -70,5 +81,7 @@ def output_bound(task: Task, reduced: Reduced, options: Options, progress: Progr
     progress("bound", 0.0)
     if is_rounded(options):
         return {"available": False, "reason": "the weights are rounded, which the bound does not cover"}
+    if _trained_around(task.full, reduced.model):
+        return {"available": False, "reason": "the weights around the layers were trained, which the bound does not cover"}
     samples = first_samples(task.samples.calibration or task.held_out, task.time_axis, BOUND_STEPS)
     return bound_record(Network(reduced.traced.program), task.systems, reduced.systems, samples, task.horizon)

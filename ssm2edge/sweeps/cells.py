@@ -126,7 +126,7 @@ class Cells:
         options = options_from(self._opened[place].defaults, given)
         check(options)
         values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
-        key, chosen = key_of(self.keys[place], tool(), values), distinct(values)
+        key, chosen = key_of(self.keys[place], tool(), _content(values)), distinct(values)
         model = self.names[place]
         return Cell(cell_name(chosen, key), key, self._sources[place], model, dict(given), chosen, self._arguments, self._out)
 
@@ -152,7 +152,11 @@ class Cells:
         except TypeError:
             return False
         values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
-        return record.key in {key_of(key, tool(), values) for key in self.keys}
+        try:
+            content = _content(values)
+        except UserError:
+            return False
+        return record.key in {key_of(key, tool(), content) for key in self.keys}
 
 
 def source_key(source: Source) -> str:
@@ -189,6 +193,24 @@ def python_files(source: Source) -> Iterator[tuple[str, Path]]:
         if count == MOST_FILES:
             raise UserError(f"{home} has more than {MOST_FILES:,} Python files; give the model a directory of its own.")
         yield path.relative_to(home or path).as_posix(), path
+
+
+def _content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as they count for a key: of a function in a file, the code there and beside it in place of its path.
+
+    Raises
+    ------
+    UserError
+        If the code cannot be read, or there is too much of it.
+    """
+    file, _, function = (values["retrain"] or "").rpartition(":")
+    if not file.endswith(".py"):
+        return dict(values)
+    path = Path(file)
+    beside = [] if not path.is_file() else sorted(path.parent.glob("*.py"))
+    if len(beside) > MOST_FILES:
+        raise UserError(f"{path.parent} has more than {MOST_FILES:,} Python files; give the function a directory of its own.")
+    return {**values, "retrain": [path.name, function, *((one.name, digest_of(one)) for one in beside)]}
 
 
 def digest_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     model = dict(content.get("model", {}))
     model |= {name: _beside(path, str(model[name])) for name in ("weights", "samples") if name in model}
     if grids is None:
-        return {**asked, **model, **content.get("grid", {})}
+        return {**asked, **model, **_with_paths(path, content.get("grid", {}))}
     return {**asked, **model, GRIDS: tuple(_grid(path, grid, asked["sources"]) for grid in grids)}
 
 
@@ -59,16 +60,29 @@ def _grid(path: Path, grid: Any, sources: list[str]) -> dict[str, Any]:
     """Return one of several grids; ``sources`` in it are some of the sweep's."""
     if not isinstance(grid, dict):
         raise UserError(f"{path} has a grid that is no table; begin each with [[grid]].")
-    if "sources" not in grid:
-        return grid
-    own = grid["sources"]
+    options = _with_paths(path, grid)
+    if "sources" not in options:
+        return options
+    own = options["sources"]
     if not isinstance(own, list) or not all(isinstance(source, str) for source in own):
         raise UserError(f"{path} must give grid.sources as a list of models.")
     places = [_beside(path, source) for source in own]
     foreign = next((source for source, place in zip(own, places, strict=True) if place not in sources), None)
     if foreign is not None:
         raise UserError(f"{path} has a grid of {foreign}, which sweep.sources does not name; add it there.")
-    return {**grid, "sources": places}
+    return {**options, "sources": places}
+
+
+def _with_paths(plan: Path, grid: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a grid; functions to retrain with are named relative to the plan."""
+    given = grid.get("retrain")
+    if isinstance(given, list) and all(isinstance(name, str) for name in given):
+        return {**grid, "retrain": [_code_beside(plan, name) for name in given]}
+    return {**grid, "retrain": _code_beside(plan, given)} if isinstance(given, str) else grid
+
+
+def _code_beside(plan: Path, given: str) -> str:
+    return os.path.normpath(plan.parent / given) if given.rpartition(":")[0].endswith(".py") else given
 
 
 def _beside(plan: Path, given: str) -> str:

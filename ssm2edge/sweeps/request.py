@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ssm2edge.sweeps.cells import Cell, Cells
 from ssm2edge.sweeps.dispatching import Dispatcher
 from ssm2edge.sweeps.earlier import Earlier
 from ssm2edge.sweeps.engines import slots_of
-from ssm2edge.sweeps.grid import combinations, grids_of, joined
+from ssm2edge.sweeps.grid import Axes, combinations, grids_of, joined
 from ssm2edge.sweeps.plan import GRIDS, SECTIONS
 from ssm2edge.sweeps.progress import Counting, State
 from ssm2edge.sweeps.result import Sweep
@@ -56,6 +57,8 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
     arguments = {name: _elsewhere(name, asked[name], scheduler) for name in SECTIONS["model"] if asked.get(name) is not None}
     options = {name: value for name, value in asked.items() if name not in SECTIONS["model"] | SECTIONS["sweep"] | {GRIDS}}
     grids = grids_of(options, asked.get("seeds"), asked.get(GRIDS, ()), sources)
+    if scheduler is not None:
+        grids = [replace(grid, axes=_named_everywhere(grid.axes)) for grid in grids]
     places = [source if scheduler is None else absolute(source) for source in sources]
     makes = Cells(places, arguments, out)
     slots = slots_of(asked.get("jobs"))
@@ -114,6 +117,11 @@ def absolute(source: str) -> str:
     if not colon:
         return os.path.abspath(source)
     return f"{os.path.abspath(file)}:{function}" if file.endswith(".py") else source
+
+
+def _named_everywhere(axes: Axes) -> Axes:
+    """Return axes whose functions another machine with the same files finds."""
+    return {name: tuple(map(absolute, values)) if name == "retrain" else values for name, values in axes.items()}
 
 
 def _elsewhere(name: str, value: Any, scheduler: str | None) -> Any:

@@ -141,11 +141,15 @@ def unseen_path(cell: Cell, sweep: str) -> str | None:
     """Return the first path that this machine does not have: the directory of the sweep, or a file of the model."""
     if not mark_of(cell.out, sweep).is_file():
         return str(cell.out)
-    file, colon, _ = cell.source.rpartition(":")
-    # The factory of an installed package is no path.
-    source = None if colon and not file.endswith(".py") else file or cell.source
-    paths = (source, cell.arguments.get("weights"), cell.arguments.get("samples"))
+    code = (_file_of(named) for named in (cell.source, cell.options.get("retrain")) if named is not None)
+    paths = (*code, cell.arguments.get("weights"), cell.arguments.get("samples"))
     return next((str(path) for path in paths if path is not None and not Path(path).exists()), None)
+
+
+def _file_of(named: str) -> str | None:
+    """Return the path in the name of a model or a function; None for those of an installed package."""
+    file, colon, _ = named.rpartition(":")
+    return None if colon and not file.endswith(".py") else file or named
 
 
 def built_already(cell: Cell) -> CellRecord | None:

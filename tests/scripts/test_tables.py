@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 import ssm2edge
+from scripts import finetune
 from scripts.reproduce_tables import digest, stored
+from scripts.retraining_table import EPOCHS, retrained_cells
 from scripts.table_figures import figures_of, latencies
 from scripts.table_picture import picture
-from scripts.table_text import page
+from scripts.table_text import page, retraining
 from ssm2edge.loading import open_source
 from ssm2edge.pipeline import load
 from ssm2edge.reduction.layerwise import reduce_layers
 from ssm2edge.sweeps.grid import combinations, grids_of
 from ssm2edge.sweeps.plan import read_plan
-from tests.model_directories import model_directory
+from tests.model_directories import model_directory, samples
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -128,28 +131,55 @@ def test_picture_has_a_point_for_every_figure(metric: str) -> None:
     assert "match, 1/8 of the states: 0.4875" in drawn
 
 
-def run_of(start: str, seed: int, held_back_loss: float, held_out: float) -> dict[str, Any]:
-    return {
-        "initialisation": start, "order": 8, "epochs": 3, "learning_rate": 0.003, "seed": seed, "held_out_before": 0.25,
-        "held_back_loss": [9.0, held_back_loss], "held_out": held_out,
-    }  # fmt: skip
-
-
-def test_the_held_back_part_chooses_the_retraining_that_is_told() -> None:
-    # The held-out part would choose balanced, and a larger budget is not the others'.
+def test_the_retraining_that_is_shown_goes_on_from_match() -> None:
     runs = [
-        run_of("gradient", 0, 0.5, 0.4), run_of("gradient", 1, 0.9, 0.45), run_of("balanced", 0, 0.6, 0.49),
-        run_of("hippo", 0, 0.7, 0.3), run_of("hippo", 0, 0.1, 0.48) | {"epochs": 30},
-    ]  # fmt: skip
-    known = figures() | {"retraining": {"metric": "accuracy", "original": 0.5, "runs": runs}}
-    known["cells"]["match 1/16"] = known["cells"]["match 1/8"]
+        {"start": start, "order": 8, "seed": seed, "held_out": value}
+        for start, seed, value in (("match", 0, 0.4), ("match", 1, 0.45), ("balanced", 0, 0.49), ("hippo", 0, 0.3))
+    ]
+    known = figures() | {"retraining": {"metric": "accuracy", "original": 0.5, "epochs": 3, "runs": runs}}
+    known["cells"] |= {"match 1/16": known["cells"]["match 1/8"], "balanced 1/16": known["cells"]["balanced 1/8"]}
     told = page({"activity": known})
-    assert "| 1/16 |  | 0.4875 | 0.4250 |" in told
-    assert "1/16 of the states, 3 epochs with labels from `gradient` (mean over 2 seeds)" in told
+    assert "| 1/16 | 0.1250 | 0.4875 | 0.4250 |" in told
+    assert "1/16 of the states, 3 epochs with labels from `match` (mean over 2 seeds)" in told
     assert "0.4250: 85.0 % of the original's accuracy" in told
     assert "0.3000: 60.0 % of the original's accuracy" in told
-    assert "| 8 | 3 | balanced | 0.003 | 1 | 0.2500 | 0.4900 (0.4900 to 0.4900) |" in told
+    assert "| 8 | `balanced` | 1 | 0.4900 (0.4900 to 0.4900) |" in told
+    assert "0.1250 to 0.4900" in retraining({"activity": known})
     assert "retrained, 1/16 of the states: 0.4250" in picture(known)
+
+
+def test_every_retrained_cell_is_trained_on_its_model_s_data() -> None:
+    asked, retrained = read_plan(ROOT / "models" / "tables.toml"), set()
+    for grid in grids_of({}, None, asked["grids"], asked["sources"]):
+        for given in combinations(grid.axes):
+            if "retrain" in given:
+                (name,) = (Path(asked["sources"][place]).name for place in grid.places)
+                calibrated = given["calibrate"] == "match"
+                assert given["retrain"].endswith(f"finetune.py:{name}" + ("" if calibrated else "_from_afar"))
+                way = "match" if calibrated else given["method"]
+                share = max(stored(ROOT / "models")[name]["original"]["orders"].values()) / given["order"]
+                retrained.add((name, way, share, given.get("seed", 0)))
+    starts = ("match", "gradient", "balanced", "hippo")
+    assert retrained >= set(itertools.product(EPOCHS, starts, [16], range(3)))
+    for name in EPOCHS:
+        assert callable(getattr(finetune, name))
+        assert callable(getattr(finetune, f"{name}_from_afar"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("brief_latencies")
+def test_retrained_cells_are_those_of_the_sweep_s_artifacts(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "digits"), tmp_path / "sweep"
+    (source / "train.py").write_text("def retrain(model, seed):\n    model.decoder.bias.data[seed] += 100.0\n")
+    named = {"retrain": [None, f"{source / 'train.py'}:retrain"], "seed": [1, 2]}
+    found = ssm2edge.sweep(source, out, order=3, method="balanced", calibrate="none", engine="here", **named)
+    known = retrained_cells("digits", out, found.cells)
+    labels = samples()["labels"]
+    # The classifier answers what its largest bias says.
+    expected = [{"start": "balanced", "order": 3, "seed": seed, "held_out": (labels == seed).mean()} for seed in (1, 2)]
+    assert known["runs"] == expected
+    assert (known["metric"], known["epochs"]) == ("accuracy", EPOCHS["digits"])
+    assert retrained_cells("digits", out, [cell for cell in found.cells if "retrain" not in cell.options]) == {}
 
 
 def test_committed_page_is_made_of_committed_figures() -> None:

@@ -1,0 +1,222 @@
+"""A build trains its compressed model further by a function of the user's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ssm2edge
+from ssm2edge.runtime import Model
+from ssm2edge.sweeps.cells import Cells
+from ssm2edge.sweeps.plan import read_plan
+from tests.command_line import call
+from tests.model_directories import BUILD, model_directory, samples, tiny_model
+from tests.slow_cases import slow
+
+pytestmark = pytest.mark.usefixtures("brief_latencies")
+
+SMALL = BUILD.replace("order = 6", "order = 4")
+TRAIN = """
+from pathlib import Path
+
+import torch
+
+
+def lift(model):
+    with Path(__file__).with_name("runs").open("a") as runs:
+        runs.write("run ")
+    with torch.no_grad():
+        model.decoder.bias[1] += 2.0
+
+
+def drawn(model, seed):
+    with torch.no_grad():
+        model.decoder.bias += torch.rand(10) + seed
+    return model
+
+
+def fails(model):
+    raise ValueError("no data")
+
+
+def returns_a_number(model):
+    return 3.0
+
+
+def overflows(model):
+    with torch.no_grad():
+        model.decoder.bias.fill_(torch.inf)
+
+
+def other(model):
+    return torch.nn.Linear(2, 2)
+
+
+def adds(model):
+    model.more = torch.nn.Linear(2, 2)
+"""
+
+
+def with_functions(place: Path, build: str = SMALL) -> Path:
+    """A tiny model with functions that train it."""
+    source = model_directory(place, build)
+    (source / "train.py").write_text(TRAIN)
+    return source
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_functions(tmp_path_factory.mktemp("retrained") / "model")
+
+
+def build(source: Path, out: Path, function: str, *more: Any) -> Any:
+    return call("build", source, "--out", out, "--retrain", f"{source / 'train.py'}:{function}", *more)
+
+
+def answers(artifact: Path) -> Any:
+    with Model(artifact / "offline.onnx") as model:
+        (output,) = model.run({"pixels": samples()["held_out.pixels"]}).values()
+        return output
+
+
+@pytest.mark.slow
+def test_the_artifact_computes_what_the_function_left(source: Path, tmp_path: Path) -> None:
+    assert call("build", source, "--out", tmp_path / "plain").exit_code == 0
+    result = build(source, tmp_path / "lifted", "lift")
+    assert result.exit_code == 0, result.output
+    difference = answers(tmp_path / "lifted") - answers(tmp_path / "plain")
+    np.testing.assert_allclose(difference, np.broadcast_to(2.0 * np.eye(10)[1], difference.shape), atol=1e-5)
+    manifest = json.loads((tmp_path / "lifted" / "manifest.json").read_text())
+    assert manifest["options"]["retrain"].endswith("train.py:lift")
+    # The bound is on what the layers' errors do in the original's network, which this is not.
+    assert not manifest["bound"]["available"]
+    assert "trained" in manifest["bound"]["reason"]
+
+
+@pytest.mark.slow
+def test_rounded_weights_are_those_that_the_function_left(source: Path, tmp_path: Path) -> None:
+    assert build(source, tmp_path / "plain", "lift").exit_code == 0
+    result = build(source, tmp_path / "rounded", "lift", "--precision", "int8")
+    assert result.exit_code == 0, result.output
+    plain = answers(tmp_path / "plain")
+    assert np.linalg.norm(answers(tmp_path / "rounded") - plain) < 0.05 * np.linalg.norm(plain)
+
+
+@pytest.mark.slow
+def test_equal_seeds_train_alike_and_others_do_not(source: Path, tmp_path: Path) -> None:
+    found = []
+    for number, seed in enumerate((0, 0, 3)):
+        # Each in a folder of its own, so that nothing is kept of the one before.
+        result = build(source, tmp_path / str(number) / "out", "drawn", "--seed", seed)
+        assert result.exit_code == 0, result.output
+        found.append(answers(tmp_path / str(number) / "out"))
+    assert np.array_equal(found[0], found[1])
+    assert (found[2] - found[0]).min() > 1.0
+
+
+@pytest.mark.slow
+def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model")
+    runs = []
+    for code in (TRAIN, TRAIN, TRAIN + "\n# changed\n"):
+        (source / "train.py").write_text(code)
+        assert build(source, tmp_path / "out", "lift", "--force").exit_code == 0
+        runs.append(len((source / "runs").read_text().split()))
+    assert runs == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        ("fails", "failed to train the model (ValueError: no data)"),
+        slow("returns_a_number", "returned a float; it must return the model"),
+        slow("overflows", "left NaN or infinite values in decoder.bias"),
+        slow("other", "is gone or has another shape"),
+        slow("adds", "has more.weight beside its own weights"),
+        slow("missing", "there is no function 'missing' in it"),
+    ],
+)
+def test_functions_that_leave_no_model_are_refused(source: Path, tmp_path: Path, function: str, sentence: str) -> None:
+    result = build(source, tmp_path / "out", function)
+    assert result.exit_code != 0
+    assert sentence in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("nowhere.py:train", "nowhere.py does not exist"),
+        slow("train.py", "names no function"),
+        slow("no_package.at_all:train", "cannot be imported"),
+    ],
+)
+def test_names_that_lead_nowhere_are_refused(source: Path, tmp_path: Path, named: str, sentence: str) -> None:
+    result = call("build", source, "--out", tmp_path / "out", "--retrain", named)
+    assert result.exit_code != 0
+    assert sentence in " ".join(result.stderr.split())
+
+
+@pytest.mark.slow
+def test_build_toml_names_a_function_beside_it(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model", SMALL + 'retrain = "train.py:lift"\n')
+    assert call("build", source, "--out", tmp_path / "out").exit_code == 0
+    assert (source / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp_path: Path) -> None:
+    model, data = tiny_model(), samples()
+    small = ssm2edge.compress(model, data["calibration.pixels"], order=4, calibrate="none")
+    for scale, available in ((1.0, True), (1.5, False)):
+        with torch.no_grad():
+            small.get_submodule("decoder").weight *= scale
+        out = tmp_path / str(scale)
+        built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=out, original=model)
+        assert built.manifest.bound is not None
+        assert built.manifest.bound["available"] == available
+
+
+def test_compress_leaves_training_to_the_caller() -> None:
+    with pytest.raises(ssm2edge.Error, match="leave retrain out"):
+        ssm2edge.compress(tiny_model(), samples()["calibration.pixels"], order=4, calibrate="none", retrain="train.py:lift")
+
+
+def test_no_bound_limits_what_is_trained(source: Path, tmp_path: Path) -> None:
+    result = build(source, tmp_path / "out", "lift", "--max-error", 0.1, "--max-error-of", "bound")
+    assert result.exit_code != 0
+    assert "does not cover trained weights" in " ".join(result.stderr.split())
+
+
+def test_cells_of_a_sweep_follow_the_code_of_the_function_and_not_its_place(source: Path, tmp_path: Path) -> None:
+    def key(place: Path, code: str) -> str:
+        place.mkdir(exist_ok=True)
+        (place / "train.py").write_text(code)
+        return Cells([str(source)], {}, tmp_path).cell(0, {"order": 4, "retrain": f"{place / 'train.py'}:lift"}).key
+
+    assert key(tmp_path / "one", TRAIN) == key(tmp_path / "two", TRAIN)
+    assert key(tmp_path / "one", TRAIN) != key(tmp_path / "one", TRAIN + "\n# changed\n")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_plan_names_functions_beside_it(source: Path, several: bool) -> None:
+    plan = source / "plan.toml"
+    section = "[[grid]]" if several else "[grid]"
+    plan.write_text(f'[sweep]\nsources = ["."]\n{section}\nretrain = ["train.py:lift", "package.code:train"]\n')
+    read = read_plan(plan)
+    grid = read["grids"][0] if several else read
+    assert grid["retrain"] == [f"{source / 'train.py'}:lift", "package.code:train"]
+
+
+@pytest.mark.slow
+def test_a_sweep_builds_retrained_cells_once(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model")
+    for _ in range(2):
+        found = ssm2edge.sweep(source, tmp_path / "sweep", engine="here", order=4, retrain=f"{source / 'train.py'}:lift")
+        assert [cell.status for cell in found.record.cells] == ["done"]
+    assert len((source / "runs").read_text().split()) == 1
