@@ -47,6 +47,17 @@ def one_thread_each() -> Iterator[int]:
 
 
 @contextmanager
+def threads_for_users() -> Iterator[None]:
+    """Give operations of torch the threads that pieces may take: for code of the user's that knows no pieces."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_allowed.get() or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def giving_memory_back() -> Iterator[None]:
     """Give freed memory back to the system at the end.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +60,17 @@ def function_of(module: ModuleType, function: str, named: str, mend: str) -> Cal
     return made
 
 
+@contextmanager
+def beside(module: ModuleType) -> Iterator[None]:
+    """Let the code of a file import its neighbours."""
+    folder = str(Path(str(module.__file__)).parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
 def _import_file(path: Path, purpose: str) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the file of the {purpose}.")
@@ -67,15 +79,13 @@ def _import_file(path: Path, purpose: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    # The user's file may import its neighbours, and classes look up their module during their creation.
-    sys.path.insert(0, str(path.parent.resolve()))
+    # Classes look up their module during their creation.
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
-        raise UserError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
+    with beside(module):
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:  # the user's own code may raise anything, and leave
+            raise UserError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
     return module
 
 

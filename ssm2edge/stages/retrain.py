@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,12 +18,13 @@ from torch import Tensor, nn
 from ssm2edge.cache import Store, Weights, attributes, bytecode, key_of, tool
 from ssm2edge.errors import UserError
 from ssm2edge.loading.code import loaded_code
-from ssm2edge.loading.functions import function_of, import_code
+from ssm2edge.loading.functions import beside, function_of, import_code
 from ssm2edge.loading.weights import first_line
 from ssm2edge.options import Options
 from ssm2edge.original.task import Task
 from ssm2edge.stages.compress import Compressed, compressed_already
 from ssm2edge.stages.progress import Progress
+from ssm2edge.workers import threads_for_users
 
 SEED = "seed"
 """Name of the argument of a function that takes the seed of the build."""
@@ -47,7 +50,8 @@ def retrain(task: Task, found: Compressed, options: Options, store: Store, progr
     before = found.model
     form = (repr(before), attributes(before), bytecode(before))
     key = key_of(tool(), list(before.state_dict().items()), form, name, _code(module), options.seed)
-    weights = store.kept(Weights(), key, lambda: _trained(function, found.model, named, options.seed))
+    with beside(module):
+        weights = store.kept(Weights(), key, lambda: _trained(function, found.model, named, options.seed))
     model = copy.deepcopy(found.model)
     model.load_state_dict(weights)
     task, trained = compressed_already(task, model.eval(), options)
@@ -64,7 +68,8 @@ def _trained(function: Callable[..., Any], model: nn.Module, named: str, seed: i
     """Return the weights that the function leaves, under the model's names."""
     given = copy.deepcopy(model).eval()
     arguments = {SEED: seed} if SEED in inspect.signature(function).parameters else {}
-    with torch.random.fork_rng([]), torch.enable_grad():
+    # What the function prints is no part of the command's answer.
+    with torch.random.fork_rng([]), torch.enable_grad(), threads_for_users(), redirect_stdout(sys.stderr):
         torch.manual_seed(seed)
         try:
             returned = function(given, **arguments)

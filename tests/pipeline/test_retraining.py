@@ -40,6 +40,13 @@ def drawn(model, seed):
     return model
 
 
+def prints(model):
+    import neighbour
+
+    print("epoch 1", torch.get_num_threads())
+    lift(model)
+
+
 def fails(model):
     raise ValueError("no data")
 
@@ -66,6 +73,7 @@ def with_functions(place: Path, build: str = SMALL) -> Path:
     """A tiny model with functions that train it."""
     source = model_directory(place, build)
     (source / "train.py").write_text(TRAIN)
+    (source / "neighbour.py").write_text("")
     return source
 
 
@@ -105,6 +113,19 @@ def test_rounded_weights_are_those_that_the_function_left(source: Path, tmp_path
     assert result.exit_code == 0, result.output
     plain = answers(tmp_path / "plain")
     assert np.linalg.norm(answers(tmp_path / "rounded") - plain) < 0.05 * np.linalg.norm(plain)
+
+
+@pytest.mark.slow
+def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_threads(source: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        result = build(source, tmp_path / "out", "prints", "--json")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert json.loads(result.stdout)
+    assert "epoch 1 2" in result.stderr
 
 
 @pytest.mark.slow
