@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ import pytest
 import torch
 
 import ssm2edge
+from ssm2edge.cache import Store
+from ssm2edge.errors import UserError
+from ssm2edge.loading import open_source
+from ssm2edge.loading.functions import import_code
+from ssm2edge.options import Options
+from ssm2edge.pipeline import load
 from ssm2edge.runtime import Model
+from ssm2edge.stages.compress import compress
+from ssm2edge.stages.progress import silent
+from ssm2edge.stages.resolve import resolve
+from ssm2edge.stages.retrain import retrain
 from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.plan import read_plan
 from tests.command_line import call
 from tests.model_directories import BUILD, model_directory, samples, tiny_model
-from tests.slow_cases import slow
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -92,14 +102,21 @@ def answers(artifact: Path) -> Any:
         return output
 
 
-@pytest.mark.slow
-def test_the_artifact_computes_what_the_function_left(source: Path, tmp_path: Path) -> None:
-    assert call("build", source, "--out", tmp_path / "plain").exit_code == 0
-    result = build(source, tmp_path / "lifted", "lift")
+@pytest.fixture(scope="module")
+def lifted(source: Path, brief_latencies: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The retrained artifact."""
+    out = tmp_path_factory.mktemp("lifted") / "out"
+    result = build(source, out, "lift")
     assert result.exit_code == 0, result.output
-    difference = answers(tmp_path / "lifted") - answers(tmp_path / "plain")
+    return out
+
+
+@pytest.mark.slow
+def test_the_artifact_computes_what_the_function_left(source: Path, lifted: Path, tmp_path: Path) -> None:
+    assert call("build", source, "--out", tmp_path / "plain").exit_code == 0
+    difference = answers(lifted) - answers(tmp_path / "plain")
     np.testing.assert_allclose(difference, np.broadcast_to(2.0 * np.eye(10)[1], difference.shape), atol=1e-5)
-    manifest = json.loads((tmp_path / "lifted" / "manifest.json").read_text())
+    manifest = json.loads((lifted / "manifest.json").read_text())
     assert manifest["options"]["retrain"].endswith("train.py:lift")
     # The bound is on what the layers' errors do in the original's network, which this is not.
     assert not manifest["bound"]["available"]
@@ -107,20 +124,20 @@ def test_the_artifact_computes_what_the_function_left(source: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_rounded_weights_are_those_that_the_function_left(source: Path, tmp_path: Path) -> None:
-    assert build(source, tmp_path / "plain", "lift").exit_code == 0
+def test_rounded_weights_are_those_that_the_function_left(source: Path, lifted: Path, tmp_path: Path) -> None:
     result = build(source, tmp_path / "rounded", "lift", "--precision", "int8")
     assert result.exit_code == 0, result.output
-    plain = answers(tmp_path / "plain")
+    plain = answers(lifted)
     assert np.linalg.norm(answers(tmp_path / "rounded") - plain) < 0.05 * np.linalg.norm(plain)
 
 
 @pytest.mark.slow
-def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_threads(source: Path, tmp_path: Path) -> None:
+def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_threads(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model", SMALL + 'retrain = "train.py:prints"\n')
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        result = build(source, tmp_path / "out", "prints", "--json")
+        result = call("build", source, "--out", tmp_path / "out", "--json")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -128,25 +145,26 @@ def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_
     assert "epoch 1 2" in result.stderr
 
 
-@pytest.mark.slow
-def test_equal_seeds_train_alike_and_others_do_not(source: Path, tmp_path: Path) -> None:
-    found = []
-    for number, seed in enumerate((0, 0, 3)):
-        # Each in a folder of its own, so that nothing is kept of the one before.
-        result = build(source, tmp_path / str(number) / "out", "drawn", "--seed", seed)
-        assert result.exit_code == 0, result.output
-        found.append(answers(tmp_path / str(number) / "out"))
-    assert np.array_equal(found[0], found[1])
-    assert (found[2] - found[0]).min() > 1.0
+def trained(source: Path, function: str, store: Store, seed: int = 0) -> Any:
+    """The bias of the decoder after the stage alone."""
+    task = load(open_source(str(source)))
+    options = Options(order=4, calibrate="none", retrain=f"{source / 'train.py'}:{function}", seed=seed)
+    task, options, _ = resolve(task, options)
+    _, found = retrain(task, compress(task, options, store, silent), options, store, silent)
+    return found.model.state_dict()["decoder.bias"].numpy()
 
 
-@pytest.mark.slow
+def test_equal_seeds_train_alike_and_others_do_not(source: Path) -> None:
+    first, again, other = (trained(source, "drawn", Store(None), seed) for seed in (0, 0, 3))
+    assert np.array_equal(first, again)
+    assert (other - first).min() > 1.0
+
+
 def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> None:
-    source = with_functions(tmp_path / "model")
-    runs = []
+    source, store, runs = with_functions(tmp_path / "model"), Store(tmp_path / "kept"), []
     for code in (TRAIN, TRAIN, TRAIN + "\n# changed\n"):
         (source / "train.py").write_text(code)
-        assert build(source, tmp_path / "out", "lift", "--force").exit_code == 0
+        trained(source, "lift", store)
         runs.append(len((source / "runs").read_text().split()))
     assert runs == [1, 1, 2]
 
@@ -155,52 +173,47 @@ def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> 
     ("function", "sentence"),
     [
         ("fails", "failed to train the model (ValueError: no data)"),
-        slow("returns_a_number", "returned a float; it must return the model"),
-        slow("overflows", "left NaN or infinite values in decoder.bias"),
-        slow("other", "is gone or has another shape"),
-        slow("adds", "has more.weight beside its own weights"),
-        slow("missing", "there is no function 'missing' in it"),
+        ("returns_a_number", "returned a float; it must return the model"),
+        ("overflows", "left NaN or infinite values in decoder.bias"),
+        ("other", "is gone or has another shape"),
+        ("adds", "has more.weight beside its own weights"),
+        ("missing", "there is no function 'missing' in it"),
     ],
 )
-def test_functions_that_leave_no_model_are_refused(source: Path, tmp_path: Path, function: str, sentence: str) -> None:
-    result = build(source, tmp_path / "out", function)
-    assert result.exit_code != 0
-    assert sentence in " ".join(result.stderr.split())
-    assert not (tmp_path / "out").exists()
+def test_functions_that_leave_no_model_are_refused(source: Path, function: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        trained(source, function, Store(None))
 
 
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
         ("nowhere.py:train", "nowhere.py does not exist"),
-        slow("train.py", "names no function"),
-        slow("no_package.at_all:train", "cannot be imported"),
+        ("train.py", "names no function"),
+        ("no_package.at_all:train", "cannot be imported"),
     ],
 )
-def test_names_that_lead_nowhere_are_refused(source: Path, tmp_path: Path, named: str, sentence: str) -> None:
-    result = call("build", source, "--out", tmp_path / "out", "--retrain", named)
+def test_names_that_lead_nowhere_are_refused(named: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        import_code(named, Path(), "training function")
+
+
+def test_a_failed_training_leaves_no_artifact(source: Path, tmp_path: Path) -> None:
+    result = build(source, tmp_path / "out", "fails")
     assert result.exit_code != 0
-    assert sentence in " ".join(result.stderr.split())
-
-
-@pytest.mark.slow
-def test_build_toml_names_a_function_beside_it(tmp_path: Path) -> None:
-    source = with_functions(tmp_path / "model", SMALL + 'retrain = "train.py:lift"\n')
-    assert call("build", source, "--out", tmp_path / "out").exit_code == 0
-    assert (source / "runs").exists()
+    assert "train.py:fails failed to train the model (ValueError: no data)" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp_path: Path) -> None:
     model, data = tiny_model(), samples()
     small = ssm2edge.compress(model, data["calibration.pixels"], order=4, calibrate="none")
-    for scale, available in ((1.0, True), (1.5, False)):
-        with torch.no_grad():
-            small.get_submodule("decoder").weight *= scale
-        out = tmp_path / str(scale)
-        built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=out, original=model)
-        assert built.manifest.bound is not None
-        assert built.manifest.bound["available"] == available
+    with torch.no_grad():
+        small.get_submodule("decoder").weight *= 1.5
+    built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=tmp_path / "out", original=model)
+    assert built.manifest.bound is not None
+    assert not built.manifest.bound["available"]
 
 
 def test_compress_leaves_training_to_the_caller() -> None:
