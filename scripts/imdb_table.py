@@ -16,6 +16,7 @@ an interrupted run goes on, and several runs share the work (``--backwards`` beg
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -165,7 +166,8 @@ class Accuracies:
         if way.startswith("spectrum"):
             return calibrate_spectrum(teacher, task.model, task.systems, self._systems("gradient", order), signals)
         network = task.replaced(self._systems("spectrum" + WITHOUT_DATA * drawn, order))
-        match(teacher, network, signals, "accuracy", self._matching)
+        # As builds do.
+        match(teacher, network, signals, "accuracy", dataclasses.replace(self._matching, careful=drawn))
         return {name: block.system() for name, block in blocks(network).items()}
 
     def _signals(self, drawn: bool) -> Mapping[str, NDArray[Any]]:
