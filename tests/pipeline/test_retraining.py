@@ -14,7 +14,7 @@ import ssm2edge
 from ssm2edge.runtime import Model
 from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.plan import read_plan
-from tests.command_line import call
+from tests.command_line import call, stages
 from tests.model_directories import BUILD, model_directory, samples, tiny_model
 from tests.slow_cases import slow
 
@@ -22,9 +22,12 @@ pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 SMALL = BUILD.replace("order = 6", "order = 4")
 TRAIN = """
+import os
 from pathlib import Path
 
 import torch
+
+print("the file is imported")
 
 
 def lift(model):
@@ -45,6 +48,19 @@ def prints(model):
 
     print("epoch 1", torch.get_num_threads())
     lift(model)
+
+
+def unsettles(model):
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("medium")
+
+
+def averages(model):
+    lift(model)
+    return torch.compile(torch.optim.swa_utils.AveragedModel(model.bfloat16()))
 
 
 def fails(model):
@@ -101,6 +117,9 @@ def test_the_artifact_computes_what_the_function_left(source: Path, tmp_path: Pa
     np.testing.assert_allclose(difference, np.broadcast_to(2.0 * np.eye(10)[1], difference.shape), atol=1e-5)
     manifest = json.loads((tmp_path / "lifted" / "manifest.json").read_text())
     assert manifest["options"]["retrain"].endswith("train.py:lift")
+    said = "then trained further by", "train.py:lift (seed 0)"
+    assert all(part in result.stdout.replace("\n", "") for part in said)
+    assert all(part in (tmp_path / "lifted" / "report.html").read_text() for part in said)
     # The bound is on what the layers' errors do in the original's network, which this is not.
     assert not manifest["bound"]["available"]
     assert "trained" in manifest["bound"]["reason"]
@@ -129,6 +148,29 @@ def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_
 
 
 @pytest.mark.slow
+def test_what_a_function_sets_for_itself_ends_with_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = build(source, Path("out"), "unsettles")
+    assert result.exit_code == 0, result.output
+    assert Path.cwd() == tmp_path
+    assert (tmp_path / "out" / "manifest.json").is_file()
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.slow
+def test_wrappers_and_the_precision_of_training_are_taken_off(source: Path, tmp_path: Path) -> None:
+    for name in ("lift", "averages"):
+        result = build(source, tmp_path / name, name)
+        assert result.exit_code == 0, result.output
+    plain = answers(tmp_path / "lift")
+    # bfloat16 has eight bits.
+    assert 0 < np.abs(answers(tmp_path / "averages") - plain).max() < 2**-5 * np.abs(plain).max()
+
+
+@pytest.mark.slow
 def test_equal_seeds_train_alike_and_others_do_not(source: Path, tmp_path: Path) -> None:
     found = []
     for number, seed in enumerate((0, 0, 3)):
@@ -144,11 +186,11 @@ def test_equal_seeds_train_alike_and_others_do_not(source: Path, tmp_path: Path)
 def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> None:
     source = with_functions(tmp_path / "model")
     runs = []
-    for code in (TRAIN, TRAIN, TRAIN + "\n# changed\n"):
-        (source / "train.py").write_text(code)
+    for file, code in (("train.py", TRAIN), ("train.py", TRAIN), ("train.py", TRAIN + "\n# changed\n"), ("beside.py", "# new")):
+        (source / file).write_text(code)
         assert build(source, tmp_path / "out", "lift", "--force").exit_code == 0
         runs.append(len((source / "runs").read_text().split()))
-    assert runs == [1, 1, 2]
+    assert runs == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +201,6 @@ def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> 
         slow("overflows", "left NaN or infinite values in decoder.bias"),
         slow("other", "is gone or has another shape"),
         slow("adds", "has more.weight beside its own weights"),
-        slow("missing", "there is no function 'missing' in it"),
     ],
 )
 def test_functions_that_leave_no_model_are_refused(source: Path, tmp_path: Path, function: str, sentence: str) -> None:
@@ -175,11 +216,15 @@ def test_functions_that_leave_no_model_are_refused(source: Path, tmp_path: Path,
         ("nowhere.py:train", "nowhere.py does not exist"),
         slow("train.py", "names no function"),
         slow("no_package.at_all:train", "cannot be imported"),
+        ("{source}/train.py:missing", "there is no function 'missing' in it"),
     ],
 )
-def test_names_that_lead_nowhere_are_refused(source: Path, tmp_path: Path, named: str, sentence: str) -> None:
-    result = call("build", source, "--out", tmp_path / "out", "--retrain", named)
+def test_names_that_lead_nowhere_are_refused_before_anything_is_loaded(
+    source: Path, tmp_path: Path, named: str, sentence: str
+) -> None:
+    result = call("build", source, "--out", tmp_path / "out", "--retrain", named.format(source=source))
     assert result.exit_code != 0
+    assert set(stages(result)) <= {"load"}
     assert sentence in " ".join(result.stderr.split())
 
 
@@ -221,7 +266,16 @@ def test_cells_of_a_sweep_follow_the_code_of_the_function_and_not_its_place(sour
         return Cells([str(source)], {}, tmp_path).cell(0, {"order": 4, "retrain": f"{place / 'train.py'}:lift"}).key
 
     assert key(tmp_path / "one", TRAIN) == key(tmp_path / "two", TRAIN)
+    (tmp_path / "two" / "package").mkdir()
+    (tmp_path / "two" / "package" / "data.py").write_text("")
+    assert key(tmp_path / "one", TRAIN) != key(tmp_path / "two", TRAIN)
     assert key(tmp_path / "one", TRAIN) != key(tmp_path / "one", TRAIN + "\n# changed\n")
+
+
+def test_a_sweep_with_a_function_that_is_not_there_builds_nothing(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ssm2edge.Error, match=r"nowhere\.py does not exist"):
+        ssm2edge.sweep(source, tmp_path / "sweep", order=4, retrain=["nowhere.py:train"])
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize("several", [False, True])
