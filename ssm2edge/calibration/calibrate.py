@@ -102,6 +102,9 @@ def calibrate(
     own = all(reduced[name].order == system.order for name, system in systems.items())
     if kind == "none" or (own and precision == "float32"):
         return Calibrated(dict(reduced), None)
+    if not own:
+        # To time the model on samples is a part of it: of a wide model it takes as long as the reduction.
+        progress("spectrum", 0.0)
     teacher = Teacher(model, systems)
     (of_pass, of_kernels), count = pass_seconds(teacher, signals), len(signals)
     better = dict(reduced)

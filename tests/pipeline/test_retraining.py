@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ import pytest
 import torch
 
 import ssm2edge
+from ssm2edge.cache import Store
+from ssm2edge.errors import UserError
+from ssm2edge.loading import open_source
+from ssm2edge.loading.functions import import_code
+from ssm2edge.options import Options
+from ssm2edge.pipeline import load
 from ssm2edge.runtime import Model
+from ssm2edge.stages.compress import compress
+from ssm2edge.stages.progress import silent
+from ssm2edge.stages.resolve import resolve
+from ssm2edge.stages.retrain import retrain, trainer_of
 from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.plan import read_plan
 from tests.command_line import call, stages
 from tests.model_directories import BUILD, model_directory, samples, tiny_model
-from tests.slow_cases import slow
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
@@ -108,52 +118,68 @@ def answers(artifact: Path) -> Any:
         return output
 
 
-@pytest.mark.slow
-def test_the_artifact_computes_what_the_function_left(source: Path, tmp_path: Path) -> None:
-    assert call("build", source, "--out", tmp_path / "plain").exit_code == 0
-    result = build(source, tmp_path / "lifted", "lift")
+@pytest.fixture(scope="module")
+def lifted(source: Path, brief_latencies: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The retrained artifact."""
+    out = tmp_path_factory.mktemp("lifted") / "out"
+    result = build(source, out, "lift")
     assert result.exit_code == 0, result.output
-    difference = answers(tmp_path / "lifted") - answers(tmp_path / "plain")
+    return out
+
+
+@pytest.mark.slow
+def test_the_artifact_computes_what_the_function_left(source: Path, lifted: Path, tmp_path: Path) -> None:
+    assert call("build", source, "--out", tmp_path / "plain").exit_code == 0
+    difference = answers(lifted) - answers(tmp_path / "plain")
     np.testing.assert_allclose(difference, np.broadcast_to(2.0 * np.eye(10)[1], difference.shape), atol=1e-5)
-    manifest = json.loads((tmp_path / "lifted" / "manifest.json").read_text())
+    manifest = json.loads((lifted / "manifest.json").read_text())
     assert manifest["options"]["retrain"].endswith("train.py:lift")
-    said = "then trained further by", "train.py:lift (seed 0)"
-    assert all(part in result.stdout.replace("\n", "") for part in said)
-    assert all(part in (tmp_path / "lifted" / "report.html").read_text() for part in said)
+    page = (lifted / "report.html").read_text()
+    assert "then trained further by" in page
+    assert "train.py:lift (seed 0)" in page
     # The bound is on what the layers' errors do in the original's network, which this is not.
     assert not manifest["bound"]["available"]
     assert "trained" in manifest["bound"]["reason"]
 
 
 @pytest.mark.slow
-def test_rounded_weights_are_those_that_the_function_left(source: Path, tmp_path: Path) -> None:
-    assert build(source, tmp_path / "plain", "lift").exit_code == 0
+def test_rounded_weights_are_those_that_the_function_left(source: Path, lifted: Path, tmp_path: Path) -> None:
     result = build(source, tmp_path / "rounded", "lift", "--precision", "int8")
     assert result.exit_code == 0, result.output
-    plain = answers(tmp_path / "plain")
+    plain = answers(lifted)
     assert np.linalg.norm(answers(tmp_path / "rounded") - plain) < 0.05 * np.linalg.norm(plain)
 
 
 @pytest.mark.slow
-def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_threads(source: Path, tmp_path: Path) -> None:
+def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_threads(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model", SMALL + 'retrain = "train.py:prints"\n')
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        result = build(source, tmp_path / "out", "prints", "--json")
+        result = call("build", source, "--out", tmp_path / "out", "--json")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert json.loads(result.stdout)
     assert "epoch 1 2" in result.stderr
+    assert "the file is imported" in result.stderr
 
 
-@pytest.mark.slow
+def trained(source: Path, function: str, store: Store, seed: int = 0) -> Any:
+    """The bias of the decoder after the stage alone."""
+    task = load(open_source(str(source)))
+    options = Options(order=4, calibrate="none", retrain=f"{source / 'train.py'}:{function}", seed=seed)
+    task, options, _ = resolve(task, options)
+    trainer = trainer_of(options)
+    assert trainer is not None
+    _, found = retrain(task, compress(task, options, store, silent), options, trainer, store, silent)
+    return found.model.state_dict()["decoder.bias"].numpy()
+
+
 def test_what_a_function_sets_for_itself_ends_with_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = build(source, Path("out"), "unsettles")
-    assert result.exit_code == 0, result.output
+    trained(source, "unsettles", Store(None))
     assert Path.cwd() == tmp_path
-    assert (tmp_path / "out" / "manifest.json").is_file()
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
     assert torch.get_float32_matmul_precision() == "highest"
@@ -161,34 +187,23 @@ def test_what_a_function_sets_for_itself_ends_with_it(source: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_wrappers_and_the_precision_of_training_are_taken_off(source: Path, tmp_path: Path) -> None:
-    for name in ("lift", "averages"):
-        result = build(source, tmp_path / name, name)
-        assert result.exit_code == 0, result.output
-    plain = answers(tmp_path / "lift")
+def test_wrappers_and_the_precision_of_training_are_taken_off(source: Path) -> None:
     # bfloat16 has eight bits.
-    assert 0 < np.abs(answers(tmp_path / "averages") - plain).max() < 2**-5 * np.abs(plain).max()
+    lifted, averaged = (trained(source, name, Store(None)) for name in ("lift", "averages"))
+    np.testing.assert_allclose(averaged, lifted, rtol=2**-8)
 
 
-@pytest.mark.slow
-def test_equal_seeds_train_alike_and_others_do_not(source: Path, tmp_path: Path) -> None:
-    found = []
-    for number, seed in enumerate((0, 0, 3)):
-        # Each in a folder of its own, so that nothing is kept of the one before.
-        result = build(source, tmp_path / str(number) / "out", "drawn", "--seed", seed)
-        assert result.exit_code == 0, result.output
-        found.append(answers(tmp_path / str(number) / "out"))
-    assert np.array_equal(found[0], found[1])
-    assert (found[2] - found[0]).min() > 1.0
+def test_equal_seeds_train_alike_and_others_do_not(source: Path) -> None:
+    first, again, other = (trained(source, "drawn", Store(None), seed) for seed in (0, 0, 3))
+    assert np.array_equal(first, again)
+    assert (other - first).min() > 1.0
 
 
-@pytest.mark.slow
 def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> None:
-    source = with_functions(tmp_path / "model")
-    runs = []
+    source, store, runs = with_functions(tmp_path / "model"), Store(tmp_path / "kept"), []
     for file, code in (("train.py", TRAIN), ("train.py", TRAIN), ("train.py", TRAIN + "\n# changed\n"), ("beside.py", "# new")):
         (source / file).write_text(code)
-        assert build(source, tmp_path / "out", "lift", "--force").exit_code == 0
+        trained(source, "lift", store)
         runs.append(len((source / "runs").read_text().split()))
     assert runs == [1, 1, 2, 3]
 
@@ -197,55 +212,54 @@ def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> 
     ("function", "sentence"),
     [
         ("fails", "failed to train the model (ValueError: no data)"),
-        slow("returns_a_number", "returned a float; it must return the model"),
-        slow("overflows", "left NaN or infinite values in decoder.bias"),
-        slow("other", "is gone or has another shape"),
-        slow("adds", "has more.weight beside its own weights"),
+        ("returns_a_number", "returned a float; it must return the model"),
+        ("overflows", "left NaN or infinite values in decoder.bias"),
+        ("other", "is gone or has another shape"),
+        ("adds", "has more.weight beside its own weights"),
+        ("missing", "there is no function 'missing' in it"),
     ],
 )
-def test_functions_that_leave_no_model_are_refused(source: Path, tmp_path: Path, function: str, sentence: str) -> None:
-    result = build(source, tmp_path / "out", function)
-    assert result.exit_code != 0
-    assert sentence in " ".join(result.stderr.split())
-    assert not (tmp_path / "out").exists()
+def test_functions_that_leave_no_model_are_refused(source: Path, function: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        trained(source, function, Store(None))
 
 
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
         ("nowhere.py:train", "nowhere.py does not exist"),
-        slow("train.py", "names no function"),
-        slow("no_package.at_all:train", "cannot be imported"),
-        ("{source}/train.py:missing", "there is no function 'missing' in it"),
+        ("train.py", "names no function"),
+        ("no_package.at_all:train", "cannot be imported"),
     ],
 )
-def test_names_that_lead_nowhere_are_refused_before_anything_is_loaded(
-    source: Path, tmp_path: Path, named: str, sentence: str
-) -> None:
-    result = call("build", source, "--out", tmp_path / "out", "--retrain", named.format(source=source))
+def test_names_that_lead_nowhere_are_refused(named: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        import_code(named, Path(), "training function")
+
+
+def test_a_missing_function_is_named_before_anything_is_loaded(source: Path, tmp_path: Path) -> None:
+    result = build(source, tmp_path / "out", "missing")
     assert result.exit_code != 0
+    assert "there is no function 'missing' in it" in " ".join(result.stderr.split())
     assert set(stages(result)) <= {"load"}
-    assert sentence in " ".join(result.stderr.split())
 
 
-@pytest.mark.slow
-def test_build_toml_names_a_function_beside_it(tmp_path: Path) -> None:
-    source = with_functions(tmp_path / "model", SMALL + 'retrain = "train.py:lift"\n')
-    assert call("build", source, "--out", tmp_path / "out").exit_code == 0
-    assert (source / "runs").exists()
+def test_a_failed_training_leaves_no_artifact(source: Path, tmp_path: Path) -> None:
+    result = build(source, tmp_path / "out", "fails")
+    assert result.exit_code != 0
+    assert "train.py:fails failed to train the model (ValueError: no data)" in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp_path: Path) -> None:
     model, data = tiny_model(), samples()
     small = ssm2edge.compress(model, data["calibration.pixels"], order=4, calibrate="none")
-    for scale, available in ((1.0, True), (1.5, False)):
-        with torch.no_grad():
-            small.get_submodule("decoder").weight *= scale
-        out = tmp_path / str(scale)
-        built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=out, original=model)
-        assert built.manifest.bound is not None
-        assert built.manifest.bound["available"] == available
+    with torch.no_grad():
+        small.get_submodule("decoder").weight *= 1.5
+    built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=tmp_path / "out", original=model)
+    assert built.manifest.bound is not None
+    assert not built.manifest.bound["available"]
 
 
 def test_compress_leaves_training_to_the_caller() -> None:
