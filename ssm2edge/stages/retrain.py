@@ -81,7 +81,7 @@ def retrain(
         If the function fails, or returns no such module with finite weights.
     """
     progress("retrain", 0.0)
-    before = found.model
+    before, trainer = found.model, _of_the_models_file(trainer, found.model)
     form = (repr(before), attributes(before), bytecode(before))
     name = trainer.named.rpartition(":")[2]
     key = key_of(tool(), list(_tensors(before).items()), form, name, _code(trainer.module), options.seed)
@@ -92,6 +92,15 @@ def retrain(
     model.load_state_dict(weights, strict=False)
     task, trained = compressed_already(task, model.eval(), options, found.weights, excess_of(task, options))
     return task, dataclasses.replace(trained, matched=found.matched, selection=found.selection)
+
+
+def _of_the_models_file(trainer: Trainer, model: nn.Module) -> Trainer:
+    """Take the function from the code that made the model, where both are in one file: a second import has other classes."""
+    home = sys.modules.get(type(model).__module__)
+    files = [getattr(module, "__file__", None) for module in (home, trainer.module)]
+    if home is None or None in files or len({Path(str(file)).resolve() for file in files}) > 1:
+        return trainer
+    return dataclasses.replace(trainer, function=getattr(home, trainer.named.rpartition(":")[2], trainer.function))
 
 
 def _code(module: ModuleType) -> list[tuple[str, bytes]]:

@@ -186,6 +186,14 @@ def test_what_a_function_sets_for_itself_ends_with_it(source: Path, tmp_path: Pa
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_a_function_beside_the_models_class_knows_the_class(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model")
+    code = "\n\ndef retrain(model):\n    assert isinstance(model, DigitClassifier)\n    model.decoder.bias.data.fill_(3.0)\n"
+    (source / "train.py").write_text((source / "model.py").read_text() + code)
+    (source / "build.toml").write_text(SMALL.replace("model.py", "train.py"))
+    assert (trained(source, "retrain", Store(None)) == 3.0).all()
+
+
 @pytest.mark.slow
 def test_wrappers_and_the_precision_of_training_are_taken_off(source: Path) -> None:
     # bfloat16 has eight bits.
