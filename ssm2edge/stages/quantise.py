@@ -126,10 +126,11 @@ def round_network(
         _round_systems(model, task, allowed if excess is None else _fitting(model, task, excess))
 
 
-def set_apart(model: nn.Module) -> None:
-    """Give the numbers around layers and integers values of their own, in place, as matching will.
+def set_apart(model: nn.Module, halved: bool = True) -> None:
+    """Give the numbers around layers and integers values of their own, in place, as matching and training will.
 
-    Constants that are equal are stored once, and sums with zeros not at all: graphs can be smaller before matching than after it.
+    Constants that are equal are stored once, and sums with zeros not at all: graphs can be smaller before it than after.  Numbers
+    that float16 holds stay so if they are ``halved``, as those of rounded models are.
     """
     of_blocks = {id(parameter) for block in blocks(model).values() for parameter in block.parameters()}
     integers = {
@@ -142,7 +143,7 @@ def set_apart(model: nn.Module) -> None:
         for parameter in small_parameters(model, {}, of_blocks | integers).values():
             # What float16 holds stays in it: from 1 to 2, in its steps.
             values = 1 + torch.rand(parameter.shape, generator=drawn)
-            parameter.copy_(values.half() if fits_half(parameter.float().numpy()) else values)
+            parameter.copy_(values.half() if halved and fits_half(parameter.float().numpy()) else values)
 
 
 def _round_systems(model: nn.Module, task: Task, allowed: float) -> None:

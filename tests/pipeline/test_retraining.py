@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ from ssm2edge.loading.functions import import_code
 from ssm2edge.options import Options
 from ssm2edge.pipeline import load
 from ssm2edge.runtime import Model
+from ssm2edge.stages.budgets import excess_of
 from ssm2edge.stages.compress import compress
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
@@ -192,6 +194,21 @@ def test_a_function_beside_the_models_class_knows_the_class(tmp_path: Path) -> N
     (source / "train.py").write_text((source / "model.py").read_text() + code)
     (source / "build.toml").write_text(SMALL.replace("model.py", "train.py"))
     assert (trained(source, "retrain", Store(None)) == 3.0).all()
+
+
+@pytest.mark.slow
+def test_a_budget_of_bytes_counts_what_training_sets_apart(source: Path) -> None:
+    task, options, _ = resolve(load(open_source(str(source))), Options(order=4, calibrate="none"))
+    start = compress(task, options, Store(None), silent).model
+    moved = copy.deepcopy(start)
+    for weight in moved.parameters():
+        weight.data += 0.01 * torch.randn_like(weight)
+    plain, trained_later = (
+        excess_of(task, Options(max_bytes=1, calibrate="none", retrain=named)) for named in (None, "train.py:lift")
+    )
+    assert plain is not None
+    assert trained_later is not None
+    assert plain(start) < plain(moved) <= trained_later(start)
 
 
 @pytest.mark.slow
