@@ -32,7 +32,7 @@ from ssm2edge.stages.reach import check_reach
 from ssm2edge.stages.replace import output_bound, replace
 from ssm2edge.stages.report import draw_up, write_page
 from ssm2edge.stages.resolve import as_they_are, check, resolve
-from ssm2edge.stages.retrain import retrain
+from ssm2edge.stages.retrain import retrain, trainer_of
 from ssm2edge.systems.stability import is_stable
 from ssm2edge.traced import forgetting_traces
 from ssm2edge.verification import Verdict
@@ -112,6 +112,7 @@ def build(
     # The artifact does not depend on the number of threads.
     with converging(), staging(out, force) as folder, one_thread_each():
         progress("load", 0.0)
+        trainer = trainer_of(options)
         task, options, decided = resolve(load(source) if isinstance(source, Source) else source(), options)
         options, blocked = check_exportable(task, options)
         check_reach(task, options, progress)
@@ -120,8 +121,8 @@ def build(
             found = compress(task, options, store, progress)
         else:
             task, found = compressed_already(task, around(task.model, compressed), options)
-        if options.retrain is not None:
-            task, found = retrain(task, found, options, store, progress)
+        if trainer is not None:
+            task, found = retrain(task, found, options, trainer, store, progress)
         reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
         bound = output_bound(task, reduced, options, progress)

@@ -6,7 +6,7 @@ from ssm2edge.artifact.device_records import DeviceGraphRecord, DeviceRecord
 from ssm2edge.artifact.errors import ArtifactError
 from ssm2edge.artifact.figures import Figures, LayerFigures, Pole, Profile, Response, Share, load_figures
 from ssm2edge.artifact.latency_records import BatchLatency, Latency, OriginalRecord, Ratio
-from ssm2edge.artifact.provenance import calibrated_on, held_out_synthetic
+from ssm2edge.artifact.provenance import calibrated_on, held_out_synthetic, size_chosen, trained_by
 from ssm2edge.artifact.reading import Artifact, fingerprint, open_artifact, open_manifest
 from ssm2edge.artifact.records import (
     SCHEMA,
@@ -75,5 +75,7 @@ __all__ = [
     "record_device",
     "record_device_graphs",
     "seal",
+    "size_chosen",
     "staging",
+    "trained_by",
 ]

@@ -15,6 +15,19 @@ def calibrated_on(manifest: Manifest) -> str | None:
     return " and ".join(named) or "calibration samples"
 
 
+def trained_by(manifest: Manifest) -> str:
+    """Return by whom the reduced model was trained further, as the end of a sentence; empty without."""
+    named = manifest.options.get("retrain")
+    return f", then trained further by {named} (seed {manifest.options.get('seed', 0)})" if named else ""
+
+
+def size_chosen(manifest: Manifest) -> str | None:
+    """Return what speaks for the size, for people; None where it was not chosen on samples."""
+    if manifest.selection is None:
+        return None
+    return manifest.selection.sentence + (" The training came after the choice." if trained_by(manifest) else "")
+
+
 def held_out_synthetic(manifest: Manifest) -> bool:
     """Return True if the held-out samples are synthetic: no samples were given, but shapes."""
     return "shape" in manifest.options

@@ -87,7 +87,8 @@ def verify_target(artifact: Artifact, target: str, progress: Callable[[str], Non
         stop = start + len(parts)
         error = largest_error(run.outputs[start:stop], expected[start:stop])
         count = sum(len(next(iter(part.values()))) for part in parts) * block
-        detail = f"{count:,} samples in {len(parts)} run{'s' * (len(parts) > 1)} in blocks of {block}, against stream.onnx in onnxruntime"
+        runs = f"{len(parts)} run{'s' * (len(parts) > 1)}"
+        detail = f"{count:,} samples in {runs} in blocks of {block}, against stream.onnx in onnxruntime"
         checks.append(within(f"{target}.{group}", error, LIMIT if group == "long" else SHORT_LIMIT, detail))
         start = stop
     whole = run

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from ssm2edge.errors import UserError
 from ssm2edge.loading.weights import first_line
@@ -42,7 +45,9 @@ def import_code(named: str, directory: Path, purpose: str) -> tuple[ModuleType, 
     file, _, function = named.rpartition(":")
     if not file or not function:
         raise UserError(f"The {purpose} {named!r} names no function; give file.py:function or package.module:function.")
-    return (_import_file(directory / file, purpose) if file.endswith(".py") else _import_module(file)), function
+    # What the code prints is no part of the command's answer.
+    with redirect_stdout(sys.stderr):
+        return (_import_file(directory / file, purpose) if file.endswith(".py") else _import_module(file)), function
 
 
 def function_of(module: ModuleType, function: str, named: str, mend: str) -> Callable[..., Any]:
@@ -62,19 +67,40 @@ def function_of(module: ModuleType, function: str, named: str, mend: str) -> Cal
 
 @contextmanager
 def beside(module: ModuleType) -> Iterator[None]:
-    """Let the code of a file import its neighbours."""
-    folder = str(Path(str(module.__file__)).parent.resolve())
-    sys.path.insert(0, folder)
+    """Let the code of a file import its neighbours; that of a package names them in full."""
+    folder = "" if module.__package__ else str(Path(str(module.__file__)).parent.resolve())
+    if folder:
+        sys.path.insert(0, folder)
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        # The code may have taken it away itself.
+        with suppress(ValueError):
+            sys.path.remove(folder)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Put back the working directory, and settings of torch, that the user's code changes: the rest of a build has its own."""
+    directory, dtype, device = os.getcwd(), torch.get_default_dtype(), torch.get_default_device()
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    precision = torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        os.chdir(directory)
+        torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            # To name the CPU would put a mode of torch in front of every operation.
+            torch.set_default_device(None if device.type == "cpu" else device)
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        torch.set_float32_matmul_precision(precision)
 
 
 def _import_file(path: Path, purpose: str) -> ModuleType:
     if not path.is_file():
         raise UserError(f"{path} does not exist; name the file of the {purpose}.")
-    name = f"ssm2edge_user_{purpose.split()[-1]}_{path.stem}"
+    name = f"ssm2edge_user_{purpose.split()[-1]}_{path.stem.replace('.', '_')}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file.")

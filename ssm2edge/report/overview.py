@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssm2edge.artifact import Accuracy, Figures, FileRecord, Latency, Manifest, Ratio, held_out_synthetic
+from ssm2edge.artifact import Accuracy, Figures, FileRecord, Latency, Manifest, Ratio, held_out_synthetic, size_chosen
 from ssm2edge.artifact.loss import losses
 from ssm2edge.artifact.notes import notes
 from ssm2edge.report.chart import Chart, Scale, linear, logarithmic
@@ -55,8 +55,8 @@ def tiles(manifest: Manifest, files: Mapping[str, FileRecord]) -> str:
     large = [loss.sentence for loss in losses(manifest) if loss.large]
     large += [note.sentence for layer in manifest.layers for note in notes(layer) if note.bad]
     alarm = "".join(f'<p class="alarm">{text(sentence)}</p>' for sentence in large)
-    if manifest.selection is not None:
-        alarm += f'<p class="note">{text(manifest.selection.sentence)}</p>'
+    if (chosen := size_chosen(manifest)) is not None:
+        alarm += f'<p class="note">{text(chosen)}</p>'
     return f'{alarm}<div class="tiles">' + "".join(
         f'<div class="tile"><span>{text(name)}</span><strong>{text(value)}</strong><small>{text(note)}</small></div>'
         for name, value, note in found

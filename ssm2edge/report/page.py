@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files as package_files
 from typing import Any
 
-from ssm2edge.artifact import Figures, FileRecord, Manifest
+from ssm2edge.artifact import Figures, FileRecord, Manifest, trained_by
 from ssm2edge.artifact.loss import losses
 from ssm2edge.report.curve import curve
 from ssm2edge.report.layers import layer
@@ -80,6 +80,7 @@ def _lead(manifest: Manifest) -> str:
     how = f"by {text(options.get('method', 'ssm2edge'))}"
     if options.get("calibrate"):
         how += f", then calibrated by {text(options['calibrate'])}"
+    how += text(trained_by(manifest))
     kept = f"{_range(before)} states reduced to {_range(after)}"
     layers = f"{len(manifest.layers)} layer" + ("s" if len(manifest.layers) != 1 else "")
     streams = f"streams in blocks of {manifest.streaming.block}" if manifest.streaming.available else "whole sequences only"

@@ -123,8 +123,8 @@ class Finetuned:
 
 def finetune(
     model: nn.Module,
-    inputs: Mapping[str, Array],
-    labels: Array,
+    inputs: Mapping[str, Array | Tensor],
+    labels: Array | Tensor,
     loss: NamedLoss | Loss = "cross_entropy",
     training: Training | None = None,
     augment: Augmentation | None = None,
@@ -138,7 +138,7 @@ def finetune(
     model
         As :func:`ssm2edge.layers.replace_layers` returns it; left as it is.
     inputs
-        By name, in the order of the model's arguments, ``(samples, ...)``.
+        Arrays or tensors by name, in the order of the model's arguments, ``(samples, ...)``.
     labels
         ``(samples, ...)``: classes, one per sample or per time step, or true outputs.
     loss
@@ -166,10 +166,11 @@ def finetune(
     if not blocks(model):
         raise UserError("The model holds no reduced block; put reduced systems into it first (ssm2edge.layers.replace_layers).")
     measure: Loss = named_loss(loss) if isinstance(loss, str) else loss
-    kept, held = hold_back(_checked_count(inputs, labels), training.held_back, training.seed)
+    arrays, wanted = {name: _array(values) for name, values in inputs.items()}, _array(labels)
+    kept, held = hold_back(_checked_count(arrays, wanted), training.held_back, training.seed)
     trained = copy.deepcopy(model)
     device = next(trained.parameters()).device
-    tensors = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (*inputs.values(), labels))
+    tensors = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (*arrays.values(), wanted))
     part = tuple(x[held] for x in tensors)
     # Dropout draws from the global generator: it is seeded here and restored on the way out.
     with torch.random.fork_rng([device.index] if device.type == "cuda" else []), torch.enable_grad():
@@ -205,6 +206,10 @@ def hold_back(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], N
         raise UserError(f"{count} samples are too few to hold {share:g} of them back; give at least {math.ceil(1 / share) + 1}.")
     order = np.random.default_rng(seed).permutation(count)
     return order[held:], order[:held]
+
+
+def _array(values: Array | Tensor) -> Array:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
 def _checked_count(inputs: Mapping[str, Array], labels: Array) -> int:

@@ -104,15 +104,24 @@ def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction]
 def excess_of(task: Task, options: Options) -> Callable[[nn.Module], int] | None:
     """Return what measures the bytes by which a model's graphs exceed the largest number, below 0 if they do not."""
     limit = bytes_of(options.max_bytes)
-    return None if limit is None else lambda model: _written(task, options, model) - limit
+    if limit is None:
+        return None
+
+    def excess(model: nn.Module) -> int:
+        if options.retrain is not None:
+            model = copy.deepcopy(model)
+            set_apart(model, is_rounded(options))
+        return _written(task, options, model) - limit
+
+    return excess
 
 
 def _rounded(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> nn.Module:
     model = task.replaced(as_reduced(reductions))
     chosen = None if bits is None else {name: count for name, count in bits.items() if count != PLAIN}
     round_network(model, task, options, chosen)
-    if is_rounded(options) and options.calibrate == "match" and bits != {}:
-        set_apart(model)
+    if options.retrain is not None or (is_rounded(options) and options.calibrate == "match" and bits != {}):
+        set_apart(model, is_rounded(options))
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,6 +16,7 @@ from ssm2edge.layers import Block, FoundLayer, blocks, describe_blocks
 from ssm2edge.options import Options, bytes_of
 from ssm2edge.orders import Selection
 from ssm2edge.original.task import Task
+from ssm2edge.quantisation.grid import MOST
 from ssm2edge.reduction import Reduction
 from ssm2edge.reduction.contract import summarise
 from ssm2edge.stages.budgets import excess_of
@@ -85,7 +86,13 @@ def compress(task: Task, options: Options, store: Store, progress: Progress) -> 
     return Compressed(model, reductions, calibrated.matched, selection, weight_records(model, options, reasons))
 
 
-def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[Task, Compressed]:
+def compressed_already(
+    task: Task,
+    model: nn.Module,
+    options: Options,
+    chosen: Sequence[WeightRecord] = (),
+    excess: Callable[[nn.Module], int] | None = None,
+) -> tuple[Task, Compressed]:
     """Read the reductions of a compressed module by comparing its blocks with the original's layers.
 
     Parameters
@@ -96,6 +103,10 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
         The original's compressed form, on the CPU in float32; it may have been trained since.  It is rounded, in place.
     options
         The precision to round to.
+    chosen
+        Weights whose bits were chosen before the model was trained.
+    excess
+        Returns by how many bytes the graphs of a model exceed the budget that chose its size; None without one.
 
     Returns
     -------
@@ -109,7 +120,8 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
     UserError
         If the blocks stand for other layers than the original has.
     """
-    round_network(model, task, options)
+    bits = {weight.name: weight.bits for weight in chosen if weight.bits in MOST}
+    round_network(model, task, options, bits if chosen and options.precision == "auto" else None, excess)
     held = blocks(model)
     if set(held) != set(task.layers):
         raise UserError(
@@ -134,7 +146,7 @@ def compressed_already(task: Task, model: nn.Module, options: Options) -> tuple[
             layer = dataclasses.replace(layer, system=layer.system.paper_form())
         layers[name] = layer
         reductions[name] = summarise(layer.system, system, "none" if origin is None else origin.method, task.horizon)
-    weights = weight_records(model, options, {})
+    weights = weight_records(model, options, {weight.name: weight.reason for weight in chosen})
     return dataclasses.replace(task, layers=layers), Compressed(model, reductions, None, weights=weights)
 
 

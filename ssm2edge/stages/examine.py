@@ -86,11 +86,13 @@ def refusal(verdict: Verdict, options: Options, matched: bool) -> str:
     if not losses or any(check.name.partition(".")[0] not in LOSSES for check in verdict.failures):
         return f"The artifact failed its verification and was not published ({failed})."
     option = min(losses, key=lambda name: losses[name])
-    mend = (
-        "The samples that chose its size lost less by luck: give more of them, a higher --confidence, or a larger --max-drop."
-        if option == "--max-drop"
-        else f"{more_states(matched)} or allow a larger loss."
-    )
+    mend = f"{more_states(matched)} or allow a larger loss."
+    if option == "--max-drop" and options.retrain is not None:
+        mend = "Its size was chosen before it was trained: change the training, or allow a larger --max-drop."
+    elif option == "--max-drop":
+        mend = (
+            "The samples that chose its size lost less by luck: give more of them, a higher --confidence, or a larger --max-drop."
+        )
     return f"The artifact loses more than {option} {losses[option]:g} allows, and was not published ({failed}). {mend}"
 
 

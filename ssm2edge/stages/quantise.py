@@ -70,16 +70,21 @@ def with_precision(
     else:
         _round(model, options)
     _halve(model)
-    if excess is None:
-        matched = calibrated.matched
-        _round_systems(model, task, allowed_error(None if matched is None else matched.after))
-        return model
-    for allowed in RELAXED:
+    matched = calibrated.matched
+    allowed = allowed_error(None if matched is None else matched.after) if excess is None else _fitting(model, task, excess)
+    _round_systems(model, task, allowed)
+    return model
+
+
+def _fitting(model: nn.Module, task: Task, excess: Callable[[nn.Module], int]) -> float:
+    """Return the smallest change of a layer's response with which the graphs fit, or the largest that there is."""
+
+    def fits(allowed: float) -> bool:
         rounded = copy.deepcopy(model)
         _round_systems(rounded, task, allowed)
-        if excess(rounded) <= 0:
-            break
-    return rounded
+        return excess(rounded) <= 0
+
+    return next((allowed for allowed in RELAXED[:-1] if fits(allowed)), RELAXED[-1])
 
 
 def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str]) -> tuple[WeightRecord, ...]:
@@ -103,18 +108,29 @@ def _recorded(weight: Weight, reason: str) -> WeightRecord:
     return WeightRecord(weight.name, stored_bits(matrix), matrix.size, reason)
 
 
-def round_network(model: nn.Module, task: Task, options: Options, bits: Mapping[str, int] | None = None) -> None:
-    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place; to bits that are chosen."""
+def round_network(
+    model: nn.Module,
+    task: Task,
+    options: Options,
+    bits: Mapping[str, int] | None = None,
+    excess: Callable[[nn.Module], int] | None = None,
+) -> None:
+    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place.
+
+    To bits that are chosen, and within a budget, as :func:`with_precision` has it, where they are given.
+    """
     if is_rounded(options):
         _round(model, options, bits)
         _halve(model)
-        _round_systems(model, task, allowed_error(None) if options.max_bytes is None else MOST_ALLOWED)
+        allowed = allowed_error(None) if options.max_bytes is None else MOST_ALLOWED
+        _round_systems(model, task, allowed if excess is None else _fitting(model, task, excess))
 
 
-def set_apart(model: nn.Module) -> None:
-    """Give the numbers around layers and integers values of their own, in place, as matching will.
+def set_apart(model: nn.Module, halved: bool = True) -> None:
+    """Give the numbers around layers and integers values of their own, in place, as matching and training will.
 
-    Constants that are equal are stored once, and sums with zeros not at all: graphs can be smaller before matching than after it.
+    Constants that are equal are stored once, and sums with zeros not at all: graphs can be smaller before it than after.  Numbers
+    that float16 holds stay so if they are ``halved``, as those of rounded models are.
     """
     of_blocks = {id(parameter) for block in blocks(model).values() for parameter in block.parameters()}
     integers = {
@@ -127,7 +143,7 @@ def set_apart(model: nn.Module) -> None:
         for parameter in small_parameters(model, {}, of_blocks | integers).values():
             # What float16 holds stays in it: from 1 to 2, in its steps.
             values = 1 + torch.rand(parameter.shape, generator=drawn)
-            parameter.copy_(values.half() if fits_half(parameter.float().numpy()) else values)
+            parameter.copy_(values.half() if halved and fits_half(parameter.float().numpy()) else values)
 
 
 def _round_systems(model: nn.Module, task: Task, allowed: float) -> None:

@@ -112,6 +112,7 @@ class Cells:
 
     def __init__(self, sources: Sequence[str], arguments: Mapping[str, Any], out: Path) -> None:
         self._sources, self._arguments, self._out = sources, arguments, out
+        self._functions: dict[str, list[Any]] = {}
         self._opened = [open_source(source, **arguments) for source in sources]
         self.names, self.keys = model_names(sources), [source_key(source) for source in self._opened]
 
@@ -126,7 +127,7 @@ class Cells:
         options = options_from(self._opened[place].defaults, given)
         check(options)
         values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
-        key, chosen = key_of(self.keys[place], tool(), _content(values)), distinct(values)
+        key, chosen = key_of(self.keys[place], tool(), self._content(values)), distinct(values)
         model = self.names[place]
         return Cell(cell_name(chosen, key), key, self._sources[place], model, dict(given), chosen, self._arguments, self._out)
 
@@ -153,10 +154,25 @@ class Cells:
             return False
         values = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
         try:
-            content = _content(values)
+            content = self._content(values)
         except UserError:
             return False
         return record.key in {key_of(key, tool(), content) for key in self.keys}
+
+    def _content(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options as they count for a key: of the function to retrain with, its code in place of the path to it.
+
+        Raises
+        ------
+        UserError
+            If the code cannot be read, or there is too much of it.
+        """
+        named = values["retrain"]
+        if named is None:
+            return dict(values)
+        if named not in self._functions:
+            self._functions[named] = _function_key(named)
+        return {**values, "retrain": self._functions[named]}
 
 
 def source_key(source: Source) -> str:
@@ -171,46 +187,40 @@ def source_key(source: Source) -> str:
     """
     described = {entry.name: getattr(source, entry.name) for entry in dataclasses.fields(source) if entry.name not in ELSEWHERE}
     data = [None if path is None else digest_of(path) for path in (source.weights, source.samples)]
-    code = [(name, digest_of(path)) for name, path in python_files(source)]
+    code = [(name, digest_of(path)) for name, path in python_files(source.factory, source.directory)]
     return key_of(described, data, code)
 
 
-def python_files(source: Source) -> Iterator[tuple[str, Path]]:
-    """Yield the user's Python files: those of the source's directory, or of the package of its factory.
+def python_files(named: str, directory: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the Python files of a function of the user's: those of a directory, or of the package that it is in.
 
     Raises
     ------
     UserError
         If there are too many.
     """
-    module = source.factory.rpartition(":")[0]
-    home: Path | None = source.directory
+    module = named.rpartition(":")[0]
+    home: Path | None = directory
     if not module.endswith(".py"):
         found = importlib.util.find_spec(module.partition(".")[0])
         home = None if found is None or found.origin is None else Path(found.origin).parent
     paths = [] if home is None else (path for path in sorted(home.rglob("*.py")) if not _foreign(path.relative_to(home)))
     for count, path in enumerate(paths):
         if count == MOST_FILES:
-            raise UserError(f"{home} has more than {MOST_FILES:,} Python files; give the model a directory of its own.")
+            raise UserError(f"{home} has more than {MOST_FILES:,} Python files; give {named} a directory of its own.")
         yield path.relative_to(home or path).as_posix(), path
 
 
-def _content(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as they count for a key: of a function in a file, the code there and beside it in place of its path.
-
-    Raises
-    ------
-    UserError
-        If the code cannot be read, or there is too much of it.
-    """
-    file, _, function = (values["retrain"] or "").rpartition(":")
-    if not file.endswith(".py"):
-        return dict(values)
-    path = Path(file)
-    beside = [] if not path.is_file() else sorted(path.parent.glob("*.py"))
-    if len(beside) > MOST_FILES:
-        raise UserError(f"{path.parent} has more than {MOST_FILES:,} Python files; give the function a directory of its own.")
-    return {**values, "retrain": [path.name, function, *((one.name, digest_of(one)) for one in beside)]}
+def _function_key(named: str) -> list[Any]:
+    """Return a function's name and the digests of the Python files that it is among."""
+    code, _, function = named.rpartition(":")
+    path = Path(code)
+    if not code:
+        raise UserError(f"The training function {named!r} names no function; give file.py:function or package.module:function.")
+    if code.endswith(".py") and not path.is_file():
+        raise UserError(f"{path} does not exist; name the file of the training function.")
+    name = path.name if code.endswith(".py") else code
+    return [name, function, *((file, digest_of(place)) for file, place in python_files(named, path.parent))]
 
 
 def digest_of(path: Path) -> str:

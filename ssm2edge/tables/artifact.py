@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic
+from ssm2edge.artifact import Accuracy, Manifest, Ratio, calibrated_on, held_out_synthetic, size_chosen, trained_by
 from ssm2edge.artifact.loss import losses
 from ssm2edge.artifact.notes import notes, nothing_rounded, poor_reduction
 from ssm2edge.tables.layers import fit_text, kept_table
@@ -88,7 +88,7 @@ def closing(directory: Path, manifest: Manifest, verdict: Verdict, seconds: floa
         references = (("as published", latency.ratios), ("with cached kernels", latency.cached_ratios))
         relative = [f"{_interval(ratios['offline'])} of the original {name}" for name, ratios in references if ratios]
         lines.append(Text(", ".join((f"Latency of one sequence: {time_text(latency.artifact)}", *relative))))
-    lines.append(Text(_calibration(manifest)))
+    lines.append(Text(_calibration(manifest) + trained_by(manifest)))
     unrounded = nothing_rounded(str(manifest.options.get("precision", "float32")), manifest.weights)
     if unrounded is not None:
         lines.append(noted(unrounded))
@@ -116,8 +116,8 @@ def _bad_news(manifest: Manifest, verdict: Verdict) -> list[Text]:
     if worst is not None:
         return [Text(worst.sentence, "bold red")]
     deviation = next((check.figure for check in verdict.checks if check.name == "offline.error"), None)
-    # Labels judge better than any distance.
-    note = None if found or deviation is None else poor_reduction(manifest.layers, deviation)
+    # Labels judge better than any distance, and training means to leave the original's answers.
+    note = None if found or deviation is None or trained_by(manifest) else poor_reduction(manifest.layers, deviation)
     return [] if note is None else [noted(note)]
 
 
@@ -147,7 +147,8 @@ def large_losses(manifest: Manifest) -> list[Text]:
 
 
 def _selection(manifest: Manifest) -> list[RenderableType]:
-    return [] if manifest.selection is None else [Text(manifest.selection.sentence)]
+    chosen = size_chosen(manifest)
+    return [] if chosen is None else [Text(chosen)]
 
 
 def _stream(manifest: Manifest) -> str:

@@ -20,6 +20,7 @@ from torch import nn
 
 import ssm2edge
 from models.digits import model as digits
+from ssm2edge.artifact import WeightRecord
 from ssm2edge.cache import Store
 from ssm2edge.calibration import Calibrated
 from ssm2edge.errors import UserError
@@ -30,7 +31,7 @@ from ssm2edge.original.task import Task
 from ssm2edge.quantisation import halve, round_weights, weights_of
 from ssm2edge.quantisation.grid import grid_of
 from ssm2edge.stages.budgets import excess_of
-from ssm2edge.stages.compress import compress
+from ssm2edge.stages.compress import compress, compressed_already
 from ssm2edge.stages.load import load
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.quantise import RELAXED, set_apart, weight_records, with_precision
@@ -182,6 +183,19 @@ def test_a_budget_of_bytes_is_for_states_and_weights(source: Path, tmp_path: Pat
         assert all(weight["bits"] in (3, 4, 8, 32) for weight in manifest["weights"])
     stored = [sum(manifest["costs"]["offline"]["weights"].values()) for manifest in manifests]
     assert stored[0] < stored[1]
+
+
+@pytest.mark.slow
+def test_weights_keep_the_bits_that_were_chosen_before_a_training(source: Path) -> None:
+    options = Options(order=2, precision="auto", calibrate="none")
+    task, options, _ = resolve(load(open_source(str(source))), options)
+    trained = compress(task, dataclasses.replace(options, precision="float32"), Store(None), silent).model
+    name = "layers.0.output_linear.0.weight"
+    chosen = (WeightRecord(name, 4, 128, "chosen"),)
+    _, found = compressed_already(task, trained, options, chosen)
+    assert on_grid(found.model, 8) == on_grid(found.model, 4) == [name]
+    assert {record.name: record.bits for record in found.weights}[name] == 4
+    assert next(record.reason for record in found.weights if record.name == name) == "chosen"
 
 
 @pytest.mark.slow

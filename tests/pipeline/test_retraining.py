@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -19,22 +20,26 @@ from ssm2edge.loading.functions import import_code
 from ssm2edge.options import Options
 from ssm2edge.pipeline import load
 from ssm2edge.runtime import Model
+from ssm2edge.stages.budgets import excess_of
 from ssm2edge.stages.compress import compress
 from ssm2edge.stages.progress import silent
 from ssm2edge.stages.resolve import resolve
-from ssm2edge.stages.retrain import retrain
+from ssm2edge.stages.retrain import retrain, trainer_of
 from ssm2edge.sweeps.cells import Cells
 from ssm2edge.sweeps.plan import read_plan
-from tests.command_line import call
+from tests.command_line import call, stages
 from tests.model_directories import BUILD, model_directory, samples, tiny_model
 
 pytestmark = pytest.mark.usefixtures("brief_latencies")
 
 SMALL = BUILD.replace("order = 6", "order = 4")
 TRAIN = """
+import os
 from pathlib import Path
 
 import torch
+
+print("the file is imported")
 
 
 def lift(model):
@@ -55,6 +60,19 @@ def prints(model):
 
     print("epoch 1", torch.get_num_threads())
     lift(model)
+
+
+def unsettles(model):
+    os.chdir("/")
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("medium")
+
+
+def averages(model):
+    lift(model)
+    return torch.compile(torch.optim.swa_utils.AveragedModel(model.bfloat16()))
 
 
 def fails(model):
@@ -118,6 +136,9 @@ def test_the_artifact_computes_what_the_function_left(source: Path, lifted: Path
     np.testing.assert_allclose(difference, np.broadcast_to(2.0 * np.eye(10)[1], difference.shape), atol=1e-5)
     manifest = json.loads((lifted / "manifest.json").read_text())
     assert manifest["options"]["retrain"].endswith("train.py:lift")
+    page = (lifted / "report.html").read_text()
+    assert "then trained further by" in page
+    assert "train.py:lift (seed 0)" in page
     # The bound is on what the layers' errors do in the original's network, which this is not.
     assert not manifest["bound"]["available"]
     assert "trained" in manifest["bound"]["reason"]
@@ -143,6 +164,7 @@ def test_a_function_prints_beside_the_answer_imports_its_neighbours_and_has_all_
         torch.set_num_threads(before)
     assert json.loads(result.stdout)
     assert "epoch 1 2" in result.stderr
+    assert "the file is imported" in result.stderr
 
 
 def trained(source: Path, function: str, store: Store, seed: int = 0) -> Any:
@@ -150,8 +172,50 @@ def trained(source: Path, function: str, store: Store, seed: int = 0) -> Any:
     task = load(open_source(str(source)))
     options = Options(order=4, calibrate="none", retrain=f"{source / 'train.py'}:{function}", seed=seed)
     task, options, _ = resolve(task, options)
-    _, found = retrain(task, compress(task, options, store, silent), options, store, silent)
+    trainer = trainer_of(options)
+    assert trainer is not None
+    _, found = retrain(task, compress(task, options, store, silent), options, trainer, store, silent)
     return found.model.state_dict()["decoder.bias"].numpy()
+
+
+def test_what_a_function_sets_for_itself_ends_with_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained(source, "unsettles", Store(None))
+    assert Path.cwd() == tmp_path
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_function_beside_the_models_class_knows_the_class(tmp_path: Path) -> None:
+    source = with_functions(tmp_path / "model")
+    code = "\n\ndef retrain(model):\n    assert isinstance(model, DigitClassifier)\n    model.decoder.bias.data.fill_(3.0)\n"
+    (source / "train.py").write_text((source / "model.py").read_text() + code)
+    (source / "build.toml").write_text(SMALL.replace("model.py", "train.py"))
+    assert (trained(source, "retrain", Store(None)) == 3.0).all()
+
+
+@pytest.mark.slow
+def test_a_budget_of_bytes_counts_what_training_sets_apart(source: Path) -> None:
+    task, options, _ = resolve(load(open_source(str(source))), Options(order=4, calibrate="none"))
+    start = compress(task, options, Store(None), silent).model
+    moved = copy.deepcopy(start)
+    for weight in moved.parameters():
+        weight.data += 0.01 * torch.randn_like(weight)
+    plain, trained_later = (
+        excess_of(task, Options(max_bytes=1, calibrate="none", retrain=named)) for named in (None, "train.py:lift")
+    )
+    assert plain is not None
+    assert trained_later is not None
+    assert plain(start) < plain(moved) <= trained_later(start)
+
+
+@pytest.mark.slow
+def test_wrappers_and_the_precision_of_training_are_taken_off(source: Path) -> None:
+    # bfloat16 has eight bits.
+    lifted, averaged = (trained(source, name, Store(None)) for name in ("lift", "averages"))
+    np.testing.assert_allclose(averaged, lifted, rtol=2**-8)
 
 
 def test_equal_seeds_train_alike_and_others_do_not(source: Path) -> None:
@@ -162,11 +226,11 @@ def test_equal_seeds_train_alike_and_others_do_not(source: Path) -> None:
 
 def test_a_finished_training_is_repeated_only_for_other_code(tmp_path: Path) -> None:
     source, store, runs = with_functions(tmp_path / "model"), Store(tmp_path / "kept"), []
-    for code in (TRAIN, TRAIN, TRAIN + "\n# changed\n"):
-        (source / "train.py").write_text(code)
+    for file, code in (("train.py", TRAIN), ("train.py", TRAIN), ("train.py", TRAIN + "\n# changed\n"), ("beside.py", "# new")):
+        (source / file).write_text(code)
         trained(source, "lift", store)
         runs.append(len((source / "runs").read_text().split()))
-    assert runs == [1, 1, 2]
+    assert runs == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +260,13 @@ def test_functions_that_leave_no_model_are_refused(source: Path, function: str, 
 def test_names_that_lead_nowhere_are_refused(named: str, sentence: str) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
         import_code(named, Path(), "training function")
+
+
+def test_a_missing_function_is_named_before_anything_is_loaded(source: Path, tmp_path: Path) -> None:
+    result = build(source, tmp_path / "out", "missing")
+    assert result.exit_code != 0
+    assert "there is no function 'missing' in it" in " ".join(result.stderr.split())
+    assert set(stages(result)) <= {"load"}
 
 
 def test_a_failed_training_leaves_no_artifact(source: Path, tmp_path: Path) -> None:
@@ -234,7 +305,16 @@ def test_cells_of_a_sweep_follow_the_code_of_the_function_and_not_its_place(sour
         return Cells([str(source)], {}, tmp_path).cell(0, {"order": 4, "retrain": f"{place / 'train.py'}:lift"}).key
 
     assert key(tmp_path / "one", TRAIN) == key(tmp_path / "two", TRAIN)
+    (tmp_path / "two" / "package").mkdir()
+    (tmp_path / "two" / "package" / "data.py").write_text("")
+    assert key(tmp_path / "one", TRAIN) != key(tmp_path / "two", TRAIN)
     assert key(tmp_path / "one", TRAIN) != key(tmp_path / "one", TRAIN + "\n# changed\n")
+
+
+def test_a_sweep_with_a_function_that_is_not_there_builds_nothing(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ssm2edge.Error, match=r"nowhere\.py does not exist"):
+        ssm2edge.sweep(source, tmp_path / "sweep", order=4, retrain=["nowhere.py:train"])
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize("several", [False, True])

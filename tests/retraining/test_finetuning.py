@@ -308,3 +308,10 @@ def test_models_without_blocks_and_weights_that_are_not_finite_are_refused() -> 
 def test_options_out_of_range_are_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         Training(**option)
+
+
+def test_tensors_are_taken_as_arrays_are() -> None:
+    model = classifier()
+    arrays = finetune(model, INPUTS, LABELS, training=TRAINING)
+    tensors = finetune(model, {"pixels": torch.from_numpy(INPUTS["pixels"])}, torch.from_numpy(LABELS), training=TRAINING)
+    assert tensors.epochs == arrays.epochs
