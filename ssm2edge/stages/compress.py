@@ -23,7 +23,7 @@ from ssm2edge.stages.budgets import excess_of
 from ssm2edge.stages.calibrate import calibrate_reductions, with_evoked
 from ssm2edge.stages.describe import block_origins, layer_records
 from ssm2edge.stages.progress import Progress
-from ssm2edge.stages.quantise import round_network, weight_records, with_precision
+from ssm2edge.stages.quantise import round_network, rounded_within, weight_records, with_precision
 from ssm2edge.stages.reduce import reduce
 from ssm2edge.stages.replace import deployed_systems
 from ssm2edge.systems.system import System
@@ -100,7 +100,8 @@ def compressed_already(
     task
         Of the original.
     model
-        The original's compressed form, on the CPU in float32; it may have been trained since.  It is rounded, in place.
+        The original's compressed form, on the CPU in float32; it may have been trained since.  It is rounded, in
+        place where there is no budget.
     options
         The precision to round to.
     chosen
@@ -121,7 +122,11 @@ def compressed_already(
         If the blocks stand for other layers than the original has.
     """
     bits = {weight.name: weight.bits for weight in chosen if weight.bits in MOST}
-    round_network(model, task, options, bits if chosen and options.precision == "auto" else None, excess)
+    kept = bits if chosen and options.precision == "auto" else None
+    if excess is None:
+        round_network(model, task, options, kept)
+    else:
+        model = rounded_within(model, task, options, kept, excess)
     held = blocks(model)
     if set(held) != set(task.layers):
         raise UserError(

@@ -70,21 +70,21 @@ def with_precision(
     else:
         _round(model, options)
     _halve(model)
+    if excess is not None:
+        return _within(model, task, excess)
     matched = calibrated.matched
-    allowed = allowed_error(None if matched is None else matched.after) if excess is None else _fitting(model, task, excess)
-    _round_systems(model, task, allowed)
+    _round_systems(model, task, allowed_error(None if matched is None else matched.after))
     return model
 
 
-def _fitting(model: nn.Module, task: Task, excess: Callable[[nn.Module], int]) -> float:
-    """Return the smallest change of a layer's response with which the graphs fit, or the largest that there is."""
-
-    def fits(allowed: float) -> bool:
+def _within(model: nn.Module, task: Task, excess: Callable[[nn.Module], int]) -> nn.Module:
+    """Return a copy whose layers are rounded until its graphs do not exceed a budget, as far as there is more to round."""
+    for allowed in RELAXED:
         rounded = copy.deepcopy(model)
         _round_systems(rounded, task, allowed)
-        return excess(rounded) <= 0
-
-    return next((allowed for allowed in RELAXED[:-1] if fits(allowed)), RELAXED[-1])
+        if excess(rounded) <= 0:
+            break
+    return rounded
 
 
 def weight_records(model: nn.Module, options: Options, reasons: Mapping[str, str]) -> tuple[WeightRecord, ...]:
@@ -108,22 +108,24 @@ def _recorded(weight: Weight, reason: str) -> WeightRecord:
     return WeightRecord(weight.name, stored_bits(matrix), matrix.size, reason)
 
 
-def round_network(
-    model: nn.Module,
-    task: Task,
-    options: Options,
-    bits: Mapping[str, int] | None = None,
-    excess: Callable[[nn.Module], int] | None = None,
-) -> None:
-    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place.
-
-    To bits that are chosen, and within a budget, as :func:`with_precision` has it, where they are given.
-    """
+def round_network(model: nn.Module, task: Task, options: Options, bits: Mapping[str, int] | None = None) -> None:
+    """Round a model with reduced blocks to the nearest numbers of the precision asked for, in place; to bits that are chosen."""
     if is_rounded(options):
         _round(model, options, bits)
         _halve(model)
-        allowed = allowed_error(None) if options.max_bytes is None else MOST_ALLOWED
-        _round_systems(model, task, allowed if excess is None else _fitting(model, task, excess))
+        _round_systems(model, task, allowed_error(None) if options.max_bytes is None else MOST_ALLOWED)
+
+
+def rounded_within(
+    model: nn.Module, task: Task, options: Options, bits: Mapping[str, int] | None, excess: Callable[[nn.Module], int]
+) -> nn.Module:
+    """Return a copy that is rounded as :func:`round_network` does it, and its layers further until its graphs fit a budget."""
+    if not is_rounded(options):
+        return model
+    rounded = copy.deepcopy(model)
+    _round(rounded, options, bits)
+    _halve(rounded)
+    return _within(rounded, task, excess)
 
 
 def set_apart(model: nn.Module, halved: bool = True) -> None:

@@ -29,6 +29,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "horizon": ('"inf"', None),
     "calibrate": ('"match"', "match"),
     "calibration_steps": ("7", 7),
+    "retrain": ('"package.training:retrain"', "package.training:retrain"),
     "seed": ("5", 5),
     "plan": ('{ "layers.*" = "sequence:28+elementwise:8" }', {"layers.*": "sequence:28+elementwise:8"}),
     "device": ('"cuda"', "cuda"),

@@ -325,12 +325,3 @@ def test_a_plan_names_functions_beside_it(source: Path, several: bool) -> None:
     read = read_plan(plan)
     grid = read["grids"][0] if several else read
     assert grid["retrain"] == [f"{source / 'train.py'}:lift", "package.code:train"]
-
-
-@pytest.mark.slow
-def test_a_sweep_builds_retrained_cells_once(tmp_path: Path) -> None:
-    source = with_functions(tmp_path / "model")
-    for _ in range(2):
-        found = ssm2edge.sweep(source, tmp_path / "sweep", engine="here", order=4, retrain=f"{source / 'train.py'}:lift")
-        assert [cell.status for cell in found.record.cells] == ["done"]
-    assert len((source / "runs").read_text().split()) == 1
