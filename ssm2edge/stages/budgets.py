@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +87,14 @@ def around_of(task: Task, options: Options) -> Around | None:
     return Around(levels, measured)
 
 
-def smallest_cost_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]], float] | None:
-    """Return what measures reductions where nothing may cost less: with the fewest bits around them, or with none fewer."""
+def smallest_costs_of(task: Task, options: Options) -> Callable[[Mapping[str, Reduction]], Iterator[float]] | None:
+    """Return what measures reductions where nothing may cost less: with the fewest bits around them, then with none fewer."""
     if around_of(task, options) is None:
-        return cost_of(task, options)
+        cost = cost_of(task, options)
+        return None if cost is None else lambda reductions: map(cost, (reductions,))
     found = {name: levels_of(weight, MOST) for name, weight in weights_of(task.full).items()}
     bits = {name: counts[0] for name, counts in found.items() if counts}
-    return lambda reductions: float(min(largest_of(task, options, reductions, chosen) for chosen in (bits, {})))
+    return lambda reductions: (float(largest_of(task, options, reductions, chosen)) for chosen in (bits, {}))
 
 
 def largest_of(task: Task, options: Options, reductions: Mapping[str, Reduction], bits: Mapping[str, int] | None) -> int:

@@ -9,7 +9,7 @@ from ssm2edge.orders.fitting import largest_cost, out_of_reach
 from ssm2edge.orders.study import DIRECT
 from ssm2edge.original.task import Task
 from ssm2edge.reduction.layerwise import reduce_layers
-from ssm2edge.stages.budgets import smallest_cost_of
+from ssm2edge.stages.budgets import smallest_costs_of
 from ssm2edge.stages.progress import Progress
 from ssm2edge.stages.resolve import request_of
 
@@ -22,10 +22,13 @@ def check_reach(task: Task, options: Options, progress: Progress) -> None:
     UserError
         If they do; the sentence says what can be reached.
     """
-    cost, request = smallest_cost_of(task, options), request_of(options)
-    if cost is None:
+    costs, request = smallest_costs_of(task, options), request_of(options)
+    if costs is None:
         return
     progress("smallest graphs", 0.0)
-    smallest = cost(reduce_layers(task.systems, uniform_orders(task.systems, 1), DIRECT, task.horizon))
-    if smallest > largest_cost(request):
-        raise UserError(out_of_reach(request, smallest))
+    found = []
+    for cost in costs(reduce_layers(task.systems, uniform_orders(task.systems, 1), DIRECT, task.horizon)):
+        if cost <= largest_cost(request):
+            return
+        found.append(cost)
+    raise UserError(out_of_reach(request, min(found)))
