@@ -55,7 +55,8 @@ class Option:
     @property
     def values(self) -> str:
         """The values that it takes, in words."""
-        return "a number" if float in self.kinds else " or ".join(WORDS[kind] for kind in self.kinds)
+        words = "a number" if float in self.kinds else " or ".join(WORDS[kind] for kind in self.kinds)
+        return f"{words} as {self.metavar}" if ":" in (self.metavar or "") else words
 
 
 def _option(default: Any, help: str, *kinds: type, **more: Any) -> Any:

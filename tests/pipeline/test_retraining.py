@@ -287,6 +287,11 @@ def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp
     assert not built.manifest.bound["available"]
 
 
+def test_a_function_is_given_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ssm2edge.Error, match=re.escape("it must be a text as FILE.py:FUNCTION")):
+        ssm2edge.build(tiny_model(), samples()["calibration.pixels"], tmp_path / "out", retrain=with_functions)  # type: ignore[arg-type]
+
+
 def test_compress_leaves_training_to_the_caller() -> None:
     with pytest.raises(ssm2edge.Error, match="leave retrain out"):
         ssm2edge.compress(tiny_model(), samples()["calibration.pixels"], order=4, calibrate="none", retrain="train.py:lift")
