@@ -161,10 +161,11 @@
     let last = -99;
     for (const tick of sized(xs, log) || x.ticks) {
       const at = x.at(tick), name = AXES[state.x][1](tick);
-      if (at < left || at > width - right || at - last < 12 + 7 * name.length) continue;
-      last = at;
+      const half = 3.5 * name.length, end = at > width - right - 24;
+      if (at < left || at > width - right || at - (end ? 2 * half : half) < last + 12) continue;
+      last = end ? at : at + half;
       svg.append(element("line", { class: "grid", x1: at, x2: at, y1: top, y2: height - bottom }));
-      svg.append(element("text", { x: at, y: height - bottom + 17, "text-anchor": at > width - right - 24 ? "end" : "middle" }, name));
+      svg.append(element("text", { x: at, y: height - bottom + 17, "text-anchor": end ? "end" : "middle" }, name));
     }
     for (const tick of y.ticks) {
       const at = y.at(tick);

@@ -289,7 +289,7 @@ def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp
 
 def test_a_function_is_given_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(ssm2edge.Error, match=re.escape("it must be a text as FILE.py:FUNCTION")):
-        ssm2edge.build(tiny_model(), samples()["calibration.pixels"], tmp_path / "out", retrain=with_functions)  # type: ignore[arg-type]
+        ssm2edge.build(tiny_model(), samples()["calibration.pixels"], tmp_path / "out", retrain=with_functions)  # type: ignore[arg-type]  # no text
 
 
 def test_compress_leaves_training_to_the_caller() -> None:
