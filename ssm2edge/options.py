@@ -56,7 +56,7 @@ class Option:
     def values(self) -> str:
         """The values that it takes, in words."""
         words = "a number" if float in self.kinds else " or ".join(WORDS[kind] for kind in self.kinds)
-        return f"{words} as {self.metavar}" if ":" in (self.metavar or "") else words
+        return f"{words} that names a file and a function" if ":" in (self.metavar or "") else words
 
 
 def _option(default: Any, help: str, *kinds: type, **more: Any) -> Any:

@@ -288,7 +288,7 @@ def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp
 
 
 def test_a_function_is_given_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(ssm2edge.Error, match=re.escape("it must be a text as FILE.py:FUNCTION")):
+    with pytest.raises(ssm2edge.Error, match=re.escape("it must be a text that names a file and a function.")):
         ssm2edge.build(tiny_model(), samples()["calibration.pixels"], tmp_path / "out", retrain=with_functions)  # type: ignore[arg-type]  # no text
 
 
