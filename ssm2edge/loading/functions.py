@@ -68,9 +68,11 @@ def function_of(module: ModuleType, function: str, named: str, mend: str) -> Cal
 @contextmanager
 def beside(module: ModuleType) -> Iterator[None]:
     """Let the code of a file import its neighbours; that of a package names them in full."""
-    folder = "" if module.__package__ else str(Path(str(module.__file__)).parent.resolve())
-    if folder:
-        sys.path.insert(0, folder)
+    if module.__package__:
+        yield
+        return
+    folder = str(Path(str(module.__file__)).parent.resolve())
+    sys.path.insert(0, folder)
     try:
         yield
     finally:

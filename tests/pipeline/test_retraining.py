@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import ssm2edge
 from ssm2edge.cache import Store
 from ssm2edge.errors import UserError
 from ssm2edge.loading import open_source
-from ssm2edge.loading.functions import import_code
+from ssm2edge.loading.functions import beside, import_code
 from ssm2edge.options import Options
 from ssm2edge.pipeline import load
 from ssm2edge.runtime import Model
@@ -285,6 +286,16 @@ def test_the_bound_says_nothing_of_a_module_whose_other_weights_were_trained(tmp
     built = ssm2edge.build(small, held_out=data["held_out.pixels"], out=tmp_path / "out", original=model)
     assert built.manifest.bound is not None
     assert not built.manifest.bound["available"]
+
+
+def test_code_of_a_package_leaves_the_path_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in an interactive session, whose first place is the working directory.
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    before = list(sys.path)
+    module, _ = import_code("tests.model_directories:samples", Path(), "training function")
+    with beside(module):
+        assert sys.path == before
+    assert sys.path == before
 
 
 def test_a_function_is_given_by_its_name(tmp_path: Path) -> None:
