@@ -175,7 +175,7 @@ class Accuracies:
         samples = {name: x[:sequences, :length] for name, x in self._task.samples.calibration.items()}
         if not drawn:
             return samples
-        known = known_of_samples(self._task.samples)["text"]
+        known = known_of_samples(dataclasses.replace(self._task.samples, calibration=samples))["text"]
         text = draw({"text": known}, len(samples["text"]), self._matching.seed)["text"][:, : samples["text"].shape[1]]
         return {"text": text.astype(samples["text"].dtype), "mask": np.ones_like(samples["mask"])}
 

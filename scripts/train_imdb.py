@@ -130,8 +130,9 @@ def save_samples(directory: Path, training: Sequence[bytes], test: Sequence[byte
     chosen = generator.permutation(len(test))[:HELD_OUT]
     parts: dict[str, Any] = {"labels": labels[chosen]}
     cut = [review[:CALIBRATED_LENGTH] for review in calibration]
-    for name, reviews, length in (("calibration", cut, CALIBRATED_LENGTH), ("held_out", [test[i] for i in chosen], LENGTH)):
-        parts[f"{name}.text"], parts[f"{name}.mask"] = batch_of(reviews, length)
+    # Of one length, as a build asks for it: the mask leaves out what a review does not fill.
+    for name, reviews in (("calibration", cut), ("held_out", [test[i] for i in chosen])):
+        parts[f"{name}.text"], parts[f"{name}.mask"] = batch_of(reviews, LENGTH)
     np.savez_compressed(directory / "samples.npz", **parts)
 
 
