@@ -1,7 +1,7 @@
 """Every figure of docs/tables.md, from one sweep: the reference models at a half to a thirty-second of their states.
 
     python scripts/finetune.py                            # fetches what retrained cells are trained on
-    ssm2edge sweep models/tables.toml                     # 443 builds, hours; goes on where it was interrupted
+    ssm2edge sweep models/tables.toml                     # 419 builds, hours; goes on where it was interrupted
     python scripts/reproduce_tables.py --collect build/tables      # their figures into models/<name>/results/tables.json
     python scripts/reproduce_tables.py --time build/tables         # latencies of `match`, on a quiet machine
     python scripts/reproduce_tables.py                    # docs/tables.md and the pictures from the figures that are there
