@@ -125,7 +125,8 @@ def build(
             task, found = retrain(task, found, options, trainer, store, progress)
         reduced = replace(task, found.model, progress)
         graphs = export(reduced.traced, task.length, options, folder, progress)
-        bound = output_bound(task, reduced, options, progress)
+        owned = compressed is not None or trainer is not None
+        bound = output_bound(task, reduced, options, progress, owned)
         records = layer_records(task.layers, reduced.systems, found.reductions)
         subject, verdict = verified(task, reduced, original, records, bound, options, folder, progress)
         latency, measured = measure(task, subject, folder, device, progress)

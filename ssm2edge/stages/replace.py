@@ -76,12 +76,15 @@ def deployed_systems(model: nn.Module) -> dict[str, System]:
     return {name: block.system() for name, block in blocks(model).items()}
 
 
-def output_bound(task: Task, reduced: Reduced, options: Options, progress: Progress) -> dict[str, Any]:
-    """Bound the error that the reduced blocks make in the outputs; what rounded weights make has no bound."""
+def output_bound(task: Task, reduced: Reduced, options: Options, progress: Progress, owned: bool = False) -> dict[str, Any]:
+    """Bound the error that the reduced blocks make in the outputs; what rounded and trained weights make has no bound.
+
+    A model that its user ``owned`` after it was compressed may have been trained.
+    """
     progress("bound", 0.0)
     if is_rounded(options):
         return {"available": False, "reason": "the weights are rounded, which the bound does not cover"}
-    if _trained_around(task.full, reduced.model):
+    if owned and _trained_around(task.full, reduced.model):
         return {"available": False, "reason": "the weights around the layers were trained, which the bound does not cover"}
     samples = first_samples(task.samples.calibration or task.held_out, task.time_axis, BOUND_STEPS)
     return bound_record(Network(reduced.traced.program), task.systems, reduced.systems, samples, task.horizon)
