@@ -94,6 +94,8 @@ def system_answers(system: System) -> Callable[[Tensor], Tensor]:
 
     output, D = reading(sections.output), system.D.float()
     V, W = sections.factors, sections.mixing
+    # Most feedthroughs are of each channel to itself, and those of the anticausal direction are zero.
+    diagonal = D.diagonal()[:, None, None] if D.shape[0] == D.shape[1] and not (D - D.diagonal().diag()).any() else None
 
     def answers(u: Tensor) -> Tensor:
         _, batch, time = u.shape
@@ -106,7 +108,11 @@ def system_answers(system: System) -> Callable[[Tensor], Tensor]:
             # The state is read after the sample, or before it: one sample of delay.
             return nn.functional.pad(seen, (1, 0))[..., :time] if delayed else seen[..., :time]
 
-        y = (D @ u.flatten(1)).reshape(-1, batch, time) + read(output, not system.after_sample)
+        y = read(output, not system.after_sample)
+        if diagonal is None:
+            y = y + (D @ u.flatten(1)).reshape(y.shape)
+        elif D.any():
+            y = torch.addcmul(y, diagonal, u)
         if V is not None and W is not None and len(V):
             squares = read(reading(V), delayed=True).square()
             y += (W.float() @ squares.flatten(1)).reshape(y.shape)
