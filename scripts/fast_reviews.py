@@ -69,16 +69,15 @@ class _Convolution:
         self._known: dict[int, Tensor] = {}
 
     def __call__(self, z: Tensor) -> Tensor:
-        length = z.shape[-1]
-        response = self._response(length)
+        response = self._response(int(next_fast_len(z.shape[-1], real=True)))
         points = 2 * (response.shape[-1] - 1)
-        answers: Tensor = torch.fft.irfft(torch.fft.rfft(z, n=points).mul_(response), n=points)[..., :length]
+        answers: Tensor = torch.fft.irfft(torch.fft.rfft(z, n=points).mul_(response), n=points)[..., : z.shape[-1]]
         return answers
 
     def _response(self, length: int) -> Tensor:
-        """Return the response for a length; those of all lengths are kept, some 4 MB each."""
+        """Return the response for a length and those below it, to the last that transforms fast; all are kept."""
         if length not in self._known:
-            self._known[length] = _response(*self._kernels(length), 2 * int(next_fast_len(length, real=True)))
+            self._known[length] = _response(*self._kernels(length), 2 * length)
         return self._known[length]
 
 
