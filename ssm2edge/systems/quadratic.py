@@ -1,10 +1,12 @@
 """Few squares for many quadratic forms: ``x^T M_i x = sum_k W_ik (V_k x)^2`` with rows V_k shared by the outputs.
 
-Three ways to find V and W; the one with the fewest rows is taken.
+Four ways to find V and W; the first that holds is taken, and the one with fewer rows of the last two.
 
 * The forms of a layer that squares q directions and mixes them are ``M_i = V^T diag(W_i) V``.  Every combination of them has this
   shape, so that the eigenvectors of ``N_a N_b^-1`` for two combinations are the rows of V (Jennrich's algorithm; Harshman, 1970).
   Projections of such forms keep the shape, with ``V T`` for V.
+* With more squares than variables, as projections have, the rows of V are sought one by one: the matrices ``v v^T`` are those of
+  rank one in the space that the forms span (the subspace power method; Kileel and Pereira, 2019, arXiv 1912.04007).
 * Each form by its own eigenvectors: as many rows as all ranks together.
 * All forms of n variables lie in the span of the n (n + 1) / 2 squares of ``x_i`` and ``x_i + x_j``.
 """
@@ -21,6 +23,21 @@ NUMERICAL_RANK = 1e-7
 
 COMBINATIONS = 8
 """Pairs of combinations tried: some are worse conditioned than others."""
+
+STARTS, ROUNDS = 4, 6
+"""Starts for each square that is sought, and how often they are drawn: some squares are found from few starts."""
+
+UPHILL, NEWTON = 60, 12
+"""Steps of each start: those of the power method, then those of Gauss and Newton, which end in rounding."""
+
+SEARCH = 1 << 28
+"""Products of a step of all starts, at most: some seconds of one core."""
+
+SHIFT = 0.5**0.5
+"""Share of the last iterate with which the power method never goes downhill."""
+
+OUTSIDE, APART = 1e-12, 1e-6
+"""Squared part of ``v v^T`` outside of the space below which it lies inside, and how far two directions differ at least."""
 
 SINGULAR = 1e14
 """Condition from which a combination cannot be inverted in float64."""
@@ -43,7 +60,7 @@ def squares_of(M: Tensor) -> tuple[Tensor, Tensor]:
     largest = float(torch.linalg.matrix_norm(M, ord=2).max()) if M.numel() else 0.0
     if largest == 0.0:
         return M.new_zeros(0, n), M.new_zeros(outputs, 0)
-    shared = _shared_directions(M, largest)
+    shared = _shared_directions(M, largest) or _one_by_one(M, largest)
     if shared is not None:
         return shared
     eigenvalues, eigenvectors = torch.linalg.eigh(M)
@@ -74,6 +91,52 @@ def _shared_directions(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | Non
         remainder = torch.einsum("pq,qi,qj->pij", W, V, V) - M
         if float(remainder.abs().max()) <= NUMERICAL_RANK * largest:
             return V, W
+    return None
+
+
+def _one_by_one(M: Tensor, largest: float) -> tuple[Tensor, Tensor] | None:
+    """Seek the matrices of rank one in the space that the forms span; return None if there are not as many as its dimension.
+
+    The squared part of ``x x^T`` inside that space, over unit vectors x, has its maxima of one at these.
+    """
+    n = M.shape[-1]
+    _, singular, space = torch.linalg.svd(M.flatten(1), full_matrices=False)
+    space = space[singular > NUMERICAL_RANK * largest]
+    q, unit = len(space), torch.eye(n, dtype=M.dtype)
+    # Larger spaces hold others than the rows of V, by their dimension alone.
+    if q > n * (n - 1) // 2 or STARTS * (q * n) ** 2 > SEARCH:
+        return None
+    rows, generator, found = space.reshape(q * n, n), torch.Generator().manual_seed(0), M.new_zeros(0, n)
+
+    def inside(x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the products of all matrices of the space with each x, and the parts of ``x x^T`` along them."""
+        products = (x @ rows.mT).reshape(-1, q, n)
+        return products, (products * x[:, None]).sum(-1)
+
+    def scaled(x: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x / length
+
+    for _ in range(ROUNDS):
+        x = scaled(torch.randn(STARTS * q, n, generator=generator, dtype=M.dtype))
+        for _ in range(UPHILL):
+            products, parts = inside(x)
+            x = scaled((parts[:, None] @ products)[:, 0] + SHIFT * x)
+        for _ in range(NEWTON):
+            products, parts = inside(x)
+            outside = (1 - parts.square().sum(-1)).clamp_min(torch.finfo(M.dtype).eps)[:, None, None]
+            curvature = (1 + outside) * unit + 2 * (x[:, :, None] * x[:, None] - products.mT @ products)
+            x = scaled(x - torch.linalg.solve(curvature, x - (parts[:, None] @ products)[:, 0]))
+        met = torch.cat((found, x[1 - inside(x)[1].square().sum(-1) < OUTSIDE]))
+        known = (met @ met.mT).abs() > 1 - APART
+        found = met[~known.tril(-1).any(-1)]
+        if not len(found):
+            return None
+        if len(found) >= q:
+            W = _weights(M, found)
+            remainder = torch.einsum("pq,qi,qj->pij", W, found, found) - M
+            fits = len(found) == q and float(remainder.abs().max()) <= NUMERICAL_RANK * largest
+            return (found, W) if fits else None
     return None
 
 

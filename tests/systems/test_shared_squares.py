@@ -38,6 +38,31 @@ def test_projected_forms_keep_their_number_of_squares(order: int) -> None:
     assert relative(summed(V, W), T.mT @ M @ T) < 1e-7
 
 
+@pytest.mark.parametrize(("squares", "n", "outputs"), [(8, 5, 8), (6, 4, 9), (32, 12, 64), (32, 26, 40)])
+def test_projected_forms_keep_more_squares_than_they_have_variables(squares: int, n: int, outputs: int) -> None:
+    T = normal(2, 40, n)
+    M = T.mT @ summed(normal(0, squares, 40), normal(1, outputs, squares)) @ T
+    V, W = squares_of(M)
+    assert V.shape == (squares, n)
+    assert relative(summed(V, W), M) < 1e-7
+
+
+def test_squares_of_directions_that_all_but_meet_are_told_apart() -> None:
+    V = normal(0, 9, 6)
+    V[1] = V[0] + 0.03 * V[1]
+    M = summed(V, normal(1, 12, 9))
+    found, W = squares_of(M)
+    assert len(found) == 9
+    assert relative(summed(found, W), M) < 1e-7
+
+
+def test_more_squares_than_are_determined_are_all_products() -> None:
+    M = summed(normal(0, 9, 4), normal(1, 12, 9))
+    V, W = squares_of(M)
+    assert len(V) == 10
+    assert relative(summed(V, W), M) < 1e-7
+
+
 @pytest.mark.parametrize(("n", "outputs", "most"), [(5, 2, 10), (3, 9, 6), (1, 4, 1)])
 def test_forms_without_common_directions_take_no_more_than_their_ranks_or_all_products(n: int, outputs: int, most: int) -> None:
     M = normal(3, outputs, n, n)
