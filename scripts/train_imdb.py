@@ -123,10 +123,16 @@ def right_answers(
     return right
 
 
+def calibration_reviews(training: Sequence[bytes], count: int, generator: np.random.Generator | None = None) -> list[bytes]:
+    """Return reviews to calibrate on, the same ones first for every count."""
+    drawn = (generator or np.random.default_rng(0)).permutation(len(training))[:count]
+    return [training[index] for index in drawn]
+
+
 def save_samples(directory: Path, training: Sequence[bytes], test: Sequence[bytes], labels: NDArray[np.int64]) -> None:
     """Write samples.npz: unlabelled training reviews, and test reviews with their classes, both drawn once for all."""
     generator = np.random.default_rng(0)
-    calibration = [training[index] for index in generator.permutation(len(training))[:CALIBRATION]]
+    calibration = calibration_reviews(training, CALIBRATION, generator)
     chosen = generator.permutation(len(test))[:HELD_OUT]
     parts: dict[str, Any] = {"labels": labels[chosen]}
     cut = [review[:CALIBRATED_LENGTH] for review in calibration]

@@ -73,8 +73,6 @@ TABLES = (
     Table("docs/results.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("docs/results.md", "reviews", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
-    Table("docs/results.md", "more reviews", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
-    Table("models/imdb/README.md", "more accuracies", lambda: imdb_table.markdown(figures(imdb_table.MORE), others=False)),
     Table("models/imdb/README.md", "accuracies", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
     Table("docs/results.md", "retrained reviews", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
     Table("models/imdb/README.md", "retrained", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
