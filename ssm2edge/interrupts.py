@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends a command or a sweep, and the next ones do not end its cleaning up."""
+"""Ctrl-C and SIGTERM: the first ends a command or a sweep, and the next ones do not end its cleaning up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+PLAIN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""Signals that end a process, and what a process does that has no way of its own with them."""
+
 
 @contextlib.contextmanager
 def interrupted_once(last: bool = True) -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first Ctrl-C alone.
+    """Raise KeyboardInterrupt at the first Ctrl-C alone, and in commands at SIGTERM.
 
     Parameters
     ----------
@@ -23,18 +26,20 @@ def interrupted_once(last: bool = True) -> Iterator[None]:
         yield
         return
 
+    before = {number: signal.getsignal(number) for number in ((signal.SIGINT, signal.SIGTERM) if last else (signal.SIGINT,))}
+    # Whoever started the command may have a way of its own, such as none in the background of a shell.
+    taken = [number for number, handler in before.items() if handler == PLAIN[number]]
+
     def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for one in taken:
+            signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        # Whoever started the command has its own way, such as none in the background of a shell.
-        yield
-        return
-    signal.signal(signal.SIGINT, first)
+    for number in taken:
+        signal.signal(number, first)
     try:
         yield
     finally:
-        if not last or signal.getsignal(signal.SIGINT) is first:
-            signal.signal(signal.SIGINT, before)
+        for number in taken:
+            if not last or signal.getsignal(number) is first:
+                signal.signal(number, before[number])

@@ -78,7 +78,12 @@ def processes(slots: Slots, scheduler: str | None) -> Iterator[int]:
         # Workers whose memory has grown are replaced between two cells, which is as it should be.
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
         with joblib.parallel_config(backend="loky", n_jobs=slots.jobs, inner_max_num_threads=slots.threads):
-            yield slots.jobs
+            try:
+                yield slots.jobs
+            except KeyboardInterrupt:
+                # A signal may have come to this process alone, and joblib waits for the cells that run.
+                _imported("joblib.externals.loky", "build").get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+                raise
 
 
 @contextlib.contextmanager

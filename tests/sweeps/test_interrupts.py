@@ -1,4 +1,4 @@
-"""Ctrl-C, once and again: the sweep ends with what it says, and leaves nothing unfinished."""
+"""Ctrl-C and SIGTERM, once and again: the sweep ends with what it says, and leaves nothing unfinished."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ def interrupt() -> None:
 
 @pytest.fixture(autouse=True)
 def _handled() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
 
 
 def test_the_second_ctrl_c_does_not_end_the_cleaning_up() -> None:
@@ -131,6 +132,22 @@ def test_ctrl_c_three_times_leaves_with_130_and_nothing_unfinished(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_terminated_sweep_ends_as_an_interrupted_one_and_its_workers_with_it(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    child = started([COMMAND, "sweep", str(source), "--out", str(out), "--order", "2", "--seeds", "4", "--jobs", "2"], out)
+    # A supervisor ends the process that it began alone.
+    child.terminate()
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
+    assert not list(out.glob("cells/*/.*"))
+    limit = time.monotonic() + 30
+    while lives(child.pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not lives(child.pid)
+
+
+@pytest.mark.slow
 def test_ctrl_c_three_times_ends_a_call_with_one_sentence_and_nothing_unfinished(tmp_path: Path) -> None:
     source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
     code, said = interrupted_thrice([CALL, str(source), str(out)], out)
@@ -139,13 +156,28 @@ def test_ctrl_c_three_times_ends_a_call_with_one_sentence_and_nothing_unfinished
     assert not list(out.glob("cells/*/.*"))
 
 
-def interrupted_thrice(command: list[str], out: Path) -> tuple[int, str]:
-    """The exit code of Python, and what it said, after three presses of Ctrl-C while two cells ran."""
+def lives(session: int) -> bool:
+    """True while a process of a group is left."""
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def started(command: list[str], out: Path) -> subprocess.Popen[str]:
+    """Python in a session of its own, from where two cells run."""
     child = subprocess.Popen([sys.executable, "-c", *command], start_new_session=True, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (out / "runs").exists() or len((out / "runs").read_text().splitlines()) < 2:
         assert time.monotonic() < limit
         time.sleep(0.05)
+    return child
+
+
+def interrupted_thrice(command: list[str], out: Path) -> tuple[int, str]:
+    """The exit code of Python, and what it said, after three presses of Ctrl-C while two cells ran."""
+    child = started(command, out)
     for _ in range(3):
         os.killpg(child.pid, signal.SIGINT)
         time.sleep(0.2)
