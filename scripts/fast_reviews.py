@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from fast_convolution import kernels_of
-from fast_scan import system_answers
+from fast_scan import bidirectional_answers, system_answers
 from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from train_imdb import tensors
@@ -85,8 +85,7 @@ def _of_system(systems: Mapping[str, System], place: str) -> Callable[[Tensor], 
     """Return a layer whose channels share states, in one direction or both."""
     if place in systems:
         return system_answers(systems[place])
-    causal, anticausal = (system_answers(systems[f"{place}.{part}"]) for part in ("causal", "anticausal"))
-    return lambda z: causal(z) + anticausal(z.flip(-1)).flip(-1)
+    return bidirectional_answers(systems[f"{place}.causal"], systems[f"{place}.anticausal"])
 
 
 def check_alike(fast: FastClassifier, network: nn.Module, reviews: Sequence[bytes]) -> None:

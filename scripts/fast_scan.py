@@ -81,26 +81,11 @@ def system_answers(system: System) -> Callable[[Tensor], Tensor]:
 
     It maps ``(inputs, batch, time)`` to ``(outputs, batch, time)``.
     """
-    sections = to_mimo_sections(system)
-    # One complex state for each pair, and one with no imaginary part for each state of its own.
-    paired = sections.b != 0
-    first = (~paired | (torch.arange(len(paired)) % 2 == 0)).nonzero()[:, 0]
-    second, single = torch.clamp(first + 1, max=len(paired) - 1), ~paired[first]
-    poles = torch.complex(sections.a[first], -sections.b[first]).to(torch.complex64)
-    into = torch.cat((sections.input[first], sections.input[second].masked_fill(single[:, None], 0))).float()
-
-    def reading(rows: Tensor) -> Tensor:
-        return torch.cat((rows[:, first], rows[:, second].masked_fill(single, 0)), dim=1).float()
-
-    output, D = reading(sections.output), system.D.float()
-    V, W = sections.factors, sections.mixing
-    # Most feedthroughs are of each channel to itself, and those of the anticausal direction are zero.
-    diagonal = D.diagonal()[:, None, None] if D.shape[0] == D.shape[1] and not (D - D.diagonal().diag()).any() else None
+    form = _ComplexForm(system)
 
     def answers(u: Tensor) -> Tensor:
         _, batch, time = u.shape
-        parts = into @ nn.functional.pad(u, (0, -time % CHUNK)).flatten(1)
-        states = recurrence(poles, torch.complex(parts[: len(poles)], parts[len(poles) :]).reshape(len(poles), batch, -1))
+        states = recurrence(form.poles, form.drive(form.into @ nn.functional.pad(u, (0, -time % CHUNK)).flatten(1), batch))
         flat = torch.cat((states.real, states.imag)).flatten(1)
 
         def read(rows: Tensor, delayed: bool) -> Tensor:
@@ -108,17 +93,71 @@ def system_answers(system: System) -> Callable[[Tensor], Tensor]:
             # The state is read after the sample, or before it: one sample of delay.
             return nn.functional.pad(seen, (1, 0))[..., :time] if delayed else seen[..., :time]
 
-        y = read(output, not system.after_sample)
-        if diagonal is None:
-            y = y + (D @ u.flatten(1)).reshape(y.shape)
-        elif D.any():
-            y = torch.addcmul(y, diagonal, u)
-        if V is not None and W is not None and len(V):
-            squares = read(reading(V), delayed=True).square()
-            y += (W.float() @ squares.flatten(1)).reshape(y.shape)
+        y = form.with_feedthrough(read(form.output, not system.after_sample), u)
+        if form.factors is not None and form.mixing is not None and len(form.factors):
+            squares = read(form.factors, delayed=True).square()
+            y += (form.mixing @ squares.flatten(1)).reshape(y.shape)
         return y
 
     return answers
+
+
+def bidirectional_answers(past: System, future: System) -> Callable[[Tensor], Tensor]:
+    """Return the function of two systems, the second of which runs from the end; shapes as in :func:`system_answers`."""
+    if not (past.after_sample and future.after_sample) or past.M is not None or future.M is not None:
+        first, second = system_answers(past), system_answers(future)
+        return lambda u: first(u) + second(u.flip(-1)).flip(-1)
+    # The states of both are one product, one recurrence and one product.
+    one, two = _ComplexForm(past), _ComplexForm(future)
+    into, poles = torch.cat((one.into, two.into)), torch.cat((one.poles, two.poles))
+    modes = len(one.poles)
+    halves = [torch.chunk(form.output, 2, dim=1) for form in (one, two)]
+    output = torch.cat([half[part] for part in (0, 1) for half in halves], dim=1)
+
+    def answers(u: Tensor) -> Tensor:
+        _, batch, time = u.shape
+        parts = into @ nn.functional.pad(u, (0, -time % CHUNK)).flatten(1)
+        drives = one.drive(parts[: 2 * modes], batch), two.drive(parts[2 * modes :], batch).flip(-1)
+        states = recurrence(poles, torch.cat(drives))
+        both = torch.cat((states[:modes], states[modes:].flip(-1)))
+        y = (output @ torch.cat((both.real, both.imag)).flatten(1)).reshape(len(output), batch, -1)[..., :time]
+        return two.with_feedthrough(one.with_feedthrough(y, u), u)
+
+    return answers
+
+
+class _ComplexForm:
+    """A system in float32 with one complex state for each pair of poles, and one with no imaginary part for each real pole."""
+
+    def __init__(self, system: System) -> None:
+        sections = to_mimo_sections(system)
+        paired = sections.b != 0
+        first = (~paired | (torch.arange(len(paired)) % 2 == 0)).nonzero()[:, 0]
+        second, single = torch.clamp(first + 1, max=len(paired) - 1), ~paired[first]
+
+        def reading(rows: Tensor) -> Tensor:
+            return torch.cat((rows[:, first], rows[:, second].masked_fill(single, 0)), dim=1).float()
+
+        self.poles = torch.complex(sections.a[first], -sections.b[first]).to(torch.complex64)
+        self.into = torch.cat((sections.input[first], sections.input[second].masked_fill(single[:, None], 0))).float()
+        self.output = reading(sections.output)
+        self.factors = None if sections.factors is None else reading(sections.factors)
+        self.mixing = None if sections.mixing is None else sections.mixing.float()
+        self._D = D = system.D.float()
+        # Most feedthroughs are of each channel to itself, and those of the anticausal direction are zero.
+        own = D.shape[0] == D.shape[1] and not (D - D.diagonal().diag()).any()
+        self._diagonal = D.diagonal()[:, None, None] if own else None
+
+    def drive(self, parts: Tensor, batch: int) -> Tensor:
+        """Return the drive of the states of ``into @ u``, ``(modes, batch, time)``."""
+        modes = len(self.poles)
+        return torch.complex(parts[:modes], parts[modes:]).reshape(modes, batch, -1)
+
+    def with_feedthrough(self, y: Tensor, u: Tensor) -> Tensor:
+        """Return ``y + D u``."""
+        if self._diagonal is None:
+            return y + (self._D @ u.flatten(1)).reshape(y.shape)
+        return torch.addcmul(y, self._diagonal, u) if self._D.any() else y
 
 
 def s5_forward(layer: Any, u: Tensor) -> Tensor:
