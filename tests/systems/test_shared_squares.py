@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm2edge.systems.quadratic import squares_of
+from ssm2edge.systems.quadratic import NUMERICAL_RANK, squares_of
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -61,6 +61,33 @@ def test_more_squares_than_are_determined_are_all_products() -> None:
     V, W = squares_of(M)
     assert len(V) == 10
     assert relative(summed(V, W), M) < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_forms_with_whole_planes_of_squares_take_no_more_than_their_ranks_or_all_products(seed: int) -> None:
+    # Any three squares of two variables span all their squares.
+    M = summed(normal(seed, 7, 2) @ normal(seed + 20, 2, 4), normal(seed + 40, 9, 7))
+    V, W = squares_of(M)
+    assert len(V) <= 10
+    assert relative(summed(V, W), M) < 1e-7
+
+
+def test_small_forms_that_add_up_bring_no_square() -> None:
+    V, v = torch.nn.functional.normalize(normal(0, 9, 5)), torch.nn.functional.normalize(normal(3, 1, 5))
+    M = torch.cat(
+        (summed(V, torch.eye(9, dtype=torch.float64)), summed(v, 0.9 * NUMERICAL_RANK * torch.ones(16, 1, dtype=torch.float64)))
+    )
+    found, W = squares_of(M)
+    assert len(found) == 9
+    assert relative(summed(found, W), M) < 1e-7
+
+
+@pytest.mark.parametrize(("squares", "n"), [(6, 6), (9, 6), (10, 4)])
+def test_the_same_forms_have_the_same_squares_to_the_bit(squares: int, n: int) -> None:
+    M = summed(normal(0, squares, n), normal(1, 12, squares))
+    first = squares_of(M)
+    for _ in range(20):
+        assert all(torch.equal(one, other) for one, other in zip(squares_of(M), first, strict=True))
 
 
 @pytest.mark.parametrize(("n", "outputs", "most"), [(5, 2, 10), (3, 9, 6), (1, 4, 1)])
