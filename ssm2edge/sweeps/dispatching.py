@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -60,7 +60,9 @@ class Dispatcher:
         self._allowed = here if scheduler is None else None
         self.running = 0
 
-    def run(self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None) -> Iterator[CellRecord]:
+    def run(
+        self, cells: Sequence[Cell], started: Callable[[Cell], None] = lambda cell: None
+    ) -> Generator[CellRecord, None, None]:
         """Yield the record of every cell as it ends.
 
         Parameters
@@ -78,7 +80,7 @@ class Dispatcher:
         with self._marked({cell.out for cell in cells}):
             yield from self._all(cells, started)
 
-    def _all(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Iterator[CellRecord]:
+    def _all(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Generator[CellRecord, None, None]:
         left = {cell.key: cell for cell in cells}
         failures = 0
         while left:
@@ -120,7 +122,7 @@ class Dispatcher:
             for mark in marks:
                 mark.unlink(missing_ok=True)
 
-    def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Iterator[CellRecord]:
+    def _once(self, cells: Sequence[Cell], alone: bool, started: Callable[[Cell], None]) -> Generator[CellRecord, None, None]:
         jobs = 1 if alone else as_many_as_fit(self._slots.jobs, self._peak, self._allowed)
         # A cell that runs alone has a process of its own, too, which joblib gives it only beside a second one: it may die.
         with self._engine(Slots(max(2, jobs), self._slots.threads), self._scheduler) as count:
@@ -141,15 +143,16 @@ class Dispatcher:
                 results = parallel(feed())
             else:
                 results = in_waves(feed(), 1 if jobs == 1 else count)
-            for records, left in results:
-                tasks.ended(records, left)
-                for record in records:
-                    if record.peak_bytes is not None:
-                        self._peak = max(self._peak or 0, record.peak_bytes)
-                    yield record
+            with contextlib.closing(results):
+                for records, left in results:
+                    tasks.ended(records, left)
+                    for record in records:
+                        if record.peak_bytes is not None:
+                            self._peak = max(self._peak or 0, record.peak_bytes)
+                        yield record
 
 
-def in_waves(tasks: Iterator[object], size: int) -> Iterator[Result]:
+def in_waves(tasks: Iterator[object], size: int) -> Generator[Result, None, None]:
     """Yield the results of tasks from calls of so many: Ray's backend hands results out at the end of a call alone."""
     from joblib import Parallel
 

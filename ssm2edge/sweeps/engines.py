@@ -77,6 +77,8 @@ def processes(slots: Slots, scheduler: str | None) -> Iterator[int]:
     with warnings.catch_warnings():
         # Workers whose memory has grown are replaced between two cells, which is as it should be.
         warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        # Cells that an interrupt ends are said to be open by the sweep itself.
+        warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning)
         with joblib.parallel_config(backend="loky", n_jobs=slots.jobs, inner_max_num_threads=slots.threads):
             try:
                 yield slots.jobs

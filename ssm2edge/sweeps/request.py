@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -94,12 +95,16 @@ def run(sources: Sequence[str], asked: Mapping[str, Any], progress: Callable[[St
             there = {cell.key: found for cell in batch if cell.key not in known and (found := cell.finished()) is not None}
             known |= there
             progress(counting.found(len(there)))
-            for ended in dispatcher.run([cell for cell in batch if cell.key not in known], counting.started):
-                known[ended.key] = ended
-                progress(counting.ended(ended))
-                if time.monotonic() - last > FRESH:
-                    written()
-                    last = time.monotonic()
+            # Whatever ends a sweep ends its workers before they are cleaned up after.
+            with contextlib.closing(
+                dispatcher.run([cell for cell in batch if cell.key not in known], counting.started)
+            ) as records:
+                for ended in records:
+                    known[ended.key] = ended
+                    progress(counting.ended(ended))
+                    if time.monotonic() - last > FRESH:
+                        written()
+                        last = time.monotonic()
     except BaseException as end:
         # What has been found is worth a look, whatever ends a sweep.
         dispatcher.clean(wanted.values())

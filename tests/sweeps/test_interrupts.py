@@ -40,6 +40,32 @@ ssm2edge.sweep(sys.argv[1], sys.argv[2], order=2, seeds=4, jobs=2)
 """
 
 
+BETWEEN = """
+import os
+import signal
+import time
+from ssm2edge.cli import main
+from ssm2edge.sweeps import request
+from tests.sweeps import stub_cells
+
+def work(cell, threads):
+    if cell.given["seed"]:
+        return stub_cells.unfinished(cell, threads)
+    while not (cell.out / "runs").exists():
+        time.sleep(0.05)
+    return stub_cells.publish(cell)
+
+class Counting(request.Counting):
+    def ended(self, record):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().ended(record)
+
+request.run.__defaults__ = (work,)
+request.Counting = Counting
+main()
+"""
+
+
 def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
@@ -141,10 +167,22 @@ def test_a_terminated_sweep_ends_as_an_interrupted_one_and_its_workers_with_it(t
     assert child.returncode == 130
     assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
     assert not list(out.glob("cells/*/.*"))
-    limit = time.monotonic() + 30
-    while lives(child.pid) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not lives(child.pid)
+    assert ends(child.pid)
+
+
+@pytest.mark.slow
+def test_a_sweep_terminated_while_it_counts_a_cell_ends_its_workers_and_says_one_sentence(tmp_path: Path) -> None:
+    source, out = model_directory(tmp_path / "model"), tmp_path / "sweep"
+    options = ["--order", "2", "--seeds", "4", "--jobs", "2"]
+    command = [sys.executable, "-c", BETWEEN, "sweep", str(source), "--out", str(out), *options]
+    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert said.strip().startswith("ssm2edge: interrupted; nothing unfinished was left behind")
+    assert len(said.strip().splitlines()) == 1
+    assert [cell.status for cell in read_sweep(out).cells].count("done") == 1
+    assert not list(out.glob("cells/*/.*"))
+    assert ends(child.pid)
 
 
 @pytest.mark.slow
@@ -163,6 +201,14 @@ def lives(session: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def ends(session: int) -> bool:
+    """True if the last process of a group ends soon."""
+    limit = time.monotonic() + 30
+    while lives(session) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return not lives(session)
 
 
 def started(command: list[str], out: Path) -> subprocess.Popen[str]:
