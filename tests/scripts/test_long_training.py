@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from scripts.fast_convolution import bidirectional_forward
-from scripts.fast_scan import lru_forward, quadratic_forward, s5_forward, system_forward
+from scripts.fast_scan import bidirectional_answers, lru_forward, quadratic_forward, s5_forward, system_forward
 from scripts.long_training import LongRecipe, train
 from scripts.model_modules import load_model_module
 from scripts.train_imdb import accuracy, batch_of, draw, parted
 from scripts.word_polarity import polarities
 from ssm2edge.layers import find_layers, replace_layers
 from ssm2edge.reduction.layerwise import reduce_layers
+from ssm2edge.systems.system import System
+from tests.random_mimo import random_mimo
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -63,6 +66,45 @@ def test_chunked_recurrence_is_what_a_read_and_reduced_system_computes() -> None
         reduced = reduce_layers({layer.name: layer.system}, {layer.name: 5}, "balanced", 50)[layer.name].system
         block = replace_layers(model, {layer.name: reduced}).layers[0].lru
         torch.testing.assert_close(system_forward(reduced, signal), block(signal), rtol=1e-4, atol=1e-5)
+
+
+def run(system: System, u: Tensor) -> Tensor:
+    """The answer of one system in float64 to ``(inputs, batch, time)``, sample by sample."""
+    x, answers = torch.zeros(system.order, u.shape[1], dtype=torch.complex128), []
+    for sample in u.double().unbind(-1):
+        before, x = x, system.poles[:, None] * x + system.B @ sample.to(x)
+        y = (system.C @ (x if system.after_sample else before)).real + system.D @ sample
+        if system.M is not None:
+            y = y + torch.einsum("pij,ib,jb->pb", system.M, before, before).real
+        answers.append(y)
+    return torch.stack(answers, dim=-1)
+
+
+@pytest.mark.parametrize("orders", [(5, 5), (4, 7), (1, 6), (6, 1)])
+@pytest.mark.parametrize(
+    ("reads", "feedthrough"),
+    [
+        ("after the sample", "of each channel to itself"),
+        ("after the sample", "none"),
+        ("before the sample", "full"),
+        ("before the sample", "none"),
+        ("squares", "full"),
+    ],
+)
+def test_answers_of_both_directions_are_the_sum_of_each(orders: tuple[int, int], feedthrough: str, reads: str) -> None:
+    u = torch.randn(3, 2, 37, generator=torch.Generator().manual_seed(0))
+    kept = {"full": torch.ones(3, 3), "of each channel to itself": torch.eye(3), "none": torch.zeros(3, 3)}[feedthrough]
+    past, future = (
+        dataclasses.replace(system, D=system.D * kept, after_sample=reads == "after the sample")
+        for system in (random_mimo(order, 3, 3, seed=order, quadratic=2 * (reads == "squares")) for order in orders)
+    )
+    # Real poles and pairs of complex ones, in both.
+    assert all((system.poles.imag == 0).any() for system in (past, future) if system.order % 2)
+    assert any((system.poles.imag != 0).any() for system in (past, future))
+    expected = run(past, u) + run(future, u.flip(-1)).flip(-1)
+    torch.testing.assert_close(
+        bidirectional_answers(past, future)(u).double(), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+    )
 
 
 @pytest.mark.parametrize("length", [2, 50, 96])
