@@ -262,7 +262,8 @@ def _of_orders(taps: Tensor, D: Tensor, triplets: Triplets, orders: Tensor) -> _
     before, after = (x.transpose(1, 2).flatten(2) for x in (U[..., :-1], U[..., 1:]))
     # The Gram matrix is the identity less what the last block holds: as well conditioned as the shift itself is determined.
     gram = before @ before.mT + torch.diag_embed(spare.to(U))
-    A = torch.linalg.lstsq(gram, before @ after.mT).solution
+    # The driver that torch takes otherwise gives other bits at each call.
+    A = torch.linalg.lstsq(gram, before @ after.mT, driver="gelsd").solution
     A = torch.where(torch.isfinite(A).all(-1, keepdim=True).all(-2, keepdim=True), A, torch.zeros_like(A))
     if taps.shape[1] == taps.shape[2] == 1:
         poles = eigenvalues(A)

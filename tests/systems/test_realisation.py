@@ -73,6 +73,14 @@ def test_many_inputs_and_outputs_are_recovered(inputs: int, outputs: int) -> Non
     assert relative(actual.numpy().T, expected) < 1e-8
 
 
+def test_the_same_response_has_the_same_system_to_the_bit() -> None:
+    response = torch.from_numpy(response_by_scipy(random_matrices(7, 2, 3, seed=0), 64))
+    first = realise(response).system
+    for _ in range(20):
+        again = realise(response).system
+        assert all(torch.equal(one, other) for one, other in zip(again.arrays(), first.arrays(), strict=True))
+
+
 def test_errors_told_are_those_of_the_responses_and_of_filtering() -> None:
     generator = np.random.default_rng(3)
     response = generator.standard_normal((4, 400)) * np.exp(-np.arange(400) / 60)
