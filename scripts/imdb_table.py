@@ -96,6 +96,7 @@ class Accuracies:
         assert task.source.weights is not None
         self._task, self._matching, self._keep, self._size = task, matching, keep, size
         self._digest, self._folder = digest(task.source.weights)[:16], folder
+        keep_to(keep / f"{self._digest}-settings.json", settings_of(matching, size))
         test, labels = read_reviews(folder, "test")
         chosen = np.random.default_rng(0).permutation(len(test))[:reviews]
         self._reviews, self._labels = [test[index] for index in chosen], labels[chosen]
@@ -190,6 +191,26 @@ class Accuracies:
         return {"text": drawn_text.astype(np.int64), "mask": np.ones_like(mask)}
 
 
+def settings_of(matching: Matching, size: Size) -> dict[str, int]:
+    """Return the settings of calibration."""
+    return {"steps": matching.steps, "batch": matching.batch, "sequences": size[0], "length": size[1]}
+
+
+def keep_to(file: Path, settings: dict[str, int]) -> None:
+    """Note the settings of what a folder keeps.
+
+    Raises
+    ------
+    SystemExit
+        If it keeps what others made.
+    """
+    if not file.exists():
+        write(file, settings)
+    elif (kept := json.loads(file.read_text(encoding="utf-8"))) != settings:
+        made, asked = (", ".join(f"--{name} {some[name]}" for name in settings) for some in (kept, settings))
+        raise SystemExit(f"{file.parent} keeps what {made} made; ask for these, or name another folder for {asked}.")
+
+
 def write(out: Path, figures: dict[str, Any]) -> None:
     """Keep the figures; a reader never sees half a file."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +298,7 @@ def main(
     written = {
         "weights": digest(task.source.weights), "reviews": sum(counts),
         "original": original["accuracy"], "parameters": original["parameters"], "cells": known,
-        "matching": {"steps": steps, "batch": batch, "sequences": sequences, "length": length},
+        "matching": settings_of(Matching(steps=steps, batch=batch), (sequences, length)),
     }  # fmt: skip
     write(out or model / "results" / RESULTS.name, written)
     click.echo(markdown(written))

@@ -82,3 +82,11 @@ def test_points_lost_stand_with_their_interval_and_all_parameters_are_counted() 
     assert "5,678; 1,234 at 4 states" in table
     assert "| `match` | 0.8700 (1.00 ± 0.78) |" in imdb_table.markdown(figures | {"reviews": 10_000})
     assert "88.24, of 88.88" in table
+
+
+def test_a_folder_keeps_what_one_set_of_settings_made(tmp_path: Path) -> None:
+    file = tmp_path / "abc-settings.json"
+    for _ in range(2):
+        imdb_table.keep_to(file, {"steps": 60, "batch": 16})
+    with pytest.raises(SystemExit, match=r"what --steps 60, --batch 16 made; .*for --steps 300, --batch 16"):
+        imdb_table.keep_to(file, {"steps": 300, "batch": 16})
