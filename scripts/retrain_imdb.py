@@ -1,7 +1,7 @@
-"""Retrain models/imdb with labels after `match` has reduced it, all weights together, in the user's own loop.
+"""Retrain models/imdb, or another of its kind, with labels after `match` has reduced it: all weights together, in a plain loop.
 
     python scripts/train_imdb.py aclImdb --prepare-only
-    python scripts/retrain_imdb.py aclImdb --keep DIR [--order 4] [--steps 150]
+    python scripts/retrain_imdb.py aclImdb --keep DIR [--model models/imdb_s5] [--order 4] [--steps 150]
     python scripts/imdb_table.py aclImdb --keep DIR --cells "match retrained 4" --out models/imdb/results/retrained.json
 
 The reduced layers are those of `imdb_table.py --keep`, and the retrained weights go there.  Each step sees labels of training
@@ -31,10 +31,13 @@ CUT, WARMUP = 2048, 20
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", default=MODEL_DIRECTORY, type=click.Path(exists=True, path_type=Path), show_default=False)
 @click.option("--keep", type=click.Path(path_type=Path), required=True, help="Folder of reduced layers, as of imdb_table.py.")
 @click.option("--order", default=4, show_default=True, help="States of 64.")
 @click.option("--match-steps", default=60, show_default=True, help="Of match, where the layers are not kept yet.")
 @click.option("--match-batch", default=16, show_default=True)
+@click.option("--match-sequences", default=CALIBRATION, show_default=True)
+@click.option("--match-length", default=CALIBRATED_LENGTH, show_default=True)
 @click.option("--steps", default=150, show_default=True)
 @click.option("--symbols", default=16384, show_default=True, help="Bytes of a batch.")
 @click.option("--rate", default=3e-4, show_default=True)
@@ -42,16 +45,14 @@ CUT, WARMUP = 2048, 20
 @click.option("--seed", default=0, show_default=True)
 @click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 def main(
-    folder: Path, keep: Path, order: int, match_steps: int, match_batch: int, steps: int, symbols: int, rate: float,
-    dynamics_rate: float, seed: int, seconds: float,
+    folder: Path, model: Path, keep: Path, order: int, match_steps: int, match_batch: int, match_sequences: int,
+    match_length: int, steps: int, symbols: int, rate: float, dynamics_rate: float, seed: int, seconds: float,
 ) -> None:  # fmt: skip
     torch.set_num_threads(1)
     keep.mkdir(parents=True, exist_ok=True)
-    task = load(open_source(str(MODEL_DIRECTORY)))
-    measure = Accuracies(
-        task, folder, 1000, Matching(steps=match_steps, batch=match_batch), keep, (CALIBRATION, CALIBRATED_LENGTH)
-    )
-    model = measure.replaced("match", order)
+    matching = Matching(steps=match_steps, batch=match_batch)
+    measure = Accuracies(load(open_source(str(model))), folder, 1000, matching, keep, (match_sequences, match_length))
+    network = measure.replaced("match", order)
     reviews, labels = read_reviews(folder, "train")
     lengths, known = np.array([len(review) for review in reviews]), torch.from_numpy(labels)
 
@@ -60,13 +61,13 @@ def main(
         chosen = draw(lengths, CUT, symbols, generator)
         starts = [int(generator.integers(max(1, lengths[index] - CUT + 1))) for index in chosen]
         cut = [reviews[index][start : start + CUT] for index, start in zip(chosen, starts, strict=True)]
-        return nn.functional.cross_entropy(model(*tensors(cut, "cpu")), known[chosen], label_smoothing=0.05)
+        return nn.functional.cross_entropy(network(*tensors(cut, "cpu")), known[chosen], label_smoothing=0.05)
 
     recipe = LongRecipe(steps, rate, dynamics_rate, warmup=WARMUP)
-    figures = train(model, loss_of, lambda: {}, recipe, keep / f"retraining-{order}", True, seconds)
+    figures = train(network, loss_of, lambda: {}, recipe, measure.retrained(order).with_suffix(""), True, seconds)
     if figures and figures["step"] < steps:
         return
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, measure.retrained(order))
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, measure.retrained(order))
     click.echo(f"wrote {measure.retrained(order)}")
 
 
