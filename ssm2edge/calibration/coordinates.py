@@ -44,6 +44,13 @@ class Coordinates(Protocol):
         """Write the parameters that ``point`` stands for into the block."""
 
 
+class BlockCoordinates(Coordinates, Protocol):
+    """Coordinates of a block in which a unit step in any of them changes an output by about as much as it has."""
+
+    outputs: int
+    """Outputs of the block."""
+
+
 class _Kernel(torch.nn.Module):
     """A bank as a function of its parameters to its kernels, for ``functional_call``."""
 
@@ -120,6 +127,7 @@ class BankCoordinates:
         sizes, directions = torch.linalg.eigh(gram)
         self._map = units[:, :, None] * directions * sizes.rsqrt()[:, None, :]
         self.point = torch.zeros_like(self._start, requires_grad=True)
+        self.outputs = len(self.point)
 
     @classmethod
     def at(cls, bank: ReducedBank, place: Place) -> Self:

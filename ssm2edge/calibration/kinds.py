@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssm2edge.calibration.bank_spectrum import calibrated_bank
-from ssm2edge.calibration.coordinates import BankCoordinates, Coordinates, TiedCoordinates
+from ssm2edge.calibration.coordinates import BankCoordinates, BlockCoordinates, TiedCoordinates
 from ssm2edge.calibration.mimo_coordinates import MimoCoordinates
 from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
 from ssm2edge.calibration.signals import Place
@@ -29,7 +29,7 @@ class Kind:
     """
 
     spectrum: Callable[[Place, System, System, str], System]
-    coordinates: Callable[[Any, Place], Coordinates]
+    coordinates: Callable[[Any, Place], BlockCoordinates]
 
 
 def _bank(place: Place, system: System, reduced: System, method: str) -> System:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from ssm2edge.calibration.coordinates import Coordinates
+from ssm2edge.calibration.coordinates import BlockCoordinates, Coordinates
 from ssm2edge.calibration.distances import Metric, distance_of
 from ssm2edge.calibration.kinds import KINDS
 from ssm2edge.calibration.passes import halted
@@ -34,6 +34,10 @@ FAINT = 0.01
 
 CAREFUL, LEAST = 0.03, 0.001
 """Rate of careful matching, as a share of the outputs' relative error at the start, and its smallest value."""
+
+NEAR, NEARER = 0.02, 0.2
+"""Careful matching moves the outputs of no layer by more than this share of their size, nor by more than this share of the
+network's relative error at the start."""
 
 CHECKS = 6
 """Number of times that the held-back part is measured."""
@@ -59,8 +63,8 @@ class Matching:
     seed
         Of the held-back part and the order of the samples.
     careful
-        Take steps no larger than the error at the start asks for: on signals that only resemble the inputs of the network, what
-        larger steps gain is lost on these.
+        Take steps no larger than the error at the start asks for, and stay near it: on signals that only resemble the inputs of
+        the network, what larger or longer moves gain is lost on these.
     """
 
     steps: int = 150
@@ -146,7 +150,9 @@ def match(
         train, judge = (student.lesson(teacher, part) for part in (training, judging))
         best = before = judge.error()
         size = max(judge.size(), 1e-30)
-        rate = min(matching.rate, max(CAREFUL * math.sqrt(before / size), LEAST)) if matching.careful else matching.rate
+        relative = math.sqrt(before / size)
+        rate = min(matching.rate, max(CAREFUL * relative, LEAST)) if matching.careful else matching.rate
+        farthest = min(NEAR, NEARER * relative) if matching.careful else math.inf
         optimiser = torch.optim.Adam(points, lr=rate, betas=(0.9, 0.99))
         warm_up = max(1, min(10, matching.steps // 5))
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -164,6 +170,8 @@ def match(
                 _ignore_faint(optimiser)
             optimiser.step()
             schedule.step()
+            for of_block in of_blocks:
+                _keep_near(of_block, farthest)
             for c in coordinates:
                 c.push()
             if step % max(1, matching.steps // CHECKS) == 0 or step == matching.steps:
@@ -178,6 +186,14 @@ def match(
         c.push()
     reduced.zero_grad(set_to_none=True)
     return Matched(math.sqrt(before / size), math.sqrt(best / size), best_step)
+
+
+def _keep_near(coordinates: BlockCoordinates, farthest: float) -> None:
+    """Bring a point back along the way to the start, until the root mean square of its outputs' relative changes is in bounds."""
+    with torch.no_grad():
+        moved = float(coordinates.point.norm()) / math.sqrt(coordinates.outputs)
+        if moved > farthest:
+            coordinates.point.mul_(farthest / moved)
 
 
 def _ignore_faint(optimiser: torch.optim.Adam) -> None:

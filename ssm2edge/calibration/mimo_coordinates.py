@@ -49,6 +49,7 @@ class MimoCoordinates:
         sizes, directions = torch.linalg.eigh(scaled(mixed, units))
         self._features = units[:, None] * directions * (sizes + FLOOR).rsqrt()
         self._answers = answers
+        self.outputs = len(answers)
         self._skip = skip
         self._explained = self._features @ (self._features.mT @ crossed)
         left = (own - (crossed * self._explained).sum(0)).clamp_min(0)
