@@ -61,7 +61,9 @@ def figures(file: Path) -> Any:
 
 
 def _reviews(name: str) -> str:
-    return imdb_table.markdown(figures(ROOT / "models" / name / "results" / imdb_table.RESULTS.name), others=False)
+    results = ROOT / "models" / name / "results"
+    files = (imdb_table.RESULTS.name, imdb_table.DRAWN)
+    return "\n".join(imdb_table.markdown(figures(results / file), others=False) for file in files)
 
 
 TABLES = (

@@ -36,8 +36,8 @@ CAREFUL, LEAST = 0.03, 0.001
 """Rate of careful matching, as a share of the outputs' relative error at the start, and its smallest value."""
 
 NEAR, NEARER = 0.02, 0.2
-"""Careful matching moves the outputs of no layer by more than this share of their size, nor by more than this share of the
-network's relative error at the start."""
+"""Careful matching moves the outputs of no layer by more than about this share of their size, nor by more than this share of the
+network's relative error at the start; poles and input rows that outputs share count by their own sizes."""
 
 CHECKS = 6
 """Number of times that the held-back part is measured."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.digits.model import S4D
@@ -114,6 +115,45 @@ def test_careful_steps_are_a_share_of_the_error_at_the_start(kind: str) -> None:
     # No step is larger than the rate.
     assert moved(1e-4, careful=True)[0] == step
     assert moved(1.0, careful=True)[0] / step == pytest.approx(max(0.03 * result.before, 0.001) / 1e-4, rel=0.02)
+
+
+def layers_outputs(network: nn.Module, inputs: Tensor) -> dict[str, tuple[Tensor, NDArray[np.float64]]]:
+    """The inputs and outputs of each block in a network; outputs ``(numbers, channels)``."""
+    found = {}
+
+    def note(block: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+        name = next(name for name, known in blocks(network).items() if known is block)
+        found[name] = args[0], outputs_of(block, y)
+
+    handles = [block.register_forward_hook(note) for block in blocks(network).values()]
+    with torch.no_grad():
+        network(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def outputs_of(block: nn.Module, y: Tensor) -> NDArray[np.float64]:
+    return (y.mT if getattr(block, "time_last", True) else y).detach().flatten(0, -2).double().numpy()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "several outputs", "MIMO", "MIMO with quadratic outputs"])
+def test_careful_matching_moves_no_layers_outputs_far(kind: str) -> None:
+    inputs = KINDS[kind][1]().inputs[0]
+    furthest = {}
+    for careful in (True, False):
+        _, before, after, result = matched(kind, replace(MATCHING, steps=60, careful=careful))
+        furthest[careful] = 0.0
+        for name, (u, y) in layers_outputs(before, inputs).items():
+            moved = outputs_of(blocks(after)[name], blocks(after)[name](u)) - y
+            share = np.sqrt((np.square(moved).mean(0) / np.square(y).mean(0)).mean())
+            furthest[careful] = max(furthest[careful], share)
+        if careful:
+            # Input rows and poles that outputs share count by their own sizes.
+            slack = 4.0 if kind.startswith("MIMO") else 1.1
+            assert result.best_step > 0
+            assert 0 < furthest[True] < slack * min(0.02, 0.2 * result.before)
+    assert furthest[False] > 3 * furthest[True]
 
 
 class Parallel(nn.Module):
