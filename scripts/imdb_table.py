@@ -175,7 +175,7 @@ class Accuracies:
         signals = signals_of(samples, task.samples.axes, samples["text"].shape[1], task.systems, orders)
         teacher = Teacher(task.model, task.systems)
         if way.startswith("spectrum"):
-            return calibrate_spectrum(teacher, task.model, task.systems, self._systems("gradient", order), signals)
+            return calibrate_spectrum(teacher, task.model, task.systems, self._systems("gradient", order), signals, careful=drawn)
         network = task.replaced(self._systems("spectrum" + WITHOUT_DATA * drawn, order))
         # As builds do.
         match(teacher, network, signals, "accuracy", dataclasses.replace(self._matching, careful=drawn))

@@ -102,7 +102,7 @@ class Model:
             way = "match" if steps else "spectrum"
             careful = "nrmse" not in task.metrics if kind == BUILDS else kind != "samples"
             matching = Matching(steps=max(steps, 1), seed=seed, careful=careful)
-            found = calibrate(task.model, task.systems, systems, signals, way, task.metrics, matching)
+            found = calibrate(task.model, task.systems, systems, signals, way, task.metrics, matching, careful=careful)
             systems, error = found.systems, found.matched.after if found.matched is not None else None
         held_out = {name: value[:judged] for name, value in task.held_out.items()}
         answers = record_outputs(task.replaced(systems), held_out, task.time_axis)

@@ -64,6 +64,7 @@ def calibrate(
     precision: str = "float32",
     expect: Expect = lambda what, seconds: None,
     bits: Mapping[str, int] | None = None,
+    careful: bool = False,
 ) -> Calibrated:
     """Improve reduced systems on unlabelled samples, and round the weights around them.
 
@@ -91,6 +92,8 @@ def calibrate(
         Called before each step.
     bits
         Of each of these weights, where they were chosen before; those without stay as they are.
+    careful
+        The samples only resemble the inputs of the network, see :func:`calibrate_spectrum`.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def calibrate(
     better = dict(reduced)
     if not own:
         expect("spectrum", spectrum_seconds(of_pass, of_kernels, systems, reduced, count, signals.length))
-        better = calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress)
+        better = calibrate_spectrum(teacher, model, systems, reduced, signals, method, progress, careful)
     if kind == "spectrum" and precision == "float32":
         return Calibrated(better, None)
     network = replace_layers(model, better)
@@ -132,8 +135,13 @@ def calibrate_spectrum(
     signals: Signals,
     method: str = "gradient",
     progress: Progress = lambda what, share: None,
+    careful: bool = False,
 ) -> dict[str, System]:
-    """Reduce every layer for the inputs it gets, from the first to the last; each with those before it reduced already."""
+    """Reduce every layer for the inputs it gets, from the first to the last; each with those before it reduced already.
+
+    Systems with quadratic outputs stay as they were reduced if ``careful``: squares fitted to the energies of signals that only
+    resemble the inputs are wrong on these.
+    """
     network = replace_layers(model, systems).eval().requires_grad_(False)
     runs = runs_of_layers(network, list(systems), signals)
     better = dict(reduced)
@@ -143,8 +151,9 @@ def calibrate_spectrum(
             system = systems[name]
             if reduced[name].order == system.order:
                 continue
-            kind = KINDS[type(blocks(network)[name])]
-            better[name] = kind.spectrum(passes.at(name), system, reduced[name], method)
+            if not careful or system.M is None:
+                kind = KINDS[type(blocks(network)[name])]
+                better[name] = kind.spectrum(passes.at(name), system, reduced[name], method)
             block = block_of(better[name])
             exchange_block(network, name, block)
             passes.put(name, block)

@@ -49,11 +49,11 @@ def calibrate_reductions(
     rounding: list[object] = [precision] if precision != "float32" else []
     if bits is not None:
         rounding.append(bits)
-    key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method, *rounding)
+    key = key_of(task.key, task.samples_key, list(reduced.items()), kind, matching, method, careful, *rounding)
     return store.kept(Calibrations(), key, lambda: calibrate(
         task.model, task.systems, reduced, signals, kind, metric, matching, method,
         lambda what, share: progress(f"calibrate ({what})", share), precision,
-        lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0), bits,
+        lambda what, seconds: progress(expected(f"calibrate ({what})", seconds), 0.0), bits, careful,
     ))  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,12 @@ from torch import Tensor, nn
 from models.digits.model import S4D
 from ssm2edge.calibration import Signals, calibrate_spectrum
 from ssm2edge.calibration.bank_spectrum import calibrated_bank
+from ssm2edge.calibration.mimo_least_squares import calibrated_mimo
 from ssm2edge.calibration.signals import Place, entering, runs_of_layers
 from ssm2edge.calibration.spectra import gather_spectra
 from ssm2edge.calibration.teacher import Teacher
 from ssm2edge.layers import block_of, exchange_block, replace_layers
-from tests.coloured_signals import LENGTH, classifier, coloured, reduced_to, sequences, spectrum_of, systems_of
+from tests.coloured_signals import LENGTH, classifier, coloured, follower, reduced_to, sequences, spectrum_of, systems_of
 
 FIRST, SECOND = "layers.0", "layers.1"
 
@@ -125,3 +128,29 @@ def test_deep_layers_are_reduced_for_the_inputs_of_the_reduced_network() -> None
     exchange_block(network, FIRST, block_of(better[FIRST]))
     torch.testing.assert_close(better[SECOND].poles, second(), rtol=1e-6, atol=1e-9)
     assert float((better[SECOND].poles - unaware).abs().max()) > 1e-4
+
+
+def test_quadratic_outputs_stay_as_they_were_reduced_where_signals_only_resemble_the_inputs() -> None:
+    model, signals = follower(2), sequences(20)
+    systems = systems_of(model)
+    reduced = reduced_to(systems, 2)
+    teacher = Teacher(model, systems)
+    for careful in (True, False):
+        better = calibrate_spectrum(teacher, model, systems, reduced, signals, careful=careful)
+        assert all((better[name] is reduced[name]) is careful for name in systems)
+
+
+def test_linear_layers_behind_quadratic_ones_are_reduced_for_the_inputs_that_these_give_them() -> None:
+    model, signals = follower(2), sequences(20)
+    systems = systems_of(model)
+    first, second = systems
+    systems = systems | {second: replace(systems[second], M=None)}
+    reduced = reduced_to(systems, 2)
+    teacher = Teacher(model, systems)
+    better = calibrate_spectrum(teacher, model, systems, reduced, signals, careful=True)
+    assert better[first] is reduced[first]
+    network = replace_layers(model, systems | {first: reduced[first]}).eval()
+    place = Place(teacher.network, network, second, 1, signals)
+    alone = calibrated_mimo(place, systems[second], reduced[second], "gradient")
+    torch.testing.assert_close(better[second].poles, alone.poles, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(better[second].C, alone.C, rtol=1e-4, atol=1e-6)
