@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ssm2edge
 from models.digits.model import S4D
+from models.sysid.model import make as make_sysid
 from ssm2edge.artifact import open_artifact
 from ssm2edge.errors import UserError
 from ssm2edge.layers import blocks
@@ -109,6 +110,19 @@ def test_a_module_is_compressed_from_a_shape_alone() -> None:
     torch.testing.assert_close(first.C, again.C, rtol=0, atol=0)
     assert first.order == 4
     assert not torch.equal(first.C, other.C)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "fitted"), [(None, False), ("accuracy", False), ("nrmse", True)])
+def test_quadratic_outputs_are_fitted_to_drawn_signals_only_where_outputs_are_compared(metric: str | None, fitted: bool) -> None:
+    torch.manual_seed(0)
+    model = make_sysid(width=4, states=8, rank=2, layers=2).eval()
+    plain, calibrated = (
+        blocks(ssm2edge.compress(model, shape=(12, 1), order=3, metric=metric, calibrate=kind)) for kind in ("none", "spectrum")
+    )
+    for name, block in plain.items():
+        found = torch.cat([block.system().C.flatten(), calibrated[name].system().C.flatten()])
+        assert torch.equal(*found.chunk(2)) is not fitted
 
 
 @pytest.mark.parametrize(
