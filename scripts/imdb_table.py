@@ -221,6 +221,24 @@ def write(out: Path, figures: dict[str, Any]) -> None:
     unfinished.replace(out)
 
 
+def all_figures(results: Path) -> dict[str, Any]:
+    """Return the figures of a model from all files of its results, which are of the same weights and the same reviews.
+
+    Raises
+    ------
+    SystemExit
+        If they are not.
+    """
+    figures: dict[str, Any] = json.loads((results / RESULTS.name).read_text(encoding="utf-8"))
+    for name in (DRAWN, AFTER.name):
+        if (results / name).exists():
+            more = json.loads((results / name).read_text(encoding="utf-8"))
+            if any(more[key] != figures[key] for key in ("weights", "reviews", "original")):
+                raise SystemExit(f"{results / name} is of other weights or other reviews than {RESULTS.name}; make it again.")
+            figures["cells"] |= more["cells"]
+    return figures
+
+
 def markdown(figures: dict[str, Any], others: bool = True) -> str:
     """Return the table, with the published figures of others beside it unless they are not wanted."""
     orders = sorted({int(key.rpartition(" ")[2]) for key in figures["cells"]}, reverse=True)

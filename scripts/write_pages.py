@@ -61,9 +61,7 @@ def figures(file: Path) -> Any:
 
 
 def _reviews(name: str) -> str:
-    results = ROOT / "models" / name / "results"
-    files = (imdb_table.RESULTS.name, imdb_table.DRAWN)
-    return "\n".join(imdb_table.markdown(figures(results / file), others=False) for file in files)
+    return imdb_table.markdown(imdb_table.all_figures(ROOT / "models" / name / "results"), others=name == "imdb")
 
 
 TABLES = (
@@ -74,13 +72,9 @@ TABLES = (
     Table("docs/results.md", "precision", lambda: precision_table.markdown(figures(precision_table.FIGURES))),
     Table("docs/results.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
     Table("models/f16/README.md", "modes", lambda: f16_table.markdown(f16_table.stored())),
-    Table("docs/results.md", "reviews", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
-    Table("models/imdb/README.md", "accuracies", lambda: imdb_table.markdown(figures(imdb_table.RESULTS))),
-    Table("docs/results.md", "retrained reviews", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
-    Table("models/imdb/README.md", "retrained", lambda: imdb_table.markdown(figures(imdb_table.AFTER), others=False)),
     *(
         Table(page, mark, partial(_reviews, name))
-        for name in imdb_table.OTHERS
+        for name in ("imdb", *imdb_table.OTHERS)
         for page, mark in (("docs/results.md", f"reviews of {name}"), (f"models/{name}/README.md", "accuracies"))
     ),
     Table("docs/results.md", "retraining", lambda: table_text.retraining(stored(ROOT / "models"))),

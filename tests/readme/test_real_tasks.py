@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts import f16_table, imdb_table
 from scripts.reproduce_tables import digest
 
-
-def without_others(figures: dict[str, Any]) -> str:
-    return imdb_table.markdown(figures, others=False)
-
-
-TABLES: dict[str, tuple[Path, Callable[[dict[str, Any]], str]]] = {
-    "f16": (f16_table.RESULTS, lambda figures: f16_table.markdown(f16_table.stored() | {"no regulariser": figures})),
-    "imdb": (imdb_table.RESULTS, imdb_table.markdown),
-    **{
-        name: (f16_table.MODEL_DIRECTORY.parent / name / "results" / imdb_table.RESULTS.name, without_others)
-        for name in imdb_table.OTHERS
-    },
-}
-SPOKEN = f16_table.MODEL_DIRECTORY.parent / "spoken"
+MODELS = imdb_table.MODEL_DIRECTORY.parent
+REVIEWS = ("imdb", *imdb_table.OTHERS)
 
 
-@pytest.mark.parametrize("name", TABLES)
+def table_of(name: str) -> str:
+    """The table of a model as it should stand in its README."""
+    if name == "f16":
+        return f16_table.markdown(f16_table.stored())
+    return imdb_table.markdown(imdb_table.all_figures(MODELS / name / "results"), others=name == "imdb")
+
+
+SPOKEN = MODELS / "spoken"
+
+
+@pytest.mark.parametrize("name", ["f16", *REVIEWS])
 def test_readme_has_the_table_of_the_shipped_weights(name: str) -> None:
-    file, markdown = TABLES[name]
-    figures = json.loads(file.read_text(encoding="utf-8"))
-    directory = file.parent.parent
-    assert figures["weights"] == digest(directory / "weights.safetensors")
-    assert markdown(figures) in (directory / "README.md").read_text(encoding="utf-8")
+    directory = MODELS / name
+    file = f16_table.RESULTS if name == "f16" else directory / "results" / imdb_table.RESULTS.name
+    assert json.loads(file.read_text(encoding="utf-8"))["weights"] == digest(directory / "weights.safetensors")
+    assert table_of(name) in (directory / "README.md").read_text(encoding="utf-8")
 
 
 def test_spoken_readme_has_the_accuracy_of_every_method_at_an_eighth() -> None:
@@ -48,9 +43,9 @@ def test_spoken_readme_has_the_accuracy_of_every_method_at_an_eighth() -> None:
     assert f"the original has {figures['original']['value']:.4f}" in readme
 
 
-@pytest.mark.parametrize("name", ["imdb", *imdb_table.OTHERS])
+@pytest.mark.parametrize("name", REVIEWS)
 def test_readme_has_the_accuracy_on_the_test_part(name: str) -> None:
-    directory = imdb_table.MODEL_DIRECTORY.parent / name
+    directory = MODELS / name
     figures = json.loads((directory / "results" / "training.json").read_text(encoding="utf-8"))
     readme = " ".join((directory / "README.md").read_text(encoding="utf-8").split())
     every = "all " if figures["reviews"] == 25_000 else ""
@@ -82,6 +77,19 @@ def test_points_lost_stand_with_their_interval_and_all_parameters_are_counted() 
     assert "5,678; 1,234 at 4 states" in table
     assert "| `match` | 0.8700 (1.00 ± 0.78) |" in imdb_table.markdown(figures | {"reviews": 10_000})
     assert "88.24, of 88.88" in table
+
+
+def test_one_table_holds_what_several_runs_measured_on_the_same_reviews(tmp_path: Path) -> None:
+    cell = {"accuracy": 0.87, "standard_error": 0.004, "parameters": 1234}
+    shared = {"weights": "abc", "original": 0.88, "reviews": 25_000, "parameters": 5678}
+    for file, way in ((imdb_table.RESULTS.name, "match"), (imdb_table.AFTER.name, "match retrained")):
+        (tmp_path / file).write_text(json.dumps(shared | {"cells": {f"{way} 4": cell}}), encoding="utf-8")
+    table = imdb_table.markdown(imdb_table.all_figures(tmp_path))
+    assert "| `match` | 0.8700" in table
+    assert "| `match retrained` | 0.8700" in table
+    (tmp_path / imdb_table.DRAWN).write_text(json.dumps(shared | {"reviews": 5000, "cells": {}}), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"without-data\.json is of other weights or other reviews"):
+        imdb_table.all_figures(tmp_path)
 
 
 def test_a_folder_keeps_what_one_set_of_settings_made(tmp_path: Path) -> None:
