@@ -61,7 +61,7 @@ RESULTS = MODEL_DIRECTORY / "results" / "accuracies.json"
 AFTER = RESULTS.with_name("retrained.json")
 """After retraining with labels."""
 DRAWN = "without-data.json"
-"""Beside the other accuracies of a model: those of ``match without data``, with settings and reviews of their own."""
+"""Beside the other accuracies of a model: those of ``match without data``, with settings of their own."""
 OTHERS = ("imdb_s5", "imdb_quadratic")
 """Other models of the same task."""
 ORIGINAL = "original"
