@@ -136,6 +136,11 @@ class Accuracies:
         """Return the model with its layers reduced in a way."""
         return self._task.replaced(self._systems(way, order))
 
+    @property
+    def original(self) -> Any:
+        """The model as it was trained."""
+        return self._task.model
+
     def retrained(self, order: int) -> Path:
         """Return the file of the weights that `retrain_imdb.py` leaves in the folder of what is kept."""
         return self._keep / f"{self._digest}-retrained-{order}.safetensors"

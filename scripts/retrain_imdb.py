@@ -5,13 +5,16 @@
     python scripts/imdb_table.py aclImdb --keep DIR --cells "match retrained 4" --out models/imdb/results/retrained.json
 
 The reduced layers are those of `imdb_table.py --keep`, and the retrained weights go there.  Each step sees labels of training
-reviews cut at random, and nothing else; the last weights are taken.  A checkpoint is kept beside them, and a later run goes on.
+reviews cut at random; the last weights are taken.  With ``--features`` the original's features at each byte are a target beside
+them, which fades out: where many states went, labels alone teach slowly.  A checkpoint is kept beside the weights, and a later
+run goes on.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -20,13 +23,31 @@ from imdb_table import Accuracies
 from long_training import LongRecipe, train
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from train_imdb import CALIBRATED_LENGTH, CALIBRATION, MODEL_DIRECTORY, draw, read_reviews, tensors
+from train_imdb import CALIBRATED_LENGTH, CALIBRATION, FAST, MODEL_DIRECTORY, Batch, draw, read_reviews, tensors
 
 from ssm2edge.calibration import Matching
 from ssm2edge.loading import open_source
 from ssm2edge.pipeline import load
 
 CUT, WARMUP = 2048, 20
+FADED, LEAST = 0.8, 0.05
+"""After which share of the steps the features count no less, and how much then."""
+
+
+def loss(network: Any, original: Any, batch: Batch, labels: Tensor, weight: float) -> Tensor:
+    """Return the cross-entropy, and so many times the relative error of the features: of their power about each one's mean."""
+    kept = batch[1].unsqueeze(-1)
+    features = network.features(*batch)
+    logits = network.decoder((features * kept).sum(1) / kept.sum(1))
+    entropy = nn.functional.cross_entropy(logits, labels, label_smoothing=0.05)
+    if not weight:
+        return entropy
+    with torch.no_grad():
+        wanted = original.features(*batch)
+        mean = (wanted * kept).sum((0, 1)) / kept.sum()
+        power = ((wanted - mean).square() * kept).sum()
+    together: Tensor = entropy + weight * ((features - wanted).square() * kept).sum() / power
+    return together
 
 
 @click.command(help=__doc__)
@@ -39,6 +60,7 @@ CUT, WARMUP = 2048, 20
 @click.option("--match-sequences", default=CALIBRATION, show_default=True)
 @click.option("--match-length", default=CALIBRATED_LENGTH, show_default=True)
 @click.option("--steps", default=150, show_default=True)
+@click.option("--features", "weight", default=0.0, show_default=True, help="Weight of the original's features as a target.")
 @click.option("--symbols", default=16384, show_default=True, help="Bytes of a batch.")
 @click.option("--rate", default=3e-4, show_default=True)
 @click.option("--dynamics-rate", default=1e-4, show_default=True)
@@ -46,13 +68,15 @@ CUT, WARMUP = 2048, 20
 @click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 def main(
     folder: Path, model: Path, keep: Path, order: int, match_steps: int, match_batch: int, match_sequences: int,
-    match_length: int, steps: int, symbols: int, rate: float, dynamics_rate: float, seed: int, seconds: float,
+    match_length: int, steps: int, weight: float, symbols: int, rate: float, dynamics_rate: float, seed: int, seconds: float,
 ) -> None:  # fmt: skip
     torch.set_num_threads(1)
     keep.mkdir(parents=True, exist_ok=True)
     matching = Matching(steps=match_steps, batch=match_batch)
     measure = Accuracies(load(open_source(str(model))), folder, 1000, matching, keep, (match_sequences, match_length))
-    network = measure.replaced("match", order)
+    network, original = measure.replaced("match", order), measure.original
+    for block in original.layers:
+        block.layer.forward = FAST[type(block.layer).__name__](block.layer)
     reviews, labels = read_reviews(folder, "train")
     lengths, known = np.array([len(review) for review in reviews]), torch.from_numpy(labels)
 
@@ -61,7 +85,8 @@ def main(
         chosen = draw(lengths, CUT, symbols, generator)
         starts = [int(generator.integers(max(1, lengths[index] - CUT + 1))) for index in chosen]
         cut = [reviews[index][start : start + CUT] for index, start in zip(chosen, starts, strict=True)]
-        return nn.functional.cross_entropy(network(*tensors(cut, "cpu")), known[chosen], label_smoothing=0.05)
+        share = weight * max(LEAST, 1 - step / (FADED * steps))
+        return loss(network, original, tensors(cut, "cpu"), known[chosen], share)
 
     recipe = LongRecipe(steps, rate, dynamics_rate, warmup=WARMUP)
     figures = train(network, loss_of, lambda: {}, recipe, measure.retrained(order).with_suffix(""), True, seconds)
