@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from imdb_table import Accuracies
 from long_training import LongRecipe, train
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from train_imdb import CALIBRATED_LENGTH, CALIBRATION, FAST, MODEL_DIRECTORY, Batch, draw, read_reviews, tensors
 
@@ -59,6 +59,7 @@ def loss(network: Any, original: Any, batch: Batch, labels: Tensor, weight: floa
 @click.option("--match-batch", default=16, show_default=True)
 @click.option("--match-sequences", default=CALIBRATION, show_default=True)
 @click.option("--match-length", default=CALIBRATED_LENGTH, show_default=True)
+@click.option("--start", type=click.Path(exists=True, path_type=Path), help="Weights of an earlier run, in place of match's.")
 @click.option("--steps", default=150, show_default=True)
 @click.option("--features", "weight", default=0.0, show_default=True, help="Weight of the original's features as a target.")
 @click.option("--symbols", default=16384, show_default=True, help="Bytes of a batch.")
@@ -68,13 +69,16 @@ def loss(network: Any, original: Any, batch: Batch, labels: Tensor, weight: floa
 @click.option("--seconds", default=math.inf, help="A run ends after so many, with a checkpoint.")
 def main(
     folder: Path, model: Path, keep: Path, order: int, match_steps: int, match_batch: int, match_sequences: int,
-    match_length: int, steps: int, weight: float, symbols: int, rate: float, dynamics_rate: float, seed: int, seconds: float,
+    match_length: int, start: Path | None, steps: int, weight: float, symbols: int, rate: float, dynamics_rate: float, seed: int,
+    seconds: float,
 ) -> None:  # fmt: skip
     torch.set_num_threads(1)
     keep.mkdir(parents=True, exist_ok=True)
     matching = Matching(steps=match_steps, batch=match_batch)
     measure = Accuracies(load(open_source(str(model))), folder, 1000, matching, keep, (match_sequences, match_length))
     network, original = measure.replaced("match", order), measure.original
+    if start:
+        network.load_state_dict(load_file(start))
     for block in original.layers:
         block.layer.forward = FAST[type(block.layer).__name__](block.layer)
     reviews, labels = read_reviews(folder, "train")

@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from ssm2edge.export.mimo_nodes import mimo_decompositions
 from ssm2edge.export.near_neutral import near_neutral_decompositions
 from ssm2edge.export.norms_apart import batch_norms_apart
+from ssm2edge.export.operator_table import export_program
 from ssm2edge.export.ownership import layer_values, name_values
 from ssm2edge.export.passes.cancel_transposes import cancel_transposes
 from ssm2edge.export.passes.drop_time_axis import write_single_samples_as_rows
@@ -29,7 +30,7 @@ from ssm2edge.export.passes.store_poles import store_poles
 from ssm2edge.export.passes.write_kernels import write_kernels
 from ssm2edge.export.siso_nodes import SisoNodes
 from ssm2edge.export.unwritten import in_parts, is_composed, sentence, unwritten
-from ssm2edge.lowering.building import DOMAIN, OPSET, Kernel
+from ssm2edge.lowering.building import DOMAIN, Kernel
 from ssm2edge.lowering.gelu import NAME as GELU
 from ssm2edge.lowering.gelu import gelu
 from ssm2edge.lowering.plan import TYPICAL_LENGTH
@@ -87,15 +88,8 @@ def to_onnx(
         siso = SisoNodes(kernels, length)
         try:
             with quiet_exporter(), torch.no_grad():
-                exported = torch.onnx.export(
-                    _Decomposed(program, {**_decompositions(kernels, siso, length), **apart, **parts}),
-                    (),
-                    dynamo=True,
-                    opset_version=OPSET,
-                    input_names=list(input_names),
-                    output_names=list(output_names),
-                    verbose=False,
-                )
+                ours = {**_decompositions(kernels, siso, length), **apart, **parts}
+                exported = export_program(_Decomposed(program, ours), input_names, output_names)
             break
         except Exception as error:  # the exporter wraps every failure differently
             failed = unwritten(error, program)
@@ -103,7 +97,6 @@ def to_onnx(
                 told = sentence(error, failed)
                 raise ExportError(f"The model has an operation that cannot be written as ONNX: {told}") from error
             parts[failed.target] = in_parts(failed)
-    assert exported is not None
     model = exported.model
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for made in node.outputs:
