@@ -171,6 +171,25 @@ def kept_targets(state: Path, reviews: Sequence[bytes], labels: NDArray[np.int64
     return np.split(values, ends[:-1])
 
 
+def polarity_error(found: Tensor, mask: Tensor, targets: Sequence[NDArray[np.float16]]) -> Tensor:
+    """Return the mean squared error of the polarities at the bytes of a batch, padding left out."""
+    wanted = np.zeros(mask.shape, np.float32)
+    for row, values in enumerate(targets):
+        wanted[row, : len(values)] = values
+    error: Tensor = ((found - torch.from_numpy(wanted).to(found)).square() * mask).sum() / mask.sum()
+    return error
+
+
+def faded(step: int, steps: int) -> float:
+    """Return the weight at a step of a target that teaches at first and counts little in the end."""
+    return max(0.05, 1 - step / (0.8 * steps))
+
+
+def cut_at(step: int, steps: int) -> int:
+    """Return to how many bytes reviews are cut at a step."""
+    return next(cut for since, cut in reversed(STAGES) if step >= since * steps)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path), default=Path("imdb-training"), show_default=True)
@@ -222,7 +241,7 @@ def main(
 
     def loss_of(step: int) -> Tensor:
         generator = np.random.default_rng((seed, step))
-        cut = next(cut for since, cut in reversed(STAGES) if step >= since * steps)
+        cut = cut_at(step, steps)
         chosen = taught[draw(lengths, cut, symbols, generator)]
         starts = [int(generator.integers(max(1, len(reviews[index]) - cut + 1))) for index in chosen]
         parts = [(index, slice(start, start + cut)) for index, start in zip(chosen, starts, strict=True)]
@@ -230,13 +249,8 @@ def main(
         features, kept = model.features(text, mask), mask.unsqueeze(-1)
         logits = model.decoder((features * kept).sum(1) / kept.sum(1))
         loss = nn.functional.cross_entropy(logits, known[chosen].to(device), label_smoothing=0.05)
-        wanted = np.zeros(mask.shape, np.float32)
-        for row, (index, part) in enumerate(parts):
-            values = targets[index][part]
-            wanted[row, : len(values)] = values
-        errors = (teacher(features).squeeze(-1) - torch.from_numpy(wanted).to(device)).square()
-        seen: Tensor = (errors * mask).sum() / mask.sum()
-        return loss + max(0.05, 1 - step / (0.8 * steps)) * seen
+        seen = polarity_error(teacher(features).squeeze(-1), mask, [targets[index][part] for index, part in parts])
+        return loss + faded(step, steps) * seen
 
     some = np.random.default_rng(0).permutation(len(test))[:judged]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.imdb.model import make
 from scripts.retrain_imdb import loss
-from scripts.train_imdb import tensors
+from scripts.train_imdb import cut_at, faded, polarity_error, tensors
 
 REVIEWS = [b"a good film", b"not one of the best", b"dull"]
 LABELS = torch.tensor([1, 0, 0])
@@ -58,3 +59,30 @@ def test_the_original_is_no_variable_of_it(original: nn.Module) -> None:
     loss(network, original, tensors(REVIEWS, "cpu"), LABELS, 1.0).backward()
     assert all(value.grad is None for value in original.parameters())
     assert all(value.grad is not None for name, value in network.named_parameters() if name.startswith("layers"))
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_another_function_of_the_features_is_added(original: nn.Module, weight: float) -> None:
+    batch, changed = tensors(REVIEWS, "cpu"), Shifted(original, 0.5)
+    with torch.no_grad():
+        added = loss(changed, original, batch, LABELS, weight, lambda features: features.square().sum())
+        added = added - loss(changed, original, batch, LABELS, weight)
+        torch.testing.assert_close(added, changed.features(*batch).square().sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_polarities_are_compared_where_a_review_is() -> None:
+    _, mask = tensors(REVIEWS, "cpu")
+    targets = [np.linspace(-1, 1, len(review)).astype(np.float16) for review in REVIEWS]
+    found = torch.full(mask.shape, 1e3)
+    for row, values in enumerate(targets):
+        found[row, : len(values)] = torch.from_numpy(values).float()
+    assert polarity_error(found, mask, targets) == 0
+    torch.testing.assert_close(polarity_error(found + 0.5, mask, targets), torch.tensor(0.25))
+
+
+def test_targets_fade_out_and_cuts_grow() -> None:
+    weights, cuts = ([of(step, 1000) for step in range(0, 1000, 50)] for of in (faded, cut_at))
+    assert (weights[0], weights[-1]) == (1, 0.05)
+    assert weights == sorted(weights, reverse=True)
+    assert (cuts[0], cuts[-1]) == (512, 2048)
+    assert cuts == sorted(cuts)
