@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,27 +22,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_table_of_operators() -> Iterator[None]:
-    """Make the exporter's table of ONNX operators once a session: it parses 500 functions anew for every graph."""
-    if "ssm2edge.export" not in sys.modules:
-        yield
-        return
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    made = functools.cache(ONNXRegistry.from_torchlib)
-
-    def table(opset_version: int) -> ONNXRegistry:
-        copy = ONNXRegistry()
-        copy._opset_version = opset_version
-        copy.functions = {target: list(forms) for target, forms in made(opset_version).functions.items()}
-        return copy
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
-        yield
 
 
 @contextmanager
