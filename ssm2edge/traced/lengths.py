@@ -1,6 +1,6 @@
 """For which lengths a model is traced: for all, from a shortest one on, or for the multiples of a number.
 
-The exporter is asked for all lengths first.  Two of its complaints are no fault of the model:
+The exporter is asked for all lengths first.  Some of its complaints are no fault of the model:
 
 * values of a single sample would be broadcast, so that lengths which give one are excepted (``length // 4 != 1``), and with them
   lengths that give an empty value (``4 <= length``); a slice ``[:3]`` excepts 3 and less in the same way.  The trace then begins
@@ -8,6 +8,7 @@ The exporter is asked for all lengths first.  Two of its complaints are no fault
   two computations, and refused.
 * samples are grouped (``reshape(batch, -1, 4)``), which holds for multiples of 4; every fourth sample is taken (``[:, ::4]``),
   and lies in memory one way or another by whether the length is a multiple.
+* the example is a single patch of a strided convolution, or shorter than one: a longer one is traced.
 * a condition that holds for all lengths is beyond what it can prove, such as ``1 % (1 + (n - 1) // 4) != 0``: it is left to be
   asserted, and taken out of the program.
 """
@@ -25,7 +26,8 @@ from typing import Any
 from torch.export import Dim
 
 EXAMPLE_STEPS = 37
-"""Length of the traced example, in multiples and above the least."""
+"""Length of the traced example, in multiples and above the least; of a longer one where it gives a single patch, or none."""
+LONGER = 16
 LARGEST = 1 << 16
 SHORTEST_SPAN = 3
 """Lengths there are at least, where there is a longest one."""
@@ -39,6 +41,8 @@ TOO_LONG = re.compile(
 )
 """Reports of an example that is longer than something that is cut to the length, such as learned positions."""
 LONG_ENOUGH = re.compile(r"^(\d+) <= n$")
+TOO_SHORT = re.compile(r"// ?\d+\)* == [01]\b|Kernel size can't be greater than actual input size")
+"""Reports of an example that a strided convolution makes one sample of, or that is shorter than its kernel."""
 BATCH = re.compile(r"L\['\w+'\]\.size\(\)\[0\]")
 LENGTH = re.compile(r"L\['\w+'\]\.size\(\)\[\d+\]")
 BATCHES = (1, 2, 3, 5)
@@ -61,12 +65,15 @@ class Lengths:
         Whether conditions that the exporter cannot prove are asserted in the program.
     most
         Largest length in multiples; None without one.
+    steps
+        Length of the example, in multiples and above the least.
     """
 
     multiple: int = 1
     least: int = 0
     deferred: bool = False
     most: int | None = None
+    steps: int = EXAMPLE_STEPS
 
     def dimension(self) -> Any:
         """The exporter's value for it."""
@@ -75,11 +82,13 @@ class Lengths:
 
     def example(self) -> int:
         """A length for the traced example."""
-        steps = self.least + EXAMPLE_STEPS
+        steps = self.least + self.steps
         return self.multiple * (steps if self.most is None else min(steps, self.most))
 
     def narrowed(self, report: str) -> Lengths | None:
         """Return the lengths to try next after the exporter's report; None if none would do."""
+        if TOO_SHORT.search(report) and self.most is None and self.multiple * self.steps * LONGER < LARGEST:
+            return replace(self, steps=self.steps * LONGER)
         guards = [LENGTH.sub("n", BATCH.sub("b", guard)) for guard in GUARD.findall(report)]
         most = min((int(found[1]) for guard in guards if (found := SHORT_ENOUGH.match(guard)) is not None), default=None)
         if most is not None and "specialized" not in report and self.multiple == 1 and self._may_end_at(most):

@@ -71,3 +71,38 @@ def test_strided_front_ends_hold_for_all_lengths_and_stream(name: str) -> None:
         for cuts in ([1] * 12, [1, 4, 7], [12]):
             (found,) = streamed(module, form, (u,), (1,), [module.frame * size for size in cuts])
             torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+
+
+class Patches(FrontEnd):
+    """The same without zeros before it, and pooled, as classifiers of waveforms are."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        z = u.mT
+        for convolution in self.convolutions:
+            z = self.between(convolution(z))
+        z = self.linear(self.norm(z.mT))
+        return (z + self.layer(z.mT)[0].mT).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "strides"), [([20], [20]), ([40], [20]), ([320], [320]), ([10, 4], [10, 4])],
+    ids=["patches", "overlapping", "longer than the example", "patches of patches"],
+)  # fmt: skip
+def test_patches_longer_than_the_traced_example_hold_for_all_lengths(kernels: list[int], strides: list[int]) -> None:
+    torch.manual_seed(0)
+    model = Patches(kernels, strides, torch.tanh).eval()
+    form = traced(model, 1, (1, 800, 2))
+    patch = kernels[0] if len(kernels) == 1 else 40
+    assert (form.multiple, form.shortest, form.length) == (1, patch, None)
+    for batch, length in ((1, patch), (2, 2 * patch), (2, 2 * patch + 1), (1, 2000)):
+        u = torch.randn(batch, length, 2)
+        with torch.no_grad():
+            (found,) = next(reversed(run_program(form.program, [u]).values()))
+            torch.testing.assert_close(found, model(u), rtol=1e-4, atol=1e-5)
+    if kernels == strides:
+        module = to_streaming(form, RULES)
+        assert module.frame == patch
+        u = torch.randn(2, 6 * patch, 2)
+        with torch.no_grad():
+            (found,) = streamed(module, form, (u,), (1,), [patch, 2 * patch, 3 * patch])
+            torch.testing.assert_close(found, model(u), rtol=1e-4, atol=1e-5)
