@@ -151,7 +151,7 @@ class Lengths:
             tree = ast.parse(guard, mode="eval").body
             batches = BATCHES if "b" in guard else BATCHES[:1]
             return [n for n in lengths if not all(_holds(tree, {"n": n, "b": b}) for b in batches)]
-        except (SyntaxError, ValueError, KeyError, ZeroDivisionError):
+        except (SyntaxError, ValueError, KeyError):
             return list(lengths)
 
     def _grouped(self, factor: int) -> Lengths | None:
@@ -182,9 +182,13 @@ COMPARISONS: dict[type, Callable[[int, int], bool]] = {
 
 
 def _holds(tree: ast.expr, sizes: Mapping[str, int]) -> bool:
-    """Return True if a comparison of whole-number arithmetic in the sizes holds."""
+    """Return True if a comparison of whole-number arithmetic in the sizes holds; False where it divides by zero."""
     if isinstance(tree, ast.Compare) and len(tree.ops) == 1:
-        return COMPARISONS[type(tree.ops[0])](_value(tree.left, sizes), _value(tree.comparators[0], sizes))
+        try:
+            return COMPARISONS[type(tree.ops[0])](_value(tree.left, sizes), _value(tree.comparators[0], sizes))
+        except ZeroDivisionError:
+            # A sequence too short for one patch: nothing is computed of it.
+            return False
     raise ValueError(f"{ast.dump(tree)} is no single comparison")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.digits.model import S4D
+from models.spoken_waveform.model import make
 from ssm2edge.export.streaming import RULES, to_streaming
 from ssm2edge.traced.running import run_program
 from tests.block_by_block import streamed
@@ -106,3 +107,18 @@ def test_patches_longer_than_the_traced_example_hold_for_all_lengths(kernels: li
         with torch.no_grad():
             (found,) = streamed(module, form, (u,), (1,), [patch, 2 * patch, 3 * patch])
             torch.testing.assert_close(found, model(u), rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_of_waveforms_holds_for_all_lengths_and_streams() -> None:
+    torch.manual_seed(0)
+    model = make(bands=4, channels=8, states=8, layers=1).eval()
+    form = traced(model, 1, (1, 800, 1))
+    assert (form.multiple, form.shortest, form.length) == (1, 20, None)
+    module = to_streaming(form, RULES)
+    assert module.frame == 20
+    u = 0.1 * torch.randn(2, 200, 1)
+    with torch.no_grad():
+        (found,) = streamed(module, form, (u,), (1,), [20, 60, 120])
+        torch.testing.assert_close(found, model(u), rtol=1e-4, atol=1e-5)
+        (found,) = next(reversed(run_program(form.program, [u[:, :39]]).values()))
+        torch.testing.assert_close(found, model(u[:, :39]), rtol=1e-4, atol=1e-5)
