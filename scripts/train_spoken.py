@@ -152,6 +152,15 @@ def split(recordings: list[Recording], without: str | None) -> tuple[list[Record
     return [r for r in recordings if id(r) not in kept], held_out
 
 
+def note_speaker(directory: Path, speaker: str, figures: dict[str, float]) -> None:
+    """Keep the figures of a model that never heard a person, beside those of others."""
+    results = directory / "results" / "speakers.json"
+    results.parent.mkdir(exist_ok=True)
+    known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    known |= {speaker: figures}
+    results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--without", help="Hold out this person, and record the accuracy alone.")
@@ -194,11 +203,7 @@ def main(
     take_raw_frames(model.encoder, mean, deviation)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, output / "weights.safetensors")
     if without is not None:
-        results = MODEL_DIRECTORY / "results" / "speakers.json"
-        results.parent.mkdir(exist_ok=True)
-        known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-        known |= {without: {"accuracy": reached, "epochs": epochs, "seed": seed}}
-        results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        note_speaker(MODEL_DIRECTORY, without, {"accuracy": reached, "epochs": epochs, "seed": seed})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ they are, without a front end.  Interrupted runs go on from their last epoch.
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
 import click
@@ -20,7 +19,7 @@ import torch
 from model_modules import load_model_module
 from numpy.typing import NDArray
 from torch import Tensor
-from train_spoken import CALIBRATION, Recording, clip, read, split
+from train_spoken import CALIBRATION, Recording, clip, note_speaker, read, split
 from training import Recipe, modal_kernel, save_samples, train_classifier
 
 VERSIONS, HELD_OUT_VERSIONS = 3, 4
@@ -84,11 +83,7 @@ def main(
         shifted,
     )
     if without is not None:
-        results = MODEL_DIRECTORY / "results" / "speakers.json"
-        results.parent.mkdir(exist_ok=True)
-        known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-        known |= {without: {"accuracy": reached, "epochs": epochs, "seed": seed}}
-        results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        note_speaker(MODEL_DIRECTORY, without, {"accuracy": reached, "epochs": epochs, "seed": seed})
 
 
 if __name__ == "__main__":

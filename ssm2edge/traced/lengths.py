@@ -26,8 +26,9 @@ from typing import Any
 from torch.export import Dim
 
 EXAMPLE_STEPS = 37
-"""Length of the traced example, in multiples and above the least; of a longer one where it gives a single patch, or none."""
+"""Length of the first traced example, in multiples and above the least."""
 LONGER = 16
+"""Times as long is the next example, where one gives a single patch or none."""
 LARGEST = 1 << 16
 SHORTEST_SPAN = 3
 """Lengths there are at least, where there is a longest one."""
